@@ -1,0 +1,103 @@
+"""Files and folders that are either whole or absent, whatever happens while they are written.
+
+Everything is written under a temporary name beside the target, flushed to disk, and renamed.
+A crash leaves the old content; the next write removes what it left under the temporary name.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from invlearn.errors import InvlearnError
+
+
+@contextmanager
+def new_file(path: Path) -> Generator[Path, None, None]:
+    """Yield a temporary path to write; give it the name `path` when the block ends well.
+
+    Raises:
+        InvlearnError: The disk is full or the folder cannot be written; `path` is as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path, *, overwrite: bool = False) -> Generator[Path, None, None]:
+    """Yield a temporary folder to fill; give it the name `path` when the block ends well.
+
+    Args:
+        path: The folder's final name; its parents are made.
+        overwrite: Replace a folder that is there already, else refuse.
+
+    Raises:
+        InvlearnError: `path` exists, the disk is full, or the place cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            _sync(file)
+        _swap(partial, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` in UTF-8, whole or not at all."""
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file and give it the name `path`, whole or not at all."""
+    with new_file(path) as partial:
+        write(partial)
+
+
+def cannot_write(path: Path, error: OSError) -> InvlearnError:
+    """Error that names the file, the cause and the cure of a failed write."""
+    reason = error.strerror or str(error)
+    return InvlearnError(f"cannot write {path}: {reason}; free some space or choose another place")
+
+
+def _swap(partial: Path, path: Path) -> None:
+    """Move `partial` to `path`; what stood there is moved aside first and removed last."""
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.replace(old)
+    partial.replace(path)
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Force a file or a folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

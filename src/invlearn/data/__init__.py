@@ -1,0 +1,1 @@
+"""From a log of impressions to batches of pairs."""

@@ -1,0 +1,173 @@
+"""The dataset folder: the only form in which data passes from preparation to training.
+
+```
+DATASET/
+  data.json            the card: counts, label rule, seed, source, checksums, format version
+  users.parquet        column `id`: original user ids, row number = dense id
+  items.parquet        column `id`: original item ids, row number = dense id
+  {train,valid,test}.{user,item,label}.npy     int32, int32, int8 (1 or 0)
+  unlabelled.{user,item}.npy                   int32, int32
+```
+Columns are memory-mapped; rows of a part are in the order (user, item). No pair occurs twice,
+within a part or across parts.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn import atomic
+from invlearn.errors import DataError
+
+FORMAT = 1
+PARTS = ("train", "valid", "test", "unlabelled")
+
+Ids = npt.NDArray[np.int32]
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of one part of a dataset, as columns of shape `(rows,)`."""
+
+    users: Ids
+    items: Ids
+    labels: Labels
+    """1 or 0; empty in the unlabelled part."""
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset folder, opened."""
+
+    folder: Path
+    card: Mapping[str, Any]
+    """The content of `data.json`."""
+    train: Part
+    valid: Part
+    test: Part
+    unlabelled: Part
+
+    @property
+    def n_users(self) -> int:
+        """Number of users; dense user ids are below it."""
+        return int(self.card["n_users"])
+
+    @property
+    def n_items(self) -> int:
+        """Number of items; dense item ids are below it."""
+        return int(self.card["n_items"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the columns and id maps: equal for equal content."""
+        return str(self.card["fingerprint"])
+
+    @classmethod
+    def open(cls, folder: str | Path, *, verify: bool = False) -> "Dataset":
+        """Open a dataset folder that `prepare` wrote.
+
+        Args:
+            folder: The folder.
+            verify: Read every file and compare its checksum, else only the sizes are looked at.
+
+        Raises:
+            DataError: The folder is missing, damaged, or of another format version.
+        """
+        folder = Path(folder)
+        card = _read_card(folder)
+        for name, entry in card["files"].items():
+            _check_file(folder / name, entry, verify=verify)
+        parts = {part: _open_part(folder, part) for part in PARTS}
+        return cls(folder, card, **parts)
+
+
+def write_dataset(
+    folder: Path,
+    parts: Mapping[str, Part],
+    card: Mapping[str, Any],
+) -> None:
+    """Fill `folder`, which holds `users.parquet` and `items.parquet` already.
+
+    Args:
+        folder: A folder under its temporary name (see `invlearn.atomic.new_folder`).
+        parts: The rows of each of `PARTS`.
+        card: What `data.json` says besides format, files and fingerprint; `n_users` and
+            `n_items` among it.
+    """
+    for name in PARTS:
+        part = parts[name]
+        columns: dict[str, npt.NDArray[Any]] = {"user": part.users, "item": part.items}
+        if name != "unlabelled":
+            columns["label"] = part.labels
+        for column, values in columns.items():
+            np.save(folder / f"{name}.{column}.npy", values)
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(folder.iterdir())
+    }
+    digest = hashlib.sha256("".join(f"{n} {e['sha256']}\n" for n, e in files.items()).encode())
+    head = {"format": FORMAT, "fingerprint": digest.hexdigest()}
+    atomic.write_json(folder / "data.json", head | dict(card) | {"files": files})
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    file = folder / "data.json"
+    if not file.is_file():
+        raise DataError(
+            f"{folder} is not a dataset folder: no data.json in it; "
+            "make one with `invlearn prepare`"
+        )
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+        found = card["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
+    if found != FORMAT:
+        raise DataError(
+            f"{folder} has format version {found}, this invlearn reads version {FORMAT}; "
+            "prepare the dataset again"
+        )
+    return card
+
+
+def _check_file(file: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
+    if not file.is_file():
+        raise DataError(f"{file} is missing; prepare the dataset again")
+    size = file.stat().st_size
+    if size != entry["bytes"]:
+        raise DataError(
+            f"{file} has {size} bytes, data.json says {entry['bytes']}; prepare the dataset again"
+        )
+    if verify and sha256(file) != entry["sha256"]:
+        raise DataError(f"{file} was changed since it was written; prepare the dataset again")
+
+
+def _open_part(folder: Path, part: str) -> Part:
+    users = _open_column(folder / f"{part}.user.npy")
+    items = _open_column(folder / f"{part}.item.npy")
+    if part == "unlabelled":
+        return Part(users, items, np.empty(0, np.int8))
+    return Part(users, items, _open_column(folder / f"{part}.label.npy"))
+
+
+def _open_column(file: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error

@@ -1,0 +1,65 @@
+"""The small value types that pass between the rooms of the library.
+
+Shapes: `pairs` is the number of (user, item) pairs in a batch. Ids are dense integers from 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+"""Tensors by parameter name: a point, or a slope at that point."""
+
+
+class Pairs(NamedTuple):
+    """Users and items side by side."""
+
+    users: Tensor
+    """Dense user ids, int64 of shape `(pairs,)`."""
+    items: Tensor
+    """Dense item ids, int64 of shape `(pairs,)`."""
+
+
+Score = Callable[[Weights, Pairs], Tensor]
+"""Logits of shape `(pairs,)` that the backbone gives pairs under some weights; no side effects."""
+
+
+class Batch(NamedTuple):
+    """What a strategy sees at one step."""
+
+    labelled: Pairs
+    """Pairs with clear feedback."""
+    labels: Tensor
+    """1.0 or 0.0 for each labelled pair, shape `(pairs,)`."""
+    unlabelled: Pairs
+    """Pairs without clear feedback; none unless the strategy's feed asks for them."""
+    judges: bool
+    """Whether the labelled pairs are judges: held out of training-train."""
+    step: int
+    """Steps taken before this one, over all epochs."""
+    rate: float
+    """Learning rate in force at this step."""
+
+
+class Proposal(NamedTuple):
+    """What a strategy wants done with one batch."""
+
+    point: Weights
+    """Where the optimizer steps from; the weights it was shown, unless the strategy moved them."""
+    slope: Weights
+    """Gradient at `point`."""
+    log: dict[str, Tensor]
+    """Scalars and short vectors to record, detached; `loss` among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The pairs that a strategy's batches must hold."""
+
+    unlabelled_per_labelled: int = 0
+    """Unlabelled pairs beside each labelled pair."""
+    judge_fraction: float = 0.0
+    """Part of the labelled training rows held out as judges; they come last in an epoch, and
+    unlabelled pairs then stand beside them only."""
