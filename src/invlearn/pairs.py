@@ -58,8 +58,8 @@ class Proposal(NamedTuple):
 class Feed:
     """The pairs that a strategy's batches must hold."""
 
-    unlabelled_per_labelled: int = 0
-    """Unlabelled pairs beside each labelled pair."""
+    unlabelled: bool = False
+    """Whether unlabelled pairs stand beside the labelled ones."""
     judge_fraction: float = 0.0
     """Part of the labelled training rows held out as judges; they come last in an epoch, and
     unlabelled pairs then stand beside them only."""

@@ -1,0 +1,98 @@
+"""Scores that need no training: what any model has to beat before its embeddings count.
+
+All but `random` count labels of training rows. Rates are shrunk towards the mean of all training
+rows, as if each item or user had `PSEUDO_ROWS` more rows of average outcome; an id without
+training rows gets the mean.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.data.dataset import Part
+from invlearn.errors import unknown
+from invlearn.randomness import stream
+
+Floats = npt.NDArray[np.float64]
+IntegerIds = npt.NDArray[np.integer[Any]]
+
+PSEUDO_ROWS = 10.0
+"""Rows of average outcome added to every item and user."""
+
+
+def baseline_scores(
+    name: str,
+    train: Part,
+    users: IntegerIds,
+    items: IntegerIds,
+    *,
+    n_users: int,
+    n_items: int,
+    seed: int = 0,
+) -> Floats:
+    """Score pairs without a model.
+
+    * `random`: uniform noise.
+    * `popularity`: positive training rows of the item.
+    * `item-rate`: logit of the item's positive rate.
+    * `item+user-rate`: logits of the item's and of the user's rate, added, less the mean's;
+      a logistic model with biases only, fitted in one pass.
+
+    Args:
+        name: One of `BASELINES`.
+        train: Labelled training rows.
+        users: Dense user ids of the pairs to score, shape `(rows,)`.
+        items: Dense item ids of the pairs to score, shape `(rows,)`.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        seed: Seed of `random`.
+
+    Returns:
+        Scores of shape `(rows,)`; the two rates are logits, the others only an order.
+
+    Raises:
+        ConfigError: Nobody knows `name`.
+    """
+
+    def item_logit() -> Floats:
+        return _rate_logits(train.items, train.labels, n_ids=n_items)[items]
+
+    def user_logit() -> Floats:
+        return _rate_logits(train.users, train.labels, n_ids=n_users)[users]
+
+    scores: dict[str, Callable[[], Floats]] = {
+        "random": lambda: stream(seed, "random baseline").random(len(items)),
+        "popularity": lambda: _positives(train.items, train.labels, n_ids=n_items)[items],
+        "item-rate": item_logit,
+        "item+user-rate": lambda: item_logit() + user_logit() - _logit(_mean(train.labels)),
+    }
+    if name not in scores:
+        raise unknown("baseline", name, BASELINES)
+    return scores[name]()
+
+
+BASELINES = ("random", "popularity", "item-rate", "item+user-rate")
+"""Names that `baseline_scores` knows, from what is usually the weakest to the strongest."""
+
+
+def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+    """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""
+    rows = np.bincount(ids, minlength=n_ids)
+    positives = _positives(ids, labels, n_ids=n_ids)
+    return _logit((positives + PSEUDO_ROWS * _mean(labels)) / (rows + PSEUDO_ROWS))
+
+
+def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+    return np.bincount(ids, weights=labels, minlength=n_ids).astype(np.float64)
+
+
+def _mean(labels: npt.NDArray[Any]) -> float:
+    """Positive rate of all rows, kept off 0 and 1 by one more row of each class."""
+    return (float(labels.sum(dtype=np.int64)) + 1) / (len(labels) + 2)
+
+
+def _logit(rate: npt.ArrayLike) -> Floats:
+    rate = np.asarray(rate, np.float64)
+    return np.log(rate) - np.log1p(-rate)

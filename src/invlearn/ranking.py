@@ -1,0 +1,176 @@
+"""Ranking the whole catalogue: does a user's list begin with what the user turned out to like?
+
+A harder and coarser question than the metrics of `invlearn.evaluation`: every item that nobody
+showed the user counts as a miss, liked or not. Legend of shapes: `block` users ranked at a time,
+`relevant` test positives of those users.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.bootstrap import Ratio
+from invlearn.data.dataset import Part
+from invlearn.errors import ConfigError
+from invlearn.evaluation import Evaluation, check_finite, fingerprint, summarise
+from invlearn.metrics import Floats, Integers, discounts, expected_gain
+from invlearn.progress import Progress, silent
+
+Matrix = npt.NDArray[np.floating[Any]]
+IntegerIds = npt.NDArray[np.integer[Any]]
+ScoreUsers = Callable[[IntegerIds], Matrix]
+"""Scores of every item for some users, shape `(len(users), n_items)`."""
+
+
+def rank_catalogue(
+    score_users: ScoreUsers,
+    train: Part,
+    test: Part,
+    *,
+    n_items: int,
+    users: IntegerIds,
+    ks: Sequence[int] = (10, 20),
+    block: int = 256,
+    also_masked: Sequence[Part] = (),
+    draws: int = 1000,
+    seed: int = 0,
+    name: str = "run",
+    progress: Progress = silent,
+) -> Evaluation:
+    """Measure Recall@k and NDCG@k of ranking all items for each user.
+
+    Relevant are the user's test positives; the user's training pairs are masked out. Ties count
+    as their expected value under a random order, so a constant score earns what chance would.
+    Recall is divided by all relevant items, also where they are more than `k`.
+
+    Args:
+        score_users: Scores of every item for a block of users, `(block, n_items)`.
+        train: Pairs to mask, liked or not.
+        test: Rows whose positives are relevant.
+        n_items: Number of items; ids are below it.
+        users: Dense ids of the users to rank for, each once, shape `(users,)`.
+        ks: Lengths of the list.
+        block: Users ranked at a time; memory holds `block * n_items` scores three times.
+        also_masked: Further parts to mask, such as the validation or the unlabelled part.
+        draws: Bootstrap draws over users for the intervals; 0 for none.
+        seed: Seed of the draws.
+        name: What to call the scores in an error message.
+        progress: Told of each block.
+
+    Returns:
+        `catalogue_recall@k` and `catalogue_ndcg@k`, means over the users with test positives;
+        the others are counted as `users_without_positives`.
+
+    Raises:
+        ConfigError: A length is below 1.
+        DataError: A score is not finite.
+    """
+    gains = _gains(ks)
+    liked = _Lists.of([_positives(test)])
+    masked = _Lists.of([train, *also_masked])
+    relevant = liked.lengths(users)
+    ranked, wanted = users[relevant > 0], relevant[relevant > 0]
+    sums = np.zeros((len(gains), len(ranked)))
+    for start in range(0, len(ranked), block):
+        some = ranked[start : start + block]
+        scores = np.array(score_users(some))
+        check_finite(scores, name=name)
+        scores[masked.cells(some)] = -np.inf
+        sums[:, start : start + len(some)] = _earned(scores, liked.cells(some), gains)
+        progress("rank the catalogue", start + len(some), len(ranked))
+    found = {
+        key: (Ratio(earned / gain.ideal(wanted), np.ones(len(ranked))),)
+        for (key, gain), earned in zip(gains.items(), sums, strict=True)
+    }
+    basis = fingerprint(ranked, wanted, np.array([n_items]))
+    return summarise(found, _counts(relevant, n_items), basis=basis, draws=draws, seed=seed)
+
+
+class _Gain(NamedTuple):
+    """What a relevant item earns by its position, as sums over the first positions."""
+
+    cumulative: Floats
+    capped: bool
+    """Whether the best that a user can reach is cut at the length of the list."""
+
+    def ideal(self, relevant: Integers) -> Floats:
+        if not self.capped:
+            return relevant.astype(np.float64)
+        return self.cumulative[np.minimum(relevant, len(self.cumulative) - 1)]
+
+
+def _gains(ks: Sequence[int]) -> dict[str, _Gain]:
+    wrong = [k for k in ks if k < 1]
+    if wrong:
+        raise ConfigError(f"a list cannot have the length {wrong[0]}; give k of at least 1")
+    recall = {f"catalogue_recall@{k}": _Gain(np.arange(k + 1.0), capped=False) for k in ks}
+    return recall | {f"catalogue_ndcg@{k}": _Gain(discounts(k), capped=True) for k in ks}
+
+
+def _earned(scores: Matrix, relevant: tuple[Integers, Integers], gains: dict[str, _Gain]) -> Floats:
+    """Sum of each gain over the relevant items of each user, shape `(gains, block)`.
+
+    Only the highest scores of a row are looked at: a relevant item below them earns nothing, one
+    among them has everything above it among them too. Only equals of the lowest may lie outside.
+    """
+    length = min(max(len(gain.cumulative) - 1 for gain in gains.values()), scores.shape[1])
+    top = np.partition(scores, -length, axis=1)[:, -length:]
+    least = top.min(axis=1)
+    equals_of_least = (scores == least[:, None]).sum(axis=1)
+    row, item = relevant
+    own = scores[row, item]
+    inside = (own >= least[row]) & (own > -np.inf)
+    row, own = row[inside], own[inside, None]
+    above = (top[row] > own).sum(axis=1)
+    tied = np.where(own[:, 0] == least[row], equals_of_least[row], (top[row] == own).sum(axis=1))
+    earned = [expected_gain(above, tied, gain.cumulative) for gain in gains.values()]
+    return np.array([np.bincount(row, e, minlength=len(scores)) for e in earned], np.float64)
+
+
+class _Lists(NamedTuple):
+    """Items of each user, ready to be picked for a block of users."""
+
+    users: IntegerIds
+    """Ascending, shape `(rows,)`."""
+    items: Integers
+    """Beside `users`."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> "_Lists":
+        users = np.concatenate([part.users for part in parts])
+        items = np.concatenate([part.items for part in parts]).astype(np.int64)
+        order = np.argsort(users, kind="stable")
+        return cls(users[order], items[order])
+
+    def lengths(self, users: IntegerIds) -> Integers:
+        first, last = self._bounds(users)
+        return last - first
+
+    def cells(self, users: IntegerIds) -> tuple[Integers, Integers]:
+        """Rows and columns of the items of `users` in a matrix `(len(users), n_items)`."""
+        first, last = self._bounds(users)
+        picked = [self.items[a:b] for a, b in zip(first, last, strict=True)]
+        columns = np.concatenate([np.empty(0, np.int64), *picked])
+        return np.repeat(np.arange(len(users)), last - first), columns
+
+    def _bounds(self, users: IntegerIds) -> tuple[Integers, Integers]:
+        first = np.searchsorted(self.users, users, side="left")
+        return first, np.searchsorted(self.users, users, side="right")
+
+
+def _positives(test: Part) -> Part:
+    keep = np.flatnonzero(test.labels == 1)
+    return Part(test.users[keep], test.items[keep], test.labels[keep])
+
+
+def _counts(relevant: Integers, n_items: int) -> dict[str, int]:
+    scored = int((relevant > 0).sum())
+    return {
+        "rows": int(relevant.sum()),
+        "items": n_items,
+        "users": len(relevant),
+        "users_scored": scored,
+        "users_without_positives": len(relevant) - scored,
+    }

@@ -1,0 +1,157 @@
+"""Whole-catalogue ranking against sorting each user's list, every order of ties."""
+
+from itertools import pairwise, permutations
+from math import log2
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invlearn.data.dataset import Part
+from invlearn.errors import ConfigError, DataError
+from invlearn.evaluation import paired_difference
+from invlearn.ranking import rank_catalogue
+
+
+def part(cells):
+    """Rows where `cells` (users, items) is not -1, its values being the labels."""
+    users, items = np.nonzero(cells >= 0)
+    return Part(users.astype(np.int32), items.astype(np.int32), cells[users, items].astype(np.int8))
+
+
+def slow(scores, masked, relevant, k):
+    """Recall and NDCG of one user: means over every order of the list."""
+    items = [i for i in range(len(scores)) if not masked[i]]
+    found = []
+    for order in permutations(items):
+        if any(scores[a] < scores[b] for a, b in pairwise(order)):
+            continue
+        hits = [relevant[i] for i in order[:k]]
+        gain = sum(hit / log2(place + 2) for place, hit in enumerate(hits))
+        ideal = sum(1 / log2(place + 2) for place in range(min(k, sum(relevant))))
+        found.append((sum(hits) / sum(relevant), gain / ideal))
+    return np.mean(found, axis=0)
+
+
+@st.composite
+def catalogues(draw):
+    n_users, n_items = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    cells = st.lists(st.sampled_from(["-", "-", "train", "also", "like", "dislike"]),
+                     min_size=n_items, max_size=n_items)  # fmt: skip
+    kinds = np.array(draw(st.lists(cells, min_size=n_users, max_size=n_users)))
+    ties = st.lists(st.sampled_from([-1.5, 0.0, 2.0]), min_size=n_items, max_size=n_items)
+    return kinds, np.array(draw(st.lists(ties, min_size=n_users, max_size=n_users)))
+
+
+@given(catalogues(), st.integers(1, 3))
+def test_agrees_with_every_order(catalogue, block):
+    kinds, scores = catalogue
+    train, also = (part(np.where(kinds == kind, 1, -1)) for kind in ("train", "also"))
+    test = part(np.where(kinds == "like", 1, np.where(kinds == "dislike", 0, -1)))
+    users = np.arange(len(kinds))[::-1]
+    found = rank_catalogue(
+        lambda some: scores[some],
+        train,
+        test,
+        n_items=kinds.shape[1],
+        users=users,
+        ks=(1, 2, 10),
+        block=block,
+        also_masked=[also],
+        draws=3,
+    )
+    liked = kinds == "like"
+    scored = [u for u in users if liked[u].any()]
+    assert found.counts == {
+        "rows": liked.sum(),
+        "items": kinds.shape[1],
+        "users": len(users),
+        "users_scored": len(scored),
+        "users_without_positives": len(users) - len(scored),
+    }
+    for k in (1, 2, 10):
+        masked = (kinds == "train") | (kinds == "also")
+        each = [slow(scores[u], masked[u], liked[u].astype(int), k) for u in scored]
+        recall, ndcg = np.mean(each, axis=0) if each else (np.nan, np.nan)
+        assert found.values[f"catalogue_recall@{k}"] == pytest.approx(recall, nan_ok=True)
+        assert found.values[f"catalogue_ndcg@{k}"] == pytest.approx(ndcg, nan_ok=True)
+
+
+@pytest.fixture
+def world():
+    """Sixty users, three hundred items, scores that know something of the labels."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(60, 300))
+    kinds = rng.choice(3, size=(60, 300), p=[0.85, 0.1, 0.05])
+    cells = (truth > 0.5).astype(int)
+    train, test = (part(np.where(kinds == kind, cells, -1)) for kind in (1, 2))
+    return truth.astype(np.float32), train, test
+
+
+def rank(scores, world, **options):
+    _, train, test = world
+    defaults = {"n_items": 300, "users": np.arange(60), "draws": 50}
+    return rank_catalogue(lambda some: scores[some], train, test, **defaults | options)
+
+
+def test_long_lists_agree_with_a_full_sort(world):
+    truth, train, test = world
+    found = rank(truth, world, ks=(7, 400))
+    recalls = []
+    for user in range(60):
+        seen = set(train.items[train.users == user].tolist())
+        order = [i for i in np.argsort(-truth[user]) if i not in seen]
+        liked = set(test.items[(test.users == user) & (test.labels == 1)].tolist())
+        if liked:
+            recalls.append(len(liked & set(order[:7])) / len(liked))
+    assert found.values["catalogue_recall@7"] == pytest.approx(np.mean(recalls))
+    assert found.values["catalogue_recall@400"] == 1.0
+
+
+def test_constant_scores_earn_what_chance_would(world):
+    _, train, _ = world
+    found = rank(np.zeros((60, 300), np.float32), world, ks=(10,))
+    free = 300 - np.bincount(train.users, minlength=60)
+    assert found.values["catalogue_recall@10"] == pytest.approx(np.mean(10 / free), rel=1e-3)
+
+
+def test_blocks_change_nothing_and_progress_is_told(world):
+    told = []
+    one = rank(world[0], world)
+    other = rank(
+        world[0],
+        world,
+        block=7,
+        progress=lambda stage, done, total, **_: told.append((done, total)),
+    )
+    assert one.to_json() == other.to_json()
+    assert told[-1][0] == told[-1][1] == one.counts["users_scored"]
+    assert len(told) == -(-one.counts["users_scored"] // 7)
+
+
+def test_scores_of_the_caller_stay_as_they_were(world):
+    scores = world[0].copy()
+    scores.flags.writeable = False
+    rank(scores, world)
+
+
+def test_runs_can_be_paired(world):
+    noise = np.random.default_rng(1).normal(size=(60, 300))
+    better, worse = rank(world[0], world), rank(world[0] + 3 * noise, world)
+    assert paired_difference(better, worse)["catalogue_recall@20"].low > 0
+    fewer = rank(world[0], world, users=np.arange(50))
+    with pytest.raises(DataError, match="different rows"):
+        paired_difference(better, fewer)
+
+
+def test_scores_without_an_order_are_refused(world):
+    scores = world[0].copy()
+    scores[3, 5] = np.nan
+    with pytest.raises(DataError, match=r"1 of \d+ scores of ig are NaN or infinite"):
+        rank(scores, world, name="ig")
+
+
+def test_lengths_begin_at_one(world):
+    with pytest.raises(ConfigError, match="length 0"):
+        rank(world[0], world, ks=(0,))
