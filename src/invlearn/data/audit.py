@@ -1,0 +1,89 @@
+"""What preparation did to a log, step by step: plain values for the screen and the card."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from invlearn.data.dataset import Part
+from invlearn.data.table import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The table after one step of preparation."""
+
+    name: str
+    after: Counts
+    dropped: Mapping[str, int]
+    """Rows that the step dropped, by reason; reasons without rows are absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """Who and what is in one labelled part of the dataset."""
+
+    positive: int
+    negative: int
+    users: int
+    users_all_positive: int
+    users_all_negative: int
+    items: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the part."""
+        return self.positive + self.negative
+
+    @property
+    def users_scored(self) -> int:
+        """Users with both classes, whom per-user metrics can judge."""
+        return self.users - self.users_all_positive - self.users_all_negative
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The story of one preparation."""
+
+    stages: tuple[Stage, ...]
+    """Steps in order; what was there before a step is what was there after the one before it."""
+    repeated_pairs: int
+    """Pairs that occurred more than once."""
+    conflicts: int
+    """Pairs that occurred with both labels."""
+    parts: Mapping[str, PartFacts]
+    """Facts of train, valid and test."""
+
+    @property
+    def final(self) -> Counts:
+        """What the dataset holds."""
+        return self.stages[-1].after
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the audit as plain values, as `data.json` keeps it."""
+        return asdict(self) | {"stages": [asdict(stage) for stage in self.stages]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Audit":
+        """Rebuild an audit from what `to_json` returned."""
+        stages = tuple(
+            Stage(stage["name"], Counts(**stage["after"]), stage["dropped"])
+            for stage in value["stages"]
+        )
+        parts = {name: PartFacts(**facts) for name, facts in value["parts"].items()}
+        return cls(stages, value["repeated_pairs"], value["conflicts"], parts)
+
+
+def facts_of(part: Part, *, n_users: int) -> PartFacts:
+    """Count classes, users and items of a labelled part."""
+    positive = np.bincount(part.users[part.labels == 1], minlength=n_users)
+    negative = np.bincount(part.users[part.labels == 0], minlength=n_users)
+    return PartFacts(
+        positive=int(positive.sum()),
+        negative=int(negative.sum()),
+        users=int(((positive + negative) > 0).sum()),
+        users_all_positive=int(((positive > 0) & (negative == 0)).sum()),
+        users_all_negative=int(((positive == 0) & (negative > 0)).sum()),
+        items=len(np.unique(part.items)),
+    )

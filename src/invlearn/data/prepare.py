@@ -1,0 +1,296 @@
+"""From a log of impressions to a dataset folder, with an audit of every step.
+
+`prepared` plans and carries out the steps on one lazy table of any engine; `prepare` writes what
+comes out. The same log and settings give the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import narwhals.stable.v2 as nw
+from narwhals.exceptions import NarwhalsError
+
+from invlearn import atomic
+from invlearn.data import checks
+from invlearn.data.audit import Audit, PartFacts, Stage, facts_of
+from invlearn.data.dataset import PARTS, Part, write_dataset
+from invlearn.data.grammar import parse_rules
+from invlearn.data.labels import Rule, labelled
+from invlearn.data.logs import ROW, Log
+from invlearn.data.repeats import core_of, one_per_pair, repeats_named
+from invlearn.data.settings import PrepareSettings
+from invlearn.data.splits import Split, part_of, with_part
+from invlearn.data.table import (
+    ITEM,
+    LABEL,
+    PART,
+    SPLIT,
+    TIME,
+    USER,
+    Counts,
+    Rows,
+    counts,
+    encoded,
+    settled,
+)
+from invlearn.errors import DataError
+from invlearn.progress import Progress, silent
+
+N_STEPS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A log after all steps, not yet written."""
+
+    rows: Rows
+    """`USER`, `ITEM` (dense ids), `LABEL`, `PART`; in no order."""
+    users: Rows
+    """Column `id`: original ids in the order of the dense ids."""
+    items: Rows
+    stages: tuple[Stage, ...]
+    repeated_pairs: int
+    conflicts: int
+
+
+def prepare(
+    log: Log,
+    out: str | Path,
+    *,
+    rule: Sequence[str | Rule] | str | Rule,
+    user: str = "user",
+    item: str = "item",
+    time: str | None = None,
+    split: str = "random",
+    split_column: str | None = None,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    repeats: str = "last",
+    bad_rows: str = "error",
+    core: int = 0,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Audit:
+    """Turn a log into a dataset folder.
+
+    Args:
+        log: An opened log.
+        out: The dataset folder to write; absent until it is whole.
+        rule: Label rules, strongest first: the first that gives a row a label decides.
+        user: Column of user ids, integers or strings.
+        item: Column of item ids, integers or strings.
+        time: Column that orders rows (number, date, sortable string), else their place in the log.
+        split: `random`, `per-user`, `temporal` or `column` (see `invlearn.data.splits`).
+        split_column: Column that says train, valid or test (0, 1, 2), for the split `column`.
+        valid_fraction: Part of the labelled rows for validation.
+        test_fraction: Part of the labelled rows for the test.
+        repeats: Which row stands for a repeated pair: `last`, `first`, `any-positive`, `majority`.
+        bad_rows: Whether rows without a usable value are an `error` or `drop`ped and counted.
+        core: Drop users and items with fewer rows, again and again; 0 keeps all.
+        seed: Of the hash that splits.
+        overwrite: Replace `out` if it is there.
+        progress: Told after each step.
+
+    Raises:
+        ConfigError: A setting is unknown or contradicts another.
+        DataError: The log lacks a column, has bad rows, or gives no usable labels.
+        InvlearnError: The folder exists or cannot be written.
+    """
+    settings = PrepareSettings(
+        rules=parse_rules(rule),
+        user=user,
+        item=item,
+        time=time,
+        split=Split(split, valid_fraction, test_fraction, seed),
+        split_column=split_column,
+        repeats=repeats,
+        bad_rows=bad_rows,
+        core=core,
+    )
+    with atomic.new_folder(Path(out), overwrite=overwrite) as folder:
+        result = prepared(log, settings, progress=progress)
+        n_users = _write_ids(result.users, folder / "users.parquet")
+        n_items = _write_ids(result.items, folder / "items.parquet")
+        parts = {name: _part(result.rows, position) for position, name in enumerate(PARTS)}
+        facts = {name: facts_of(parts[name], n_users=n_users) for name in PARTS[:3]}
+        _check_classes(facts, log.name)
+        audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts)
+        sizes = {"n_users": n_users, "n_items": n_items}
+        write_dataset(folder, parts, sizes | _card(log, settings, audit))
+    progress("prepare", N_STEPS, N_STEPS, step="written")
+    return audit
+
+
+def prepared(log: Log, settings: PrepareSettings, *, progress: Progress = silent) -> Prepared:
+    """Carry out all steps but the writing: read, check, label, reduce, split, number densely.
+
+    Raises:
+        DataError: The log lacks a column, has bad rows, or gives no usable labels.
+    """
+    story = _Story(progress)
+    schema = log.rows.collect_schema()
+    checks.check_columns(schema, settings.columns, log.name)
+    wanted = settings.checks(schema)
+    checks.check_types(schema, wanted, log.name)
+
+    rows = _read(log, settings)
+    _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
+    drop = settings.bad_rows == "drop"
+    rows, reasons = checks.without_bad(rows, wanted, log.name, drop=drop)
+    found = story.note("bad rows", rows if reasons else None, reasons)
+    _check_any(found, f"every row of {log.name} is bad: {_listed(reasons)}; mend the log")
+
+    rows, users, items = _labelled_codes(rows, settings)
+    _check_labels(story.note("label", rows), settings.rules, log.name)
+    rows, repeated_pairs, conflicts = one_per_pair(rows, repeats_named(settings.repeats))
+    story.note("one row a pair", rows, "repeats of a pair")
+    if settings.core > 1:
+        rows = core_of(rows, settings.core)
+        found = story.note("core", rows, f"user or item with fewer than {settings.core} rows")
+        _check_any(found, f"core {settings.core} leaves no row of {log.name}; lower it")
+    rows = with_part(rows, settings.split)
+    story.note("split", rows, settings.split.dropped)
+
+    rows, users = _renumbered(rows, USER, users)
+    rows, items = _renumbered(rows, ITEM, items)
+    return Prepared(rows, users, items, tuple(story.stages), repeated_pairs, conflicts)
+
+
+class _Story:
+    """Writes down what each step left and dropped, and tells the watcher."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.stages: list[Stage] = []
+        self.progress = progress
+
+    def note(self, name: str, rows: Rows | None, dropped: Mapping[str, int] | str = "") -> Counts:
+        """Count what step `name` left.
+
+        Args:
+            name: What the step is called in the audit.
+            rows: What it left; none if that is what was there before.
+            dropped: Rows dropped by reason, or the only possible reason.
+        """
+        after = self.stages[-1].after if rows is None else counts(rows)
+        if isinstance(dropped, str):
+            n_lost = self.stages[-1].after.rows - after.rows if self.stages else 0
+            dropped = {dropped: n_lost} if n_lost else {}
+        self.stages.append(Stage(name, after, dropped))
+        self.progress("prepare", len(self.stages), N_STEPS, step=name)
+        return after
+
+
+def _read(log: Log, settings: PrepareSettings) -> Rows:
+    """Read the columns that matter, and put the ids beside them under their working names."""
+    schema = log.rows.collect_schema()
+    ids = {
+        working: nw.col(name) if schema[name].is_integer() else nw.col(name).cast(nw.String)
+        for working, name in ((USER, settings.user), (ITEM, settings.item))
+    }
+    try:
+        return settled(log.rows.select(ROW, *settings.columns, **ids))
+    except (OSError, NarwhalsError) as error:  # damage inside a file shows only here
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"{log.name} cannot be read ({reason}); it is damaged or cut off, so write it again"
+        ) from error
+
+
+def _labelled_codes(rows: Rows, settings: PrepareSettings) -> tuple[Rows, Rows, Rows]:
+    """Label rows, forget the log's own columns, and turn ids and times into integers."""
+    rows = labelled(rows, settings.rules)
+    time = nw.col(settings.time) if settings.time is not None else nw.lit(0, nw.Int64)
+    part = part_of(settings.split_column) if settings.split_column else nw.lit(None, nw.Int8)
+    rows = settled(rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT)))
+    rows, users = encoded(rows, USER)
+    rows, items = encoded(rows, ITEM)
+    if settings.time is not None:
+        rows, _ = encoded(rows, TIME)
+    return settled(rows), users, items
+
+
+def _renumbered(rows: Rows, column: str, ids: Rows) -> tuple[Rows, Rows]:
+    """Close the gaps that dropped rows left in the codes; return the ids that stayed, in order."""
+    rows, kept = encoded(rows, column)
+    kept = kept.rename({"code": "dense", column: "code"})
+    ids = kept.join(ids, on="code", how="left").sort("dense").select(nw.col(column).alias("id"))
+    return settled(rows), settled(ids)
+
+
+def _write_ids(ids: Rows, file: Path) -> int:
+    frame = ids.collect()
+    frame.write_parquet(file)
+    return len(frame)
+
+
+def _part(rows: Rows, position: int) -> Part:
+    chosen = rows.filter(nw.col(PART) == position).sort(USER, ITEM)
+    frame = chosen.select(nw.col(USER, ITEM).cast(nw.Int32), LABEL).collect()
+    users, items = frame[USER].to_numpy(), frame[ITEM].to_numpy()
+    is_labelled = PARTS[position] != "unlabelled"
+    labels = frame[LABEL].head(len(frame) if is_labelled else 0)
+    return Part(users, items, labels.to_numpy())
+
+
+def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
+    classes: dict[str, Any] = {
+        name: {"positive": facts.positive, "negative": facts.negative}
+        for name, facts in audit.parts.items()
+    }
+    return {
+        "rows": classes | {"unlabelled": audit.final.unlabelled},
+        "rule": [str(rule) for rule in settings.rules],
+        "columns": {
+            "user": settings.user,
+            "item": settings.item,
+            "time": settings.time,
+            "rule": list(settings.rule_columns),
+        },
+        "repeats": settings.repeats,
+        "bad_rows": settings.bad_rows,
+        "core": settings.core,
+        "split": {
+            "how": settings.split.how,
+            "column": settings.split_column,
+            "valid_fraction": settings.split.valid_fraction,
+            "test_fraction": settings.split.test_fraction,
+        },
+        "seed": settings.split.seed,
+        "source": {"name": log.name, "sha256": log.sha256},
+        "invlearn": version("invlearn"),
+        "audit": audit.to_json(),
+    }
+
+
+def _check_any(found: Counts, message: str) -> None:
+    if found.rows == 0:
+        raise DataError(message)
+
+
+def _check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
+    if found.positive and found.negative:
+        return
+    rule = "; ".join(str(rule) for rule in rules)
+    raise DataError(
+        f"the label rule '{rule}' gives {log_name} {found.positive:,} positive and "
+        f"{found.negative:,} negative labels in {found.rows:,} rows, and both classes are needed; "
+        "compare its bounds with the columns' values, or add a rule"
+    )
+
+
+def _check_classes(facts: Mapping[str, PartFacts], log_name: str) -> None:
+    for name, part in facts.items():
+        if not (part.positive and part.negative):
+            raise DataError(
+                f"the {name} part of {log_name} would have {part.positive:,} positive and "
+                f"{part.negative:,} negative rows, and both classes are needed; use larger "
+                "fractions, another split or seed, or rules that label more rows"
+            )
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} ({n_rows:,} rows)" for reason, n_rows in reasons.items())

@@ -1,0 +1,183 @@
+"""Which part of the dataset each row goes to.
+
+Only labelled rows go to valid and test. Unlabelled rows are training material, unless they would
+carry knowledge from the judged parts into training.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.table import ITEM, LABEL, PART, SPLIT, TIME, USER, Rows, settled
+from invlearn.errors import ConfigError, unknown
+
+How = Literal["random", "per-user", "temporal", "column"]
+
+TRAIN, VALID, TEST, UNLABELLED = range(4)
+"""Positions in `invlearn.data.dataset.PARTS`."""
+
+WORDS = {
+    "0": TRAIN,
+    "train": TRAIN,
+    "training": TRAIN,
+    "1": VALID,
+    "valid": VALID,
+    "val": VALID,
+    "validation": VALID,
+    "dev": VALID,
+    "2": TEST,
+    "test": TEST,
+}
+"""What a split column may hold, and the part that is meant."""
+
+PRIME = 2**31 - 1
+_HASH = "__hash__"
+_SQUARE = "__square__"
+_PLACE = "__place__"
+_KEYS = (0x243F6A88, 0x05A308D3)  # digits of pi: no structure in common with ids
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How labelled rows are split into train, valid and test."""
+
+    how: str = "random"
+    """`random`: by a hash of (user, item, seed). `per-user`: the same within each user, who keeps
+    at least one training row. `temporal`: by the order (time, user, item), test last. `column`:
+    as a column of the log says; if it marks no row valid, `valid_fraction` of the train rows are
+    taken by the hash."""
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.how not in get_args(How):
+            raise unknown("split", self.how, get_args(How))
+        low = min(self.valid_fraction, self.test_fraction)
+        if not (low > 0 and self.valid_fraction + self.test_fraction < 1):
+            raise ConfigError(
+                "valid_fraction and test_fraction must be above 0 and below 1 together; found "
+                f"{self.valid_fraction} and {self.test_fraction}"
+            )
+
+    @property
+    def dropped(self) -> str:
+        """Why `split` dropped unlabelled rows, if it did."""
+        return {
+            "temporal": "unlabelled, later than the first validation row",
+            "column": "unlabelled, but marked valid or test",
+        }.get(self.how, "")
+
+
+def part_of(column: str) -> nw.Expr:
+    """Part that a split column of integers or strings names, Int8; null for any other word."""
+    word = nw.col(column).cast(nw.String).str.to_lowercase()
+    meant = [nw.when(word == name).then(nw.lit(part, nw.Int8)) for name, part in WORDS.items()]
+    return nw.coalesce(*meant)
+
+
+def with_part(rows: Rows, split: Split) -> Rows:
+    """Add the column `PART`, and leave out unlabelled rows that no part may have.
+
+    Args:
+        rows: Settled rows, one a pair, with integer codes in `USER`, `ITEM` and (if temporal)
+            `TIME`, and with the column's word as a part in `SPLIT` (if by column).
+        split: How to split.
+
+    Returns:
+        The kept rows with columns `USER`, `ITEM`, `LABEL`, `PART`, settled.
+    """
+    labelled = rows.filter(~nw.col(LABEL).is_null())
+    unlabelled = rows.filter(nw.col(LABEL).is_null())
+    match split.how:
+        case "per-user":
+            labelled = _per_user(labelled, split)
+        case "temporal":
+            labelled = settled(_temporal(labelled, split))
+            first = labelled.filter(nw.col(PART) == VALID).select(nw.col(TIME).min()).collect()
+            unlabelled = unlabelled.filter(nw.col(TIME) <= (first.item() or 0))
+        case "column":
+            labelled = _by_column(labelled, split)
+            unlabelled = unlabelled.filter(nw.col(SPLIT) == TRAIN)
+        case _:
+            labelled = _random(labelled, split)
+    unlabelled = unlabelled.with_columns(nw.lit(UNLABELLED, nw.Int8).alias(PART))
+    columns = (USER, ITEM, LABEL, PART)
+    return settled(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
+
+
+def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
+    """Add `__hash__`: an integer in [0, 2^31 - 1) that looks random, equal on every engine.
+
+    Rounds of `x -> (x + key)^5 mod p` with the prime `p = 2^31 - 1`, two for each column (the
+    scheme of MiMC, Albrecht et al. 2016). The fifth power permutes the residues, so rows that
+    differ in one column only never collide. No product reaches 2^62.
+
+    Args:
+        rows: A table.
+        columns: Integer columns with values in [0, p).
+        seed: Any integer; seeds that differ modulo `p` give independent hashes.
+    """
+    start = pow(pow(seed + _KEYS[0], 5, PRIME) + _KEYS[1], 5, PRIME)
+    rows = rows.with_columns(nw.lit(start, nw.Int64).alias(_HASH))
+    for column in columns:
+        rows = _round(rows, nw.col(column) + _KEYS[0])
+        rows = _round(rows, nw.lit(_KEYS[1], nw.Int64))
+    return rows.drop(_SQUARE)
+
+
+def _round(rows: Rows, key: nw.Expr) -> Rows:
+    """Carry out one round; a step a column, since one expression would grow fivefold a round."""
+    value, square = nw.col(_HASH), nw.col(_SQUARE)
+    rows = rows.with_columns(((value + key) % PRIME).alias(_HASH))
+    rows = rows.with_columns((value * value % PRIME).alias(_SQUARE))
+    rows = rows.with_columns((square * square % PRIME).alias(_SQUARE))
+    return rows.with_columns((square * value % PRIME).alias(_HASH))
+
+
+def _random(rows: Rows, split: Split) -> Rows:
+    test = nw.col(_HASH) < split.test_fraction * PRIME
+    judged = nw.col(_HASH) < (split.test_fraction + split.valid_fraction) * PRIME
+    return _parted(hashed(rows, (USER, ITEM), split.seed), test, judged)
+
+
+def _per_user(rows: Rows, split: Split) -> Rows:
+    """Split each user's rows.
+
+    Counts are rounded up or down by the user's own hash, so that the fractions hold over all users
+    even if everybody has few rows; the last place is never judged.
+    """
+    rows = hashed(rows, (USER,), split.seed).rename({_HASH: "__shift__"})
+    rows = settled(hashed(rows, (USER, ITEM), split.seed))
+    place = nw.col(_HASH).cum_count().over(USER, order_by=_HASH).cast(nw.Int64)
+    rows = rows.with_columns(place.alias(_PLACE), nw.len().over(USER).alias("__n__"))
+    place, n_rows, shift = nw.col(_PLACE), nw.col("__n__"), nw.col("__shift__") / PRIME
+    test = (place < n_rows) & (place <= n_rows * split.test_fraction + shift)
+    judged_fraction = split.test_fraction + split.valid_fraction
+    judged = (place < n_rows) & (place <= n_rows * judged_fraction + shift)
+    return _parted(rows, test, judged)
+
+
+def _by_column(rows: Rows, split: Split) -> Rows:
+    """Obey the column; if it knows no validation, some train rows are taken for that."""
+    rows = rows.with_columns(nw.col(SPLIT).alias(PART))
+    if rows.select((nw.col(PART) == VALID).any()).collect().item():
+        return rows
+    chosen = (nw.col(PART) == TRAIN) & (nw.col(_HASH) < split.valid_fraction * PRIME)
+    part = nw.when(chosen).then(nw.lit(VALID, nw.Int8)).otherwise(nw.col(PART))
+    return hashed(rows, (USER, ITEM), split.seed).with_columns(part.alias(PART))
+
+
+def _temporal(rows: Rows, split: Split) -> Rows:
+    n_rows = int(rows.select(nw.len()).collect().item())
+    n_test = round(n_rows * split.test_fraction)
+    n_judged = round(n_rows * (split.test_fraction + split.valid_fraction))
+    rows = rows.with_row_index(_PLACE, order_by=[TIME, USER, ITEM])
+    place = nw.col(_PLACE)
+    return _parted(rows, place >= n_rows - n_test, place >= n_rows - n_judged)
+
+
+def _parted(rows: Rows, test: nw.Expr, judged: nw.Expr) -> Rows:
+    valid = nw.when(judged).then(nw.lit(VALID, nw.Int8)).otherwise(nw.lit(TRAIN, nw.Int8))
+    return rows.with_columns(nw.when(test).then(nw.lit(TEST, nw.Int8)).otherwise(valid).alias(PART))
