@@ -28,6 +28,10 @@ class DivergedError(RunError):
     """Training produced a loss or a slope that is not finite."""
 
 
+class Stopped(InvlearnError):  # noqa: N818  no error: somebody asked for it
+    """Work was asked to stop; it saved what it had and can go on later."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """Error for a name nobody knows, with the nearest known ones.
 

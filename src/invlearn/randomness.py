@@ -28,5 +28,5 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
 
 
 def torch_seed(seed: int, purpose: str, *position: int) -> int:
-    """Seed for torch's own generator, where a layer insists on it (initial weights, dropout)."""
+    """Seed for torch's own generator, where a layer insists on it (dropout)."""
     return int(stream(seed, purpose, *position).integers(2**63))

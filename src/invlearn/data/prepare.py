@@ -19,7 +19,7 @@ from invlearn.data.audit import Audit, PartFacts, Stage, facts_of
 from invlearn.data.dataset import PARTS, Part, write_dataset
 from invlearn.data.grammar import parse_rules
 from invlearn.data.labels import Rule, labelled
-from invlearn.data.logs import ROW, Log
+from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.repeats import core_of, one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
 from invlearn.data.splits import Split, part_of, with_part
@@ -57,10 +57,11 @@ class Prepared:
 
 
 def prepare(
-    log: Log,
+    log: Any,
     out: str | Path,
     *,
     rule: Sequence[str | Rule] | str | Rule,
+    format: str = "auto",  # noqa: A002  the word users know
     user: str = "user",
     item: str = "item",
     time: str | None = None,
@@ -78,9 +79,11 @@ def prepare(
     """Turn a log into a dataset folder.
 
     Args:
-        log: An opened log.
+        log: A file, a folder, a glob, a table in memory, or an opened log
+            (see `invlearn.data.logs.open_log`).
         out: The dataset folder to write; absent until it is whole.
         rule: Label rules, strongest first: the first that gives a row a label decides.
+        format: Format of the log; `auto` goes by the files' suffix.
         user: Column of user ids, integers or strings.
         item: Column of item ids, integers or strings.
         time: Column that orders rows (number, date, sortable string), else their place in the log.
@@ -100,6 +103,7 @@ def prepare(
         DataError: The log lacks a column, has bad rows, or gives no usable labels.
         InvlearnError: The folder exists or cannot be written.
     """
+    log = log if isinstance(log, Log) else open_log(log, format=format)
     settings = PrepareSettings(
         rules=parse_rules(rule),
         user=user,

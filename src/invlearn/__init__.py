@@ -1,0 +1,78 @@
+"""Train and judge recommenders on logs in which almost nobody says what they liked.
+
+```python
+import invlearn
+
+invlearn.simulate("log")
+invlearn.prepare("log", "data", rule="play_time_ms / duration_ms >= 1.5, < 0.3",
+                 user="user_id", item="video_id")
+run = invlearn.train("data", "run", backbone="gmf", strategy="ig")
+print(run.test["auc"])
+```
+Names are imported when they are first used, so that `import invlearn` itself takes no time.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invlearn.assessment import Assessment as Assessment
+    from invlearn.backbones import Backbone as Backbone
+    from invlearn.config import RunConfig as RunConfig
+    from invlearn.data.audit import Audit as Audit
+    from invlearn.data.catalogue import list_datasets as list_datasets
+    from invlearn.data.catalogue import prepare_known as prepare_known
+    from invlearn.data.dataset import Dataset as Dataset
+    from invlearn.data.prepare import prepare as prepare
+    from invlearn.data.simulate import simulate as simulate
+    from invlearn.errors import InvlearnError as InvlearnError
+    from invlearn.evaluation import Evaluation as Evaluation
+    from invlearn.evaluation import evaluate as evaluate
+    from invlearn.evaluation import paired_difference as paired_difference
+    from invlearn.pairs import Batch as Batch
+    from invlearn.pairs import Feed as Feed
+    from invlearn.pairs import Pairs as Pairs
+    from invlearn.pairs import Proposal as Proposal
+    from invlearn.run import Run as Run
+    from invlearn.run import resume as resume
+    from invlearn.run import train as train
+    from invlearn.strategies import Strategy as Strategy
+
+__version__ = version("invlearn")
+
+_HOMES = {
+    "Assessment": "assessment",
+    "Audit": "data.audit",
+    "Backbone": "backbones",
+    "Batch": "pairs",
+    "Dataset": "data.dataset",
+    "Evaluation": "evaluation",
+    "Feed": "pairs",
+    "InvlearnError": "errors",
+    "Pairs": "pairs",
+    "Proposal": "pairs",
+    "Run": "run",
+    "RunConfig": "config",
+    "Strategy": "strategies",
+    "evaluate": "evaluation",
+    "list_datasets": "data.catalogue",
+    "paired_difference": "evaluation",
+    "prepare": "data.prepare",
+    "prepare_known": "data.catalogue",
+    "resume": "run",
+    "simulate": "data.simulate",
+    "train": "run",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'invlearn' has no attribute '{name}'")
+    return getattr(import_module(f"invlearn.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

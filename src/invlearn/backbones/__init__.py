@@ -1,0 +1,17 @@
+"""Backbones: models that map pairs to logits, one file a family."""
+
+from torch import nn
+
+from invlearn.backbones.backbone import Backbone
+from invlearn.backbones.factorization import GMF, BiasedMF
+from invlearn.backbones.neural import MLP, NeuMF
+
+__all__ = ["BACKBONES", "Backbone"]
+
+BACKBONES: dict[str, type[nn.Module]] = {
+    "gmf": GMF,
+    "mf": BiasedMF,
+    "mlp": MLP,
+    "neumf": NeuMF,
+}
+"""Every backbone by the name that the command line, the files and the tables use."""

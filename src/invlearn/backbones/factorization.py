@@ -1,0 +1,62 @@
+"""Backbones that multiply a user's and an item's factors."""
+
+from typing import ClassVar, final
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.backbones.layers import embedding, output_layer
+
+
+@final
+class GMF(nn.Module):
+    """Generalised matrix factorisation: a weighted inner product (He et al., WWW 2017, Eq. 9).
+
+    `z = h (p_u * q_i) + b`.
+    """
+
+    tables: ClassVar[dict[str, Key]] = {
+        "user_embedding.weight": "user",
+        "item_embedding.weight": "item",
+    }
+
+    def __init__(self, n_users: int, n_items: int, *, dim: PositiveInt = 32) -> None:
+        super().__init__()
+        self.user_embedding = embedding(n_users, dim)
+        self.item_embedding = embedding(n_items, dim)
+        self.output = output_layer(dim)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        return self.output(self.user_embedding(users) * self.item_embedding(items)).squeeze(-1)
+
+
+@final
+class BiasedMF(nn.Module):
+    """Matrix factorisation with biases (Koren et al., Computer 2009, Eq. 4).
+
+    `z = b + b_u + b_i + p_u q_i`.
+    """
+
+    tables: ClassVar[dict[str, Key]] = {
+        "user_embedding.weight": "user",
+        "item_embedding.weight": "item",
+        "user_bias.weight": "user",
+        "item_bias.weight": "item",
+    }
+
+    def __init__(self, n_users: int, n_items: int, *, dim: PositiveInt = 32) -> None:
+        super().__init__()
+        self.user_embedding = embedding(n_users, dim)
+        self.item_embedding = embedding(n_items, dim)
+        self.user_bias = embedding(n_users, 1)
+        self.item_bias = embedding(n_items, 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        product = (self.user_embedding(users) * self.item_embedding(items)).sum(-1)
+        biases = self.user_bias(users) + self.item_bias(items)
+        return product + biases.squeeze(-1) + self.bias

@@ -1,0 +1,145 @@
+"""Checkpoints that survive a kill at any instant; nothing in them is ever unpickled.
+
+```
+checkpoints/
+  index.json               names of the last and of the best checkpoint, and their checksums
+  step-00000586/           weights.safetensors  optimizer.safetensors  state.json
+```
+A checkpoint is written whole under a new name before the index names it, and what the index does
+not name is removed after. So the index always names whole checkpoints.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from invlearn import atomic
+from invlearn.data.dataset import sha256
+from invlearn.errors import RunError
+
+Which = Literal["last", "best"]
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Where a training stands; all that must survive besides weights and moments."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps finished within the current epoch."""
+    best_score: float | None = None
+    """Best validation score so far."""
+    best_epoch: int | None = None
+    """Epoch of the best score, from 0."""
+    epochs_since_best: int = 0
+    """Epochs finished since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint, read."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: TrainState
+
+
+def save(
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    n_steps: int,
+    best: bool,
+) -> None:
+    """Write a checkpoint, make it the last one, and remove those no longer named.
+
+    Args:
+        folder: The run's `checkpoints` folder.
+        checkpoint: What to write.
+        n_steps: Steps taken in all, for the name.
+        best: Make it the best one as well.
+
+    Raises:
+        InvlearnError: The disk is full or cannot be written; earlier checkpoints are as they were.
+    """
+    name = f"step-{n_steps:08d}"
+    with atomic.new_folder(folder / name, overwrite=True) as partial:
+        save_file(_owned(checkpoint.weights), partial / "weights.safetensors")
+        save_file(_owned(checkpoint.optimizer), partial / "optimizer.safetensors")
+        (partial / "state.json").write_text(json.dumps(asdict(checkpoint.state)))
+        checksums = {file.name: sha256(file) for file in sorted(partial.iterdir())}
+    index = _read_index(folder) if (folder / "index.json").exists() else {}
+    entry = {"name": name, "sha256": checksums}
+    index |= {"last": entry, "best": entry} if best else {"last": entry}
+    atomic.write_json(folder / "index.json", index)
+    _remove_unnamed(folder, {entry["name"] for entry in index.values()})
+
+
+def load(folder: Path, which: Which) -> Checkpoint:
+    """Read the last or the best checkpoint.
+
+    Raises:
+        RunError: There is none, or a file of it is missing, truncated or changed.
+    """
+    index = _read_index(folder)
+    if which not in index:
+        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
+    place = folder / index[which]["name"]
+    for name, checksum in index[which]["sha256"].items():
+        _check(place / name, checksum, which, index)
+    try:
+        weights = load_file(place / "weights.safetensors")
+        optimizer = load_file(place / "optimizer.safetensors")
+        state = TrainState(**json.loads((place / "state.json").read_text()))
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise RunError(f"{place} cannot be read ({error}); train the run again") from error
+    return Checkpoint(weights, optimizer, state)
+
+
+def exists(folder: Path) -> bool:
+    """Whether any checkpoint was written."""
+    return (folder / "index.json").is_file()
+
+
+def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, detached, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    file = folder / "index.json"
+    try:
+        index = json.loads(file.read_text())
+        names = [str(entry["name"]) for entry in index.values()]
+    except OSError as error:
+        raise RunError(f"{file} cannot be read: {error.strerror}; train the run again") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{file} is damaged ({error!r}); train the run again") from error
+    if any(Path(name).name != name for name in names):
+        raise RunError(f"{file} names a folder elsewhere; it did not come from invlearn")
+    return index
+
+
+def _check(file: Path, checksum: str, which: Which, index: Mapping[str, Any]) -> None:
+    """Raise unless the file is what was written."""
+    if file.is_file() and sha256(file) == checksum:
+        return
+    found = "was changed or truncated since it was written" if file.is_file() else "is missing"
+    other = "best" if which == "last" else "last"
+    spare = index.get(other, {}).get("name")
+    hint = f"; the {other} checkpoint, {spare}, may still be whole" if spare else ""
+    raise RunError(f"{file} {found}; restore it or train the run again{hint}")
+
+
+def _remove_unnamed(folder: Path, named: set[str]) -> None:
+    for path in folder.glob("*step-*"):
+        if path.name not in named:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""Several runs measured on the same rows, and paired with the first of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from invlearn import atomic
+from invlearn.assessment import Assessment, PartName, assess_catalogue
+from invlearn.errors import ConfigError, RunError
+from invlearn.evaluation import Difference, paired_difference
+from invlearn.progress import Progress, silent
+from invlearn.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs measured on the same rows."""
+
+    assessments: dict[str, Assessment]
+    """By name of the run folder, in the order given."""
+    differences: dict[str, dict[str, Difference]]
+    """Of every run but the first: its metrics less those of the first, paired by user."""
+
+    def write(self, file: Path) -> None:
+        """Write everything as JSON."""
+        atomic.write_json(
+            file,
+            {
+                "runs": {name: found.to_json() for name, found in self.assessments.items()},
+                "differences": {
+                    name: {metric: difference._asdict() for metric, difference in found.items()}
+                    for name, found in self.differences.items()
+                },
+            },
+        )
+
+
+def compare_runs(
+    folders: Sequence[Path],
+    *,
+    part: PartName = "test",
+    dataset: Path | None = None,
+    catalogue: bool = False,
+    as_released: bool = False,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Comparison:
+    """Measure runs of one dataset on the same rows.
+
+    Args:
+        folders: Run folders.
+        part: Part of the dataset.
+        dataset: Where the dataset is now, if it was moved.
+        catalogue: Rank the whole catalogue as well, for 1,000 users.
+        as_released: Also NDCG@20 as the paper's released code has it.
+        draws: Bootstrap draws over users; 0 for no intervals, and no differences.
+        seed: Of the draws.
+        progress: Told of each set of scores.
+
+    Raises:
+        RunError: A folder is no run, or the runs were trained on different datasets.
+        ConfigError: A folder is named twice.
+    """
+    runs = {_name(folder, folders): Run.open(folder) for folder in folders}
+    if len(runs) < len(folders):
+        raise ConfigError("a run is named twice; name each once")
+    fingerprints = {run.card["fingerprint"] for run in runs.values()}
+    if len(fingerprints) > 1:
+        raise RunError(
+            f"{', '.join(runs)} were trained on {len(fingerprints)} different datasets; "
+            "compare runs of one dataset only"
+        )
+    data = next(iter(runs.values())).dataset(dataset)
+    assessments: dict[str, Assessment] = {}
+    for name, run in runs.items():
+        found = run.evaluate(
+            part=part,
+            dataset=data,
+            draws=draws,
+            seed=seed,
+            as_released=as_released,
+            progress=progress,
+        )
+        if catalogue:
+            ranked = assess_catalogue(run.module, data, draws=draws, seed=seed, progress=progress)
+            found = replace(found, catalogue=ranked)
+        assessments[name] = found
+    first, *others = assessments
+    reference = assessments[first].backbone
+    differences = {
+        name: paired_difference(assessments[name].backbone, reference) for name in others if draws
+    }
+    return Comparison(assessments, differences)
+
+
+def _name(folder: Path, folders: Sequence[Path]) -> str:
+    """Folder's own name, or its whole path where two runs share a name."""
+    same = [other for other in folders if other.name == folder.name]
+    return folder.name if len(same) == 1 else str(folder)

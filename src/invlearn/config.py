@@ -1,0 +1,196 @@
+"""Everything that decides a run, as one frozen tree; a run folder holds it with all defaults.
+
+The same tree is a YAML file, the command line's options (`--optimizer.lr 1e-3`) and the keyword
+arguments of `invlearn.train`.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from invlearn.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class OptimizerConfig(Settings):
+    """How a slope becomes a step."""
+
+    name: Literal["adam", "adagrad", "sgd"] = "adam"
+    """Update rule; the row store applies it to touched rows only (lazy Adam)."""
+    lr: PositiveFloat = 1e-3
+    """Learning rate, the paper's gamma."""
+    beta1: Fraction = 0.9
+    """Decay of Adam's first moment."""
+    beta2: Fraction = 0.999
+    """Decay of Adam's second moment."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the second moment (Adam) or of the sum of squares (Adagrad)."""
+    l2: NonNegativeFloat = 0.0
+    """Adds `l2 * row` to the slope of every table row that the batch touches."""
+
+
+class ScheduleConfig(Settings):
+    """How the learning rate moves over the steps of a run."""
+
+    name: Literal["constant", "linear", "cosine"] = "constant"
+    """Shape of the decay, from `optimizer.lr` to `final_fraction` of it at the last step."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which the rate grows in a line from 0 first."""
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Where linear and cosine decay end, in units of `optimizer.lr`."""
+
+
+class UnlabelledConfig(Settings):
+    """Where unlabelled pairs come from, for strategies that use them."""
+
+    source: Literal["auto", "exposed", "sampled", "mix"] = "auto"
+    """exposed: shown, reaction unclear; sampled: never shown; auto: exposed if there are any."""
+    exposed_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Part of the unlabelled pairs that is exposed, when the source is mix."""
+    per_labelled: PositiveInt = 1
+    """Unlabelled pairs beside each labelled pair."""
+
+
+class RunConfig(Settings):
+    """One training, from a dataset folder to a run folder."""
+
+    backbone: str = "gmf"
+    """Name of a backbone, or `module:Class`; `invlearn backbones` lists them."""
+    model: dict[str, Any] = {}
+    """Options of the backbone, such as `--model.dim 64`."""
+    strategy: str = "none"
+    """Name of a strategy, or `module:Class`; `invlearn strategies` lists them."""
+    method: dict[str, Any] = {}
+    """Options of the strategy, such as `--method.alpha-ratio 0.5`."""
+    unlabelled: UnlabelledConfig = UnlabelledConfig()
+    """Where unlabelled pairs come from."""
+    store: Literal["auto", "row", "dense"] = "auto"
+    """row: a step costs what its batch costs; dense: whole tables under torch's own optimizer;
+    auto: row if the backbone declares its tables."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How a slope becomes a step."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How the learning rate moves."""
+    batch_size: PositiveInt = 1024
+    """Labelled pairs in a batch."""
+    epochs: PositiveInt = 10
+    """Epochs at most."""
+    patience: PositiveInt | None = None
+    """Stop after so many epochs without a better validation score; none: never early."""
+    select_by: str = "log_loss"
+    """Validation metric that decides the best epoch; a loss is better when lower."""
+    seed: NonNegativeInt = 0
+    """Decides initial weights, judges, order and draws."""
+    device: str = "auto"
+    """A torch device such as cpu or cuda; auto: cuda where there is one."""
+    checkpoint_steps: PositiveInt | None = None
+    """Save every so many steps besides the end of each epoch."""
+    tensorboard: bool = False
+    """Write TensorBoard scalars into the run folder as well."""
+
+
+def load_config(values: Mapping[str, Any], file: str | Path | None = None) -> RunConfig:
+    """Build the configuration of a run from a YAML file and values that override it.
+
+    Args:
+        values: Nested as the tree is, such as `{"optimizer": {"lr": 1e-3}}`.
+        file: YAML file of the same form.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit; all of them in one message.
+
+    Example:
+        >>> load_config({"optimizer": {"lr": "1e-4"}}).optimizer.lr
+        0.0001
+        >>> load_config({"optimizer": {"rl": 1}})
+        Traceback (most recent call last):
+        invlearn.errors.ConfigError: optimizer.rl: unknown option; did you mean 'lr'?; known: ...
+    """
+    return validated(RunConfig, _merged(_read_yaml(Path(file)) if file else {}, values))
+
+
+def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Build a settings object, or say in one message everything that is wrong.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(in_words(model, error)) from None
+
+
+def in_words(model: type[BaseModel], error: ValidationError) -> str:
+    """Everything that is wrong with the values of a model, in one line."""
+    return "; ".join(_explain(model, e) for e in error.errors())
+
+
+def _explain(model: type[BaseModel], error: Any) -> str:
+    """One wrong value in words: where, what was found, what would be right."""
+    path = [str(key) for key in error["loc"]]
+    where = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        known = sorted(_fields_at(model, path[:-1]))
+        near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"{where}: unknown option{hint}; known: {', '.join(known)}"
+    if error["type"] == "missing":
+        return f"{where}: a value is needed"
+    return f"{where}: {error['msg']}; got {error['input']!r}"
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Names that a settings group at `path` below `model` knows."""
+    for key in path:
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold options by name, found {type(content).__name__}")
+    return content
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` put over it, group by group."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(inner, value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,126 @@
+"""A training at work in a run folder: its objects made, put back after a stop, and run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from invlearn import atomic, checkpoint
+from invlearn.checkpoint import Checkpoint, TrainState
+from invlearn.composition import exposed_fraction, make_backbone
+from invlearn.config import RunConfig
+from invlearn.data.dataset import Dataset
+from invlearn.data.sampler import Sampler, UnlabelledSource
+from invlearn.errors import RunError
+from invlearn.evaluation import evaluate
+from invlearn.losses import belief_in_positive
+from invlearn.progress import Progress
+from invlearn.randomness import stream
+from invlearn.recording import Recorder
+from invlearn.registry import strategy_class
+from invlearn.run_folder import load_weights
+from invlearn.scoring import score_pairs
+from invlearn.stores import STORES, Store
+from invlearn.strategies import Strategy
+from invlearn.training import Workshop, fit
+
+BELIEF_PAIRS = 10_000
+"""Unlabelled pairs whose belief is kept."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A training at work in a run folder."""
+
+    folder: Path
+    dataset: Dataset
+    config: RunConfig
+    module: nn.Module
+    store: Store
+    strategy: Strategy
+    sampler: Sampler
+    state: TrainState
+
+    @classmethod
+    def start(
+        cls, folder: Path, dataset: Dataset, config: RunConfig, module: nn.Module | None
+    ) -> "Job":
+        """Make every object that the configuration names; nothing is written."""
+        torch.manual_seed(config.seed)
+        module = module or make_backbone(config, dataset.n_users, dataset.n_items)
+        module.to(config.device).train()
+        strategy = strategy_class(config.strategy)(**config.method)
+        source = UnlabelledSource(exposed_fraction(config), config.unlabelled.per_labelled)
+        size, seed = config.batch_size, config.seed
+        sampler = Sampler(dataset, strategy.feed, source, batch_size=size, seed=seed)
+        tables = getattr(module, "tables", {})
+        store = STORES[config.store](module, tables, config.optimizer, seed=seed)
+        return cls(folder, dataset, config, module, store, strategy, sampler, TrainState())
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Put weights, moments and state back as they were."""
+        load_weights(self.module, saved, self.folder)
+        try:
+            self.store.load_state(saved.optimizer)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(f"{self.folder}: moments do not fit the backbone ({error})") from error
+        self.state = saved.state
+
+    def work(self, *, progress: Progress, should_stop: Callable[[], bool]) -> None:
+        """Train to the end."""
+        if not checkpoint.exists(self.folder / "checkpoints"):
+            self._save(self.state, False)
+        recorder = Recorder(
+            self.folder,
+            n_steps=self.state.epoch * self.sampler.steps_per_epoch + self.state.step,
+            n_epochs=self.state.epoch,
+            tensorboard=self.config.tensorboard,
+        )
+        shop = Workshop(
+            config=self.config,
+            device=torch.device(self.config.device),
+            strategy=self.strategy,
+            store=self.store,
+            sampler=self.sampler,
+            recorder=recorder,
+            validate=self._validate,
+            note_beliefs=self._note_beliefs,
+            save=self._save,
+        )
+        try:
+            fit(shop, self.state, progress=progress, should_stop=should_stop)
+        finally:
+            recorder.close()
+
+    def _validate(self) -> dict[str, float]:
+        rows = self.dataset.valid
+        logits = score_pairs(self.module, rows.users, rows.items)
+        return evaluate(
+            rows.users, rows.labels, logits, draws=0, name="validation of the run"
+        ).values
+
+    def _note_beliefs(self, epoch: int) -> None:
+        """Keep w1 of a fixed sample of unlabelled pairs (Figures 3 and 4 of the paper)."""
+        if not self.strategy.feed.unlabelled:
+            return
+        rng = stream(self.config.seed, "beliefs")
+        users = rng.choice(self.dataset.train.users, BELIEF_PAIRS)
+        pairs = self.sampler.unlabelled(users, rng)
+        logits = torch.from_numpy(
+            score_pairs(self.module, pairs.users.numpy(), pairs.items.numpy())
+        )
+        beliefs = belief_in_positive(logits).numpy()
+        for name in ("first", "last") if epoch == 0 else ("last",):
+            with (
+                atomic.new_file(self.folder / f"beliefs-{name}.npy") as partial,
+                partial.open("wb") as stream_,
+            ):
+                np.save(stream_, beliefs)
+
+    def _save(self, state: TrainState, best: bool) -> None:
+        saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state)
+        n_steps = state.epoch * self.sampler.steps_per_epoch + state.step
+        checkpoint.save(self.folder / "checkpoints", saved, n_steps=n_steps, best=best)

@@ -1,0 +1,123 @@
+"""Losses of binary feedback, from logits.
+
+Every function maps logits `z` of shape `(pairs,)` to one loss per pair; the caller alone decides
+how pairs are masked, weighted and averaged. `l1` and `l0` are the losses of `z` under the label 1
+and the label 0, as in the paper (Lin et al., WSDM 2024). All are finite for every finite `z`.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def positive_loss(logits: Tensor) -> Tensor:
+    """Loss `l1 = log(1 + exp(-z))` of each logit under the label 1, shape `(pairs,)`."""
+    return -logsigmoid(logits)
+
+
+def negative_loss(logits: Tensor) -> Tensor:
+    """Loss `l0 = log(1 + exp(z))` of each logit under the label 0, shape `(pairs,)`."""
+    return -logsigmoid(-logits)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log loss of each labelled pair (Eq. 1): `y l1 + (1 - y) l0`.
+
+    Args:
+        logits: Shape `(pairs,)`.
+        labels: 1.0 or 0.0, shape `(pairs,)`.
+
+    Example:
+        >>> cross_entropy(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0]))
+        tensor([0.6931, 2.1269])
+    """
+    return labels * positive_loss(logits) + (1 - labels) * negative_loss(logits)
+
+
+def belief_in_positive(logits: Tensor) -> Tensor:
+    """How far each unlabelled pair is believed positive: the weight `w1` of Eq. (4).
+
+    A label earns weight when the *other* label fits badly: with `r = l0 / l1`,
+    `w1 = r / (r + 1/r)`, which equals `sigmoid(2 log r)` and needs no small constant against
+    division by zero. The label 0 gets the rest, `w0 = 1 - w1`.
+
+    Args:
+        logits: Shape `(pairs,)`.
+
+    Returns:
+        Weights in [0, 1], shape `(pairs,)`; constants to autograd.
+
+    Example:
+        >>> belief_in_positive(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([0.0538, 0.5000, 0.9462])
+    """
+    z = logits.detach()
+    return torch.sigmoid(2 * (_log_negative_loss(z) - _log_negative_loss(-z)))
+
+
+def inverse_dual_loss(logits: Tensor) -> Tensor:
+    """Loss of pairs nobody labelled: both labels, weighted by belief (Eq. 4).
+
+    Its gradient moves every logit away from zero, so it sharpens what the model already believes
+    and cannot mend a wrong belief; see `invlearn.strategies.inverse` for what can.
+
+    Args:
+        logits: Shape `(pairs,)`.
+
+    Returns:
+        One loss per pair, at most log 2, reached at `z = 0`.
+
+    Example:
+        >>> inverse_dual_loss(torch.tensor([0.0, 4.0, -4.0]))
+        tensor([0.6931, 0.0182, 0.0182])
+    """
+    w1 = belief_in_positive(logits)
+    return w1 * positive_loss(logits) + (1 - w1) * negative_loss(logits)
+
+
+def reweighting(losses: Tensor, alpha: float) -> Tensor:
+    """Weights of the reweighted cross entropy: `p^alpha`, with `p` the probability of the label.
+
+    As `p = exp(-loss)`, a pair that fits badly counts little (Wang et al., Denoising Implicit
+    Feedback for Recommendation, WSDM 2021, Eq. 5).
+
+    Args:
+        losses: Log losses, shape `(pairs,)`.
+        alpha: At least 0; 0 weighs all pairs alike.
+
+    Returns:
+        Weights in [0, 1], shape `(pairs,)`; constants to autograd.
+    """
+    return torch.exp(-alpha * losses.detach())
+
+
+def truncation(losses: Tensor, suspects: Tensor, n_dropped: int) -> Tensor:
+    """Mask of the truncated cross entropy: the `n_dropped` suspects of largest loss are left out.
+
+    Wang et al., WSDM 2021, Eq. 4. Among equal losses the later pair is dropped first.
+
+    Args:
+        losses: Shape `(pairs,)`.
+        suspects: Which pairs may be dropped, boolean of shape `(pairs,)`.
+        n_dropped: How many to drop; no more than there are suspects are dropped.
+
+    Returns:
+        1.0 for kept and 0.0 for dropped pairs, shape `(pairs,)`; constants to autograd.
+
+    Example:
+        >>> losses = torch.tensor([0.1, 3.0, 2.0, 1.0])
+        >>> truncation(losses, torch.tensor([True, False, True, True]), 1)
+        tensor([1., 1., 0., 1.])
+    """
+    fits = torch.where(suspects, losses.detach(), -torch.inf)
+    ranks = torch.argsort(torch.argsort(fits, stable=True), stable=True)
+    return (~suspects | (ranks < len(losses) - n_dropped)).to(losses.dtype)
+
+
+def _log_negative_loss(logits: Tensor) -> Tensor:
+    """Logarithm of `l0 = log(1 + exp(z))`, which is `z` itself once `exp(z)` is tiny.
+
+    Below `z = -20`, `l0 = exp(z)` to a part in 1e9; further down it underflows (at -104 in
+    float32), and the plain logarithm would be minus infinity.
+    """
+    return torch.where(logits < -20, logits, negative_loss(logits.clamp_min(-20)).log())

@@ -1,0 +1,120 @@
+"""The written record of a training: one JSON line a step, one an epoch, TensorBoard on request."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from invlearn import atomic
+from invlearn.errors import ConfigError
+
+FLUSH_STEPS = 64
+"""Steps between looks at the recorded tensors, so that a device need not be waited for."""
+
+
+class Recorder:
+    """Appends to `steps.jsonl` and `epochs.jsonl` of a run folder."""
+
+    def __init__(self, folder: Path, *, n_steps: int, n_epochs: int, tensorboard: bool) -> None:
+        """Open the record; lines that a resumed run will write again are dropped first.
+
+        Args:
+            folder: The run folder.
+            n_steps: Steps taken so far; later lines are dropped.
+            n_epochs: Epochs finished so far; later lines are dropped.
+            tensorboard: Write scalars for TensorBoard into `folder/tensorboard` too.
+        """
+        self._steps, self._epochs = folder / "steps.jsonl", folder / "epochs.jsonl"
+        _keep(self._steps, "step", n_steps)
+        _keep(self._epochs, "epoch", n_epochs)
+        self._waiting: list[tuple[int, int, Mapping[str, Tensor]]] = []
+        self._board: Any = _open_board(folder / "tensorboard") if tensorboard else None
+
+    def step(self, epoch: int, step: int, log: Mapping[str, Tensor]) -> None:
+        """Take note of a step: what the strategy logged.
+
+        Args:
+            epoch: From 0.
+            step: Over all epochs, from 0.
+            log: Scalars and short vectors.
+        """
+        self._waiting.append((epoch, step, log))
+        if len(self._waiting) >= FLUSH_STEPS:
+            self.flush()
+
+    def epoch(self, epoch: int, figures: Mapping[str, Any]) -> None:
+        """Take note of a finished epoch."""
+        self.flush()
+        _append(self._epochs, [{"epoch": epoch, **figures}])
+        if self._board:
+            for name, value in _scalars(figures):
+                self._board.add_scalar(f"epoch/{name}", value, epoch)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        lines = [
+            {"epoch": epoch, "step": step, **{name: value.tolist() for name, value in log.items()}}
+            for epoch, step, log in self._waiting
+        ]
+        self._waiting.clear()
+        _append(self._steps, lines)
+        for line in lines if self._board else []:
+            for name, value in _scalars(line):
+                self._board.add_scalar(f"step/{name}", value, line["step"])
+
+    def steps_of(self, epoch: int) -> list[dict[str, Any]]:
+        """All recorded steps of one epoch."""
+        self.flush()
+        return [line for line in read_lines(self._steps) if line["epoch"] == epoch]
+
+    def close(self) -> None:
+        """Write what is waiting and close TensorBoard's file."""
+        self.flush()
+        if self._board:
+            self._board.close()
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Records of a JSON-lines file; a last line cut off by a crash is left out."""
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def _keep(file: Path, key: str, bound: int) -> None:
+    """Drop the records whose `key` is `bound` or more."""
+    kept = [json.dumps(line) + "\n" for line in read_lines(file) if line[key] < bound]
+    atomic.write_text(file, "".join(kept))
+
+
+def _append(file: Path, lines: list[dict[str, Any]]) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:
+        raise atomic.cannot_write(file, error) from error
+
+
+def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of a record by dotted name."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and name not in ("epoch", "step"):
+            yield prefix + name, float(value)
+
+
+def _open_board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "tensorboard is not installed; pip install 'invlearn[tensorboard]' or leave "
+            "--tensorboard away"
+        ) from error
+    return SummaryWriter(str(folder))

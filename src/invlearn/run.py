@@ -1,0 +1,221 @@
+"""Runs: a training becomes a folder, and the folder a model again."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from invlearn import atomic, checkpoint
+from invlearn.assessment import Assessment, assess
+from invlearn.composition import (
+    class_of,
+    complete,
+    make_backbone,
+    named_backbone,
+    named_strategy,
+)
+from invlearn.config import RunConfig, load_config
+from invlearn.data.dataset import Dataset, Part
+from invlearn.errors import RunError
+from invlearn.job import Job
+from invlearn.progress import Progress, silent
+from invlearn.recording import read_lines
+from invlearn.run_folder import load_weights, open_dataset, read_json, read_run, write_run
+from invlearn.scoring import score_pairs
+from invlearn.strategies import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder, opened: the backbone with the weights of its best epoch."""
+
+    folder: Path
+    config: RunConfig
+    module: nn.Module
+    card: dict[str, Any]
+    """The content of `run.json`."""
+
+    @classmethod
+    def open(cls, folder: str | Path, *, backbone: nn.Module | None = None) -> "Run":
+        """Open a run folder that finished at least one epoch.
+
+        Args:
+            folder: The run folder.
+            backbone: The module to load the weights into, if the run was given one from Python.
+
+        Raises:
+            RunError: The folder is missing, damaged, or of another format version.
+        """
+        folder = Path(folder)
+        card, config = read_run(folder)
+        module = backbone or make_backbone(config, card["n_users"], card["n_items"])
+        load_weights(module, checkpoint.load(folder / "checkpoints", "best"), folder)
+        module.eval()
+        return cls(folder, config, module, card)
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The content of `test.json`: test metrics under the names of `docs/metrics.md`.
+
+        Raises:
+            RunError: The run has not finished.
+        """
+        return read_json(self.folder / "test.json")
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """What was recorded of each epoch."""
+        return list(read_lines(self.folder / "epochs.jsonl"))
+
+    def score(
+        self, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float32]:
+        """Logits of pairs in dense ids, shape `(pairs,)`."""
+        return score_pairs(self.module, users, items)
+
+    def dataset(self, folder: str | Path | None = None) -> Dataset:
+        """Open the dataset that the run was trained on, every file of it checked.
+
+        Args:
+            folder: Where it is now, if it was moved.
+
+        Raises:
+            DataError: It is missing or damaged.
+            RunError: It is not the one that the run was trained on.
+        """
+        return open_dataset(Path(folder or self.card["dataset"]), self.card)
+
+    def evaluate(
+        self,
+        rows: Part | None = None,
+        *,
+        part: str = "test",
+        dataset: Dataset | None = None,
+        draws: int = 1000,
+        seed: int = 0,
+        as_released: bool = False,
+        progress: Progress = silent,
+    ) -> Assessment:
+        """Measure the run and the baselines on labelled rows.
+
+        Args:
+            rows: Labelled rows in dense ids; by default the part of the dataset named `part`.
+            part: `train`, `valid` or `test`, or what to call `rows`.
+            dataset: The run's dataset, opened; by default from where the run says it is.
+            draws: Bootstrap draws over users; 0 for no intervals.
+            seed: Of the draws.
+            as_released: Also the released code's NDCG@20, for comparison with the paper.
+            progress: Told of each set of scores.
+        """
+        dataset = dataset or self.dataset()
+        return assess(
+            self.module,
+            dataset,
+            getattr(dataset, part) if rows is None else rows,
+            part=part,
+            draws=draws,
+            seed=seed,
+            as_released=as_released,
+            progress=progress,
+        )
+
+
+def train(
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    config: RunConfig | str | Path | None = None,
+    backbone: str | type[nn.Module] | nn.Module | None = None,
+    strategy: str | Strategy | type[Strategy] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Run:
+    """Train a backbone on a dataset folder and write a run folder.
+
+    Args:
+        dataset: Folder that `prepare` wrote.
+        out: The run folder to make.
+        config: Settings, or a YAML file of them.
+        backbone: Name, `module:Class`, a class `(n_users, n_items, **model)`, or a module, which
+            is trained in place.
+        strategy: Name, `module:Class`, a class, or a strategy with its options set.
+        overwrite: Remove a run folder of that name first.
+        progress: Told of steps and epochs.
+        should_stop: Asked after every step; true saves and raises `Stopped`.
+        options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
+
+    Raises:
+        ConfigError: A setting does not exist or does not fit the dataset.
+        DataError: The dataset is missing or damaged.
+        RunError: `out` exists.
+        DivergedError: The loss is no longer finite; the last checkpoint stands.
+        Stopped: `should_stop` said so; `resume(out)` goes on.
+    """
+    data, out = Dataset.open(dataset), Path(out)
+    named = dict(named_backbone(backbone)) | named_strategy(strategy) | options
+    file = None if isinstance(config, RunConfig) else config
+    base = config.model_dump() if isinstance(config, RunConfig) else {}
+    settings = complete(load_config(base | named, file), data, class_of(backbone))
+    if out.exists() and not overwrite:
+        raise RunError(
+            f"{out} exists already; go on with `invlearn resume {out}`, choose another --out, or "
+            "pass --overwrite"
+        )
+    module = backbone if isinstance(backbone, nn.Module) else None
+    job = Job.start(out, data, settings, module)
+    if out.exists():
+        shutil.rmtree(out)
+    write_run(out, data, settings)
+    job.work(progress=progress, should_stop=should_stop)
+    return _finished(job, progress)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    dataset: str | Path | None = None,
+    backbone: nn.Module | None = None,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Go on with a run from its last checkpoint, to bit-identical weights as without the stop.
+
+    A finished run is opened and its test metrics written anew. Bit-identical holds on a CPU with
+    the same number of threads.
+
+    Args:
+        folder: The run folder.
+        dataset: Where the dataset is now, if it was moved.
+        backbone: The module, if the run was given one from Python.
+        progress: Told of steps and epochs.
+        should_stop: Asked after every step; true saves and raises `Stopped`.
+
+    Raises:
+        RunError: The folder or its checkpoint is damaged, or the dataset is not the run's own.
+        DivergedError: The loss is no longer finite.
+        Stopped: `should_stop` said so.
+    """
+    folder = Path(folder)
+    card, config = read_run(folder)
+    data = open_dataset(Path(dataset or card["dataset"]), card)
+    job = Job.start(folder, data, config, backbone)
+    if checkpoint.exists(folder / "checkpoints"):
+        job.restore(checkpoint.load(folder / "checkpoints", "last"))
+    job.work(progress=progress, should_stop=should_stop)
+    return _finished(job, progress)
+
+
+def _finished(job: Job, progress: Progress) -> Run:
+    """Open a run that has just ended, and measure its best epoch on the test part."""
+    run = Run.open(job.folder, backbone=job.module)
+    tested = run.evaluate(dataset=job.dataset, progress=progress)
+    epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
+    atomic.write_json(job.folder / "test.json", {"epoch": epoch, **tested.to_json()})
+    return run

@@ -1,0 +1,113 @@
+"""The run folder on disk: what a training leaves behind, and all that its later uses need.
+
+```
+RUN/
+  config.yaml          every setting, defaults written out; also a file for `--config`
+  run.json             dataset, its fingerprint, sizes; format version
+  environment.json     versions, threads, machine
+  users.parquet        original ids, row number = dense id; items.parquet likewise
+  steps.jsonl          one line a step: loss, and the judges' losses and choice where there are any
+  epochs.jsonl         one line an epoch: losses, validation metrics, choices, speed
+  beliefs-first.npy    w1 of a fixed sample of unlabelled pairs after the first epoch
+  beliefs-last.npy     the same after the last epoch
+  checkpoints/         the last and the best
+  test.json            metrics of the best epoch on the test part, baselines beside them
+```
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from invlearn import atomic
+from invlearn.checkpoint import Checkpoint
+from invlearn.config import RunConfig, load_config
+from invlearn.data.dataset import Dataset
+from invlearn.environment import environment
+from invlearn.errors import RunError
+
+FORMAT = 1
+
+
+def write_run(folder: Path, dataset: Dataset, config: RunConfig) -> None:
+    """Make a run folder, whole or not at all."""
+    with atomic.new_folder(folder) as partial:
+        settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        (partial / "config.yaml").write_text(settings, encoding="utf-8")
+        card = {
+            "format": FORMAT,
+            "dataset": str(dataset.folder.resolve()),
+            "fingerprint": dataset.fingerprint,
+            "n_users": dataset.n_users,
+            "n_items": dataset.n_items,
+        }
+        (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        atomic.write_json(partial / "environment.json", environment())
+        for name in ("users.parquet", "items.parquet"):
+            shutil.copyfile(dataset.folder / name, partial / name)
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
+    """Read `run.json` and `config.yaml`.
+
+    Raises:
+        RunError: The folder is no run, damaged, or of another format version.
+    """
+    card = read_json(folder / "run.json")
+    if card.get("format") != FORMAT:
+        raise RunError(
+            f"{folder} has run format {card.get('format')}, this invlearn reads "
+            f"{FORMAT}; train it again"
+        )
+    return card, load_config({}, folder / "config.yaml")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON file of a run folder.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    if not file.is_file():
+        raise RunError(
+            f"{file.parent} has no {file.name}: it is no run folder, or the run has not finished; "
+            "make one with `invlearn train`, or go on with `invlearn resume`"
+        )
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file} is damaged ({error})") from error
+
+
+def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:
+    """Open a dataset, every file checked, if it is the one that a run was trained on.
+
+    Raises:
+        DataError: It is missing or damaged.
+        RunError: It is another one, or has changed.
+    """
+    dataset = Dataset.open(folder, verify=True)
+    if dataset.fingerprint != card["fingerprint"]:
+        raise RunError(
+            f"{folder} is not the dataset that the run was trained on (fingerprint "
+            f"{dataset.fingerprint[:12]}, the run's is {card['fingerprint'][:12]}); "
+            "pass the right one with --dataset, or train again"
+        )
+    return dataset
+
+
+def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
+    """Put the weights of a checkpoint into a module.
+
+    Raises:
+        RunError: They do not fit.
+    """
+    try:
+        module.load_state_dict(saved.weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{folder}: weights do not fit the backbone ({reason})") from error

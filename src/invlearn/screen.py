@@ -1,0 +1,223 @@
+"""What a person sees in the terminal: progress bars and one-screen summaries."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from invlearn.progress import Progress
+
+if TYPE_CHECKING:
+    from invlearn.assessment import Assessment
+    from invlearn.data.audit import Audit
+    from invlearn.data.catalogue import KnownDataset
+    from invlearn.data.simulate import Simulated
+    from invlearn.evaluation import Difference, Evaluation
+    from invlearn.run import Run
+
+SHOWN = ("auc", "gauc", "ndcg@10", "ndcg@20", "log_loss")
+"""Metrics of a summary; the files hold all of them."""
+NO_LOSS = ("random", "popularity")
+"""Baselines whose scores are an order only, so that a log loss would mean nothing."""
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def progress_bars() -> Generator[Progress, None, None]:
+    """Show a bar for each stage that work reports, and nothing where nobody watches."""
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Bars(*columns, console=console, transient=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int, **figures: float | str) -> None:
+            text = "  ".join(_figure(name, value) for name, value in figures.items())
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, figures="")
+            bars.update(tasks[stage], completed=done, total=total, figures=text)
+
+        yield show
+
+
+def show_audit(audit: "Audit", out: str) -> None:
+    """Print what preparation did, step by step, and what the dataset holds."""
+    table = Table(title="What happened to the rows", title_justify="left", box=None)
+    for name in ("step", "positive", "negative", "unlabelled", "users", "items", "dropped"):
+        table.add_column(name, justify="left" if name == "step" else "right")
+    for stage in audit.stages:
+        after = stage.after
+        numbers = (after.positive, after.negative, after.unlabelled, after.users, after.items)
+        dropped = sum(stage.dropped.values())
+        table.add_row(stage.name, *(f"{n:,}" for n in numbers), f"{dropped:,}" if dropped else "")
+    console.print(table)
+    for stage in audit.stages:
+        for reason, rows in stage.dropped.items():
+            console.print(f"  dropped at '{stage.name}': {rows:,} rows ({reason})")
+    console.print(
+        f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
+    )
+    _show_parts(audit)
+    share = f"{audit.final.labelled_fraction:.1%}"
+    console.print(f"Wrote {out}: {audit.final.rows:,} pairs, {share} of them labelled.")
+
+
+def show_simulated(simulated: "Simulated") -> None:
+    """Print what the simulator wrote."""
+    console.print(
+        f"Wrote {simulated.folder}: {simulated.n_rows:,} impressions of {simulated.n_items:,} "
+        f"videos to {simulated.n_users:,} users in {simulated.n_files} file(s); truly liked "
+        f"{simulated.true_positive_fraction:.1%}."
+    )
+
+
+def show_run(run: "Run") -> None:
+    """Print how a run ended: its best epoch, and its test metrics beside the baselines."""
+    test = run.test
+    best = run.epochs[test["epoch"] - 1]
+    config = run.config
+    console.print(
+        f"{config.strategy} over {config.backbone}: best of {len(run.epochs)} epochs is "
+        f"{test['epoch']} by validation {config.select_by} "
+        f"({best['valid'][config.select_by]:.4f})"
+    )
+    rows = {"this run": test} | test["baselines"]
+    intervals = {"this run": test["intervals"]}
+    console.print(_metrics_table("Test part", rows, intervals))
+    _show_counts(test)
+    console.print(f"Wrote {run.folder}; all figures are in {run.folder / 'test.json'}.")
+
+
+def show_assessments(
+    assessments: Mapping[str, "Assessment"],
+    differences: Mapping[str, Mapping[str, "Difference"]],
+) -> None:
+    """Print the metrics of runs and baselines on the same rows, and what differs from the first.
+
+    Args:
+        assessments: By name of the run.
+        differences: For every run but the first, its paired differences from the first.
+    """
+    first = next(iter(assessments.values()))
+    evaluations: dict[str, Evaluation] = {n: a.backbone for n, a in assessments.items()}
+    evaluations |= first.baselines
+    rows = {name: e.to_json()["values"] for name, e in evaluations.items()}
+    intervals = {name: e.intervals for name, e in evaluations.items()}
+    console.print(_metrics_table(f"{first.part}, with 95 % intervals", rows, intervals))
+    for name, assessment in assessments.items():
+        if assessment.catalogue:
+            values, ranges = assessment.catalogue.values, assessment.catalogue.intervals
+            texts = (f"{m} {_value(values[m], ranges.get(m))}" for m in values)
+            console.print(f"  {name}, whole catalogue: " + "  ".join(texts))
+    if differences:
+        console.print(_difference_table(next(iter(assessments)), differences))
+    _show_counts(first.backbone.counts)
+
+
+def show_datasets(known: Mapping[str, "KnownDataset"]) -> None:
+    """Print the public data sets that invlearn can prepare."""
+    for name, entry in known.items():
+        console.print(
+            f"[bold]{name}[/bold]  {entry.title}: {entry.n_rows:,} rows, {entry.n_users:,} users, "
+            f"{entry.n_items:,} items, {entry.size}\n"
+            f"  rule     {entry.forms[0].rule}\n"
+            f"  licence  {entry.licence}\n"
+            f"  from     {entry.homepage}"
+        )
+
+
+def show_choices(
+    choices: Mapping[str, tuple[str, Mapping[str, tuple[Any, Any]]]], prefix: str
+) -> None:
+    """Print names with what they are and the options that they take.
+
+    Args:
+        choices: By name: one sentence, and type and default of each option.
+        prefix: Of the options on the command line, such as `model`.
+    """
+    for name, (sentence, options) in choices.items():
+        console.print(f"[bold]{name}[/bold]  {sentence}", soft_wrap=True)
+        for option, (_, default) in options.items():
+            console.print(f"    --{prefix}.{option.replace('_', '-')}  default {default}")
+
+
+def _show_parts(audit: "Audit") -> None:
+    table = Table(title="What the dataset holds", title_justify="left", box=None)
+    names = ("part", "positive", "negative", "users", "with both classes", "all +", "all -")
+    for name in names:
+        table.add_column(name, justify="left" if name == "part" else "right")
+    for name, part in audit.parts.items():
+        numbers = (
+            part.positive,
+            part.negative,
+            part.users,
+            part.users_scored,
+            part.users_all_positive,
+            part.users_all_negative,
+        )
+        table.add_row(name, *(f"{n:,}" for n in numbers))
+    console.print(table)
+
+
+def _metrics_table(
+    title: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    intervals: Mapping[str, Mapping[str, Sequence[float]]],
+) -> Table:
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("")
+    for metric in SHOWN:
+        table.add_column(metric, justify="right")
+    for name, values in rows.items():
+        ranges = intervals.get(name, {})
+        hidden = ("log_loss",) if name in NO_LOSS else ()
+        table.add_row(
+            name,
+            *("" if m in hidden else _value(values.get(m), ranges.get(m)) for m in SHOWN),
+        )
+    return table
+
+
+def _difference_table(first: str, differences: Mapping[str, Mapping[str, "Difference"]]) -> Table:
+    title = f"Difference from {first}, paired on the same users"
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("")
+    for metric in SHOWN:
+        table.add_column(metric, justify="right")
+    for name, found in differences.items():
+        cells = (f"{d.value:+.4f}\n{d.low:+.4f}..{d.high:+.4f}" for d in map(found.get, SHOWN) if d)
+        table.add_row(name, *cells)
+    return table
+
+
+def _show_counts(counts: Mapping[str, Any]) -> None:
+    console.print(
+        f"  {counts['rows']:,} rows of {counts['users']:,} users; per-user metrics over "
+        f"{counts['users_scored']:,} users with both classes ({counts['users_all_positive']:,} all "
+        f"positive, {counts['users_all_negative']:,} all negative)"
+    )
+
+
+def _value(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
+        return "-"
+    if not interval:
+        return f"{value:.4f}"
+    return f"{value:.4f}\n{interval[0]:.4f}..{interval[1]:.4f}"
+
+
+def _figure(name: str, value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    if name.endswith("_per_second"):
+        return f"{value:,.0f} {name.removesuffix('_per_second')}/s"
+    return f"{name} {value:.4g}"

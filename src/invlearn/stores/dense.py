@@ -1,0 +1,88 @@
+"""The dense store: whole tables under torch's own optimizers, the paper's exact arithmetic."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.config import OptimizerConfig
+from invlearn.pairs import Batch, Proposal
+from invlearn.stores.store import Play, Store, distinct, scorer
+
+
+@final
+class DenseStore(Store):
+    """Puts every weight into play at every step; fits any module, and small catalogues."""
+
+    def __init__(
+        self, module: nn.Module, tables: Mapping[str, Key], config: OptimizerConfig, *, seed: int
+    ) -> None:
+        """Keep the weights of `module`, in place.
+
+        Args:
+            module: A backbone in training mode.
+            tables: Key by which each table is looked up, by parameter name; only `l2` asks.
+            config: Update rule; its rate comes with each batch.
+            seed: Of dropout masks.
+        """
+        self._module, self._tables, self._seed, self._l2 = module, dict(tables), seed, config.l2
+        self._parameters = dict(module.named_parameters())
+        self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
+
+    def play(self, batch: Batch) -> Play:
+        """Show all weights."""
+        rows = distinct(batch)[0] if self._l2 else {}
+        point = {name: weight.detach() for name, weight in self._parameters.items()}
+        return Play(scorer(self._module, self._seed, batch.step), point, batch, rows)
+
+    @torch.no_grad()
+    def commit(self, play: Play, move: Proposal) -> None:
+        """Move to the proposed point and let torch's optimizer step along the slope."""
+        for name, parameter in self._parameters.items():
+            point, slope = move.point[name], move.slope[name]
+            if self._l2 and name in self._tables:
+                rows = play.rows[self._tables[name]]
+                slope = slope.index_add(0, rows, self._l2 * point[rows])
+            if move.point is not play.point:
+                parameter.copy_(point)
+            parameter.grad = slope
+        for group in self._optimizer.param_groups:
+            group["lr"] = play.batch.rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Optimizer state by `parameter:entry`."""
+        states = self._optimizer.state_dict()["state"]
+        return {
+            f"{name}:{entry}": torch.as_tensor(value)
+            for number, name in enumerate(self._parameters)
+            for entry, value in states.get(number, {}).items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Give torch's optimizer its state back."""
+        states: dict[int, dict[str, Any]] = {}
+        for number, name in enumerate(self._parameters):
+            entries = {
+                key.rpartition(":")[2]: value
+                for key, value in state.items()
+                if key.rpartition(":")[0] == name
+            }
+            if entries:
+                states[number] = entries
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": states})
+
+
+def _torch_optimizer(
+    parameters: list[nn.Parameter], config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """Torch's optimizer of a configuration."""
+    if config.name == "adam":
+        betas = (config.beta1, config.beta2)
+        return torch.optim.Adam(parameters, lr=config.lr, betas=betas, eps=config.eps)
+    if config.name == "adagrad":
+        return torch.optim.Adagrad(parameters, lr=config.lr, eps=config.eps)
+    return torch.optim.SGD(parameters, lr=config.lr)

@@ -1,0 +1,83 @@
+"""The row store: a step costs what its batch costs, never what the catalogue costs."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.config import OptimizerConfig
+from invlearn.pairs import Batch, Proposal
+from invlearn.stores.optimizers import Moments, update_rule
+from invlearn.stores.store import Play, Store, distinct, scorer
+
+
+@final
+class RowStore(Store):
+    """Gathers the rows of a batch into compact tables and writes them back after the step.
+
+    The optimizer is row-wise: rows that a batch does not touch, and their moments, stay as they
+    are. Weights that belong to no table are in play as a whole.
+    """
+
+    def __init__(
+        self, module: nn.Module, tables: Mapping[str, Key], config: OptimizerConfig, *, seed: int
+    ) -> None:
+        """Keep the weights of `module`, in place.
+
+        Args:
+            module: A backbone in training mode.
+            tables: Key by which each table is looked up, by parameter name.
+            config: Update rule; its rate comes with each batch.
+            seed: Of dropout masks.
+        """
+        self._module, self._tables, self._seed, self._l2 = module, dict(tables), seed, config.l2
+        self._weights = {name: weight.detach() for name, weight in module.named_parameters()}
+        n_moments, self._rule = update_rule(config)
+        self._moments: dict[str, Moments] = {
+            name: tuple(torch.zeros_like(weight) for _ in range(n_moments))
+            for name, weight in self._weights.items()
+        }
+
+    def play(self, batch: Batch) -> Play:
+        """Gather the rows that `batch` touches."""
+        rows, batch = distinct(batch)
+        point = {
+            name: weight.index_select(0, rows[self._tables[name]])
+            if name in self._tables
+            else weight
+            for name, weight in self._weights.items()
+        }
+        return Play(scorer(self._module, self._seed, batch.step), point, batch, rows)
+
+    def commit(self, play: Play, move: Proposal) -> None:
+        """Update the gathered rows and scatter them back."""
+        step, rate = play.batch.step + 1, play.batch.rate
+        for name, weight in self._weights.items():
+            point, slope = move.point[name], move.slope[name]
+            if name in self._tables:
+                rows = play.rows[self._tables[name]]
+                moments = tuple(m.index_select(0, rows) for m in self._moments[name])
+                update = self._rule(point, slope + self._l2 * point, moments, step, rate)
+                weight.index_copy_(0, rows, update.weight)
+                for kept, new in zip(self._moments[name], update.moments, strict=True):
+                    kept.index_copy_(0, rows, new)
+            else:
+                update = self._rule(point, slope, self._moments[name], step, rate)
+                weight.copy_(update.weight)
+                for kept, new in zip(self._moments[name], update.moments, strict=True):
+                    kept.copy_(new)
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by `parameter:number`."""
+        return {
+            f"{name}:{number}": moment
+            for name, moments in self._moments.items()
+            for number, moment in enumerate(moments)
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy moments back."""
+        for name, moment in self.state().items():
+            moment.copy_(state[name])

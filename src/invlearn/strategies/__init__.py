@@ -1,0 +1,16 @@
+"""Strategies: all that differs between the methods under comparison, one file a family."""
+
+from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
+from invlearn.strategies.inverse import InverseDual, InverseGradient
+from invlearn.strategies.plain import LabelledOnly, NegativeSampling
+from invlearn.strategies.strategy import Strategy
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "none": LabelledOnly,
+    "ns": NegativeSampling,
+    "t-ce": TruncatedCrossEntropy,
+    "r-ce": ReweightedCrossEntropy,
+    "idl": InverseDual,
+    "ig": InverseGradient,
+}
+"""Every strategy by the name that the command line, the files and the tables use."""

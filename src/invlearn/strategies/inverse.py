@@ -1,0 +1,105 @@
+"""Inverse learning: the inverse dual loss, and the inverse gradient that guides it.
+
+Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation, WSDM 2024
+(https://doi.org/10.1145/3616855.3635797).
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Annotated, final
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+from torch.func import grad, grad_and_value
+
+from invlearn.losses import cross_entropy, inverse_dual_loss
+from invlearn.pairs import Batch, Feed, Proposal, Score, Weights
+from invlearn.strategies.strategy import LossStrategy, Strategy, all_logits
+
+CHOICES = ("stay", "inverse", "direct")
+"""What the judges can choose, in the order that decides ties: the earlier one wins."""
+STRIDES = (0.0, 1.0, -1.0)
+"""Where each choice goes along the trial slope, in units of the trial step."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class InverseDual(LossStrategy):
+    """`idl`: unlabelled pairs are learnt under both labels, weighted by belief (Eq. 4)."""
+
+    @property
+    def feed(self) -> Feed:
+        """Unlabelled pairs beside the labelled ones."""
+        return Feed(unlabelled=True)
+
+    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+        """Mean over all pairs: log loss of labelled ones, inverse dual loss of the others."""
+        labelled, unlabelled = all_logits(score, point, batch).split(
+            [len(batch.labels), len(batch.unlabelled.users)]
+        )
+        losses = [cross_entropy(labelled, batch.labels), inverse_dual_loss(unlabelled)]
+        return torch.cat(losses).mean()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class InverseGradient(Strategy):
+    """`ig`: labelled pairs judge which way unlabelled pairs may pull (Algorithm 1).
+
+    The slope `g` of the inverse dual loss may rest on a wrong belief. So three points, `theta`
+    (stay), `theta + alpha g` (inverse) and `theta - alpha g` (direct), are tried on labelled
+    pairs held out of training-train, and the step starts from the best.
+    """
+
+    alpha_ratio: PositiveFloat = 0.1
+    """Length `alpha` of the trial step in units of the learning rate `gamma` in force; below 1
+    it cannot undo the step that follows (Section 3.2.3)."""
+    judge_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Part of the labelled training rows that judges (the paper's training-test)."""
+
+    @property
+    def feed(self) -> Feed:
+        """Judges at the end of each epoch, with unlabelled pairs beside them."""
+        return Feed(unlabelled=True, judge_fraction=self.judge_fraction)
+
+    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+        """Move to the point that the judges like best, and propose the slope there."""
+
+        def labelled_loss(weights: Weights) -> Tensor:
+            return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
+
+        def unlabelled_loss(weights: Weights) -> Tensor:
+            return inverse_dual_loss(score(weights, batch.unlabelled)).mean()
+
+        verdict: dict[str, Tensor] = {}
+        if batch.judges:
+            trial = grad(unlabelled_loss)(point)
+            alpha = self.alpha_ratio * batch.rate
+            points = [shifted(point, trial, alpha * stride) for stride in STRIDES]
+            losses = torch.stack([labelled_loss(weights).detach() for weights in points])
+            choice = best_choice(losses)
+            point = points[int(choice)]
+            verdict = {"judge_losses": losses, "choice": choice}
+        slope, loss = grad_and_value(labelled_loss)(point)
+        return Proposal(point, slope, {"loss": loss, **verdict})
+
+
+def shifted(point: Weights, slope: Weights, length: float) -> Weights:
+    """Weights `length` times `slope` away from `point`; for 0, `point` itself."""
+    if length == 0:
+        return point
+    return {name: weight + length * slope[name] for name, weight in point.items()}
+
+
+def best_choice(losses: Tensor) -> Tensor:
+    """Index into `CHOICES` of the smallest loss; the earlier wins a tie, NaN never wins.
+
+    Args:
+        losses: Judges' losses at stay, inverse and direct, shape `(3,)`.
+
+    Example:
+        >>> CHOICES[best_choice(torch.tensor([0.7, 0.5, 0.5]))]
+        'inverse'
+    """
+    return losses.nan_to_num(nan=inf, posinf=inf).argmin()

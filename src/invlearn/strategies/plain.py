@@ -1,0 +1,45 @@
+"""Strategies that take every label at its word: labelled pairs alone, or sampled negatives too."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from invlearn.losses import cross_entropy, negative_loss
+from invlearn.pairs import Batch, Feed, Score, Weights
+from invlearn.strategies.strategy import LossStrategy, all_logits
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LabelledOnly(LossStrategy):
+    """`none`: the log loss of the labelled pairs; unlabelled pairs are not looked at."""
+
+    @property
+    def feed(self) -> Feed:
+        """Labelled pairs only."""
+        return Feed()
+
+    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+        """Mean log loss of the labelled pairs (Eq. 1)."""
+        return cross_entropy(score(point, batch.labelled), batch.labels).mean()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NegativeSampling(LossStrategy):
+    """`ns`: every unlabelled pair is taken for a negative one."""
+
+    @property
+    def feed(self) -> Feed:
+        """Unlabelled pairs beside the labelled ones."""
+        return Feed(unlabelled=True)
+
+    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+        """Mean log loss of all pairs, unlabelled ones under the label 0."""
+        labelled, unlabelled = all_logits(score, point, batch).split(
+            [len(batch.labels), len(batch.unlabelled.users)]
+        )
+        losses = [cross_entropy(labelled, batch.labels), negative_loss(unlabelled)]
+        return torch.cat(losses).mean()

@@ -1,0 +1,58 @@
+"""What every strategy is: a pure function from weights and a batch to a proposal."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value
+
+from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
+
+
+class Strategy(ABC):
+    """All that differs between the methods under comparison.
+
+    A concrete strategy is a frozen dataclass of its hyper-parameters. It looks at a batch from a
+    point and proposes where to step from and along which slope; the store of the weights acts.
+    """
+
+    @property
+    @abstractmethod
+    def feed(self) -> Feed:
+        """The pairs that the sampler must put into this strategy's batches."""
+
+    @abstractmethod
+    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+        """Look at `batch` from `point`; change nothing.
+
+        Args:
+            score: `(weights, pairs) -> logits` of shape `(pairs,)`, without side effects.
+            point: The weights in play, by parameter name.
+            batch: Labelled pairs, and unlabelled ones if `feed` asked for them.
+        """
+
+
+class LossStrategy(Strategy):
+    """A strategy that is nothing but a loss."""
+
+    @abstractmethod
+    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+        """Mean loss of the batch at `point`, a scalar."""
+
+    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+        """Propose the slope of the loss at the point as it is."""
+
+        def objective(weights: Weights) -> Tensor:
+            return self.loss(score, weights, batch)
+
+        slope, loss = grad_and_value(objective)(point)
+        return Proposal(point, slope, {"loss": loss})
+
+
+def all_logits(score: Score, point: Weights, batch: Batch) -> Tensor:
+    """Logits of the labelled pairs, then of the unlabelled ones, from one call of the backbone."""
+    pairs = Pairs(
+        torch.cat([batch.labelled.users, batch.unlabelled.users]),
+        torch.cat([batch.labelled.items, batch.unlabelled.items]),
+    )
+    return score(point, pairs)

@@ -1,0 +1,177 @@
+"""The training loop: take steps, close epochs, save; in the words of the strategy and the store."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from invlearn.checkpoint import TrainState
+from invlearn.config import RunConfig
+from invlearn.data.sampler import Sampler
+from invlearn.errors import DivergedError, Stopped
+from invlearn.pairs import Batch, Pairs, Proposal
+from invlearn.progress import Progress
+from invlearn.recording import Recorder
+from invlearn.schedule import learning_rate
+from invlearn.stores import Store
+from invlearn.strategies import Strategy
+from invlearn.strategies.inverse import CHOICES
+
+PROGRESS_STEPS = 10
+"""Steps between two reports of progress, each of which waits for the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Everything that a training works with, made by `invlearn.run`."""
+
+    config: RunConfig
+    device: torch.device
+    strategy: Strategy
+    store: Store
+    sampler: Sampler
+    recorder: Recorder
+    validate: Callable[[], dict[str, float]]
+    """Metrics of the weights as they stand on the validation part."""
+    note_beliefs: Callable[[int], None]
+    """Keep the beliefs in a fixed sample of unlabelled pairs after an epoch."""
+    save: Callable[[TrainState, bool], None]
+    """Write a checkpoint; the flag makes it the best one."""
+
+
+def fit(
+    shop: Workshop, state: TrainState, *, progress: Progress, should_stop: Callable[[], bool]
+) -> None:
+    """Train from `state` to the last epoch, or until patience ends; `state` follows along.
+
+    Raises:
+        DivergedError: A loss or a slope is not finite; raised before the optimizer step.
+        Stopped: `should_stop` said so; a checkpoint was written after the last step.
+    """
+    n_steps = shop.sampler.steps_per_epoch
+    while not finished(shop.config, state):
+        started, done_before = perf_counter(), state.step
+        while state.step < n_steps:
+            log = _take_step(shop, state)
+            state.step += 1
+            if state.step % PROGRESS_STEPS == 0 or state.step == n_steps:
+                speed = (state.step - done_before) * shop.config.batch_size
+                speed /= perf_counter() - started
+                _report(shop, state, log, speed, progress)
+            if should_stop():
+                shop.save(state, False)
+                raise Stopped(f"stopped after step {state.step} of epoch {state.epoch + 1}; saved")
+            if state.step % (shop.config.checkpoint_steps or n_steps) == 0 and state.step < n_steps:
+                shop.save(state, False)
+        _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
+
+
+def finished(config: RunConfig, state: TrainState) -> bool:
+    """Whether no epoch is left, or patience has run out."""
+    out_of_patience = config.patience is not None and state.epochs_since_best >= config.patience
+    return state.epoch >= config.epochs or out_of_patience
+
+
+def is_better(metric: str, score: float, best: float | None) -> bool:
+    """Whether a validation score beats the best one; a loss is better when lower.
+
+    Example:
+        >>> is_better("log_loss", 0.5, 0.6), is_better("auc", 0.5, 0.6)
+        (True, False)
+    """
+    if best is None:
+        return True
+    return score < best if metric.endswith("loss") else score > best
+
+
+def _take_step(shop: Workshop, state: TrainState) -> Mapping[str, torch.Tensor]:
+    """Let the strategy propose for the next batch, and commit what it proposes."""
+    n_steps = shop.sampler.steps_per_epoch
+    at = state.epoch * n_steps + state.step
+    rate = learning_rate(
+        shop.config.schedule, shop.config.optimizer.lr, at, shop.config.epochs * n_steps
+    )
+    batch = _to_device(shop.sampler.batch(state.epoch, state.step, rate=rate), shop.device)
+    play = shop.store.play(batch)
+    move = shop.strategy.propose(play.score, play.point, play.batch)
+    _check_finite(move, state, rate)
+    shop.store.commit(play, move)
+    shop.recorder.step(state.epoch, at, move.log)
+    return move.log
+
+
+def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int) -> None:
+    """Validate, record, and save, the best epoch as such."""
+    started = perf_counter()
+    scores = shop.validate()
+    better = is_better(shop.config.select_by, scores[shop.config.select_by], state.best_score)
+    shop.note_beliefs(state.epoch)
+    shop.recorder.epoch(
+        state.epoch,
+        {
+            **_summary(shop.recorder.steps_of(state.epoch)),
+            "valid": scores,
+            "best": better,
+            "steps": shop.sampler.steps_per_epoch,
+            "train_seconds": seconds,
+            "validate_seconds": perf_counter() - started,
+            "pairs_per_second": n_steps * shop.config.batch_size / seconds if seconds else None,
+        },
+    )
+    if better:
+        state.best_score, state.best_epoch = scores[shop.config.select_by], state.epoch
+    state.epochs_since_best = 0 if better else state.epochs_since_best + 1
+    state.epoch, state.step = state.epoch + 1, 0
+    shop.save(state, better)
+
+
+def _summary(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean loss of an epoch's steps, and how often each choice was made if judges made any."""
+    choices = [step["choice"] for step in steps if "choice" in step]
+    counts = {name: choices.count(number) for number, name in enumerate(CHOICES)}
+    summary: dict[str, Any] = {"train_loss": fmean(step["loss"] for step in steps)}
+    return summary | {"choices": counts} if choices else summary
+
+
+def _report(
+    shop: Workshop,
+    state: TrainState,
+    log: Mapping[str, torch.Tensor],
+    pairs_per_second: float,
+    progress: Progress,
+) -> None:
+    figures: dict[str, float | str] = {"loss": float(log["loss"])}
+    if "choice" in log:
+        figures["choice"] = CHOICES[int(log["choice"])]
+    figures |= {"epoch": f"{state.epoch + 1}/{shop.config.epochs}"}
+    n_steps = shop.sampler.steps_per_epoch
+    done, total = state.epoch * n_steps + state.step, shop.config.epochs * n_steps
+    progress("train", done, total, **figures, pairs_per_second=pairs_per_second)
+
+
+def _check_finite(move: Proposal, state: TrainState, rate: float) -> None:
+    loss = float(move.log["loss"])
+    if all(bool(t.isfinite().all()) for t in (move.log["loss"], *move.slope.values())):
+        return
+    raise DivergedError(
+        f"training diverged at step {state.step + 1} of epoch {state.epoch + 1}: the loss is "
+        f"{loss:g} or its slope is not finite, at learning rate {rate:g}; stopped before the "
+        "optimizer step; lower --optimizer.lr or raise --optimizer.l2"
+    )
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+
+    def moved(pairs: Pairs) -> Pairs:
+        return Pairs(pairs.users.to(device), pairs.items.to(device))
+
+    return batch._replace(
+        labelled=moved(batch.labelled),
+        labels=batch.labels.to(device),
+        unlabelled=moved(batch.unlabelled),
+    )
