@@ -343,7 +343,9 @@ def backbones() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leave with 0, or with 2 and one sentence, or 130 when stopped."""
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  for backbones and strategies as module:Class
+    # Without this, threads that wait spin, and two trainings on one machine slow each other tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.path.insert(0, str(Path.cwd()))  # for backbones and strategies given as module:Class
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except Stopped as stop:

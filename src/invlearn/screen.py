@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from invlearn.evaluation import Difference, Evaluation
     from invlearn.run import Run
 
-SHOWN = ("auc", "gauc", "ndcg@10", "ndcg@20", "log_loss")
+SHOWN = ("auc", "gauc", "ndcg@10", "log_loss")
 """Metrics of a summary; the files hold all of them."""
 NO_LOSS = ("random", "popularity")
 """Baselines whose scores are an order only, so that a log loss would mean nothing."""
