@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+LOG_RULE := play_time_ms / duration_ms >= 1.5, < 0.3
+
+.PHONY: demo test lint clean
+
+# The main job on a simulated video feed: log, dataset, four runs, one table.
+demo: .venv/installed
+	rm -rf demo
+	$(BIN)/invlearn simulate demo/log
+	$(BIN)/invlearn prepare demo/log --user user_id --item video_id --time timestamp \
+		--rule "$(LOG_RULE)" --out demo/data
+	for strategy in none ns idl ig; do \
+		$(BIN)/invlearn train demo/data --strategy $$strategy --patience 2 --epochs 20 \
+			--out demo/$$strategy || exit; \
+	done
+	$(BIN)/invlearn evaluate demo/none demo/ns demo/idl demo/ig --out demo/comparison.json
+
+test: .venv/installed
+	$(BIN)/pytest -n auto --dist worksteal
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv demo build
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"invlearn needs Python 3.11 or later, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

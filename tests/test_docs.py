@@ -1,0 +1,61 @@
+"""The examples of the documentation run, in order, in one folder; the file tree is true."""
+
+import re
+import shlex
+import sys
+from types import ModuleType
+
+import pytest
+
+from conftest import ROOT
+from invlearn.cli import main
+
+PAGES = ("README.md", "docs/training.md")
+
+
+def examples(page):
+    """Code blocks of a page: language and text; a block announced as `not run` is left out."""
+    text = (ROOT / page).read_text()
+    found = re.findall(r"(<!-- not run[^\n]*\n+)?```(sh|python)\n(.*?)```", text, flags=re.DOTALL)
+    return [(language, block) for skipped, language, block in found if not skipped]
+
+
+def test_examples_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", module)
+    blocks = [block for page in PAGES for block in examples(page)]
+    assert [language for language, _ in blocks].count("python") >= 3
+    for language, block in blocks:
+        if language == "python":
+            exec(compile(block, "<example>", "exec"), module.__dict__)
+        for line in block.replace("\\\n", " ").splitlines() if language == "sh" else []:
+            if line.startswith("invlearn "):
+                with pytest.raises(SystemExit) as left:
+                    main(shlex.split(line)[1:])
+                assert left.value.code == 0, line
+    out = capsys.readouterr().out
+    assert "Difference from none" in out
+    assert re.search(r"AUC 0\.\d\d, item and user rates 0\.\d\d", out)
+
+
+def test_the_tree_in_the_readme_names_every_module_and_no_other():
+    tree = re.search(r"```\nsrc/invlearn/\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert tree
+    folder, named = "", set()
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        if name.endswith("/"):
+            folder = name
+        elif name.endswith(".py"):
+            named.add((folder if line.startswith("    ") else "") + name)
+    package = ROOT / "src" / "invlearn"
+    there = {str(p.relative_to(package)) for p in package.rglob("*.py") if p.stem != "__init__"}
+    assert named == there
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in (ROOT / "docs").iterdir())])
+def test_links_between_pages_lead_somewhere(page):
+    file = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+        assert (file.parent / target).exists(), target
