@@ -2,11 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
+
+from console import IDS, RULE, done
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no defect
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,3 +25,25 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip(f"real data are not at {folder}; set INVLEARN_DATA")
     return folder
+
+
+class FeedRuns(NamedTuple):
+    """A simulated log, its dataset, and one run with and one without unclear feedback."""
+
+    log: Path
+    dataset: Path
+    none: Path
+    ig: Path
+
+
+@pytest.fixture(scope="session")
+def feed(tmp_path_factory):
+    """The whole story once, through the command line; tests read it and change nothing."""
+    place = tmp_path_factory.mktemp("feed")
+    made = FeedRuns(*(place / name for name in ("log", "data", "none", "ig")))
+    done("simulate", made.log, "--users", 120, "--items", 80, "--rows", 4000)
+    done("prepare", made.log, "--rule", RULE, *IDS, "--out", made.dataset)
+    options = ("--backbone", "mf", "--epochs", 4, "--batch-size", 128, "--optimizer.lr", "1e-2")
+    done("train", made.dataset, *options, "--out", made.none)
+    done("train", made.dataset, *options, "--strategy", "ig", "--out", made.ig)
+    return made

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from invlearn.errors import InvlearnError
@@ -30,22 +30,30 @@ def new_file(path: Path) -> Generator[Path, None, None]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 @contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Generator[Path, None, None]:
+def new_folder(
+    path: Path, *, overwrite: bool = False, marker: str = ""
+) -> Generator[Path, None, None]:
     """Yield a temporary folder to fill; give it the name `path` when the block ends well.
 
     Args:
         path: The folder's final name; its parents are made.
         overwrite: Replace a folder that is there already, else refuse.
+        marker: File that a folder must hold to be replaced, so that nothing else is ever lost.
 
     Raises:
         InvlearnError: `path` exists, the disk is full, or the place cannot be written.
     """
     if path.exists() and not overwrite:
         raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
+    if path.exists() and not _replaceable(path, marker):
+        raise InvlearnError(
+            f"{path} is not overwritten, since there is no {marker} in it; choose another name"
+        )
     partial = path.with_name(f".{path.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -80,7 +88,19 @@ def write_bytes(path: Path, write: Callable[[Path], None]) -> None:
 def cannot_write(path: Path, error: OSError) -> InvlearnError:
     """Error that names the file, the cause and the cure of a failed write."""
     reason = error.strerror or str(error)
-    return InvlearnError(f"cannot write {path}: {reason}; free some space or choose another place")
+    final = Path(*map(_final, path.parts))
+    return InvlearnError(f"cannot write {final}: {reason}; free some space or choose another place")
+
+
+def _final(name: str) -> str:
+    """Name that a file or folder will have in the end."""
+    is_partial = name.startswith(".") and name.endswith(".partial")
+    return name[1 : -len(".partial")] if is_partial else name
+
+
+def _replaceable(path: Path, marker: str) -> bool:
+    """Whether a folder is of the kind that `marker` tells, or empty."""
+    return (path / marker).exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def _swap(partial: Path, path: Path) -> None:

@@ -3,10 +3,11 @@
 ```
 checkpoints/
   index.json               names of the last and of the best checkpoint, and their checksums
-  step-00000586/           weights.safetensors  optimizer.safetensors  state.json
+  epoch-0001-step-000000/  weights.safetensors  optimizer.safetensors  state.json
 ```
-A checkpoint is written whole under a new name before the index names it, and what the index does
-not name is removed after. So the index always names whole checkpoints.
+A checkpoint is named by the epochs and the steps of the next one that it has behind it. It is
+written whole under a name that no earlier one has before the index names it, and what the index
+does not name is removed after. So the index always names whole checkpoints.
 """
 
 import json
@@ -23,6 +24,8 @@ from torch import Tensor
 from invlearn import atomic
 from invlearn.data.dataset import sha256
 from invlearn.errors import RunError
+
+FILES = ("optimizer.safetensors", "state.json", "weights.safetensors")
 
 Which = Literal["last", "best"]
 
@@ -52,30 +55,23 @@ class Checkpoint:
     state: TrainState
 
 
-def save(
-    folder: Path,
-    checkpoint: Checkpoint,
-    *,
-    n_steps: int,
-    best: bool,
-) -> None:
+def save(folder: Path, checkpoint: Checkpoint, *, best: bool) -> None:
     """Write a checkpoint, make it the last one, and remove those no longer named.
 
     Args:
         folder: The run's `checkpoints` folder.
         checkpoint: What to write.
-        n_steps: Steps taken in all, for the name.
         best: Make it the best one as well.
 
     Raises:
         InvlearnError: The disk is full or cannot be written; earlier checkpoints are as they were.
     """
-    name = f"step-{n_steps:08d}"
+    name = f"epoch-{checkpoint.state.epoch:04d}-step-{checkpoint.state.step:06d}"
     with atomic.new_folder(folder / name, overwrite=True) as partial:
-        save_file(_owned(checkpoint.weights), partial / "weights.safetensors")
-        save_file(_owned(checkpoint.optimizer), partial / "optimizer.safetensors")
+        _write_tensors(partial / "weights.safetensors", checkpoint.weights)
+        _write_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
         (partial / "state.json").write_text(json.dumps(asdict(checkpoint.state)))
-        checksums = {file.name: sha256(file) for file in sorted(partial.iterdir())}
+        checksums = {file: sha256(partial / file) for file in FILES}
     index = _read_index(folder) if (folder / "index.json").exists() else {}
     entry = {"name": name, "sha256": checksums}
     index |= {"last": entry, "best": entry} if best else {"last": entry}
@@ -93,8 +89,8 @@ def load(folder: Path, which: Which) -> Checkpoint:
     if which not in index:
         raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
     place = folder / index[which]["name"]
-    for name, checksum in index[which]["sha256"].items():
-        _check(place / name, checksum, which, index)
+    for name in FILES:
+        _check(place / name, which, index)
     try:
         weights = load_file(place / "weights.safetensors")
         optimizer = load_file(place / "optimizer.safetensors")
@@ -109,33 +105,40 @@ def exists(folder: Path) -> bool:
     return (folder / "index.json").is_file()
 
 
-def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors on the CPU, detached, as safetensors wants them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors; safetensors wants them on the CPU, and has its own error for a full disk."""
+    owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(owned, file)
+    except SafetensorError as error:
+        raise atomic.cannot_write(file, OSError(str(error))) from error
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
     file = folder / "index.json"
     try:
-        index = json.loads(file.read_text())
-        names = [str(entry["name"]) for entry in index.values()]
+        index: dict[str, dict[str, Any]] = {
+            which: {"name": str(entry["name"]), "sha256": dict(entry["sha256"])}
+            for which, entry in json.loads(file.read_text()).items()
+        }
     except OSError as error:
         raise RunError(f"{file} cannot be read: {error.strerror}; train the run again") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{file} is damaged ({error!r}); train the run again") from error
-    if any(Path(name).name != name for name in names):
+    if any(Path(entry["name"]).name != entry["name"] for entry in index.values()):
         raise RunError(f"{file} names a folder elsewhere; it did not come from invlearn")
     return index
 
 
-def _check(file: Path, checksum: str, which: Which, index: Mapping[str, Any]) -> None:
+def _check(file: Path, which: Which, index: Mapping[str, Any]) -> None:
     """Raise unless the file is what was written."""
-    if file.is_file() and sha256(file) == checksum:
+    if file.is_file() and sha256(file) == index[which]["sha256"].get(file.name):
         return
     found = "was changed or truncated since it was written" if file.is_file() else "is missing"
     other = "best" if which == "last" else "last"
-    spare = index.get(other, {}).get("name")
-    hint = f"; the {other} checkpoint, {spare}, may still be whole" if spare else ""
+    spare = index.get(other, index[which])["name"]
+    hint = f"; the {other} checkpoint, {spare}, may still be whole"
+    hint = hint if spare != index[which]["name"] else ""
     raise RunError(f"{file} {found}; restore it or train the run again{hint}")
 
 

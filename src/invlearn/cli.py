@@ -11,11 +11,13 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
-from invlearn.config import RunConfig, in_words
+from invlearn.config import OtherLog, RunConfig, in_words
 from invlearn.errors import InvlearnError, Stopped
 
 app = App(
-    name="invlearn", help="Recommenders from logs in which almost nobody says what they liked."
+    name="invlearn",
+    help="Recommenders from logs in which almost nobody says what they liked.",
+    suppress_keyboard_interrupt=False,
 )
 datasets = App(name="datasets", help="Known public data sets: list them, prepare one.")
 app.command(datasets)
@@ -276,6 +278,7 @@ def evaluate(
     /,
     *,
     part: Literal["train", "valid", "test"] = "test",
+    other: Annotated[OtherLog | None, Parameter(name="*", negative_iterable="")] = None,
     dataset: Path | None = None,
     catalogue: Annotated[bool, Parameter(negative="")] = False,
     as_released: Annotated[bool, Parameter(negative="")] = False,
@@ -311,6 +314,7 @@ def evaluate(
         compared = compare_runs(
             run,
             part=part,
+            other=other,
             dataset=dataset,
             catalogue=catalogue,
             as_released=as_released,
@@ -320,7 +324,7 @@ def evaluate(
         )
     if out:
         compared.write(out)
-    screen.show_assessments(compared.assessments, compared.differences)
+    screen.show_assessments(compared.assessments, compared.differences, compared.left_out)
 
 
 @app.command
@@ -343,24 +347,29 @@ def backbones() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leave with 0, or with 2 and one sentence, or 130 when stopped."""
-    # Without this, threads that wait spin, and two trainings on one machine slow each other tenfold.
+    # Waiting threads that spin would make two trainings on one machine slow each other down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.path.insert(0, str(Path.cwd()))  # for backbones and strategies given as module:Class
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except Stopped as stop:
         _leave(str(stop), 130)
+    except KeyboardInterrupt:
+        _leave("stopped", 130)
     except InvlearnError as error:
         _leave(f"error: {error}", 2)
+    except OSError as error:
+        _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", 2)
     except CycloptsError as error:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, ValidationError):
             _leave(f"error: {in_words(RunConfig, cause)}", 2)
-        _leave(f"error: {' '.join(str(error).split())}; see invlearn --help", 2)
+        command = " ".join(["invlearn", *(error.command_chain or ())])
+        _leave(f"error: {str(error).rstrip('.')}; see {command} --help", 2)
 
 
 def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(" ".join(message.split()), file=sys.stderr)
     sys.exit(code)
 
 

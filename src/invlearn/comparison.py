@@ -1,11 +1,13 @@
 """Several runs measured on the same rows, and paired with the first of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from invlearn import atomic
 from invlearn.assessment import Assessment, PartName, assess_catalogue
+from invlearn.config import OtherLog
+from invlearn.data.lookup import find_rows
 from invlearn.errors import ConfigError, RunError
 from invlearn.evaluation import Difference, paired_difference
 from invlearn.progress import Progress, silent
@@ -20,6 +22,8 @@ class Comparison:
     """By name of the run folder, in the order given."""
     differences: dict[str, dict[str, Difference]]
     """Of every run but the first: its metrics less those of the first, paired by user."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Rows of another log that were not measured on, by reason."""
 
     def write(self, file: Path) -> None:
         """Write everything as JSON."""
@@ -27,6 +31,7 @@ class Comparison:
             file,
             {
                 "runs": {name: found.to_json() for name, found in self.assessments.items()},
+                "left_out": self.left_out,
                 "differences": {
                     name: {metric: difference._asdict() for metric, difference in found.items()}
                     for name, found in self.differences.items()
@@ -39,6 +44,7 @@ def compare_runs(
     folders: Sequence[Path],
     *,
     part: PartName = "test",
+    other: OtherLog | None = None,
     dataset: Path | None = None,
     catalogue: bool = False,
     as_released: bool = False,
@@ -51,6 +57,7 @@ def compare_runs(
     Args:
         folders: Run folders.
         part: Part of the dataset.
+        other: Measure on the labelled rows of this log instead.
         dataset: Where the dataset is now, if it was moved.
         catalogue: Rank the whole catalogue as well, for 1,000 users.
         as_released: Also NDCG@20 as the paper's released code has it.
@@ -60,8 +67,11 @@ def compare_runs(
 
     Raises:
         RunError: A folder is no run, or the runs were trained on different datasets.
-        ConfigError: A folder is named twice.
+        DataError: The log is damaged, labels nothing, or names users or items unknown to the runs.
+        ConfigError: A folder is named twice, or a setting does not fit.
     """
+    if other and catalogue:
+        raise ConfigError("the catalogue is ranked by the test part; leave it away with a log")
     runs = {_name(folder, folders): Run.open(folder) for folder in folders}
     if len(runs) < len(folders):
         raise ConfigError("a run is named twice; name each once")
@@ -72,10 +82,12 @@ def compare_runs(
             "compare runs of one dataset only"
         )
     data = next(iter(runs.values())).dataset(dataset)
+    found_rows = find_rows(other, data) if other else None
     assessments: dict[str, Assessment] = {}
     for name, run in runs.items():
         found = run.evaluate(
-            part=part,
+            found_rows.rows if found_rows else None,
+            part=found_rows.name if found_rows else part,
             dataset=data,
             draws=draws,
             seed=seed,
@@ -91,7 +103,7 @@ def compare_runs(
     differences = {
         name: paired_difference(assessments[name].backbone, reference) for name in others if draws
     }
-    return Comparison(assessments, differences)
+    return Comparison(assessments, differences, found_rows.left_out if found_rows else {})
 
 
 def _name(folder: Path, folders: Sequence[Path]) -> str:

@@ -1,26 +1,39 @@
 """Where names become objects: settings completed, backbones and strategies made."""
 
 from dataclasses import fields, is_dataclass
+from math import isnan
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from invlearn.backbones import BACKBONES
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.errors import ConfigError
+from invlearn.errors import ConfigError, unknown
 from invlearn.evaluation import evaluate
 from invlearn.registry import backbone_class, complete_options, strategy_class
 from invlearn.strategies import STRATEGIES, Strategy
 
 
-def complete(config: RunConfig, dataset: Dataset, given: type[nn.Module] | None) -> RunConfig:
-    """Write every default out, and decide what is `auto`."""
-    backbone = given or backbone_class(config.backbone)
-    known = evaluate([0, 0], [0, 1], [0.0, 1.0], draws=0).values
-    if config.select_by not in known:
-        raise ConfigError(f"select_by '{config.select_by}'; known: {', '.join(sorted(known))}")
+def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> RunConfig:
+    """Write every default out, and decide what is `auto`.
+
+    Args:
+        config: Settings as they were given.
+        dataset: What is to be trained on.
+        given: A backbone that was made already; its options are its maker's business.
+
+    Raises:
+        ConfigError: Settings do not fit each other, the dataset or the machine.
+    """
+    if given is None:
+        backbone = backbone_class(config.backbone)
+        model = complete_options(backbone, config.model, "model")
+    else:
+        backbone, model = given, {}
+    _check_metric(config.select_by, dataset)
     source = config.unlabelled.source
     if source == "auto":
         source = "exposed" if len(dataset.unlabelled) else "sampled"
@@ -35,22 +48,27 @@ def complete(config: RunConfig, dataset: Dataset, given: type[nn.Module] | None)
     method = complete_options(strategy_class(config.strategy), config.method, "method")
     return config.model_copy(
         update={
-            "model": complete_options(backbone, config.model, "model") if given is None else {},
+            "model": model,
             "method": method,
             "store": store,
             "unlabelled": config.unlabelled.model_copy(update={"source": source}),
-            "device": _device(config.device),
+            "device": usable_device(config.device),
         }
     )
 
 
-def _device(name: str) -> str:
+def usable_device(name: str) -> str:
+    """Name of the device to compute on, whatever `auto` is here.
+
+    Raises:
+        ConfigError: There is no such device, or nothing can be computed on it.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ConfigError(f"device '{name}' is not there ({reason}); try --device cpu") from error
     return name
 
@@ -62,19 +80,98 @@ def exposed_fraction(config: RunConfig) -> float:
 
 
 def make_backbone(config: RunConfig, n_users: int, n_items: int) -> nn.Module:
-    """Make the backbone that completed settings name."""
-    return backbone_class(config.backbone)(n_users, n_items, **config.model)
+    """Make the backbone that completed settings name.
+
+    Raises:
+        ConfigError: Its class cannot be found, or does not take what it is given.
+    """
+    try:
+        return backbone_class(config.backbone)(n_users, n_items, **config.model)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"backbone {config.backbone} cannot be made from n_users, n_items and its options "
+            f"({error}); mend its class, or give the module itself from Python"
+        ) from error
+
+
+@torch.no_grad()
+def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int) -> None:
+    """Make sure that a backbone keeps its promises, where breaking them would train nonsense.
+
+    Args:
+        module: The backbone; its mode is restored.
+        store: The row store needs to know every table that is looked up by a user or an item.
+        n_users: Number of users.
+        n_items: Number of items.
+
+    Raises:
+        ConfigError: Its logits have another shape than its pairs, or its `tables` name what is
+            no table or leave one out.
+    """
+    was_training = module.training
+    module.eval()
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    ids = torch.tensor([0, 0, 0], device=device)
+    try:
+        shape = tuple(module(ids, ids).shape)
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise ConfigError(
+            f"backbone {type(module).__name__} cannot be called with users and items ({error}); "
+            "its forward must take dense ids, two int64 tensors of shape (pairs,)"
+        ) from error
+    module.train(was_training)
+    if shape != (3,):
+        raise ConfigError(
+            f"backbone {type(module).__name__} gives 3 pairs logits of shape {shape}; it must "
+            "return one logit per pair, of shape (pairs,)"
+        )
+    if store == "row":
+        _check_tables(module, {"user": n_users, "item": n_items})
+
+
+def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
+    """Compare what a backbone declares as its tables with what it holds."""
+    declared: dict[str, str] = dict(getattr(module, "tables", {}))
+    weights = dict(module.named_parameters())
+    wrong = [
+        f"{name}: {key}"
+        for name, key in declared.items()
+        if name not in weights or len(weights[name]) != n_rows.get(key)
+    ]
+    missed = [
+        f"{name}.weight"
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Embedding)
+        and layer.num_embeddings in n_rows.values()
+        and f"{name}.weight" not in declared
+    ]
+    if wrong or missed:
+        raise ConfigError(
+            f"the `tables` of backbone {type(module).__name__} must name each weight with a row "
+            f"per user or item; wrong: {', '.join(wrong) or 'none'}; left out: "
+            f"{', '.join(missed) or 'none'}; mend them or pass --store dense"
+        )
+
+
+def _check_metric(name: str, dataset: Dataset) -> None:
+    """Make sure that a metric exists and that the validation part defines it."""
+    rows = dataset.valid
+    known = evaluate(
+        rows.users, rows.labels, np.zeros(len(rows)), draws=0, name="the validation part"
+    ).values
+    if name not in known:
+        raise unknown("metric", name, known)
+    if isnan(known[name]):
+        raise ConfigError(
+            f"select_by {name} needs a user with both classes in the validation part of "
+            f"{dataset.folder}, and there is none; select by auc or log_loss"
+        )
 
 
 def _path_of(cls: type, known: dict[str, Any]) -> str:
     """Short name of a built-in class, `module:Class` of any other."""
     names = [name for name, other in known.items() if other is cls]
     return names[0] if names else f"{cls.__module__}:{cls.__qualname__}"
-
-
-def class_of(backbone: object) -> type[nn.Module] | None:
-    """Class of a module that was given ready-made, whose options are its maker's business."""
-    return type(backbone) if isinstance(backbone, nn.Module) else None
 
 
 def named_backbone(backbone: str | type[nn.Module] | nn.Module | None) -> dict[str, Any]:

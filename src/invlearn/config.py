@@ -30,7 +30,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Settings(BaseModel):
     """A frozen group of settings; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class OptimizerConfig(Settings):
@@ -110,12 +112,36 @@ class RunConfig(Settings):
     """Write TensorBoard scalars into the run folder as well."""
 
 
-def load_config(values: Mapping[str, Any], file: str | Path | None = None) -> RunConfig:
+class OtherLog(Settings):
+    """A log to be measured on instead of a part of the runs' dataset.
+
+    What is left out is as the dataset was prepared.
+    """
+
+    log: Any
+    """Another log to measure on instead: a file, a folder, or a glob in quotes."""
+    format: str = "auto"
+    """Of --log: auto goes by the suffix; else as for `invlearn prepare`."""
+    rule: list[str] | None = None
+    """Label rule for --log, if not the dataset's own; several are tried in order."""
+    user: str | None = None
+    """Column of user ids of --log, if not named as in the dataset's own log."""
+    item: str | None = None
+    """Column of item ids of --log, likewise."""
+    time: str | None = None
+    """Column that orders the rows of --log, likewise, if there is any."""
+    bad_rows: Literal["error", "drop"] = "error"
+    """What to do with rows of --log that cannot be, such as a negative watch time."""
+    unknown: Literal["error", "drop"] = "error"
+    """What to do with rows of --log whose user or item the runs do not know."""
+
+
+def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None = None) -> RunConfig:
     """Build the configuration of a run from a YAML file and values that override it.
 
     Args:
         values: Nested as the tree is, such as `{"optimizer": {"lr": 1e-3}}`.
-        file: YAML file of the same form.
+        base: YAML file of the same form, or settings that are there already.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; all of them in one message.
@@ -127,7 +153,11 @@ def load_config(values: Mapping[str, Any], file: str | Path | None = None) -> Ru
         Traceback (most recent call last):
         invlearn.errors.ConfigError: optimizer.rl: unknown option; did you mean 'lr'?; known: ...
     """
-    return validated(RunConfig, _merged(_read_yaml(Path(file)) if file else {}, values))
+    if isinstance(base, RunConfig):
+        given = base.model_dump()
+    else:
+        given = {} if base is None else _read_yaml(Path(base))
+    return validated(RunConfig, _merged(given, values))
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
@@ -155,7 +185,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         known = sorted(_fields_at(model, path[:-1]))
         near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{where}: unknown option{hint}; known: {', '.join(known)}"
+        return f"{where}: unknown option{hint}; known: {', '.join(known) or 'none'}"
     if error["type"] == "missing":
         return f"{where}: a value is needed"
     return f"{where}: {error['msg']}; got {error['input']!r}"

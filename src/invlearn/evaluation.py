@@ -139,6 +139,8 @@ def summarise(
         draws: Bootstrap draws over users; 0 for none.
         seed: Seed of the draws.
     """
+    if draws < 0:
+        raise ConfigError(f"the bootstrap needs 0 draws (no intervals) or more; found {draws}")
     with np.errstate(over="ignore", invalid="ignore"):  # the log loss of huge scores is infinite
         values = {name: value(metric) for name, metric in found.items()}
         drawn = resampled(found, draws=draws, seed=seed) if draws else {}

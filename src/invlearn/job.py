@@ -10,11 +10,16 @@ from torch import nn
 
 from invlearn import atomic, checkpoint
 from invlearn.checkpoint import Checkpoint, TrainState
-from invlearn.composition import exposed_fraction, make_backbone
+from invlearn.composition import (
+    check_backbone,
+    exposed_fraction,
+    make_backbone,
+    usable_device,
+)
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.data.sampler import Sampler, UnlabelledSource
-from invlearn.errors import RunError
+from invlearn.errors import DivergedError, RunError
 from invlearn.evaluation import evaluate
 from invlearn.losses import belief_in_positive
 from invlearn.progress import Progress
@@ -51,7 +56,8 @@ class Job:
         """Make every object that the configuration names; nothing is written."""
         torch.manual_seed(config.seed)
         module = module or make_backbone(config, dataset.n_users, dataset.n_items)
-        module.to(config.device).train()
+        module.to(usable_device(config.device)).train()
+        check_backbone(module, config.store, n_users=dataset.n_users, n_items=dataset.n_items)
         strategy = strategy_class(config.strategy)(**config.method)
         source = UnlabelledSource(exposed_fraction(config), config.unlabelled.per_labelled)
         size, seed = config.batch_size, config.seed
@@ -98,6 +104,12 @@ class Job:
     def _validate(self) -> dict[str, float]:
         rows = self.dataset.valid
         logits = score_pairs(self.module, rows.users, rows.items)
+        if not np.isfinite(logits).all():
+            raise DivergedError(
+                f"training diverged at the last step of epoch {self.state.epoch + 1}: the scores "
+                "of the validation part are not finite; the last checkpoint stands; lower "
+                "--optimizer.lr or raise --optimizer.l2"
+            )
         return evaluate(
             rows.users, rows.labels, logits, draws=0, name="validation of the run"
         ).values
@@ -122,5 +134,4 @@ class Job:
 
     def _save(self, state: TrainState, best: bool) -> None:
         saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state)
-        n_steps = state.epoch * self.sampler.steps_per_epoch + state.step
-        checkpoint.save(self.folder / "checkpoints", saved, n_steps=n_steps, best=best)
+        checkpoint.save(self.folder / "checkpoints", saved, best=best)

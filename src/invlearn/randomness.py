@@ -8,6 +8,8 @@ from zlib import crc32
 
 import numpy as np
 
+from invlearn.errors import ConfigError
+
 
 def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
     """Make the generator of one purpose at one position.
@@ -17,12 +19,17 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
         purpose: What the numbers are for; different purposes are independent.
         position: Such as epoch and step.
 
+    Raises:
+        ConfigError: The seed is negative.
+
     Example:
         >>> first = stream(0, "order", 3).integers(100, size=3)
         >>> again = stream(0, "order", 3).integers(100, size=3)
         >>> bool((first == again).all())
         True
     """
+    if seed < 0:
+        raise ConfigError(f"a seed must be 0 or more; found {seed}")
     key = (crc32(purpose.encode()), *position)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))
 

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, create_model
@@ -44,7 +45,7 @@ def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
     return {
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
         for name, p in inspect.signature(cls).parameters.items()
-        if name not in ("n_users", "n_items") and p.kind is not p.VAR_KEYWORD
+        if name not in ("n_users", "n_items") and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
 
 
@@ -93,12 +94,14 @@ def _find(kind: str, name: str, known: Mapping[str, type[Class]], wanted: type) 
     if ":" in name:
         found: Any = _import(kind, name)
     else:
-        plugins = {e.name: e for e in entry_points(group=f"invlearn.{_plural(kind)}")}
+        plugins = {e.name: e.value for e in entry_points(group=f"invlearn.{_plural(kind)}")}
         if name not in plugins:
             raise unknown(kind, name, [*known, *plugins])
-        found = plugins[name].load()
+        found = _import(kind, plugins[name])
     if not (isinstance(found, type) and issubclass(found, wanted)):
-        raise ConfigError(f"{kind} '{name}' is {found!r}; it must be a subclass of {wanted}")
+        raise ConfigError(
+            f"{kind} '{name}' is {found!r}; it must be a subclass of {wanted.__qualname__}"
+        )
     return found
 
 
@@ -109,10 +112,13 @@ def _plural(kind: str) -> str:
 def _import(kind: str, name: str) -> object:
     """Import `module:Class`."""
     module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(f"{kind} '{name}' cannot be imported; write it as module:Class")
     try:
-        module = import_module(module_name)
+        return attrgetter(class_name)(import_module(module_name))
     except ImportError as error:
         raise ConfigError(f"{kind} '{name}': {error}; is the module on PYTHONPATH?") from error
-    if not hasattr(module, class_name):
-        raise ConfigError(f"{kind} '{name}': module {module_name} has no {class_name}")
-    return getattr(module, class_name)
+    except AttributeError as error:
+        raise ConfigError(
+            f"{kind} '{name}': {error}; name a class that can be imported from {module_name}"
+        ) from error

@@ -1,9 +1,9 @@
 """Runs: a training becomes a folder, and the folder a model again."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,10 @@ from torch import nn
 
 from invlearn import atomic, checkpoint
 from invlearn.assessment import Assessment, assess
-from invlearn.composition import (
-    class_of,
-    complete,
-    make_backbone,
-    named_backbone,
-    named_strategy,
-)
+from invlearn.composition import complete, make_backbone, named_backbone, named_strategy
 from invlearn.config import RunConfig, load_config
 from invlearn.data.dataset import Dataset, Part
-from invlearn.errors import RunError
+from invlearn.errors import RunError, Stopped
 from invlearn.job import Job
 from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
@@ -146,7 +140,7 @@ def train(
         backbone: Name, `module:Class`, a class `(n_users, n_items, **model)`, or a module, which
             is trained in place.
         strategy: Name, `module:Class`, a class, or a strategy with its options set.
-        overwrite: Remove a run folder of that name first.
+        overwrite: Replace a run folder of that name.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
         options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
@@ -158,23 +152,18 @@ def train(
         DivergedError: The loss is no longer finite; the last checkpoint stands.
         Stopped: `should_stop` said so; `resume(out)` goes on.
     """
-    data, out = Dataset.open(dataset), Path(out)
-    named = dict(named_backbone(backbone)) | named_strategy(strategy) | options
-    file = None if isinstance(config, RunConfig) else config
-    base = config.model_dump() if isinstance(config, RunConfig) else {}
-    settings = complete(load_config(base | named, file), data, class_of(backbone))
+    data, out = Dataset.open(dataset, verify=True), Path(out)
+    named = named_backbone(backbone) | named_strategy(strategy) | options
+    module = backbone if isinstance(backbone, nn.Module) else None
+    settings = complete(load_config(named, config), data, module)
     if out.exists() and not overwrite:
         raise RunError(
             f"{out} exists already; go on with `invlearn resume {out}`, choose another --out, or "
             "pass --overwrite"
         )
-    module = backbone if isinstance(backbone, nn.Module) else None
     job = Job.start(out, data, settings, module)
-    if out.exists():
-        shutil.rmtree(out)
-    write_run(out, data, settings)
-    job.work(progress=progress, should_stop=should_stop)
-    return _finished(job, progress)
+    write_run(out, data, settings, overwrite=overwrite)
+    return _completed(job, progress, should_stop)
 
 
 def resume(
@@ -208,12 +197,16 @@ def resume(
     job = Job.start(folder, data, config, backbone)
     if checkpoint.exists(folder / "checkpoints"):
         job.restore(checkpoint.load(folder / "checkpoints", "last"))
-    job.work(progress=progress, should_stop=should_stop)
-    return _finished(job, progress)
+    return _completed(job, progress, should_stop)
 
 
-def _finished(job: Job, progress: Progress) -> Run:
-    """Open a run that has just ended, and measure its best epoch on the test part."""
+def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> Run:
+    """Train to the end, and measure the best epoch on the test part."""
+    try:
+        job.work(progress=progress, should_stop=should_stop)
+    except Stopped as stop:
+        again = f"invlearn resume {quote(str(job.folder))}"
+        raise Stopped(f"{stop}; go on with `{again}`") from stop
     run = Run.open(job.folder, backbone=job.module)
     tested = run.evaluate(dataset=job.dataset, progress=progress)
     epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1

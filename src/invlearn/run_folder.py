@@ -31,11 +31,13 @@ from invlearn.environment import environment
 from invlearn.errors import RunError
 
 FORMAT = 1
+KEYS = ("dataset", "fingerprint", "n_users", "n_items")
+"""What `run.json` holds besides the format."""
 
 
-def write_run(folder: Path, dataset: Dataset, config: RunConfig) -> None:
+def write_run(folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool) -> None:
     """Make a run folder, whole or not at all."""
-    with atomic.new_folder(folder) as partial:
+    with atomic.new_folder(folder, overwrite=overwrite, marker="run.json") as partial:
         settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         (partial / "config.yaml").write_text(settings, encoding="utf-8")
         card = {
@@ -63,6 +65,9 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
             f"{folder} has run format {card.get('format')}, this invlearn reads "
             f"{FORMAT}; train it again"
         )
+    missing = [key for key in KEYS if key not in card]
+    if missing:
+        raise RunError(f"{folder / 'run.json'} lacks {', '.join(missing)}; train the run again")
     return card, load_config({}, folder / "config.yaml")
 
 
@@ -78,9 +83,12 @@ def read_json(file: Path) -> dict[str, Any]:
             "make one with `invlearn train`, or go on with `invlearn resume`"
         )
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{file} is damaged ({error})") from error
+        raise RunError(f"{file} is damaged ({error}); train the run again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} is damaged (it holds no object); train the run again")
+    return content
 
 
 def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:
@@ -90,6 +98,11 @@ def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:
         DataError: It is missing or damaged.
         RunError: It is another one, or has changed.
     """
+    if not folder.exists():
+        raise RunError(
+            f"the run's dataset {folder} is not there; if it was moved, say where it is with "
+            "--dataset"
+        )
     dataset = Dataset.open(folder, verify=True)
     if dataset.fingerprint != card["fingerprint"]:
         raise RunError(

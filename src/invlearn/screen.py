@@ -32,12 +32,12 @@ def progress_bars() -> Generator[Progress, None, None]:
     """Show a bar for each stage that work reports, and nothing where nobody watches."""
     columns = (
         TextColumn("{task.description:<9}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=12),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[figures]}"),
     )
-    with Bars(*columns, console=console, transient=not console.is_terminal) as bars:
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int, **figures: float | str) -> None:
@@ -51,9 +51,8 @@ def progress_bars() -> Generator[Progress, None, None]:
 
 def show_audit(audit: "Audit", out: str) -> None:
     """Print what preparation did, step by step, and what the dataset holds."""
-    table = Table(title="What happened to the rows", title_justify="left", box=None)
-    for name in ("step", "positive", "negative", "unlabelled", "users", "items", "dropped"):
-        table.add_column(name, justify="left" if name == "step" else "right")
+    names = ("positive", "negative", "unlabelled", "users", "items", "dropped")
+    table = _table("What happened to the rows", "step", names)
     for stage in audit.stages:
         after = stage.after
         numbers = (after.positive, after.negative, after.unlabelled, after.users, after.items)
@@ -62,7 +61,7 @@ def show_audit(audit: "Audit", out: str) -> None:
     console.print(table)
     for stage in audit.stages:
         for reason, rows in stage.dropped.items():
-            console.print(f"  dropped at '{stage.name}': {rows:,} rows ({reason})")
+            console.print(f"  {rows:,} rows dropped at '{stage.name}': {reason}")
     console.print(
         f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
     )
@@ -75,8 +74,8 @@ def show_simulated(simulated: "Simulated") -> None:
     """Print what the simulator wrote."""
     console.print(
         f"Wrote {simulated.folder}: {simulated.n_rows:,} impressions of {simulated.n_items:,} "
-        f"videos to {simulated.n_users:,} users in {simulated.n_files} file(s); truly liked "
-        f"{simulated.true_positive_fraction:.1%}."
+        f"videos to {simulated.n_users:,} users,\n  {simulated.true_positive_fraction:.1%} of them "
+        f"truly liked, in {simulated.n_files} file(s)."
     )
 
 
@@ -100,12 +99,14 @@ def show_run(run: "Run") -> None:
 def show_assessments(
     assessments: Mapping[str, "Assessment"],
     differences: Mapping[str, Mapping[str, "Difference"]],
+    left_out: Mapping[str, int],
 ) -> None:
     """Print the metrics of runs and baselines on the same rows, and what differs from the first.
 
     Args:
         assessments: By name of the run.
         differences: For every run but the first, its paired differences from the first.
+        left_out: Rows of a log that were not measured on, by reason.
     """
     first = next(iter(assessments.values()))
     evaluations: dict[str, Evaluation] = {n: a.backbone for n, a in assessments.items()}
@@ -117,22 +118,30 @@ def show_assessments(
         if assessment.catalogue:
             values, ranges = assessment.catalogue.values, assessment.catalogue.intervals
             texts = (f"{m} {_value(values[m], ranges.get(m))}" for m in values)
-            console.print(f"  {name}, whole catalogue: " + "  ".join(texts))
+            console.print(f"  {name}, whole catalogue:")
+            for text in texts:
+                console.print("    " + text.replace("\n", "  "))
     if differences:
         console.print(_difference_table(next(iter(assessments)), differences))
     _show_counts(first.backbone.counts)
+    for reason, rows in left_out.items():
+        console.print(f"  {rows:,} rows left out: {reason}")
 
 
 def show_datasets(known: Mapping[str, "KnownDataset"]) -> None:
     """Print the public data sets that invlearn can prepare."""
     for name, entry in known.items():
-        console.print(
-            f"[bold]{name}[/bold]  {entry.title}: {entry.n_rows:,} rows, {entry.n_users:,} users, "
-            f"{entry.n_items:,} items, {entry.size}\n"
-            f"  rule     {entry.forms[0].rule}\n"
-            f"  licence  {entry.licence}\n"
-            f"  from     {entry.homepage}"
+        console.print(f"[bold]{name}[/bold]  {entry.title}")
+        lines = Table.grid(padding=(0, 2))
+        lines.add_row(
+            "  size",
+            f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items; "
+            f"{entry.size}",
         )
+        lines.add_row("  rule", entry.forms[0].rule)
+        lines.add_row("  licence", entry.licence)
+        lines.add_row("  from", entry.homepage)
+        console.print(lines)
 
 
 def show_choices(
@@ -144,17 +153,18 @@ def show_choices(
         choices: By name: one sentence, and type and default of each option.
         prefix: Of the options on the command line, such as `model`.
     """
+    lines = Table.grid(padding=(0, 2))
     for name, (sentence, options) in choices.items():
-        console.print(f"[bold]{name}[/bold]  {sentence}", soft_wrap=True)
+        what = sentence.removeprefix(f"`{name}`: ")
+        lines.add_row(f"[bold]{name}[/bold]", what[:1].upper() + what[1:])
         for option, (_, default) in options.items():
-            console.print(f"    --{prefix}.{option.replace('_', '-')}  default {default}")
+            lines.add_row("", f"--{prefix}.{option.replace('_', '-')}, {default} by default")
+    console.print(lines)
 
 
 def _show_parts(audit: "Audit") -> None:
-    table = Table(title="What the dataset holds", title_justify="left", box=None)
-    names = ("part", "positive", "negative", "users", "with both classes", "all +", "all -")
-    for name in names:
-        table.add_column(name, justify="left" if name == "part" else "right")
+    names = ("positive", "negative", "users", "with both classes", "all +", "all -")
+    table = _table("What the dataset holds", "part", names)
     for name, part in audit.parts.items():
         numbers = (
             part.positive,
@@ -173,10 +183,7 @@ def _metrics_table(
     rows: Mapping[str, Mapping[str, Any]],
     intervals: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> Table:
-    table = Table(title=title, title_justify="left", box=None)
-    table.add_column("")
-    for metric in SHOWN:
-        table.add_column(metric, justify="right")
+    table = _table(title, "", SHOWN)
     for name, values in rows.items():
         ranges = intervals.get(name, {})
         hidden = ("log_loss",) if name in NO_LOSS else ()
@@ -189,21 +196,27 @@ def _metrics_table(
 
 def _difference_table(first: str, differences: Mapping[str, Mapping[str, "Difference"]]) -> Table:
     title = f"Difference from {first}, paired on the same users"
-    table = Table(title=title, title_justify="left", box=None)
-    table.add_column("")
-    for metric in SHOWN:
-        table.add_column(metric, justify="right")
+    table = _table(title, "", SHOWN)
     for name, found in differences.items():
-        cells = (f"{d.value:+.4f}\n{d.low:+.4f}..{d.high:+.4f}" for d in map(found.get, SHOWN) if d)
-        table.add_row(name, *cells)
+        shown = (found[metric] for metric in SHOWN)
+        table.add_row(name, *(f"{_short(d.value, '+')}\n{_range(*d[1:], '+')}" for d in shown))
+    return table
+
+
+def _table(title: str, first: str, numbers: Sequence[str]) -> Table:
+    """Make a table that never cuts a number off; only its names are folded."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _show_counts(counts: Mapping[str, Any]) -> None:
     console.print(
-        f"  {counts['rows']:,} rows of {counts['users']:,} users; per-user metrics over "
-        f"{counts['users_scored']:,} users with both classes ({counts['users_all_positive']:,} all "
-        f"positive, {counts['users_all_negative']:,} all negative)"
+        f"  {counts['rows']:,} rows of {counts['users']:,} users; per-user metrics over the "
+        f"{counts['users_scored']:,} with both classes\n  ({counts['users_all_positive']:,} have "
+        f"only positives, {counts['users_all_negative']:,} only negatives)"
     )
 
 
@@ -211,8 +224,23 @@ def _value(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "-"
     if not interval:
-        return f"{value:.4f}"
-    return f"{value:.4f}\n{interval[0]:.4f}..{interval[1]:.4f}"
+        return _short(value)
+    return f"{_short(value)}\n{_range(interval[0], interval[1])}"
+
+
+def _range(low: float, high: float, sign: str = "") -> str:
+    return f"{_short(low, sign)}{'..' if sign else '-'}{_short(high, sign)}"
+
+
+def _short(value: float, sign: str = "") -> str:
+    """Four decimals, without the 0 before the point.
+
+    Example:
+        >>> _short(0.81236), _short(-0.5, "+"), _short(10.25)
+        ('.8124', '-.5000', '10.2500')
+    """
+    text = f"{value:{sign}.4f}"
+    return text.replace("0.", ".", 1) if abs(value) < 0.99995 else text
 
 
 def _figure(name: str, value: float | str) -> str:

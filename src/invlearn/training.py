@@ -62,10 +62,10 @@ def fit(
                 speed /= perf_counter() - started
                 _report(shop, state, log, speed, progress)
             if should_stop():
-                shop.save(state, False)
+                _save_within_epoch(shop, state)
                 raise Stopped(f"stopped after step {state.step} of epoch {state.epoch + 1}; saved")
             if state.step % (shop.config.checkpoint_steps or n_steps) == 0 and state.step < n_steps:
-                shop.save(state, False)
+                _save_within_epoch(shop, state)
         _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
 
 
@@ -101,6 +101,12 @@ def _take_step(shop: Workshop, state: TrainState) -> Mapping[str, torch.Tensor]:
     shop.store.commit(play, move)
     shop.recorder.step(state.epoch, at, move.log)
     return move.log
+
+
+def _save_within_epoch(shop: Workshop, state: TrainState) -> None:
+    """Save, after the record of every step that the checkpoint has behind it."""
+    shop.recorder.flush()
+    shop.save(state, False)
 
 
 def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int) -> None:

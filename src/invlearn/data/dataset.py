@@ -26,6 +26,8 @@ from invlearn import atomic
 from invlearn.errors import DataError
 
 FORMAT = 1
+KEYS = ("fingerprint", "n_users", "n_items", "files")
+"""What every card holds besides the format."""
 PARTS = ("train", "valid", "test", "unlabelled")
 
 Ids = npt.NDArray[np.int32]
@@ -137,12 +139,15 @@ def _read_card(folder: Path) -> dict[str, Any]:
         card = json.loads(file.read_text(encoding="utf-8"))
         found = card["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
+        raise DataError(f"{file} is damaged ({error!r}); prepare the dataset again") from error
     if found != FORMAT:
         raise DataError(
             f"{folder} has format version {found}, this invlearn reads version {FORMAT}; "
             "prepare the dataset again"
         )
+    missing = [key for key in KEYS if key not in card]
+    if missing:
+        raise DataError(f"{file} lacks {', '.join(missing)}; prepare the dataset again")
     return card
 
 

@@ -20,6 +20,7 @@ from invlearn.data.dataset import PARTS, Part, write_dataset
 from invlearn.data.grammar import parse_rules
 from invlearn.data.labels import Rule, labelled
 from invlearn.data.logs import ROW, Log, open_log
+from invlearn.data.parquet import write_parquet
 from invlearn.data.repeats import core_of, one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
 from invlearn.data.splits import Split, part_of, with_part
@@ -115,7 +116,7 @@ def prepare(
         bad_rows=bad_rows,
         core=core,
     )
-    with atomic.new_folder(Path(out), overwrite=overwrite) as folder:
+    with atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json") as folder:
         result = prepared(log, settings, progress=progress)
         n_users = _write_ids(result.users, folder / "users.parquet")
         n_items = _write_ids(result.items, folder / "items.parquet")
@@ -141,15 +142,16 @@ def prepared(log: Log, settings: PrepareSettings, *, progress: Progress = silent
     wanted = settings.checks(schema)
     checks.check_types(schema, wanted, log.name)
 
-    rows = _read(log, settings)
+    rows = read_rows(log, settings)
     _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
     drop = settings.bad_rows == "drop"
     rows, reasons = checks.without_bad(rows, wanted, log.name, drop=drop)
     found = story.note("bad rows", rows if reasons else None, reasons)
-    _check_any(found, f"every row of {log.name} is bad: {_listed(reasons)}; mend the log")
+    why = ", ".join(f"{reason} ({n_rows:,} rows)" for reason, n_rows in reasons.items())
+    _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
 
     rows, users, items = _labelled_codes(rows, settings)
-    _check_labels(story.note("label", rows), settings.rules, log.name)
+    check_labels(story.note("label", rows), settings.rules, log.name)
     rows, repeated_pairs, conflicts = one_per_pair(rows, repeats_named(settings.repeats))
     story.note("one row a pair", rows, "repeats of a pair")
     if settings.core > 1:
@@ -188,7 +190,7 @@ class _Story:
         return after
 
 
-def _read(log: Log, settings: PrepareSettings) -> Rows:
+def read_rows(log: Log, settings: PrepareSettings) -> Rows:
     """Read the columns that matter, and put the ids beside them under their working names."""
     schema = log.rows.collect_schema()
     ids = {
@@ -226,8 +228,8 @@ def _renumbered(rows: Rows, column: str, ids: Rows) -> tuple[Rows, Rows]:
 
 
 def _write_ids(ids: Rows, file: Path) -> int:
-    frame = ids.collect()
-    frame.write_parquet(file)
+    frame = ids.collect().to_polars()
+    write_parquet(frame, file)
     return len(frame)
 
 
@@ -275,7 +277,8 @@ def _check_any(found: Counts, message: str) -> None:
         raise DataError(message)
 
 
-def _check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
+def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
+    """Raise `DataError` unless the rules gave a log both labels."""
     if found.positive and found.negative:
         return
     rule = "; ".join(str(rule) for rule in rules)
@@ -294,7 +297,3 @@ def _check_classes(facts: Mapping[str, PartFacts], log_name: str) -> None:
                 f"{part.negative:,} negative rows, and both classes are needed; use larger "
                 "fractions, another split or seed, or rules that label more rows"
             )
-
-
-def _listed(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} ({n_rows:,} rows)" for reason, n_rows in reasons.items())

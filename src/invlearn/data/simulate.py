@@ -12,6 +12,7 @@ import polars as pl
 
 from invlearn import atomic
 from invlearn.data.exposure import gather
+from invlearn.data.parquet import write_parquet
 from invlearn.data.reaction import settle
 from invlearn.errors import ConfigError
 from invlearn.progress import Progress, silent
@@ -75,7 +76,7 @@ def simulate(
     out = Path(out)
     n_positive = 0
     starts = range(0, rows, chunk_rows)
-    with atomic.new_folder(out, overwrite=overwrite) as folder:
+    with atomic.new_folder(out, overwrite=overwrite, marker="part-00000.parquet") as folder:
         audience = gather(users, items, rows, seed=seed)
         habits = settle(audience)
         names = pl.Series([f"u{number:07d}" for number in range(users)])
@@ -91,7 +92,7 @@ def simulate(
                     **reactions._asdict(),
                 }
             )
-            frame.write_parquet(folder / f"part-{number:05d}.parquet")
+            write_parquet(frame, folder / f"part-{number:05d}.parquet")
             n_positive += int(reactions.true_label.sum())
             progress("simulate", number + 1, len(starts))
     return Simulated(out, users, items, rows, len(starts), n_positive / rows)

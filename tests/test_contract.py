@@ -1,0 +1,92 @@
+"""The contract that every strategy keeps over every backbone, the built-in ones taken as they come.
+
+A newcomer to `STRATEGIES` or `BACKBONES` is tested by what is here without a line added.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import invlearn
+from invlearn.backbones import BACKBONES
+from invlearn.pairs import Pairs
+from invlearn.registry import options_of
+from invlearn.strategies import STRATEGIES
+from toys import assert_near, checkerboard, play_small, random_batch
+
+SMALL = {"dim": 8, "layers": 1}
+everywhere = pytest.mark.parametrize("strategy_name", STRATEGIES)
+on_every_backbone = pytest.mark.parametrize("backbone_name", BACKBONES)
+
+
+def small_batch(strategy_name):
+    """Batch in which the strategy does all that it can do."""
+    judges = STRATEGIES[strategy_name]().feed.judge_fraction > 0
+    return random_batch(n_users=9, n_items=7, judges=judges, step=100_000)
+
+
+@everywhere
+@on_every_backbone
+def test_proposing_changes_nothing(strategy_name, backbone_name):
+    score, point, batch, _ = play_small(backbone_name, small_batch(strategy_name))
+    weights = {name: weight.clone() for name, weight in point.items()}
+    tensors = [*batch.labelled, batch.labels, *batch.unlabelled]
+    copies = [tensor.clone() for tensor in tensors]
+    move = STRATEGIES[strategy_name]().propose(score, point, batch)
+    again = STRATEGIES[strategy_name]().propose(score, point, batch)
+    assert all(torch.equal(point[name], weight) for name, weight in weights.items())
+    assert all(torch.equal(*both) for both in zip(tensors, copies, strict=True))
+    assert all(torch.equal(move.slope[name], again.slope[name]) for name in weights)
+    assert move.slope.keys() == move.point.keys() == point.keys()
+    assert not any(t.requires_grad for t in [*move.slope.values(), *move.log.values()])
+
+
+@everywhere
+@on_every_backbone
+def test_order_of_pairs_does_not_matter(strategy_name, backbone_name):
+    batch = small_batch(strategy_name)
+    generator = torch.Generator().manual_seed(1)
+    a = torch.randperm(len(batch.labels), generator=generator)
+    b = torch.randperm(len(batch.unlabelled.users), generator=generator)
+    shuffled = batch._replace(
+        labelled=Pairs(*(ids[a] for ids in batch.labelled)),
+        labels=batch.labels[a],
+        unlabelled=Pairs(*(ids[b] for ids in batch.unlabelled)),
+    )
+    moves = [
+        STRATEGIES[strategy_name]().propose(score, point, played)
+        for score, point, played, _ in (play_small(backbone_name, x) for x in (batch, shuffled))
+    ]
+    for one, other in zip(*((m.slope, m.point, m.log) for m in moves), strict=True):
+        assert_near(one, other)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    return checkerboard(tmp_path_factory.mktemp("board") / "data")
+
+
+@everywhere
+@on_every_backbone
+def test_solves_the_checkerboard(strategy_name, backbone_name, board, tmp_path):
+    known = options_of(BACKBONES[backbone_name])
+    run = invlearn.train(
+        board.folder,
+        tmp_path / "run",
+        backbone=backbone_name,
+        strategy=strategy_name,
+        model={name: value for name, value in SMALL.items() if name in known},
+        epochs=30,
+        batch_size=64,
+        optimizer={"lr": 0.02},
+    )
+    assert run.test["auc"] > 0.95
+    assert run.test["gauc"] > 0.95
+
+
+@everywhere
+def test_strategies_are_equal_by_their_options(strategy_name):
+    strategy = STRATEGIES[strategy_name]()
+    assert replace(strategy) == strategy
+    assert hash(replace(strategy)) == hash(strategy)

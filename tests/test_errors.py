@@ -1,0 +1,526 @@
+"""What bad input gets: exit code 2, one line that names the thing, and nothing half-written."""
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from console import IDS, RULE, call, contents, done
+from invlearn.errors import InvlearnError, unknown
+
+WATCH = "watch / length >= 1, < 0.3"
+
+
+def refused(*arguments, says):
+    """Call the command line, which must refuse in one line that says all of some things."""
+    before = contents(".")
+    answer = call(*arguments)
+    assert answer.code == 2, answer
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert answer.err.endswith("\n")
+    for words in says:
+        assert words in answer.err
+    assert [path for path in contents(".") if path not in before] == []
+    return answer.err
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def place(feed, here):
+    """A folder with copies that may be damaged: `data`, `run`, and the log as a link."""
+    shutil.copytree(feed.dataset, "data")
+    shutil.copytree(feed.none, "run")
+    Path("log").symlink_to(feed.log)
+    return here
+
+
+def write_feed(**changed):
+    """Write `feed.csv`, a log that can be prepared, with some columns replaced."""
+    rows = range(400)
+    columns = {
+        "user": [row % 20 for row in rows],
+        "item": [row // 20 for row in rows],
+        "watch": [float((row * 7) % 16) for row in rows],
+        "length": [10.0 for _ in rows],
+    }
+    pl.DataFrame(columns | changed, strict=False).write_csv("feed.csv")
+
+
+def column(value, *, at, default=5.0):
+    values = [default] * 400
+    values[at] = value
+    return values
+
+
+def prepare(*options, log="feed.csv", rule=WATCH):
+    return ("prepare", log, "--rule", rule, "--out", "out", *options)
+
+
+def test_the_log_that_the_cases_spoil_is_good(here):
+    write_feed()
+    done(*prepare())
+
+
+# Logs
+
+SPOILT = {
+    "NaN watch time": (
+        {"watch": column(float("nan"), at=11)},
+        ["feed.csv, row 12", "column 'watch'", "found nan", ">= 0", "--bad-rows drop"],
+    ),
+    "missing watch time": (
+        {"watch": column(None, at=0)},
+        ["row 1 ", "column 'watch'", "nothing (null)", "--bad-rows drop"],
+    ),
+    "negative watch time": (
+        {"watch": column(-3.5, at=399)},
+        ["row 400", "column 'watch'", "found -3.5", "--bad-rows drop"],
+    ),
+    "zero duration": (
+        {"length": column(0.0, at=7, default=10.0)},
+        ["row 8 ", "column 'length'", "found 0.0", "a number > 0"],
+    ),
+    "text for a number": (
+        {"watch": column("long", at=7)},
+        ["column 'watch' of feed.csv", "type String", "wanted a number", "convert it"],
+    ),
+    "fractional ids": (
+        {"user": [row + 0.5 for row in range(400)]},
+        ["column 'user'", "Float64", "integer or string id"],
+    ),
+    "no label at all": ({"watch": [5.0] * 400}, ["0 positive and 0 negative", WATCH, "add a rule"]),
+    "one class only": (
+        {"watch": [20.0] * 400},
+        ["400 positive and 0 negative", "both classes are needed"],
+    ),
+    "validation without both classes": (
+        {"watch": column(20.0, at=0, default=1.0)},
+        ["part of feed.csv would have 0 positive", "use larger fractions"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_log_with_bad_content_is_refused(name, here):
+    changed, says = SPOILT[name]
+    write_feed(**changed)
+    refused(*prepare(), says=says)
+
+
+SETTINGS = {
+    "missing column": (["--user", "usr"], ["feed.csv has no column 'usr'", "did you mean 'user'?"]),
+    "missing rule column": (["--rule", "wach > 1"], ["no column 'wach'", "did you mean 'watch'?"]),
+    "unreadable rule": (["--rule", "watch >> 1"], ["label rule 'watch >> 1'", "character 8"]),
+    "contradiction": (["--rule", "watch > 1, < 2"], ["contradicts itself"]),
+    "unknown option": (["--splt", "random"], ["--splt", "--split", "invlearn prepare --help"]),
+    "unknown split": (["--split", "radnom"], ["radnom", '"random"']),
+    "split column without name": (["--split", "column"], ["split column none"]),
+    "no time": (["--split", "temporal"], ["needs a time column", "--time"]),
+    "fractions": (["--test-fraction", "0.95"], ["below 1 together", "0.95"]),
+    "not a number": (["--core", "many"], ["--core", "many", "int"]),
+    "core too high": (["--core", "500"], ["core 500", "lower it"]),
+    "same columns": (["--item", "user"], ["both column 'user'"]),
+    "unknown format": (["--format", "inters"], ["'inters'", "did you mean 'inter'?"]),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_preparation_with_wrong_settings_is_refused(name, here):
+    options, says = SETTINGS[name]
+    write_feed()
+    refused(*prepare(*options), says=says)
+
+
+def test_a_log_that_is_not_there_or_holds_nothing_is_refused(here):
+    refused(*prepare(), says=["feed.csv does not exist", "name a file"])
+    write_feed()
+    refused(*prepare(log="fed.csv"), says=["fed.csv does not exist", "did you mean feed.csv?"])
+    refused(*prepare(log="*.parquet"), says=["no file matches *.parquet"])
+    Path("feed.csv").write_text("")
+    refused(*prepare(), says=["feed.csv is empty"])
+    Path("feed.csv").write_text("user,item,watch,length\n")
+    refused(*prepare(), says=["feed.csv has no rows"])
+    Path("feed.csv").write_text("user,item,watch,length\n1,2,3,4\n1,2,3,4,5\n")
+    refused(*prepare(), says=["feed.csv", "line 3"])
+    Path("feed.log").write_text("1 2\n")
+    refused(*prepare(log="feed.log"), says=["feed.log", "name one of"])
+
+
+def test_a_damaged_parquet_file_is_refused(feed, here):
+    whole = (feed.log / "part-00000.parquet").read_bytes()
+    Path("feed.parquet").write_bytes(whole[:-100])
+    refused(*prepare(*IDS, log="feed.parquet", rule=RULE), says=["feed.parquet cannot be read"])
+    Path("feed.parquet").write_text("user,item\n1,2\n")
+    refused(*prepare(*IDS, log="feed.parquet", rule=RULE), says=["feed.parquet cannot be read"])
+
+
+def test_bad_rows_can_be_dropped_instead(here):
+    write_feed(watch=[float(row * 7 % 16) if row else -1.0 for row in range(400)])
+    assert "1 rows dropped" in done(*prepare("--bad-rows", "drop"))
+
+
+def test_known_data_sets_that_are_not_there_say_where_to_get_them(here, monkeypatch):
+    monkeypatch.delenv("INVLEARN_DATA", raising=False)
+    Path("empty").mkdir()
+    known = ("datasets", "prepare")
+    refused(*known, "ml1m", "--out", "out", says=["'ml1m'", "did you mean 'ml-1m'?"])
+    refused(*known, "coat", "--out", "out", says=["--from", "INVLEARN_DATA", "licence"])
+    refused(*known, "coat", "--from", "empty", "--out", "out", says=["train.ascii", "https://"])
+
+
+def test_impossible_simulations_are_refused(here):
+    refused("simulate", "log", "--users", 0, says=["users", "found 0"])
+    refused("simulate", "log", "--rows", 5, says=["5 rows are too few", "ask for more rows"])
+    refused("simulate", "log", "--seed", -1, says=["seed", "-1"])
+
+
+# What is there already
+
+
+def test_nothing_is_overwritten_unasked(place):
+    exists = ["exists already", "--overwrite"]
+    refused("simulate", "data", says=exists)
+    refused("prepare", "log", "--rule", RULE, *IDS, "--out", "data", says=exists)
+    refused("train", "data", "--out", "run", says=[*exists, "invlearn resume run"])
+
+
+@pytest.mark.parametrize("target", ["data", "run", "log", "letters"])
+def test_not_even_when_asked_if_it_is_something_else(target, place):
+    Path("letters").write_text("dear")
+    asked = ("--out", target, "--overwrite")
+    says = [f"{target} is not overwritten", "choose another name"]
+    if target != "run":
+        refused("train", "data", *asked, says=says)
+    if target != "data":
+        refused("prepare", "log", "--rule", RULE, *IDS, *asked, says=says)
+    if target != "log":
+        refused("simulate", target, "--overwrite", says=says)
+
+
+# Datasets
+
+
+def edit_json(file, **changed):
+    content = json.loads(Path(file).read_text())
+    Path(file).write_text(json.dumps(content | changed))
+
+
+def test_a_dataset_that_is_missing_or_of_another_version_is_refused(place):
+    train = ("train", "data", "--out", "new")
+    refused("train", "nowhere", "--out", "new", says=["nowhere", "invlearn prepare"])
+    refused("train", "log", "--out", "new", says=["log is not a dataset folder", "data.json"])
+    edit_json("data/data.json", format=99)
+    refused(*train, says=["data has format version 99", "reads version 1", "prepare"])
+    Path("data/data.json").write_text('{"format": 1, ')
+    refused(*train, says=["data.json is damaged", "prepare the dataset again"])
+    Path("data/data.json").write_text('{"format": 1}')
+    refused(*train, says=["data.json lacks fingerprint", "prepare the dataset again"])
+    Path("data/data.json").write_text("[]")
+    refused(*train, says=["data.json is damaged", "prepare the dataset again"])
+
+
+def test_a_truncated_or_changed_column_is_refused(place):
+    file = Path("data/train.item.npy")
+    whole = file.read_bytes()
+    train = ("train", "data", "--out", "new")
+    file.write_bytes(whole[:-8])
+    refused(*train, says=["train.item.npy has", "bytes", "prepare the dataset again"])
+    file.write_bytes(whole[:-4] + b"\xff\xff\xff\x7f")
+    refused(*train, says=["train.item.npy was changed", "prepare the dataset again"])
+    file.unlink()
+    refused(*train, says=["train.item.npy is missing"])
+
+
+# Trainings
+
+WRONG = {
+    "--epoch 3": ["--epoch", "Did you mean --epochs?", "invlearn train --help"],
+    "--optimizer.rl 3": ["--optimizer.rl", "Did you mean --optimizer.lr?"],
+    "--epochs three": ["epochs", "'three'", "valid integer"],
+    "--epochs 0": ["epochs", "'0'", "greater than 0"],
+    "--optimizer.lr -1 --batch-size 0": ["optimizer.lr", "'-1'", "batch_size", "'0'"],
+    "--optimizer.lr nan": ["optimizer.lr", "'nan'"],
+    "--optimizer.lr inf": ["optimizer.lr", "finite"],
+    "--seed -1": ["seed", "'-1'"],
+    "--store rows": ["store", "'rows'", "'row'"],
+    "--schedule.name cosin": ["schedule.name", "'cosin'", "'cosine'"],
+    "--model.dmi 3": ["model.dmi: unknown option", "did you mean 'dim'?"],
+    "--model.dim x": ["model.dim", "'x'", "valid integer"],
+    "--model.dim 0": ["model.dim", "greater than 0"],
+    "--model 3": ["model", "'3'", "dictionary"],
+    "--method.alpha 1": ["method.alpha: unknown option", "known: none"],
+    "--strategy r-ce --method.alhpa 1": ["method.alhpa", "did you mean 'alpha'?"],
+    "--strategy t-ce --method.target all": ["method.target", "'positives'", "'all'"],
+    "--strategy igg": ["unknown strategy 'igg'", "did you mean 'ig'?", "Known: idl, ig, none"],
+    "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: gmf, mf, mlp"],
+    "--select-by acu": ["unknown metric 'acu'", "did you mean 'auc'?", "log_loss"],
+    "--device gpu": ["device 'gpu' is not there", "--device cpu"],
+    "--device meta": ["device 'meta' is not there", "--device cpu"],
+    "--backbone nowhere:Net": ["backbone 'nowhere:Net'", "No module named 'nowhere'"],
+    "--backbone :Net": ["backbone ':Net'", "module:Class"],
+    "--backbone torch.nn:Net": ["backbone 'torch.nn:Net'", "no attribute 'Net'"],
+    "--backbone os:path": ["backbone 'os:path'", "must be a subclass of Module"],
+    "--strategy torch.nn:Linear": ["'torch.nn:Linear'", "must be a subclass of Strategy"],
+    "--backbone torch.nn:Linear": ["model.in_features: a value is needed", "out_features"],
+    "--backbone torch.nn:Identity": ["backbone Identity", "users and items"],
+    "--strategy ig --method.judge-fraction 0.0001": ["leave 0 judges", "label more rows"],
+    "extra": ["extra", "invlearn train --help"],
+    "--config nowhere.yaml": ["nowhere.yaml", "No such file"],
+    "--config data": ["cannot read data", "directory"],
+}
+
+
+@pytest.mark.parametrize("options", WRONG)
+def test_a_training_with_wrong_settings_is_refused(options, feed, here):
+    Path("data").symlink_to(feed.dataset)
+    refused("train", "data", "--out", "new", *shlex.split(options), says=WRONG[options])
+
+
+YAML = {
+    "epoch: 3": ["epoch: unknown option", "did you mean 'epochs'?"],
+    "optimizer: {rl: 1}": ["optimizer.rl: unknown option", "did you mean 'lr'?"],
+    "model: {dmi: 4}": ["model.dmi: unknown option", "did you mean 'dim'?"],
+    "{strategy: ig, method: {alpha_ration: 1}}": ["method.alpha_ration", "'alpha_ratio'?"],
+    "strategy: idg": ["unknown strategy 'idg'", "did you mean 'ig'?"],
+    "epochs: [1]": ["epochs", "valid integer", "got [1]"],
+    "epochs: three": ["epochs", "valid integer", "got 'three'"],
+    "optimizer: 3": ["optimizer", "got 3"],
+    "optimizer:": ["optimizer", "got None"],
+    "{epochs: -1, seed: -2}": ["epochs", "got -1", "seed", "got -2"],
+    "3: 4": ["3: Keys should be strings"],
+    "- epochs": ["run.yaml must hold options by name", "list"],
+    "epochs: [1": ["run.yaml is not YAML", "line 1"],
+    "a: &a [*a]": ["a: unknown option"],
+    "epochs: !!python/object:os.system {}": ["run.yaml is not YAML", "python/object"],
+    "\x00": ["run.yaml is not YAML"],
+}
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_a_config_file_with_wrong_content_is_refused(text, feed, here):
+    Path("run.yaml").write_text(text + "\n")
+    refused("train", feed.dataset, "--config", "run.yaml", "--out", "new", says=YAML[text])
+
+
+def test_a_strategy_without_its_pairs_is_refused(here):
+    write_feed()
+    done(*prepare(rule="watch > 5"))
+    options = ("--strategy", "idl", "--unlabelled.source", "exposed", "--out", "new")
+    refused("train", "out", *options, says=["out has no exposed-unlabelled rows", "sampled"])
+
+
+def test_a_metric_that_nothing_defines_is_refused(here):
+    write_feed(user=list(range(400)), item=[row % 5 for row in range(400)])
+    done(*prepare())
+    options = ("--select-by", "gauc", "--out", "new")
+    refused("train", "out", *options, says=["select_by gauc", "both classes", "log_loss"])
+
+
+def test_a_diverging_loss_stops_before_the_step_and_keeps_the_last_good_weights(feed, here):
+    fast = ("--optimizer.name", "sgd", "--optimizer.lr", "1e25", "--batch-size", "64")
+    answer = call("train", feed.dataset, *fast, "--out", "new")
+    assert answer.code == 2
+    assert answer.err.startswith("error: training diverged at step ")
+    for words in ("of epoch 1", "learning rate 1e+25", "lower --optimizer.lr"):
+        assert words in answer.err
+    assert answer.err.count("\n") == 1
+    assert "new/test.json" not in contents(".")
+    assert [path for path in contents(".") if "partial" in path] == []
+    again = call("resume", "new")  # the checkpoint is whole, so it comes to the same step
+    assert again.err == answer.err
+
+
+# Runs
+
+
+def test_what_is_no_run_is_refused(place):
+    for command in ("resume", "evaluate"):
+        refused(command, "nowhere", says=["nowhere has no run.json", "invlearn train"])
+        refused(command, "data", says=["data has no run.json"])
+    edit_json("run/run.json", format=99)
+    refused("evaluate", "run", says=["run has run format 99", "train it again"])
+    Path("run/run.json").write_text('{"format": 1}')
+    refused("resume", "run", says=["run.json lacks dataset, fingerprint", "train"])
+    Path("run/run.json").write_text("[]")
+    refused("evaluate", "run", says=["run.json is damaged", "train"])
+    Path("run/run.json").write_text("{")
+    refused("evaluate", "run", says=["run.json is damaged", "train"])
+
+
+def test_a_damaged_configuration_is_refused(place):
+    file = Path("run/config.yaml")
+    text = file.read_text()
+    file.write_text(text + "epoch: 3\n")
+    refused("resume", "run", says=["epoch: unknown option", "'epochs'"])
+    file.write_text(text.replace("backbone: mf", "backbone: gone"))
+    refused("evaluate", "run", says=["unknown backbone 'gone'"])
+    file.write_text(text.replace("dim: 32", "dim: 8"))
+    refused("evaluate", "run", says=["weights do not fit the backbone"])
+    file.unlink()
+    refused("resume", "run", says=["config.yaml", "No such file"])
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("how", ["truncated", "tampered", "missing"])
+def test_a_damaged_checkpoint_is_refused(name, how, place):
+    for file in Path("run/checkpoints").glob(f"*/{name}"):
+        whole = bytearray(file.read_bytes())
+        whole[-9] ^= 1
+        if how == "missing":
+            file.unlink()
+        else:
+            file.write_bytes(whole if how == "tampered" else whole[:-9])
+    says = [name, "missing" if how == "missing" else "changed or truncated", "train the run again"]
+    for command in ("resume", "evaluate"):
+        refused(command, "run", says=says)
+
+
+def test_a_damaged_index_of_checkpoints_is_refused(place):
+    index = Path("run/checkpoints/index.json")
+    for text in ("", "[]", "{}", '{"best": {}, "last": 3}', '{"best": {"name": "x"}}'):
+        index.write_text(text)
+        refused("evaluate", "run", says=["checkpoint", "run"])
+
+
+def test_a_dataset_that_vanished_moved_or_changed(place):
+    Path("data").rename("elsewhere")
+    edit_json("run/run.json", dataset=str(place / "data"))
+    for command in ("resume", "evaluate"):
+        refused(command, "run", says=[str(place / "data"), "is not there", "--dataset"])
+        done(command, "run", "--dataset", "elsewhere")
+    done("prepare", "log", "--rule", RULE, *IDS, "--seed", 5, "--out", "data")
+    for command in ("resume", "evaluate"):
+        says = ["data is not the dataset", "fingerprint", "--dataset"]
+        refused(command, "run", says=says)
+    np.save("elsewhere/test.label.npy", np.load("elsewhere/test.label.npy")[::-1])
+    refused("evaluate", "run", "--dataset", "elsewhere", says=["test.label.npy was changed"])
+
+
+def test_runs_of_different_datasets_are_not_compared(place):
+    done("prepare", "log", "--rule", RULE, *IDS, "--seed", 5, "--out", "other")
+    done("train", "other", "--epochs", 1, "--out", "two")
+    refused("evaluate", "run", "two", says=["run, two", "2 different datasets"])
+    refused("evaluate", "run", "run", says=["named twice"])
+
+
+def test_an_unfinished_run_says_how_to_go_on(place):
+    shutil.rmtree("run/checkpoints")
+    refused("evaluate", "run", says=["checkpoints", "run"])
+
+
+def test_wrong_options_of_evaluate_are_refused(place):
+    for options, says in {
+        "--part tests": ["tests", '"test"'],
+        "--draws -1": ["bootstrap", "found -1"],
+        "--draws few": ["--draws", "few"],
+        "--seed -1": ["seed", "found -1"],
+        "--rule watch>1": ["log: a value is needed"],
+        "--log log --catalogue": ["catalogue", "log"],
+        "--out nowhere/all.json": ["cannot write nowhere/all.json"],
+        "--out run/run.json/all.json": ["cannot write run/run.json/all.json"],
+        "--out data": ["cannot write data"],
+    }.items():
+        refused("evaluate", "run", *options.split(), says=says)
+
+
+# Commands
+
+
+def test_unknown_commands_name_the_nearest(here):
+    refused("trian", "data", says=["trian", 'Did you mean "train"?'])
+    refused("datasets", "perpare", says=["perpare", "invlearn datasets --help"])
+
+
+def test_a_missing_argument_is_named(here):
+    refused("train", says=["--dataset", "invlearn train --help"])
+    refused("train", "data", says=["--out"])
+    refused("evaluate", says=["RUN"])
+    refused("prepare", "log", "--out", "x", says=["--rule"])
+
+
+def test_names_too_long_for_the_disk_are_refused(feed, here):
+    refused("train", feed.dataset, "--out", "x" * 300, says=["name too long", "xxx"])
+
+
+# A full disk
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("command", ["simulate", "prepare", "train", "evaluate"])
+def test_a_full_disk_leaves_nothing_behind(command, place, monkeypatch):
+    calls = {
+        "simulate": ("simulate", "new", "--users", 9, "--items", 9, "--rows", 30),
+        "prepare": ("prepare", "log", "--rule", RULE, *IDS, "--out", "new"),
+        "train": ("train", "data", "--out", "new"),
+        "evaluate": ("evaluate", "run", "--out", "new"),
+    }
+    monkeypatch.setattr("invlearn.atomic.os.fsync", full)
+    refused(*calls[command], says=["cannot write new", "No space left", "free some space"])
+
+
+def test_a_disk_that_fills_up_in_training_keeps_the_last_checkpoint(feed, here, monkeypatch):
+    write = ("invlearn.checkpoint.save_file", "invlearn.recording._append")
+    for target in write:
+        Path("new").exists() and shutil.rmtree("new")
+        with monkeypatch.context() as patch:
+            patch.setattr(target, full)
+            answer = call("train", feed.dataset, "--epochs", 1, "--out", "new")
+        assert answer.code == 2
+        assert answer.err.count("\n") == 1
+        assert "No space left" in answer.err
+        assert [path for path in contents(".") if "partial" in path] == []
+        done("resume", "new")
+
+
+LIMITED = {
+    "simulate": "simulate new --users 99 --items 99 --rows 999",
+    "prepare": f"prepare log --rule {shlex.quote(RULE)} {' '.join(IDS)} --out new",
+    "train": "train data --epochs 1 --model.dim 256 --out new",
+}
+
+
+@pytest.mark.parametrize(("command", "limit_kib"), [("simulate", 1), ("prepare", 1), ("train", 24)])
+def test_real_writes_that_really_fail(command, limit_kib, place):
+    """The system lets no file grow further, whoever writes it."""
+    program = shlex.quote(str(Path(sys.executable).with_name("invlearn")))
+    found = subprocess.run(
+        ["bash", "-c", f"ulimit -f {limit_kib}; exec {program} {LIMITED[command]}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 2, found.stderr
+    assert found.stderr.startswith("error: cannot write new")
+    assert found.stderr.count("\n") == 1
+    assert [path for path in contents(".") if "partial" in path] == []
+    if command == "train":
+        done("resume", "new")
+    else:
+        assert not Path("new").exists()
+
+
+# The tree of errors
+
+
+def test_the_nearest_name_is_offered_only_if_it_is_near():
+    assert "did you mean" not in str(unknown("strategy", "xyzzy", ["none", "ig"]))
+    assert str(unknown("strategy", "non", ["none", "ig"])).endswith("Known: ig, none")
+    assert isinstance(unknown("strategy", "x", []), InvlearnError)

@@ -1,0 +1,136 @@
+"""The plan of the house: who may import whom, and what every file keeps to."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import invlearn
+
+SOURCE = Path(invlearn.__file__).parent
+
+FLOORS = (
+    # value types and words
+    "errors pairs progress",
+    # mathematics of one batch or one column, settings, models, safe files
+    "atomic backbones calibration config environment losses metrics randomness scoring",
+    # strategies; logs as tables, and what may be said of their rows
+    "bootstrap schedule strategies"
+    " data data.audit data.checks data.counters data.dataset data.exposure data.formats"
+    " data.grammar data.labels data.logs data.parquet data.reaction data.repeats data.settings"
+    " data.splits data.table data.text data.unseen",
+    # weights in play, files of a run, scores to metrics; logs to datasets, datasets to batches
+    "baselines checkpoint evaluation recording registry stores"
+    " data.prepare data.sampler data.simulate",
+    # the loop, the run folder, the catalogue
+    "ranking run_folder training data.catalogue data.lookup",
+    # names become objects
+    "assessment composition",
+    "job",
+    "run",
+    "comparison",
+    "screen",
+    "cli",
+)
+"""Modules by floor, lowest first; a folder stands for its modules unless they are named."""
+
+LAZY = {"invlearn"}
+"""Imports nothing until it is asked."""
+
+
+def modules():
+    return {
+        ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in sorted(SOURCE.rglob("*.py"))
+        if file != SOURCE / "__init__.py"
+    }
+
+
+def floor_of(module):
+    floors = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
+    return floors.get(module, floors.get(module.partition(".")[0]))
+
+
+def imported(file):
+    """Modules of the package that a file imports when it runs, wherever the import stands."""
+    todo, found, known = [ast.parse(file.read_text(encoding="utf-8"))], set(), modules()
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo.extend(node.orelse)
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file.name} imports by a relative name"
+            inner = {
+                f"{node.module}.{alias.name}".removeprefix("invlearn.") for alias in node.names
+            }
+            outer = str(node.module).removeprefix("invlearn.")
+            if str(node.module).partition(".")[0] == "invlearn":
+                found |= {name if name in known else outer for name in inner} - LAZY
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+            found |= {n.removeprefix("invlearn.") for n in names if n.startswith("invlearn.")}
+        todo.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_every_module_stands_on_a_floor():
+    assert [name for name in modules() if floor_of(name) is None] == []
+    named = {name for names in FLOORS for name in names.split()}
+    assert named <= set(modules())
+
+
+def test_modules_import_from_lower_floors_or_their_own_family():
+    upward = [
+        f"{name} (floor {floor_of(name)}) imports {other} (floor {floor_of(other)})"
+        for name, file in modules().items()
+        for other in imported(file)
+        if not (
+            floor_of(other) < floor_of(name)
+            or (floor_of(other) == floor_of(name) and other.split(".")[0] == name.split(".")[0])
+        )
+    ]
+    assert upward == []
+
+
+def test_imports_have_no_cycle():
+    graph = {name: imported(file) - {name} for name, file in modules().items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
+
+
+def test_only_the_screen_prints():
+    printing = {
+        name
+        for name, file in modules().items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write")
+    }
+    assert printing <= {"cli", "screen"}
+
+
+def test_nothing_is_ever_unpickled():
+    words = ("import pickle", "torch.load(", "allow_pickle=True", "eval(", "exec(")
+    for name, file in modules().items():
+        text = file.read_text(encoding="utf-8").replace(".eval()", "")
+        assert [word for word in words if word in text] == [], name
+
+
+def test_files_stay_small():
+    assert {n for n, f in modules().items() if len(f.read_text().splitlines()) > 400} == set()
+
+
+def test_file_names_say_one_purpose():
+    vague = {"utils", "util", "common", "base", "helpers", "misc"}
+    assert {name for name in modules() if name.rpartition(".")[2] in vague} == set()
+
+
+def test_the_package_and_its_command_line_load_no_engine():
+    code = (
+        "import sys, invlearn, invlearn.cli;"
+        "print(sorted({'torch', 'polars', 'narwhals', 'numpy'} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,199 @@
+"""Stores: rows against whole tables, the update rules against torch's, dropout, untouched rows."""
+
+import pytest
+import torch
+
+from invlearn.backbones import BACKBONES
+from invlearn.config import OptimizerConfig
+from invlearn.pairs import Pairs
+from invlearn.stores import DenseStore, RowStore
+from invlearn.strategies import STRATEGIES
+from toys import assert_near, random_batch, small_backbone
+
+N_USERS, N_ITEMS = 13, 11
+both_stores = pytest.mark.parametrize("kind", [RowStore, DenseStore])
+on_every_backbone = pytest.mark.parametrize("backbone_name", BACKBONES)
+
+
+def make_store(kind, backbone_name, *, tables=True, dropout=0.0, seed=0, **optimizer):
+    module = small_backbone(backbone_name, N_USERS, N_ITEMS, dropout=dropout)
+    module.train()
+    config = OptimizerConfig(**optimizer)
+    return module, kind(module, module.tables if tables else {}, config, seed=seed)
+
+
+def batches(strategy, n_steps, **sizes):
+    """Training batches and judges by turns, the rate moving, as the strategy's feed asks."""
+    for step in range(n_steps):
+        judges = strategy.feed.judge_fraction > 0 and step % 2 == 1
+        wanted = strategy.feed.unlabelled and (judges or strategy.feed.judge_fraction == 0)
+        given = {"n_labelled": 8, "n_unlabelled": 6} | sizes
+        batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, seed=step, **given)
+        empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
+        yield batch._replace(
+            unlabelled=batch.unlabelled if wanted else empty,
+            judges=judges,
+            step=step,
+            rate=0.3 / (1 + step % 3),
+        )
+
+
+def train(store, strategy, steps):
+    for batch in steps:
+        play = store.play(batch)
+        store.commit(play, strategy.propose(play.score, play.point, play.batch))
+
+
+def copies(tensors):
+    return {name: tensor.detach().clone() for name, tensor in dict(tensors).items()}
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.05])
+@pytest.mark.parametrize("strategy_name", STRATEGIES)
+@on_every_backbone
+def test_rows_equal_whole_tables_under_plain_descent(strategy_name, backbone_name, l2):
+    strategy = STRATEGIES[strategy_name]()
+    weights = []
+    for kind in (RowStore, DenseStore):
+        module, store = make_store(kind, backbone_name, name="sgd", l2=l2)
+        before = copies(module.named_parameters())
+        train(store, strategy, batches(strategy, 20))
+        weights.append(copies(module.named_parameters()))
+        assert not any(torch.equal(before[name], weights[-1][name]) for name in before)
+    assert_near(*weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+@on_every_backbone
+def test_row_rules_equal_torch_where_every_row_is_touched(backbone_name, name):
+    strategy = STRATEGIES["none"]()
+    weights = []
+    for kind in (RowStore, DenseStore):
+        module, store = make_store(kind, backbone_name, name=name, beta1=0.8, beta2=0.95)
+        train(store, strategy, batches(strategy, 15, n_labelled=400))
+        weights.append(copies(module.named_parameters()))
+    assert_near(*weights, rtol=1e-3, atol=1e-4)
+
+
+def test_every_row_is_touched_by_the_batches_of_that_test():
+    for batch in batches(STRATEGIES["none"](), 15, n_labelled=400):
+        assert len(batch.labelled.users.unique()) == N_USERS
+        assert len(batch.labelled.items.unique()) == N_ITEMS
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+@on_every_backbone
+def test_rows_out_of_play_keep_weights_and_moments(backbone_name, name):
+    strategy = STRATEGIES["idl"]()
+    module, store = make_store(RowStore, backbone_name, name=name, l2=0.1)
+    first, second = batches(strategy, 2, n_labelled=3, n_unlabelled=2)
+    train(store, strategy, [first])
+    weights, moments = copies(module.named_parameters()), copies(store.state())
+    train(store, strategy, [second])
+    for key, column in (("user", 0), ("item", 1)):
+        ids = torch.cat([second.labelled[column], second.unlabelled[column]])
+        n_rows = (N_USERS, N_ITEMS)[column]
+        out_of_play = torch.isin(torch.arange(n_rows), ids, invert=True)
+        assert out_of_play.any()
+        for table in (name for name, by in module.tables.items() if by == key):
+            now = {table: dict(module.named_parameters())[table], **store.state()}
+            old = {table: weights[table], **moments}
+            for entry in (e for e in now if e.rpartition(":")[0] == table or e == table):
+                assert torch.equal(now[entry][out_of_play], old[entry][out_of_play])
+                assert not torch.equal(now[entry][~out_of_play], old[entry][~out_of_play])
+
+
+@both_stores
+@on_every_backbone
+def test_playing_changes_nothing(kind, backbone_name):
+    strategy = STRATEGIES["idl"]()
+    module, store = make_store(kind, backbone_name)
+    train(store, strategy, batches(strategy, 2))
+    weights, moments = copies(module.named_parameters()), copies(store.state())
+    play = store.play(next(batches(strategy, 1)))
+    strategy.propose(play.score, play.point, play.batch)
+    assert_near(copies(module.named_parameters()), weights, rtol=0, atol=0)
+    assert_near(copies(store.state()), moments, rtol=0, atol=0)
+
+
+@on_every_backbone
+def test_played_rows_are_the_ids_of_the_batch(backbone_name):
+    module, store = make_store(RowStore, backbone_name)
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=3)
+    play = store.play(batch)
+    assert play.rows["user"].tolist() == sorted(
+        {*batch.labelled.users.tolist(), *batch.unlabelled.users.tolist()}
+    )
+    for name, key in module.tables.items():
+        assert len(play.point[name]) == len(play.rows[key])
+    for kind in ("labelled", "unlabelled"):
+        logits = play.score(play.point, getattr(play.batch, kind))
+        torch.testing.assert_close(logits, module(*getattr(batch, kind)))
+
+
+@both_stores
+def test_step_starts_from_the_proposed_point(kind):
+    """Under plain descent the new weights are the proposed point less rate times slope."""
+    _, store = make_store(kind, "gmf", name="sgd")
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, judges=True, rate=0.25)
+    play = store.play(batch)
+    move = STRATEGIES["idl"]().propose(play.score, play.point, play.batch)
+    moved = move._replace(point={name: weight + 1 for name, weight in move.point.items()})
+    store.commit(play, moved)
+    after = store.play(batch).point
+    expected = {
+        name: play_weight - 0.25 * move.slope[name] for name, play_weight in moved.point.items()
+    }
+    assert_near(after, expected)
+
+
+@both_stores
+@pytest.mark.parametrize("backbone_name", ["mlp", "neumf"])
+def test_dropout_is_a_function_of_seed_and_step(kind, backbone_name):
+    module, store = make_store(kind, backbone_name, dropout=0.5, seed=3)
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=50)
+
+    def logits(store, step):
+        play = store.play(batch._replace(step=step))
+        found = play.score(play.point, play.batch.labelled)
+        torch.rand(5)
+        assert torch.equal(found, play.score(play.point, play.batch.labelled))
+        return found
+
+    first = logits(store, 0)
+    assert not torch.allclose(first, logits(store, 1))
+    torch.manual_seed(99)
+    assert torch.equal(first, logits(store, 0))
+    assert torch.equal(first, logits(make_store(kind, backbone_name, dropout=0.5, seed=3)[1], 0))
+    other = make_store(kind, backbone_name, dropout=0.5, seed=4)[1]
+    assert not torch.allclose(first, logits(other, 0))
+    assert not torch.allclose(first, module.eval()(*batch.labelled))
+
+
+@both_stores
+@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+def test_state_goes_on_to_the_same_bits(kind, name):
+    strategy = STRATEGIES["ig"]()
+    steps = list(batches(strategy, 10))
+    module, store = make_store(kind, "neumf", name=name, dropout=0.3, l2=0.01)
+    train(store, strategy, steps[:5])
+    weights, state = copies(module.named_parameters()), copies(store.state())
+    train(store, strategy, steps[5:])
+
+    other, again = make_store(kind, "neumf", name=name, dropout=0.3, l2=0.01)
+    other.load_state_dict(weights)
+    again.load_state(state)
+    train(again, strategy, steps[5:])
+    assert_near(copies(other.named_parameters()), copies(module.named_parameters()), rtol=0, atol=0)
+    assert_near(copies(again.state()), copies(store.state()), rtol=0, atol=0)
+    assert bool(state) == (name != "sgd")
+
+
+def test_whole_tables_serve_a_module_that_declares_none():
+    strategy = STRATEGIES["idl"]()
+    found = []
+    for tables in (True, False):
+        module, store = make_store(DenseStore, "mf", tables=tables)
+        train(store, strategy, batches(strategy, 5))
+        found.append(copies(module.named_parameters()))
+    assert_near(*found, rtol=0, atol=0)

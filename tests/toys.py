@@ -1,0 +1,93 @@
+"""Small datasets and batches with known answers, for the tests of training."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from invlearn.atomic import new_folder
+from invlearn.backbones import BACKBONES
+from invlearn.config import OptimizerConfig
+from invlearn.data.dataset import Dataset, Part, write_dataset
+from invlearn.pairs import Batch, Pairs
+from invlearn.randomness import stream
+from invlearn.registry import options_of
+from invlearn.stores import DenseStore
+
+
+def part(users=(), items=(), labels=()):
+    """Part of a dataset from columns of any kind."""
+    return Part(
+        np.asarray(users, np.int32), np.asarray(items, np.int32), np.asarray(labels, np.int8)
+    )
+
+
+def write_toy(folder, parts, *, n_users, n_items):
+    """Write a dataset folder of `parts` (missing ones are empty) and open it."""
+    with new_folder(Path(folder)) as partial:
+        pl.DataFrame({"id": np.arange(n_users)}).write_parquet(partial / "users.parquet")
+        pl.DataFrame({"id": np.arange(n_items)}).write_parquet(partial / "items.parquet")
+        names = ("train", "valid", "test", "unlabelled")
+        full = {name: parts.get(name, part()) for name in names}
+        write_dataset(partial, full, {"n_users": n_users, "n_items": n_items})
+    return Dataset.open(folder)
+
+
+def checkerboard(folder, *, n_users=30, n_items=30, seed=0):
+    """Write a dataset in which even users like even items, odd users odd ones.
+
+    A tenth of the pairs is shown without a label, all of them dislikes, so that taking them for
+    negatives is right; as many likes are never shown, so that labels are in balance. Of the rest,
+    7 in 10 train, the others validate and test.
+    """
+    users, items = np.divmod(stream(seed, "board").permutation(n_users * n_items), n_items)
+    labels = (users % 2 == items % 2).astype(np.int8)
+    n_aside = len(users) // 10
+    shown = np.flatnonzero(labels == 0)[:n_aside]
+    rest = np.setdiff1d(np.arange(len(users)), [*shown, *np.flatnonzero(labels == 1)[:n_aside]])
+    ends = [7 * len(rest) // 10, 85 * len(rest) // 100]
+    parts = {
+        name: part(users[rows], items[rows], labels[rows])
+        for name, rows in zip(("train", "valid", "test"), np.split(rest, ends), strict=True)
+    }
+    parts["unlabelled"] = part(users[shown], items[shown])
+    return write_toy(folder, parts, n_users=n_users, n_items=n_items)
+
+
+def random_batch(*, n_users, n_items, n_labelled=24, n_unlabelled=24, seed=0, **fields):
+    """Batch of uniformly drawn pairs."""
+    rng = stream(seed, "batch")
+
+    def pairs(n):
+        users, items = rng.integers(n_users, size=n), rng.integers(n_items, size=n)
+        return Pairs(torch.from_numpy(users), torch.from_numpy(items))
+
+    labels = torch.from_numpy(rng.integers(2, size=n_labelled).astype(np.float32))
+    given = {"judges": False, "step": 0, "rate": 0.1} | fields
+    return Batch(pairs(n_labelled), labels, pairs(n_unlabelled), **given)
+
+
+def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
+    """Make a small backbone whose weights are large enough to tell pairs apart."""
+    given = {"dim": 4, "layers": 2} | options
+    known = options_of(BACKBONES[name])
+    module = BACKBONES[name](n_users, n_items, **{k: v for k, v in given.items() if k in known})
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_(scale * torch.randn(weight.shape, generator=generator))
+    return module
+
+
+def play_small(backbone_name, batch):
+    """Score function, point and batch as a store of 9 users and 7 items shows them."""
+    module = small_backbone(backbone_name, 9, 7)
+    return DenseStore(module, module.tables, OptimizerConfig(), seed=0).play(batch)
+
+
+def assert_near(found, expected, *, rtol=1e-4, atol=1e-6):
+    """Compare two dicts of tensors."""
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=rtol, atol=atol)
