@@ -465,3 +465,19 @@ def test_logs_may_be_tables_in_memory(feed, tmp_path):
             invlearn.Dataset.open(tmp_path / name).fingerprint
             == invlearn.Dataset.open(feed.dataset).fingerprint
         )
+
+
+def test_classes_of_a_function_are_known_to_this_process(feed, tmp_path):
+    class Constant(nn.Module):
+        def __init__(self, n_users, n_items):
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(1))
+
+        def forward(self, users, items):
+            return self.bias.expand(len(users))
+
+    run = invlearn.train(feed.dataset, tmp_path / "run", backbone=Constant, **QUICK)
+    assert run.config.backbone.endswith("Constant")
+    again = invlearn.Run.open(tmp_path / "run")
+    assert torch.equal(again.module.bias, run.module.bias)
+    assert float(run.module.bias.detach()) != 0

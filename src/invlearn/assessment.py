@@ -1,6 +1,6 @@
 """A trained backbone's metrics, with the trivial baselines that it has to beat beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ def assess(
     draws: int = 1000,
     seed: int = 0,
     as_released: bool = False,
+    baselines: Mapping[str, Evaluation] | None = None,
     progress: Progress = silent,
 ) -> Assessment:
     """Score rows with a backbone and with every baseline, and measure both alike.
@@ -66,6 +67,7 @@ def assess(
         draws: Bootstrap draws over users; 0 for no intervals.
         seed: Of the draws and of the random baseline.
         as_released: Also the released code's NDCG@20, for comparison with the paper's Table 2.
+        baselines: What the baselines got on these very rows, if that is known already.
         progress: Told of each set of scores.
     """
 
@@ -80,15 +82,15 @@ def assess(
             as_released=as_released,
         )
 
-    n_stages = 1 + len(BASELINES)
-    progress("evaluate", 0, n_stages)
+    names = () if baselines is not None else BASELINES
+    progress("evaluate", 0, 1 + len(names))
     backbone = measured("the run", score_pairs(module, rows.users, rows.items))
-    baselines: dict[str, Evaluation] = {}
-    for done, name in enumerate(BASELINES, start=1):
-        progress("evaluate", done, n_stages)
-        baselines[name] = measured(name, _baseline(name, dataset, rows, seed))
-    progress("evaluate", n_stages, n_stages)
-    return Assessment(part, backbone, baselines)
+    found = dict(baselines or {})
+    for done, name in enumerate(names, start=1):
+        progress("evaluate", done, 1 + len(names))
+        found[name] = measured(name, _baseline(name, dataset, rows, seed))
+    progress("evaluate", 1 + len(names), 1 + len(names))
+    return Assessment(part, backbone, found)
 
 
 def assess_catalogue(

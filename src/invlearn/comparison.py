@@ -92,6 +92,7 @@ def compare_runs(
             draws=draws,
             seed=seed,
             as_released=as_released,
+            baselines=next(iter(assessments.values())).baselines if assessments else None,
             progress=progress,
         )
         if catalogue:

@@ -13,7 +13,7 @@ from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError, unknown
 from invlearn.evaluation import evaluate
-from invlearn.registry import backbone_class, complete_options, strategy_class
+from invlearn.registry import backbone_class, complete_options, path_of, strategy_class
 from invlearn.strategies import STRATEGIES, Strategy
 
 
@@ -168,18 +168,13 @@ def _check_metric(name: str, dataset: Dataset) -> None:
         )
 
 
-def _path_of(cls: type, known: dict[str, Any]) -> str:
-    """Short name of a built-in class, `module:Class` of any other."""
-    names = [name for name, other in known.items() if other is cls]
-    return names[0] if names else f"{cls.__module__}:{cls.__qualname__}"
-
-
 def named_backbone(backbone: str | type[nn.Module] | nn.Module | None) -> dict[str, Any]:
     """Settings that name a backbone given from Python in any form."""
     if backbone is None or isinstance(backbone, str):
         return {"backbone": backbone} if backbone else {}
-    cls = backbone if isinstance(backbone, type) else type(backbone)
-    return {"backbone": _path_of(cls, BACKBONES)}
+    if isinstance(backbone, type):
+        return {"backbone": path_of(backbone, BACKBONES)}
+    return {"backbone": path_of(type(backbone), BACKBONES, remember=False)}
 
 
 def named_strategy(strategy: str | Strategy | type[Strategy] | None) -> dict[str, Any]:
@@ -187,10 +182,10 @@ def named_strategy(strategy: str | Strategy | type[Strategy] | None) -> dict[str
     if strategy is None or isinstance(strategy, str):
         return {"strategy": strategy} if strategy else {}
     if isinstance(strategy, type):
-        return {"strategy": _path_of(strategy, STRATEGIES)}
+        return {"strategy": path_of(strategy, STRATEGIES)}
     options = (
         {f.name: getattr(strategy, f.name) for f in fields(strategy)}
         if is_dataclass(strategy)
         else {}
     )
-    return {"strategy": _path_of(type(strategy), STRATEGIES), "method": options}
+    return {"strategy": path_of(type(strategy), STRATEGIES), "method": options}

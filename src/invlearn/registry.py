@@ -17,6 +17,10 @@ from invlearn.strategies import STRATEGIES, Strategy
 
 Class = TypeVar("Class")
 
+_given: dict[str, type] = {}
+"""Classes given from Python, by the path that names them in a run's settings, so that this process
+finds even those that cannot be imported."""
+
 
 def backbone_class(name: str) -> type[nn.Module]:
     """Find a backbone by name, entry point (group `invlearn.backbones`) or `module:Class`.
@@ -34,6 +38,23 @@ def strategy_class(name: str) -> type[Strategy]:
         ConfigError: There is none of that name, or it is no `Strategy`.
     """
     return _find("strategy", name, STRATEGIES, Strategy)
+
+
+def path_of(cls: type, known: Mapping[str, type], *, remember: bool = True) -> str:
+    """Name a class: short if it is built in, else `module:Class`.
+
+    Args:
+        cls: A backbone or a strategy.
+        known: The built-in ones by name.
+        remember: Let this process find it by that path from now on.
+    """
+    for name, other in known.items():
+        if other is cls:
+            return name
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    if remember:
+        _given[path] = cls
+    return path
 
 
 def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
@@ -92,7 +113,7 @@ def _find(kind: str, name: str, known: Mapping[str, type[Class]], wanted: type) 
     if name in known:
         return known[name]
     if ":" in name:
-        found: Any = _import(kind, name)
+        found: Any = _given.get(name) or _import(kind, name)
     else:
         plugins = {e.name: e.value for e in entry_points(group=f"invlearn.{_plural(kind)}")}
         if name not in plugins:

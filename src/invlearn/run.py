@@ -1,6 +1,6 @@
 """Runs: a training becomes a folder, and the folder a model again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -16,6 +16,7 @@ from invlearn.composition import complete, make_backbone, named_backbone, named_
 from invlearn.config import RunConfig, load_config
 from invlearn.data.dataset import Dataset, Part
 from invlearn.errors import RunError, Stopped
+from invlearn.evaluation import Evaluation
 from invlearn.job import Job
 from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
@@ -93,6 +94,7 @@ class Run:
         draws: int = 1000,
         seed: int = 0,
         as_released: bool = False,
+        baselines: Mapping[str, Evaluation] | None = None,
         progress: Progress = silent,
     ) -> Assessment:
         """Measure the run and the baselines on labelled rows.
@@ -104,6 +106,7 @@ class Run:
             draws: Bootstrap draws over users; 0 for no intervals.
             seed: Of the draws.
             as_released: Also the released code's NDCG@20, for comparison with the paper.
+            baselines: What the baselines got on these very rows, if that is known already.
             progress: Told of each set of scores.
         """
         dataset = dataset or self.dataset()
@@ -115,6 +118,7 @@ class Run:
             draws=draws,
             seed=seed,
             as_released=as_released,
+            baselines=baselines,
             progress=progress,
         )
 
