@@ -56,7 +56,7 @@ class ScheduleConfig(Settings):
     """How the learning rate moves over the steps of a run."""
 
     name: Literal["constant", "linear", "cosine"] = "constant"
-    """Shape of the decay, from `optimizer.lr` to `final_fraction` of it at the last step."""
+    """Shape of the decay, from `optimizer.lr` to `final_fraction` of it at the end of the run."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the rate grows in a line from 0 first."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -123,6 +123,7 @@ def show_assessments(
                 console.print("    " + text.replace("\n", "  "))
     if differences:
         console.print(_difference_table(next(iter(assessments)), differences))
+        console.print("  Intervals cover which users were tested, not the seed of the training.")
     _show_counts(first.backbone.counts)
     for reason, rows in left_out.items():
         console.print(f"  {rows:,} rows left out: {reason}")

@@ -15,7 +15,7 @@ from torch.func import grad, grad_and_value
 
 from invlearn.losses import cross_entropy, inverse_dual_loss
 from invlearn.pairs import Batch, Feed, Proposal, Score, Weights
-from invlearn.strategies.strategy import LossStrategy, Strategy, all_logits
+from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
 """What the judges can choose, in the order that decides ties: the earlier one wins."""
@@ -35,11 +35,7 @@ class InverseDual(LossStrategy):
 
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean over all pairs: log loss of labelled ones, inverse dual loss of the others."""
-        labelled, unlabelled = all_logits(score, point, batch).split(
-            [len(batch.labels), len(batch.unlabelled.users)]
-        )
-        losses = [cross_entropy(labelled, batch.labels), inverse_dual_loss(unlabelled)]
-        return torch.cat(losses).mean()
+        return mean_loss(score, point, batch, inverse_dual_loss)
 
 
 @final

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from invlearn.losses import cross_entropy, negative_loss
 from invlearn.pairs import Batch, Feed, Score, Weights
-from invlearn.strategies.strategy import LossStrategy, all_logits
+from invlearn.strategies.strategy import LossStrategy, mean_loss
 
 
 @final
@@ -38,8 +37,4 @@ class NegativeSampling(LossStrategy):
 
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean log loss of all pairs, unlabelled ones under the label 0."""
-        labelled, unlabelled = all_logits(score, point, batch).split(
-            [len(batch.labels), len(batch.unlabelled.users)]
-        )
-        losses = [cross_entropy(labelled, batch.labels), negative_loss(unlabelled)]
-        return torch.cat(losses).mean()
+        return mean_loss(score, point, batch, negative_loss)

@@ -1,11 +1,13 @@
 """What every strategy is: a pure function from weights and a batch to a proposal."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
+from invlearn.losses import cross_entropy
 from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
 
 
@@ -56,3 +58,14 @@ def all_logits(score: Score, point: Weights, batch: Batch) -> Tensor:
         torch.cat([batch.labelled.items, batch.unlabelled.items]),
     )
     return score(point, pairs)
+
+
+def mean_loss(
+    score: Score, point: Weights, batch: Batch, of_unlabelled: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Mean over all pairs: log loss of the labelled ones, a loss of their logits of the others."""
+    labelled, unlabelled = all_logits(score, point, batch).split(
+        [len(batch.labels), len(batch.unlabelled.users)]
+    )
+    losses = [cross_entropy(labelled, batch.labels), of_unlabelled(unlabelled)]
+    return torch.cat(losses).mean()
