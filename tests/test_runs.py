@@ -481,3 +481,15 @@ def test_classes_of_a_function_are_known_to_this_process(feed, tmp_path):
     again = invlearn.Run.open(tmp_path / "run")
     assert torch.equal(again.module.bias, run.module.bias)
     assert float(run.module.bias.detach()) != 0
+
+
+def test_a_strategy_that_cannot_be_recorded_is_refused(feed, tmp_path):
+    class Plain(LossStrategy):
+        feed = Feed()
+
+        def loss(self, score, point, batch):
+            return score(point, batch.labelled).mean()
+
+    with pytest.raises(ConfigError, match="Plain is no dataclass"):
+        invlearn.train(feed.dataset, tmp_path / "run", strategy=Plain(), **QUICK)
+    assert not (tmp_path / "run").exists()

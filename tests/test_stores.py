@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from invlearn.backbones import BACKBONES
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Pairs
 from invlearn.stores import DenseStore, RowStore
+from invlearn.stores.store import draws_random_numbers
 from invlearn.strategies import STRATEGIES
 from toys import assert_near, random_batch, small_backbone
 
@@ -197,3 +199,48 @@ def test_whole_tables_serve_a_module_that_declares_none():
         train(store, strategy, batches(strategy, 5))
         found.append(copies(module.named_parameters()))
     assert_near(*found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("frozen", ["user_embedding.weight", "output.weight"])
+def test_frozen_weights_stay_and_are_seen(frozen):
+    weights = []
+    for kind in (RowStore, DenseStore):
+        module = small_backbone("gmf", N_USERS, N_ITEMS)
+        module.get_parameter(frozen).requires_grad_(False)
+        before = copies(module.named_parameters())
+        store = kind(module, module.tables, OptimizerConfig(name="sgd", l2=0.05), seed=0)
+        train(store, STRATEGIES["ig"](), batches(STRATEGIES["ig"](), 10))
+        weights.append(copies(module.named_parameters()))
+        unmoved = [name for name in before if torch.equal(before[name], weights[-1][name])]
+        assert unmoved == [frozen]
+    assert_near(*weights, rtol=1e-4, atol=1e-5)
+
+
+class Noisy(nn.Module):
+    """Draws random numbers without a layer that says so."""
+
+    def __init__(self, n_users, n_items):
+        super().__init__()
+        self.user = nn.Embedding(n_users, 8)
+
+    def forward(self, users, items):
+        return nn.functional.dropout(self.user(users), 0.5, self.training).sum(-1)
+
+
+def test_random_numbers_drawn_anywhere_are_a_function_of_seed_and_step():
+    module = Noisy(N_USERS, N_ITEMS).train()
+    store = DenseStore(module, {}, OptimizerConfig(), seed=1)
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=50)
+    play = store.play(batch._replace(step=4))
+    first = play.score(play.point, play.batch.labelled)
+    assert torch.equal(first, play.score(play.point, play.batch.labelled))
+    other = store.play(batch._replace(step=5))
+    assert not torch.equal(first, other.score(other.point, other.batch.labelled))
+
+
+def test_looking_for_random_numbers_leaves_the_generator_alone():
+    module = Noisy(3, 3)
+    before = torch.get_rng_state()
+    assert draws_random_numbers(module.train())
+    assert not draws_random_numbers(module.eval())
+    assert torch.equal(before, torch.get_rng_state())

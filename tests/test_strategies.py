@@ -220,6 +220,17 @@ def test_t_ce_targets(target, dropped):
     assert (move.slope["z"] == 0).nonzero()[:, 0].tolist() == dropped
 
 
+@pytest.mark.parametrize(("share_of", "n_dropped"), [("batch", 2), ("suspects", 1)])
+def test_t_ce_share_of_scarce_suspects(share_of, n_dropped):
+    """Two positives among ten pairs: a fifth of the batch is both, half of the suspects is one."""
+    score, point = constant_score([-1.0, -2.0] + 8 * [0.5])
+    fraction = 0.2 if share_of == "batch" else 0.5
+    strategy = TruncatedCrossEntropy(drop_fraction=fraction, ramp_steps=1, share_of=share_of)
+    move = strategy.propose(score, point, fixed_batch([1.0, 1.0] + 6 * [0.0], 2, step=1))
+    assert int((move.slope["z"] == 0).sum()) == n_dropped
+    assert (move.slope["z"][:2] == 0).tolist() == [n_dropped == 2, True]
+
+
 @given(st.floats(0, 0.9), st.integers(1, 50), st.sampled_from([0.5, 1.0, 2.0]))
 def test_t_ce_ramp_is_the_released_one(drop_fraction, ramp_steps, exponent):
     """`linspace(0, drop_rate ** exponent, num_gradual)[t]`, then `drop_rate`."""

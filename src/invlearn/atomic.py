@@ -1,7 +1,8 @@
 """Files and folders that are either whole or absent, whatever happens while they are written.
 
 Everything is written under a temporary name beside the target, flushed to disk, and renamed.
-A crash leaves the old content; the next write removes what it left under the temporary name.
+A crash leaves the old content, at worst a folder moved aside, which the next look at it puts back;
+the next write removes what the crash left under the temporary name.
 """
 
 import json
@@ -48,6 +49,7 @@ def new_folder(
     Raises:
         InvlearnError: `path` exists, the disk is full, or the place cannot be written.
     """
+    recover(path)
     if path.exists() and not overwrite:
         raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
     if path.exists() and not _replaceable(path, marker):
@@ -59,7 +61,7 @@ def new_folder(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        for file in sorted(partial.rglob("*")):
+        for file in (*sorted(partial.rglob("*")), partial):
             _sync(file)
         _swap(partial, path)
     except OSError as error:
@@ -103,13 +105,28 @@ def _replaceable(path: Path, marker: str) -> bool:
     return (path / marker).exists() or (path.is_dir() and not any(path.iterdir()))
 
 
+def recover(path: Path) -> None:
+    """Put a folder back that a crash in the middle of its replacement left moved aside."""
+    old = _aside(path)
+    if old.exists() and not path.exists():
+        with suppress(OSError):
+            old.replace(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
 def _swap(partial: Path, path: Path) -> None:
     """Move `partial` to `path`; what stood there is moved aside first and removed last."""
-    old = path.with_name(f".{path.name}.old")
+    old = _aside(path)
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.replace(old)
-    partial.replace(path)
+    try:
+        partial.replace(path)
+    finally:
+        recover(path)
     _sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 

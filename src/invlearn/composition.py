@@ -183,9 +183,10 @@ def named_strategy(strategy: str | Strategy | type[Strategy] | None) -> dict[str
         return {"strategy": strategy} if strategy else {}
     if isinstance(strategy, type):
         return {"strategy": path_of(strategy, STRATEGIES)}
-    options = (
-        {f.name: getattr(strategy, f.name) for f in fields(strategy)}
-        if is_dataclass(strategy)
-        else {}
-    )
+    if not is_dataclass(strategy):
+        raise ConfigError(
+            f"strategy {type(strategy).__name__} is no dataclass, so its options cannot be "
+            "recorded; make it one, or give the class and its options as method={...}"
+        )
+    options = {f.name: getattr(strategy, f.name) for f in fields(strategy)}
     return {"strategy": path_of(type(strategy), STRATEGIES), "method": options}

@@ -30,7 +30,8 @@ class Recorder:
         _keep(self._steps, "step", n_steps)
         _keep(self._epochs, "epoch", n_epochs)
         self._waiting: list[tuple[int, int, Mapping[str, Tensor]]] = []
-        self._board: Any = _open_board(folder / "tensorboard") if tensorboard else None
+        self._current = [line for line in read_lines(self._steps) if line["epoch"] == n_epochs]
+        self._board: Any = _open_board(folder / "tensorboard", n_steps) if tensorboard else None
 
     def step(self, epoch: int, step: int, log: Mapping[str, Tensor]) -> None:
         """Take note of a step: what the strategy logged.
@@ -47,6 +48,7 @@ class Recorder:
     def epoch(self, epoch: int, figures: Mapping[str, Any]) -> None:
         """Take note of a finished epoch."""
         self.flush()
+        self._current.clear()
         _append(self._epochs, [{"epoch": epoch, **figures}])
         if self._board:
             for name, value in _scalars(figures):
@@ -59,15 +61,16 @@ class Recorder:
             for epoch, step, log in self._waiting
         ]
         self._waiting.clear()
+        self._current += lines
         _append(self._steps, lines)
         for line in lines if self._board else []:
             for name, value in _scalars(line):
                 self._board.add_scalar(f"step/{name}", value, line["step"])
 
-    def steps_of(self, epoch: int) -> list[dict[str, Any]]:
-        """All recorded steps of one epoch."""
+    def current_steps(self) -> list[dict[str, Any]]:
+        """All recorded steps of the epoch that is not finished."""
         self.flush()
-        return [line for line in read_lines(self._steps) if line["epoch"] == epoch]
+        return list(self._current)
 
     def close(self) -> None:
         """Write what is waiting and close TensorBoard's file."""
@@ -109,7 +112,7 @@ def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, float(value)
 
 
-def _open_board(folder: Path) -> Any:
+def _open_board(folder: Path, n_steps: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -117,4 +120,4 @@ def _open_board(folder: Path) -> Any:
             "tensorboard is not installed; pip install 'invlearn[tensorboard]' or leave "
             "--tensorboard away"
         ) from error
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=n_steps or None)

@@ -118,7 +118,7 @@ def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int
     shop.recorder.epoch(
         state.epoch,
         {
-            **_summary(shop.recorder.steps_of(state.epoch)),
+            **_summary(shop.recorder.current_steps()),
             "valid": scores,
             "best": better,
             "steps": shop.sampler.steps_per_epoch,

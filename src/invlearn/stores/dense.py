@@ -27,15 +27,16 @@ class DenseStore(Store):
             config: Update rule; its rate comes with each batch.
             seed: Of dropout masks.
         """
-        self._module, self._tables, self._seed, self._l2 = module, dict(tables), seed, config.l2
-        self._parameters = dict(module.named_parameters())
+        self._tables, self._l2 = dict(tables), config.l2
+        self._score_at = scorer(module, seed)
+        self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
         self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
 
     def play(self, batch: Batch) -> Play:
         """Show all weights."""
         rows = distinct(batch)[0] if self._l2 else {}
         point = {name: weight.detach() for name, weight in self._parameters.items()}
-        return Play(scorer(self._module, self._seed, batch.step), point, batch, rows)
+        return Play(self._score_at(batch.step), point, batch, rows)
 
     @torch.no_grad()
     def commit(self, play: Play, move: Proposal) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
-from invlearn.pairs import Batch, Proposal
+from invlearn.pairs import Batch, Pairs, Proposal, Weights
 from invlearn.stores.optimizers import Moments, update_rule
 from invlearn.stores.store import Play, Store, distinct, scorer
 
@@ -18,7 +18,8 @@ class RowStore(Store):
     """Gathers the rows of a batch into compact tables and writes them back after the step.
 
     The optimizer is row-wise: rows that a batch does not touch, and their moments, stay as they
-    are. Weights that belong to no table are in play as a whole.
+    are. Weights that belong to no table are in play as a whole. Frozen weights (without
+    `requires_grad`) stay as they are.
     """
 
     def __init__(
@@ -32,8 +33,11 @@ class RowStore(Store):
             config: Update rule; its rate comes with each batch.
             seed: Of dropout masks.
         """
-        self._module, self._tables, self._seed, self._l2 = module, dict(tables), seed, config.l2
-        self._weights = {name: weight.detach() for name, weight in module.named_parameters()}
+        self._tables, self._l2 = dict(tables), config.l2
+        self._score_at = scorer(module, seed)
+        self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
+        everything = dict(module.named_parameters()) | dict(module.named_buffers())
+        self._frozen = {n: everything[n].detach() for n in tables if n not in self._weights}
         n_moments, self._rule = update_rule(config)
         self._moments: dict[str, Moments] = {
             name: tuple(torch.zeros_like(weight) for _ in range(n_moments))
@@ -43,13 +47,19 @@ class RowStore(Store):
     def play(self, batch: Batch) -> Play:
         """Gather the rows that `batch` touches."""
         rows, batch = distinct(batch)
-        point = {
-            name: weight.index_select(0, rows[self._tables[name]])
-            if name in self._tables
-            else weight
-            for name, weight in self._weights.items()
-        }
-        return Play(scorer(self._module, self._seed, batch.step), point, batch, rows)
+
+        def gathered(name: str, weight: Tensor) -> Tensor:
+            key = self._tables.get(name)
+            return weight if key is None else weight.index_select(0, rows[key])
+
+        point = {name: gathered(name, weight) for name, weight in self._weights.items()}
+        frozen = {name: gathered(name, weight) for name, weight in self._frozen.items()}
+        score = self._score_at(batch.step)
+
+        def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
+            return score({**frozen, **weights}, pairs)
+
+        return Play(score_rows if frozen else score, point, batch, rows)
 
     def commit(self, play: Play, move: Proposal) -> None:
         """Update the gathered rows and scatter them back."""

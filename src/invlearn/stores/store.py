@@ -1,7 +1,7 @@
 """What every store is: the keeper of the weights, who shows the ones in play and commits moves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -46,22 +46,44 @@ class Store(ABC):
         """Take over an optimizer state that `state` gave."""
 
 
-def scorer(module: nn.Module, seed: int, step: int) -> Score:
-    """Make the score function of a batch.
+def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
+    """Make the function that gives each step its score function.
 
-    Dropout draws the same mask in every call of one step, so that points of the same pairs differ
-    by their weights alone; the mask is a function of (seed, step).
+    A module that draws random numbers (dropout) draws the same ones in every call of one step, so
+    that points of the same pairs differ by their weights alone; they are a function of (seed,
+    step). Whether it draws any is tried once.
     """
     plain = partial(_score, module)
-    if not any(isinstance(m, nn.Dropout) and m.p > 0 for m in module.modules()):
-        return plain
-    mask_seed = torch_seed(seed, "dropout", step)
+    if not draws_random_numbers(module):
+        return lambda step: plain
 
-    def score(weights: Weights, pairs: Pairs) -> Tensor:
-        torch.manual_seed(mask_seed)
-        return plain(weights, pairs)
+    def score_at(step: int) -> Score:
+        step_seed = torch_seed(seed, "dropout", step)
 
-    return score
+        def score(weights: Weights, pairs: Pairs) -> Tensor:
+            torch.manual_seed(step_seed)
+            return plain(weights, pairs)
+
+        return score
+
+    return score_at
+
+
+@torch.no_grad()
+def draws_random_numbers(module: nn.Module) -> bool:
+    """Whether a forward pass, in the mode that the module is in, moves torch's generator."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    ids = torch.zeros(2, dtype=torch.int64, device=device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        before = _generator_states(device)
+        module(ids, ids)
+        after = _generator_states(device)
+    return any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
 def _score(module: nn.Module, weights: Weights, pairs: Pairs) -> Tensor:

@@ -30,7 +30,10 @@ class TruncatedCrossEntropy(LossStrategy):
     target: Target = "positives"
     """Which pairs may be dropped."""
     drop_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Part of the whole batch dropped once the ramp is over (`drop_rate` of the authors)."""
+    """Part dropped once the ramp is over (`drop_rate` of the authors)."""
+    share_of: Literal["batch", "suspects"] = "batch"
+    """What it is a part of. The authors take the whole batch, half of which is suspects there;
+    where suspects are scarce that can drop every one of them, and `suspects` is the safe choice."""
     ramp_steps: PositiveInt = 30_000
     """Steps over which the dropped part grows from 0 (`num_gradual` of the authors)."""
     exponent: PositiveFloat = 1.0
@@ -43,7 +46,7 @@ class TruncatedCrossEntropy(LossStrategy):
         return Feed(unlabelled=True)
 
     def dropped_fraction(self, step: int) -> float:
-        """Part of the batch that is dropped at a step: a line from 0, then `drop_fraction`.
+        """Part that is dropped at a step: a line from 0, then `drop_fraction`.
 
         Example:
             >>> strategy = TruncatedCrossEntropy(drop_fraction=0.2, ramp_steps=11)
@@ -59,8 +62,9 @@ class TruncatedCrossEntropy(LossStrategy):
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean log loss of the pairs that are kept."""
         losses, suspects = _losses_and_suspects(self.target, score, point, batch)
-        n_kept = int((1 - self.dropped_fraction(batch.step)) * len(losses))
-        kept = truncation(losses, suspects, len(losses) - n_kept)
+        n_pairs = len(losses) if self.share_of == "batch" else int(suspects.sum())
+        n_dropped = n_pairs - int((1 - self.dropped_fraction(batch.step)) * n_pairs)
+        kept = truncation(losses, suspects, n_dropped)
         return (kept * losses).sum() / kept.sum().clamp_min(1)
 
 
