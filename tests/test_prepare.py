@@ -459,3 +459,24 @@ def test_ml_1m_with_the_split_of_its_column(tmp_path):
     assert audit.final.positive == (rows["rating"] > 2).sum()
     assert (audit.parts["test"].users, audit.parts["test"].users_scored) == (6034, 4544)
     assert (audit.final.users, audit.final.items) == (6040, 3706)
+
+
+def test_text_that_is_no_date_does_not_order_rows(tmp_path):
+    table = {"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [5, 1, 5, 1]}
+    for times in (["999", "1000", "1001", "2"], ["2024-01-01", "2024-01-02", "soon", "2024-01-03"]):
+        with pytest.raises(DataError, match=r"column 'when'.*found '(999|soon)'"):
+            prepare(
+                pl.DataFrame(table | {"when": times}),
+                tmp_path / "data",
+                rule="rating > 2",
+                time="when",
+                split="temporal",
+            )
+
+
+def test_one_cell_of_text_among_numbers_is_named(tmp_path):
+    ratings = ["5", "1"] * 50
+    ratings[70] = "?"
+    table = {"user": range(100), "item": range(100), "rating": ratings}
+    with pytest.raises(DataError, match=r"rating.*1 of its 100 rows.*row 71 .*'\?'"):
+        prepare(pl.DataFrame(table), tmp_path / "data", rule="rating > 2")

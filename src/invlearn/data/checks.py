@@ -7,12 +7,15 @@ from difflib import get_close_matches
 import narwhals.stable.v2 as nw
 from narwhals.stable.v2.dtypes import DType
 
-from invlearn.data.logs import ROW
+from invlearn.data.logs import ROW, Log
 from invlearn.data.table import Rows
 from invlearn.errors import DataError
 
 BAD = "__bad__"
 """Position of the first check that a row fails; null in good rows."""
+
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?$"
+NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,13 +70,18 @@ def label_or_null(column: str) -> Check:
 
 
 def orders(column: str, dtype: DType) -> Check:
-    """Check that a column can put rows in order: numbers, dates, times, or sortable strings."""
+    """Check that a column can put rows in order: numbers, dates, times, or dates in ISO 8601.
+
+    Other text would be sorted as text, where 1000 comes before 999.
+    """
     there = ~nw.col(column).is_null()
     if dtype.is_float():
         there = there & nw.col(column).is_finite()
+    if dtype == nw.String:
+        there = nw.col(column).str.contains(ISO_DATE)
     return Check(
         column,
-        "a time (number, date or string)",
+        "a time (a number, a date, or text such as 2024-01-31 23:59:59)",
         there,
         lambda t: t.is_numeric() or t.is_temporal() or t == nw.String,
     )
@@ -101,30 +109,48 @@ def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name:
             )
 
 
-def check_types(schema: Mapping[str, DType], checks: Sequence[Check], log_name: str) -> None:
+def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
     """Make sure that each column is of a type its check can look at.
 
     Raises:
-        DataError: One is not; names column, found type, and what was wanted.
+        DataError: One is not; names column, found type, and what was wanted; of a column of text
+            that is mostly numbers, the first row that is none.
     """
+    schema = rows.collect_schema()
     for check in checks:
         found = schema[check.column]
         if not check.suits(found):
+            why = _text_among_numbers(rows, check.column) if found == nw.String else ""
             raise DataError(
-                f"column '{check.column}' of {log_name} is of type {found}, wanted "
+                f"column '{check.column}' of {log_name} is of type {found}{why}, wanted "
                 f"{check.wanted}; convert it or name another column"
             )
 
 
+def _text_among_numbers(rows: Rows, column: str) -> str:
+    """Where the first text is that makes a column text, if most of it is numbers."""
+    is_text = ~nw.col(column).str.contains(NUMBER)
+    text = rows.filter(is_text).select(ROW, column)
+    n_text = int(text.select(nw.len()).collect().item())
+    n_rows = int(rows.select(nw.len()).collect().item())
+    if not 0 < 2 * n_text < n_rows:
+        return ""
+    row, value = text.sort(ROW).head(1).collect().rows()[0]
+    return (
+        f" since {n_text:,} of its {n_rows:,} rows hold no number, first row {row + 1:,} "
+        f"(data rows counted from 1) with '{value}'"
+    )
+
+
 def without_bad(
-    rows: Rows, checks: Sequence[Check], log_name: str, *, drop: bool
+    rows: Rows, checks: Sequence[Check], log: Log, *, drop: bool
 ) -> tuple[Rows, dict[str, int]]:
     """Take out the rows that fail a check, or refuse the log because of them.
 
     Args:
         rows: A settled table with the columns that the checks look at, and `ROW`.
         checks: What each row must hold; a row that fails several counts under the first.
-        log_name: What messages call the log.
+        log: Where the rows are from.
         drop: Whether to drop bad rows, else they are an error.
 
     Returns:
@@ -137,7 +163,7 @@ def without_bad(
     tally = marked.filter(~nw.col(BAD).is_null()).group_by(BAD).agg(nw.len().alias("n")).collect()
     found = {int(check): int(n) for check, n in tally.select(BAD, "n").iter_rows()}
     if found and not drop:
-        raise _bad_row(marked, checks, log_name, sum(found.values()))
+        raise _bad_row(marked, checks, log, sum(found.values()))
     reasons: dict[str, int] = {}
     for position, n_rows in sorted(found.items()):
         check = checks[position]
@@ -154,14 +180,14 @@ def _first_failed(checks: Sequence[Check]) -> nw.Expr:
     return failed
 
 
-def _bad_row(marked: Rows, checks: Sequence[Check], log_name: str, n_bad: int) -> DataError:
+def _bad_row(marked: Rows, checks: Sequence[Check], log: Log, n_bad: int) -> DataError:
     first = marked.filter(~nw.col(BAD).is_null()).sort(ROW).head(1).collect()
     check = checks[int(first[BAD][0])]
     value = first[check.column][0]
     others = f"; {n_bad:,} bad rows in all" if n_bad > 1 else ""
     return DataError(
-        f"{log_name}, row {int(first[ROW][0]) + 1:,} (data rows counted from 1), column "
-        f"'{check.column}': found {_shown(value)}, wanted {check.wanted}{others}; "
+        f"{log.place(int(first[ROW][0]))}, column '{check.column}': "
+        f"found {_shown(value)}, wanted {check.wanted}{others}; "
         f"mend the log or drop such rows with --bad-rows drop{check.hint}"
     )
 

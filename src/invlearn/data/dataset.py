@@ -129,6 +129,7 @@ def sha256(file: Path) -> str:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
+    atomic.recover(folder)
     file = folder / "data.json"
     if not file.is_file():
         raise DataError(

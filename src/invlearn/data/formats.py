@@ -82,6 +82,20 @@ def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
         return rows
 
 
+def place_in_files(row: int, files: Sequence[Path], form: Format) -> tuple[Path, int]:
+    """Find the file that a row of `read_files` is in, and its number there, both counted from 0.
+
+    Every file before it is counted anew, so this is for messages only.
+    """
+    for file in files[:-1]:
+        with reading(str(file)):
+            n_rows = int(_open_file(file, form).select(pl.len()).collect(engine="streaming").item())
+        if row < n_rows:
+            return file, row
+        row -= n_rows
+    return files[-1], row
+
+
 def _open_file(file: Path, form: Format) -> pl.LazyFrame:
     with reading(str(file)):
         if file.stat().st_size == 0:

@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from invlearn.data.formats import FORMATS, Format, read_files, reading
+from invlearn.data.formats import FORMATS, Format, place_in_files, read_files, reading
 from invlearn.errors import DataError, unknown
 
 ROW = "__row__"
@@ -31,6 +31,22 @@ class Log:
     """What to call the log in messages and in the dataset card; file names, never full paths."""
     sha256: str
     """Checksum of the log's content."""
+    files: tuple[Path, ...] = ()
+    """The files that it was opened from, in the order of its rows; none for a table."""
+    format: Format | None = None
+    """What the files are."""
+
+    def place(self, row: int) -> str:
+        """Say where a row stands: its file, and its number there.
+
+        Args:
+            row: Its `ROW`.
+        """
+        name = self.name
+        if self.format and len(self.files) > 1:
+            file, row = place_in_files(row, self.files, self.format)
+            name = str(file)
+        return f"{name}, row {row + 1:,} (data rows counted from 1)"
 
 
 def open_log(source: Any, *, format: str = "auto") -> Log:  # noqa: A002  the word users know
@@ -69,7 +85,7 @@ def open_log(source: Any, *, format: str = "auto") -> Log:  # noqa: A002  the wo
     form = FORMATS[_format_of(files) if format == "auto" else format]
     rows = read_files(files, form)
     name = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
-    return Log(_numbered(rows, name), name, _sha256(files))
+    return Log(_numbered(rows, name), name, _sha256(files), tuple(files), form)
 
 
 def _open_table(table: Any) -> Log:

@@ -7,6 +7,7 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from invlearn.config import OtherLog
@@ -21,7 +22,11 @@ from invlearn.data.settings import PrepareSettings
 from invlearn.data.table import ITEM, LABEL, TIME, USER, Rows, counts, encoded, settled
 from invlearn.errors import DataError
 
+Ids = npt.NDArray[np.integer[Any]]
+
 _ID, _CODE = "__id__", "__code__"
+_NAME = "name"
+"""Ends the name of the column that keeps the log's own id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class FoundRows:
     """What to call the log."""
     rows: Part
     """Rows in dense ids."""
+    n_seen: int
+    """How many of them have a pair that is in the dataset's training or validation part."""
     left_out: dict[str, int]
     """Rows that were left out, by reason; reasons without rows are absent."""
 
@@ -45,23 +52,31 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
 
     Raises:
         ConfigError: A setting does not exist.
-        DataError: The log lacks a column, has bad rows, gives no usable labels, or names users or
-            items that the dataset does not have.
+        DataError: The log lacks a column, has bad rows, gives no usable labels, names users or
+            items that the dataset does not have, or pairs that were trained on.
     """
     log = open_log(other.log, format=other.format)
     settings = _settings(other, log, dataset)
     rows, left_out = _labelled(log, settings)
-    rows, n_unknown = _known(rows, dataset.folder, log.name, drop=other.unknown == "drop")
-    n_rows = counts(rows).rows
-    if not n_rows:
+    rows, n_unknown = _known(rows, dataset.folder, log, drop=other.unknown == "drop")
+    if not counts(rows).rows:
         raise DataError(
             f"no labelled row of {log.name} has a user and an item that the dataset has; "
             "compare its ids with the dataset's users.parquet and items.parquet"
         )
+    n_dropped = 0
+    if other.seen != "keep":
+        rows, n_dropped = _unseen(rows, dataset, log, drop=other.seen == "drop")
+    n_rows = counts(rows).rows
     rows, _, _ = one_per_pair(rows, repeats_named(settings.repeats))
     part = _part(rows)
-    left_out |= {"unknown user or item": n_unknown, "repeats of a pair": n_rows - len(part)}
-    return FoundRows(log.name, part, {why: n for why, n in left_out.items() if n})
+    left_out |= {
+        "unknown user or item": n_unknown,
+        "pair of the training or validation part": n_dropped,
+        "repeats of a pair": n_rows - len(part),
+    }
+    n_seen = int(_is_seen(part.users, part.items, dataset).sum())
+    return FoundRows(log.name, part, n_seen, {why: n for why, n in left_out.items() if n})
 
 
 def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
@@ -85,9 +100,9 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
     schema = log.rows.collect_schema()
     checks.check_columns(schema, settings.columns, log.name)
     wanted = settings.checks(schema)
-    checks.check_types(schema, wanted, log.name)
+    checks.check_types(log.rows, wanted, log.name)
     rows = read_rows(log, settings)
-    rows, left_out = checks.without_bad(rows, wanted, log.name, drop=settings.bad_rows == "drop")
+    rows, left_out = checks.without_bad(rows, wanted, log, drop=settings.bad_rows == "drop")
     time = nw.col(settings.time) if settings.time is not None else nw.lit(0, nw.Int64)
     rows = labelled(rows, settings.rules).select(ROW, USER, ITEM, LABEL, time.alias(TIME))
     rows = settled(rows)
@@ -97,7 +112,7 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
     return settled(rows), left_out | {"unlabelled": found.unlabelled}
 
 
-def _known(rows: Rows, folder: Path, log_name: str, *, drop: bool) -> tuple[Rows, int]:
+def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int]:
     """Put dense ids for the log's own; count rows without, or refuse the log because of them."""
     for column, file in ((USER, "users.parquet"), (ITEM, "items.parquet")):
         ids = nw.from_native(pl.scan_parquet(folder / file).with_row_index(_CODE))
@@ -105,28 +120,58 @@ def _known(rows: Rows, folder: Path, log_name: str, *, drop: bool) -> tuple[Rows
         ids = ids.select(nw.col("id").cast(nw.String).alias(_ID), nw.col(_CODE).cast(nw.Int64))
         rows = rows.with_columns(nw.col(column).cast(nw.String).alias(_ID))
         rows = rows.join(ids, on=_ID, how="left").drop(_ID)
-        rows = rows.rename({column: f"{column}name", _CODE: column})
+        rows = rows.rename({column: f"{column}{_NAME}", _CODE: column})
     rows = settled(rows)
     is_known = ~(nw.col(USER).is_null() | nw.col(ITEM).is_null())
     strangers = rows.filter(~is_known).sort(ROW).collect()
     if len(strangers) and not drop:
-        raise _strangers(strangers.row(0), strangers.columns, len(strangers), log_name)
+        raise _strangers(strangers.row(0), strangers.columns, len(strangers), log)
     return settled(rows.filter(is_known)), len(strangers)
 
 
-def _strangers(first: Sequence[Any], columns: list[str], n_rows: int, log_name: str) -> DataError:
+def _strangers(first: Sequence[Any], columns: list[str], n_rows: int, log: Log) -> DataError:
     value = dict(zip(columns, first, strict=True))
     names = [
-        f"{kind} {value[f'{column}name']!r}"
+        f"{kind} {value[f'{column}{_NAME}']!r}"
         for kind, column in (("user", USER), ("item", ITEM))
         if value[column] is None
     ]
     return DataError(
-        f"{n_rows:,} labelled rows of {log_name} name users or items that the dataset does not "
-        f"have, the first in row {value[ROW] + 1:,} (data rows counted from 1): "
-        f"{' and '.join(names)}; drop such rows with --unknown drop, or train on a log that has "
-        "them"
+        f"{n_rows:,} labelled rows of {log.name} name users or items that the dataset does not "
+        f"have, the first in {log.place(value[ROW])}: {' and '.join(names)}; "
+        "drop such rows with --unknown drop, or train on a log that has them"
     )
+
+
+def _unseen(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows, int]:
+    """Leave out the rows whose pair was trained or validated on, or refuse the log for them."""
+    frame = rows.sort(ROW).collect()
+    is_seen = _is_seen(frame[USER].to_numpy(), frame[ITEM].to_numpy(), dataset)
+    n_seen = int(is_seen.sum())
+    if n_seen and not drop:
+        value = frame.row(int(is_seen.argmax()), named=True)
+        raise DataError(
+            f"{n_seen:,} labelled rows of {log.name} have a pair that the runs were trained or "
+            f"validated on, which flatters them, the first in {log.place(value[ROW])}: user "
+            f"{value[USER + _NAME]!r} and item {value[ITEM + _NAME]!r}; leave such rows out with "
+            "--seen drop, or measure on them all the same with --seen keep"
+        )
+    if n_seen == len(frame):
+        raise DataError(
+            f"every labelled row of {log.name} has a pair that the runs were trained or validated "
+            "on; give a log of other pairs, or pass --seen keep"
+        )
+    return frame.filter((~is_seen).tolist()).lazy(), n_seen
+
+
+def _is_seen(users: Ids, items: Ids, dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Whether each pair is in the training or the validation part, shape `(pairs,)`."""
+    keys = users.astype(np.int64) * dataset.n_items + items
+    found = np.zeros(len(keys), np.bool_)
+    for part in (dataset.train, dataset.valid):
+        known = part.users.astype(np.int64) * dataset.n_items + part.items
+        found |= np.isin(keys, known)
+    return found
 
 
 def _part(rows: Rows) -> Part:

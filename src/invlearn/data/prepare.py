@@ -140,12 +140,12 @@ def prepared(log: Log, settings: PrepareSettings, *, progress: Progress = silent
     schema = log.rows.collect_schema()
     checks.check_columns(schema, settings.columns, log.name)
     wanted = settings.checks(schema)
-    checks.check_types(schema, wanted, log.name)
+    checks.check_types(log.rows, wanted, log.name)
 
     rows = read_rows(log, settings)
     _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
     drop = settings.bad_rows == "drop"
-    rows, reasons = checks.without_bad(rows, wanted, log.name, drop=drop)
+    rows, reasons = checks.without_bad(rows, wanted, log, drop=drop)
     found = story.note("bad rows", rows if reasons else None, reasons)
     why = ", ".join(f"{reason} ({n_rows:,} rows)" for reason, n_rows in reasons.items())
     _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")

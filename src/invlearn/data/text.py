@@ -68,27 +68,48 @@ class Text:
         if facts["len"] == 0:
             raise DataError(f"{files[0].name} has no rows; give a log with at least one")
         if self.names:
-            self._refuse_misfilled(rows, facts, files)
+            self._refuse_misfilled(facts, files)
             names = [name for name in self.names if name]
         declared = _declared(names) if self.declared else {}
-        _refuse_misfits(rows, declared, facts, files)
+        self._refuse_misfits(declared, facts, files)
         types = {name: declared.get(name) or _type_of(name, facts) for name in names}
         plain = {name: name.rpartition(":")[0] if name in declared else name for name in names}
         return rows.select(_cast(name, types[name]).alias(plain[name]) for name in names)
 
-    def _refuse_misfilled(
-        self, rows: pl.LazyFrame, facts: Mapping[str, Any], files: Sequence[Path]
-    ) -> None:
+    def _refuse_misfilled(self, facts: Mapping[str, Any], files: Sequence[Path]) -> None:
         """Refuse a line whose named fields are not all there, or whose empty ones are not empty."""
-        for name in rows.collect_schema().names():
+        for name in self.scan(files[0]).collect_schema().names():
             blank = name.startswith(_BLANK)
             if facts[f"null {name}"] != (facts["len"] if blank else 0):
                 misfilled = pl.col(name).is_null() != blank
-                row, _ = _first(rows, misfilled, name)
+                file, row, _ = self._first(files, misfilled, name)
                 raise DataError(
-                    f"{_names(files)}, line {row + 1} of the rows, does not hold "
+                    f"{file.name}, line {row + 1} of the rows, does not hold "
                     f"{', '.join(filter(None, self.names))}; mend it or name another format"
                 )
+
+    def _refuse_misfits(
+        self, declared: Mapping[str, pl.DataType], facts: Mapping[str, Any], files: Sequence[Path]
+    ) -> None:
+        """Refuse a value that is no number where the header declares one."""
+        for name, dtype in declared.items():
+            if dtype == pl.Float64() and facts[f"float {name}"] > facts[f"null {name}"]:
+                misfit = pl.col(name).is_not_null() & _cast(name, dtype, strict=False).is_null()
+                file, row, value = self._first(files, misfit, name)
+                raise DataError(
+                    f"{file.name} row {row + 1}, column {name}: found '{value}' where the header "
+                    "declares a number; mend the row or declare the column a token"
+                )
+
+    def _first(
+        self, files: Sequence[Path], where: pl.Expr, name: str
+    ) -> tuple[Path, int, str | None]:
+        """File and number (from 0) of the first row for which `where` holds; its `name`."""
+        for file in files:
+            rows = self.scan(file).with_row_index("row number").filter(where).head(1)
+            for row in rows.collect(engine="streaming").iter_rows(named=True):
+                return file, int(row["row number"]), row[name]
+        raise DataError(f"{_names(files)} changed while it was read; try again")
 
     def _broken(self, files: Sequence[Path], error: exceptions.ComputeError) -> DataError:
         """Error that names the first line with more fields than the first line of its file."""
@@ -152,29 +173,6 @@ def _declared(names: list[str]) -> dict[str, pl.DataType]:
     """Types that headers such as `user_id:token` declare; sequences stay strings."""
     kinds = {name: name.rpartition(":")[2] for name in names if ":" in name}
     return {name: _DECLARED.get(kind, pl.String()) for name, kind in kinds.items()}
-
-
-def _refuse_misfits(
-    rows: pl.LazyFrame,
-    declared: Mapping[str, pl.DataType],
-    facts: Mapping[str, Any],
-    files: Sequence[Path],
-) -> None:
-    for name, dtype in declared.items():
-        if dtype == pl.Float64() and facts[f"float {name}"] > facts[f"null {name}"]:
-            misfit = pl.col(name).is_not_null() & _cast(name, dtype, strict=False).is_null()
-            row, value = _first(rows, misfit, name)
-            raise DataError(
-                f"{_names(files)} row {row + 1}, column {name}: found '{value}' where the header "
-                "declares a number; mend the row or declare the column a token"
-            )
-
-
-def _first(rows: pl.LazyFrame, where: pl.Expr, name: str) -> tuple[int, Any]:
-    """Number (from 0) of the first row for which `where` holds, and its value of `name`."""
-    found = rows.with_row_index("row number").filter(where).head(1)
-    row = found.collect(engine="streaming").row(0, named=True)
-    return int(row["row number"]), row[name]
 
 
 def _opened(file: Path) -> IO[str]:
