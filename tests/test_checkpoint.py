@@ -54,6 +54,21 @@ def test_without_moments(tmp_path):
     assert_equal(checkpoint.load(tmp_path, "last"), bare)
 
 
+def test_tensors_that_share_memory_are_written_once_and_come_back(tmp_path):
+    table = torch.randn(1000, 8)
+    shared = {"a": table, "b": table, "part": table[:3], "turned": table.T}
+    checkpoint.save(
+        tmp_path, Checkpoint(shared | {"empty": table[:0]}, {}, TrainState()), best=True
+    )
+    assert_equal(
+        checkpoint.load(tmp_path, "last"),
+        Checkpoint(shared | {"empty": table[:0]}, {}, TrainState()),
+    )
+    checkpoint.save(tmp_path, Checkpoint({"a": table, "b": table}, {}, TrainState()), best=True)
+    size = (place(tmp_path, "last") / "weights.safetensors").stat().st_size
+    assert size < 1.1 * table.nbytes
+
+
 def test_only_last_and_best_are_kept(folder):
     for epoch in (3, 4):
         checkpoint.save(folder, made(epoch), best=False)

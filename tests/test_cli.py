@@ -28,8 +28,8 @@ COMMANDS = {
     " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
     " batch-size epochs patience select-by seed device checkpoint-steps tensorboard"
     " no-tensorboard",
-    "resume": "run dataset",
-    "evaluate": "part log format rule user item time bad-rows unknown dataset catalogue"
+    "resume": "run dataset device",
+    "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
     " as-released draws seed out",
     "strategies": "",
     "backbones": "",
@@ -185,6 +185,7 @@ def test_options_go_before_the_config_file(feed, tmp_path):
         "drop_fraction": 0.2,
         "ramp_steps": 5,
         "exponent": 1.0,
+        "share_of": "batch",
     }
 
 
@@ -268,6 +269,17 @@ def test_nobody_watching_no_bars(tmp_path):
     assert done("simulate", tmp_path / "log", "--users", 9, "--items", 9, "--rows", 20).startswith(
         "Wrote"
     )
+
+
+def test_files_beside_the_data_do_not_stand_in_for_modules_of_the_library(tmp_path):
+    for name in ("statistics", "yaml", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    command = Path(sys.executable).with_name("invlearn")
+    found = subprocess.run(
+        [command, "strategies"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "\nig " in found.stdout
 
 
 # Stopping

@@ -233,6 +233,47 @@ def test_a_dataset_that_is_missing_or_of_another_version_is_refused(place):
     refused(*train, says=["data.json is damaged", "prepare the dataset again"])
 
 
+def test_a_bad_row_of_several_files_is_named_within_its_own(here):
+    Path("logs").mkdir()
+    for name, watch in (("a", [1.0, 20.0, 5.0]), ("b", [1.0, float("nan"), 20.0])):
+        rows = {"user": [1, 2, 3], "item": [4, 5, 6], "watch": watch, "length": [10.0] * 3}
+        pl.DataFrame(rows).write_csv(f"logs/{name}.csv")
+    says = ["logs/b.csv, row 2 (data rows counted from 1), column 'watch'", "found nan"]
+    refused(*prepare(log="logs"), says=says)
+    for name, liked in (("a", [1, 0, None]), ("b", [1, 0, 3])):
+        rows = {"user": [1, 2, 3], "item": [4, 5, 6], "liked": liked}
+        pl.DataFrame(rows).write_csv(f"logs/{name}.csv")
+    says = ["logs/b.csv, row 3 ", "column 'liked'", "found 3"]
+    refused(*prepare(log="logs", rule="label(liked)"), says=says)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"files": []}, "files: "),
+        ({"files": {"users.parquet": 3}}, "files.users.parquet: "),
+        ({"files": {"users.parquet": {"bytes": 3}}}, "files.users.parquet.sha256: "),
+        ({"n_users": "many"}, "n_users: "),
+        ({"fingerprint": None}, "fingerprint: "),
+        ({"rule": 3}, "rule: "),
+        ({"columns": []}, "columns: "),
+        ({"files": {}, "gone": "train.user.npy"}, "train.user.npy is damaged"),
+    ],
+)
+def test_a_card_with_values_of_the_wrong_kind_is_refused(changed, says, place):
+    if gone := changed.pop("gone", None):
+        Path("data", gone).unlink()
+    edit_json("data/data.json", **changed)
+    refused("train", "data", "--out", "new", says=[says, "damaged", "prepare the dataset again"])
+
+
+@pytest.mark.parametrize("key", ["dataset", "fingerprint", "n_users", "n_items"])
+def test_a_run_card_with_values_of_the_wrong_kind_is_refused(key, place):
+    edit_json("run/run.json", **{key: [3]})
+    for command in ("resume", "evaluate"):
+        refused(command, "run", says=["run.json is damaged", f"{key}: ", "train the run again"])
+
+
 def test_a_truncated_or_changed_column_is_refused(place):
     file = Path("data/train.item.npy")
     whole = file.read_bytes()
@@ -256,6 +297,7 @@ WRONG = {
     "--optimizer.lr nan": ["optimizer.lr", "'nan'"],
     "--optimizer.lr inf": ["optimizer.lr", "finite"],
     "--seed -1": ["seed", "'-1'"],
+    "--seed 9223372036854775808": ["seed", "'9223372036854775808'", "less than"],
     "--store rows": ["store", "'rows'", "'row'"],
     "--schedule.name cosin": ["schedule.name", "'cosin'", "'cosine'"],
     "--model.dmi 3": ["model.dmi: unknown option", "did you mean 'dim'?"],
@@ -328,6 +370,19 @@ def test_a_metric_that_nothing_defines_is_refused(here):
     done(*prepare())
     options = ("--select-by", "gauc", "--out", "new")
     refused("train", "out", *options, says=["select_by gauc", "both classes", "log_loss"])
+
+
+def test_metrics_that_nothing_defines_are_null_in_the_file_and_a_dash_on_the_screen(here):
+    write_feed(user=list(range(400)), item=[row % 5 for row in range(400)])
+    done(*prepare())
+    for name in ("one", "two"):
+        done("train", "out", "--epochs", 1, "--out", name)
+    said = done("evaluate", "one", "two", "--out", "all.json", "--draws", 20)
+    found = json.loads(Path("all.json").read_text())
+    assert found["runs"]["one"]["gauc"] is None
+    assert found["differences"]["two"]["gauc"] == {"value": None, "low": None, "high": None}
+    assert found["differences"]["two"]["auc"]["value"] is not None
+    assert "nan" not in said
 
 
 def test_a_diverging_loss_stops_before_the_step_and_keeps_the_last_good_weights(feed, here):

@@ -210,6 +210,12 @@ def test_as_released_breaks_ties_by_row_order():
         ([0, 0], [1, np.nan], [0, 1], "neither 1 nor 0"),
         ([0, 0], [1, 0, 1], [0, 1], r"shapes \(2,\), \(3,\) and \(2,\)"),
         ([[0, 0]], [[1, 0]], [[0, 1]], r"shapes \(1, 2\)"),
+        ([0.2, 0.7], [1, 0], [0, 1], "users of gmf are of type float64, wanted integers"),
+        (["a", "b"], [1, 0], [0, 1], "users of gmf are of type <U1, wanted integers"),
+        ([0, None], [1, 0], [0, 1], "users of gmf are of type object, wanted integers"),
+        ([True, False], [1, 0], [0, 1], "users of gmf are of type bool, wanted integers"),
+        ([0, 0, 0], [1, 0, None], [0, 1, 2], "neither 1 nor 0"),
+        ([0, 0], ["1", "0"], [0, 1], "neither 1 nor 0"),
     ],
 )
 def test_what_cannot_be_evaluated(users, labels, scores, message):

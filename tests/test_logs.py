@@ -329,6 +329,30 @@ def test_value_that_belies_the_header(tmp_path):
     assert "x.inter row 2, column r:float: found 'good'" in refused(file)
 
 
+def test_rows_of_several_files_are_named_within_theirs(tmp_path):
+    text = 'user,"it\nem"\n1,2\n\n"3\n3",4\n5,6\n\n'
+    for name in ("a", "b", "c"):
+        write(tmp_path / "text" / f"{name}.csv", text)
+        FRAME.write_parquet(tmp_path / f"{name}.parquet")
+    for folder, suffix in ((tmp_path / "text", "csv"), (tmp_path, "parquet")):
+        log = open_log(folder)
+        n = log.rows.select(nw.len()).collect().item() // 3
+        for row in range(3 * n):
+            file = folder / f"{'abc'[row // n]}.{suffix}"
+            assert log.place(row) == f"{file}, row {row % n + 1} (data rows counted from 1)"
+    assert open_log(tmp_path / "b.parquet").place(2).startswith("b.parquet, row 3 ")
+    assert open_log(FRAME).place(2).startswith("table in memory, row 3 ")
+
+
+def test_faults_of_text_in_several_files_are_named_within_theirs(tmp_path):
+    write(tmp_path / "1.inter", "u:token\tr:float\n1\t2\n")
+    write(tmp_path / "2.inter", "r:float\tu:token\n2\t1\ngood\t1\n")
+    assert "2.inter row 2, column r:float: found 'good'" in refused(tmp_path)
+    write(tmp_path / "dat" / "1.dat", "1::2::3::4\n")
+    write(tmp_path / "dat" / "2.dat", "1::2::3::4\n1::2::3::4\n1,2,3,4\n")
+    assert "2.dat, line 3 of the rows, does not hold user" in refused(tmp_path / "dat")
+
+
 def test_matrix_that_is_none(tmp_path):
     assert "no matrix" in refused(write(tmp_path / "train.ascii", "1 0\n1 x\n"))
     assert "no matrix" in refused(write(tmp_path / "train.ascii", "1 0\n1\n"))

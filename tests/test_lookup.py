@@ -66,7 +66,8 @@ def test_rows_are_found_in_any_order_and_ids_may_be_text_or_numbers(data, own_ro
 
 
 def test_rule_and_columns_are_the_dataset_s_own_by_default(feed, data, tmp_path):
-    found = measured(feed.none, feed.ig, "--log", feed.log, tmp_path=tmp_path)
+    options = ("--log", feed.log, "--seen", "keep")
+    found = measured(feed.none, feed.ig, *options, tmp_path=tmp_path)
     n_labelled = len(data.train) + len(data.valid) + len(data.test)
     assert found["runs"]["none"]["rows"] == n_labelled
     assert set(found["differences"]) == {"ig"}
@@ -83,7 +84,8 @@ def test_unlabelled_bad_and_repeated_rows_are_left_out_and_counted(data, ids):
             "when": [9, 8, 1, 1, 1, 1],
         }
     )
-    other = OtherLog(log=log, rule=["ratio >= 1, < 0.3"], bad_rows="drop", time="when")
+    rule = ["ratio >= 1, < 0.3"]
+    other = OtherLog(log=log, rule=rule, bad_rows="drop", time="when", seen="keep")
     found = find_rows(other, data)
     triples = zip(found.rows.users, found.rows.items, found.rows.labels, strict=True)
     assert [tuple(map(int, row)) for row in triples] == [(0, 2, 1), (3, 5, 1)]
@@ -105,8 +107,8 @@ def test_unknown_ids_are_an_error_that_names_the_first(feed, own_rows, tmp_path)
     assert answer.code == 2
     assert answer.err == (
         "error: 3 labelled rows of rows.csv name users or items that the dataset does not have, "
-        f"the first in row {n + 1:,} (data rows counted from 1): item 999; drop such rows with "
-        "--unknown drop, or train on a log that has them\n"
+        f"the first in rows.csv, row {n + 1:,} (data rows counted from 1): item 999; drop such "
+        "rows with --unknown drop, or train on a log that has them\n"
     )
     found = measured(feed.none, *options, "--unknown", "drop", tmp_path=tmp_path)
     assert found["runs"]["none"]["rows"] == n
@@ -122,6 +124,67 @@ def test_both_unknown_ids_of_a_row_are_named(data, own_rows):
         find_rows(OtherLog(**log), data)
     with pytest.raises(DataError, match="no labelled row of table in memory has a user and an"):
         find_rows(OtherLog(**log, unknown="drop"), data)
+
+
+@pytest.fixture
+def mixed_rows(data, ids, own_rows):
+    """The test part, and two rows of a pair that was trained on and one that was validated on."""
+    users, items = ids
+    pairs = [(data.train, 5), (data.train, 5), (data.valid, 3)]
+    extra = [(users[int(p.users[n])], items[int(p.items[n])], n % 2) for p, n in pairs]
+    return pl.concat([own_rows, pl.DataFrame(extra, schema=own_rows.schema, orient="row")])
+
+
+def test_pairs_of_the_training_are_an_error_that_names_the_first(feed, mixed_rows, tmp_path):
+    mixed_rows.write_csv(tmp_path / "rows.csv")
+    options = ("--log", tmp_path / "rows.csv", "--rule", "label(liked)", *IDS)
+    answer = call("evaluate", feed.none, *options)
+    n = len(mixed_rows) - 3
+    user, item, _ = mixed_rows.row(n)
+    assert answer.code == 2
+    assert answer.err == (
+        "error: 3 labelled rows of rows.csv have a pair that the runs were trained or validated "
+        f"on, which flatters them, the first in rows.csv, row {n + 1:,} (data rows counted from "
+        f"1): user '{user}' and item {item}; leave such rows out with --seen drop, or measure on "
+        "them all the same with --seen keep\n"
+    )
+
+
+def test_pairs_of_the_training_are_left_out_or_kept_and_counted(feed, mixed_rows, tmp_path):
+    mixed_rows.write_csv(tmp_path / "rows.csv")
+    options = ("--log", tmp_path / "rows.csv", "--rule", "label(liked)", *IDS, "--draws", 0)
+    left = measured(feed.none, *options, "--seen", "drop", tmp_path=tmp_path)
+    own = measured(feed.none, "--draws", 0, tmp_path=tmp_path)
+    assert left["left_out"] == {"pair of the training or validation part": 3}
+    assert left["seen"] == 0
+    assert left["runs"]["none"]["auc"] == own["runs"]["none"]["auc"]
+    kept = measured(feed.none, *options, "--seen", "keep", tmp_path=tmp_path)
+    assert kept["left_out"] == {"repeats of a pair": 1}
+    assert kept["seen"] == 2
+    assert kept["runs"]["none"]["rows"] == own["runs"]["none"]["rows"] + 2
+    assert "2 rows have a pair that the runs were trained" in done(
+        "evaluate", feed.none, *options, "--seen", "keep"
+    )
+
+
+def test_a_log_of_nothing_but_training_pairs_is_refused(data, mixed_rows):
+    log = {"log": mixed_rows.tail(3), "rule": ["label(liked)"], "seen": "drop"}
+    both = mixed_rows.tail(3).with_columns(pl.Series("liked", [1, 1, 0], dtype=pl.Int8))
+    with pytest.raises(DataError, match="every labelled row of table in memory has a pair that"):
+        find_rows(OtherLog(**log | {"log": both}), data)
+
+
+def test_unknown_and_trained_rows_of_several_files_are_named_within_theirs(
+    data, own_rows, mixed_rows, tmp_path
+):
+    own_rows.head(40).write_csv(tmp_path / "a.csv")
+    log = {"log": tmp_path, "rule": ["label(liked)"]}
+    mixed_rows.tail(5).write_csv(tmp_path / "b.csv")
+    with pytest.raises(DataError, match=r"trained .* in \S*/b\.csv, row 3 \("):
+        find_rows(OtherLog(**log), data)
+    own_rows.tail(5).with_columns(pl.lit("who").alias("user_id")).write_csv(tmp_path / "b.csv")
+    with pytest.raises(DataError, match=r"do(es)? not have.* in \S*/b\.csv, row 1 \("):
+        find_rows(OtherLog(**log), data)
 
 
 def test_what_is_wrong_with_the_log_is_said_as_in_preparation(feed, own_rows, tmp_path):
@@ -158,5 +221,5 @@ def test_one_class_after_dropping_strangers_is_refused(feed, own_rows, tmp_path)
 def test_the_catalogue_is_ranked_by_the_test_part_only(feed):
     from invlearn.comparison import compare_runs
 
-    with pytest.raises(ConfigError, match="catalogue is ranked by the test part"):
+    with pytest.raises(ConfigError, match="catalogue is ranked by the positives of the test part"):
         compare_runs([feed.none], other=OtherLog(log=feed.log), catalogue=True)

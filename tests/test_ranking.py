@@ -155,3 +155,22 @@ def test_scores_without_an_order_are_refused(world):
 def test_lengths_begin_at_one(world):
     with pytest.raises(ConfigError, match="length 0"):
         rank(world[0], world, ks=(0,))
+
+
+@pytest.mark.parametrize(
+    ("n_items", "sizes"),
+    [(10, [256, 44]), (20_000_000, [1] * 2), (80_000, [100, 100, 1])],
+)
+def test_blocks_are_so_small_that_their_scores_fit(n_items, sizes):
+    seen = []
+
+    def score_users(some):
+        seen.append(len(some))
+        return np.broadcast_to(np.float32(0), (len(some), n_items))
+
+    n_users = sum(sizes)
+    users, items = np.arange(n_users, dtype=np.int32), np.zeros(n_users, np.int32)
+    empty = Part(users[:0], items[:0], np.empty(0, np.int8))
+    test = Part(users, items, np.ones(n_users, np.int8))
+    rank_catalogue(score_users, empty, test, n_items=n_items, users=users, draws=0)
+    assert seen == sizes

@@ -14,9 +14,10 @@ from torch import nn
 
 import invlearn
 from console import call, contents, done
+from invlearn import atomic
 from invlearn.comparison import compare_runs
 from invlearn.config import RunConfig
-from invlearn.errors import ConfigError, RunError, Stopped
+from invlearn.errors import ConfigError, InvlearnError, RunError, Stopped
 from invlearn.pairs import Feed
 from invlearn.strategies import STRATEGIES
 from invlearn.strategies.strategy import LossStrategy
@@ -105,6 +106,7 @@ def test_a_run_folder_holds_everything(feed):
     assert contents(feed.none / "checkpoints")[0:1] != []
     files = {path for path in contents(feed.ig) if not path.startswith("checkpoints/")}
     assert files == {
+        ".lock",
         "beliefs-first.npy",
         "beliefs-last.npy",
         "checkpoints",
@@ -248,6 +250,41 @@ def test_stopping_and_resuming_from_python(feed, tmp_path):
     assert invlearn.resume(tmp_path / "run").test["epoch"] >= 1
 
 
+def test_a_run_of_another_device_goes_on_where_it_is_told(feed, tmp_path):
+    options = {"batch_size": 64, "epochs": 2}
+    whole = invlearn.train(feed.dataset, tmp_path / "whole", **options)
+    answers = iter([False, False, True])
+    with pytest.raises(Stopped):
+        invlearn.train(feed.dataset, tmp_path / "run", should_stop=lambda: next(answers), **options)
+    file = tmp_path / "run" / "config.yaml"
+    own = file.read_text()
+    file.write_text(own.replace("device: cpu", "device: nowhere"))
+    answer = call("resume", tmp_path / "run")
+    assert answer.code == 2
+    assert "device 'nowhere' is not there" in answer.err
+    assert "--device cpu" in answer.err
+    done("resume", tmp_path / "run", "--device", "cpu")
+    assert file.read_text() == own
+    assert invlearn.Run.open(tmp_path / "run").test == whole.test
+
+
+def test_a_device_that_is_not_there_changes_nothing(feed, tmp_path):
+    run = invlearn.train(feed.dataset, tmp_path / "run", **QUICK)
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match="device 'nowhere' is not there"):
+        invlearn.resume(tmp_path / "run", device="nowhere")
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+    assert invlearn.resume(tmp_path / "run").test == run.test
+
+
+def test_parts_that_do_not_exist_are_refused(feed):
+    run = invlearn.Run.open(feed.none)
+    with pytest.raises(ConfigError, match="unknown part 'tset'; did you mean 'test'"):
+        run.evaluate(part="tset")
+    with pytest.raises(ConfigError, match="unknown part 'unlabelled'"):
+        run.evaluate(part="unlabelled")
+
+
 def test_patience_ends_a_run_early(feed, tmp_path):
     run = invlearn.train(
         feed.dataset, tmp_path / "run", epochs=60, patience=2, optimizer={"lr": 0.1}
@@ -388,6 +425,37 @@ class Swapped(Rates):
     tables: ClassVar = {"users.weight": "user", "items.weight": "user"}
 
 
+class Normed(Rates):
+    """Scores a pair by the pairs beside it."""
+
+    def __init__(self, n_users, n_items, *, track: bool = True):
+        super().__init__(n_users, n_items)
+        self.norm = nn.BatchNorm1d(1, track_running_stats=track)
+
+    def forward(self, users, items):
+        return self.norm(super().forward(users, items)[:, None])[:, 0]
+
+
+class Untracked(Normed):
+    """The same without a buffer that tells."""
+
+    def __init__(self, n_users, n_items):
+        super().__init__(n_users, n_items, track=False)
+
+
+class Counting(Rates):
+    """Changes with every call."""
+
+    def __init__(self, n_users, n_items):
+        super().__init__(n_users, n_items)
+        self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("gaps", torch.full((3,), torch.nan))
+
+    def forward(self, users, items):
+        self.calls = self.calls + self.training
+        return super().forward(users, items) + self.calls
+
+
 class Columns(Rates):
     """Gives a column of logits."""
 
@@ -410,6 +478,9 @@ class OneColumn(Rates):
         (Swapped, "wrong: items.weight: user"),
         (Columns, r"logits of shape \(3, 1\)"),
         (OneColumn, "cannot be called with users and items"),
+        (Normed, "Normed keeps statistics of batches in norm, .*leave batch norm out"),
+        (Untracked, "keeps statistics of batches in norm"),
+        (Counting, "keeps statistics of batches in calls,"),
     ],
 )
 def test_broken_promises_of_backbones_are_errors(backbone, says, feed, tmp_path):
@@ -422,6 +493,39 @@ def test_broken_promises_of_backbones_are_errors(backbone, says, feed, tmp_path)
 def test_the_dense_store_needs_no_promises(backbone, feed, tmp_path):
     run = invlearn.train(feed.dataset, tmp_path / "run", backbone=backbone, store="dense", **QUICK)
     assert run.test["auc"] > 0
+
+
+class Tied(Rates):
+    """One table under two names."""
+
+    def __init__(self, n_users, n_items):
+        super().__init__(n_users, n_items)
+        self.again = nn.Embedding(n_items, 1)
+        self.again.weight = self.items.weight
+
+    def forward(self, users, items):
+        return super().forward(users, items) + self.again(items).squeeze(-1)
+
+
+@pytest.mark.parametrize("store", ["row", "dense"])
+def test_a_weight_under_two_names_is_trained_saved_and_read(store, feed, tmp_path):
+    options = QUICK | {"epochs": 2, "strategy": "ig", "store": store}
+    whole = invlearn.train(feed.dataset, tmp_path / "whole", backbone=Tied, **options)
+    answers = iter([False, False, True])
+    with pytest.raises(Stopped):
+        invlearn.train(
+            feed.dataset,
+            tmp_path / "run",
+            backbone=Tied,
+            should_stop=lambda: next(answers),
+            **options,
+        )
+    resumed = invlearn.resume(tmp_path / "run")
+    assert resumed.test == whole.test
+    again = invlearn.Run.open(tmp_path / "run").module
+    assert again.again.weight is again.items.weight
+    assert torch.equal(again.items.weight, whole.module.items.weight)
+    assert again.items.weight.abs().sum() > 0
 
 
 # Strategies of one's own
@@ -493,3 +597,63 @@ def test_a_strategy_that_cannot_be_recorded_is_refused(feed, tmp_path):
     with pytest.raises(ConfigError, match="Plain is no dataclass"):
         invlearn.train(feed.dataset, tmp_path / "run", strategy=Plain(), **QUICK)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_cannot_work_in_one_run_folder(feed, tmp_path):
+    with pytest.raises(Stopped):
+        invlearn.train(feed.dataset, tmp_path / "run", should_stop=lambda: True, **QUICK)
+    with atomic.locked(tmp_path / "run"), pytest.raises(InvlearnError, match="another process"):
+        invlearn.resume(tmp_path / "run")
+    assert invlearn.resume(tmp_path / "run").is_finished
+
+
+def test_an_unfinished_run_is_called_so(feed, tmp_path):
+    stops = iter([False] * 40 + [True])
+    with pytest.raises(Stopped):
+        invlearn.train(
+            feed.dataset,
+            tmp_path / "half",
+            epochs=9,
+            batch_size=256,
+            should_stop=lambda: next(stops),
+        )
+    assert compare_runs([tmp_path / "half", feed.none], draws=0).unfinished == ("half",)
+    shown = call("evaluate", tmp_path / "half", "--draws", 0)
+    assert "half has not finished" in shown.out
+    assert "95 %" not in shown.out
+
+
+def test_the_released_figure_is_shown_when_it_is_asked_for(feed):
+    assert "ndcg@20_as_released" not in call("evaluate", feed.none).out
+    assert "none: ndcg@20_as_released" in call("evaluate", feed.none, "--as-released").out
+
+
+def test_the_catalogue_is_ranked_by_the_test_part_only(feed):
+    refused = call("evaluate", feed.none, "--catalogue", "--part", "valid")
+    assert refused.code == 2
+    assert "positives of the test part" in refused.err
+
+
+class Scaled(nn.Module):
+    """Scales a user's row by a fixed number of the item, a table that is a buffer."""
+
+    tables: ClassVar = {"user.weight": "user", "popularity": "item"}
+
+    def __init__(self, n_users, n_items):
+        super().__init__()
+        self.user = nn.Embedding(n_users, 1)
+        self.register_buffer("popularity", torch.arange(float(n_items)) / n_items)
+
+    def forward(self, users, items):
+        return self.user(users).squeeze(-1) * self.popularity[items]
+
+
+def test_a_table_may_be_a_buffer(feed, tmp_path):
+    plain = QUICK | {"optimizer": {"name": "sgd", "lr": 0.1}}
+    weights = [
+        invlearn.train(
+            feed.dataset, tmp_path / store, backbone=Scaled, store=store, **plain
+        ).module.user.weight
+        for store in ("row", "dense")
+    ]
+    torch.testing.assert_close(*weights)

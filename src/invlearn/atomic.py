@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from invlearn.errors import InvlearnError
@@ -103,6 +104,25 @@ def _final(name: str) -> str:
 def _replaceable(path: Path, marker: str) -> bool:
     """Whether a folder is of the kind that `marker` tells, or empty."""
     return (path / marker).exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None, None, None]:
+    """Keep every other process out of the same block for the same folder.
+
+    The lock is the operating system's and ends with the process, however that ends.
+
+    Raises:
+        InvlearnError: Another process holds it.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            raise InvlearnError(
+                f"another process is at work in {folder}; wait for it, or stop it first"
+            ) from error
+        yield
 
 
 def recover(path: Path) -> None:

@@ -12,12 +12,13 @@ does not name is removed after. So the index always names whole checkpoints.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -68,9 +69,11 @@ def save(folder: Path, checkpoint: Checkpoint, *, best: bool) -> None:
     """
     name = f"epoch-{checkpoint.state.epoch:04d}-step-{checkpoint.state.step:06d}"
     with atomic.new_folder(folder / name, overwrite=True) as partial:
+        (partial / "state.json").write_text(json.dumps(asdict(checkpoint.state)))
         _write_tensors(partial / "weights.safetensors", checkpoint.weights)
         _write_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
-        (partial / "state.json").write_text(json.dumps(asdict(checkpoint.state)))
+        for file in FILES:  # safetensors lets nobody else read what it writes
+            shutil.copymode(partial / "state.json", partial / file)
         checksums = {file: sha256(partial / file) for file in FILES}
     index = _read_index(folder) if (folder / "index.json").exists() else {}
     entry = {"name": name, "sha256": checksums}
@@ -92,10 +95,10 @@ def load(folder: Path, which: Which) -> Checkpoint:
     for name in FILES:
         _check(place / name, which, index)
     try:
-        weights = load_file(place / "weights.safetensors")
-        optimizer = load_file(place / "optimizer.safetensors")
+        weights = _read_tensors(place / "weights.safetensors")
+        optimizer = _read_tensors(place / "optimizer.safetensors")
         state = TrainState(**json.loads((place / "state.json").read_text()))
-    except (SafetensorError, ValueError, TypeError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{place} cannot be read ({error}); train the run again") from error
     return Checkpoint(weights, optimizer, state)
 
@@ -106,12 +109,42 @@ def exists(folder: Path) -> bool:
 
 
 def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors; safetensors wants them on the CPU, and has its own error for a full disk."""
-    owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors, each once.
+
+    safetensors wants them on the CPU and no memory shared, and has its own error for a full disk.
+    """
+    tied = _tied(tensors)
+    kept = {name: tensor.detach() for name, tensor in tensors.items() if name not in tied}
+    users = Counter(tensor.untyped_storage().data_ptr() for tensor in kept.values())
+    owned = {
+        name: tensor.cpu().contiguous()
+        if users[tensor.untyped_storage().data_ptr()] == 1
+        else tensor.cpu().contiguous().clone()
+        for name, tensor in kept.items()
+    }
     try:
-        save_file(owned, file)
+        save_file(owned, file, {"tied": json.dumps(tied)} if tied else None)
     except SafetensorError as error:
         raise atomic.cannot_write(file, OSError(str(error))) from error
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read tensors; what was one tensor under several names is so again."""
+    tensors = load_file(file)
+    with safe_open(file, "pt") as opened:
+        tied: dict[str, str] = json.loads((opened.metadata() or {}).get("tied", "{}"))
+    return tensors | {name: tensors[first] for name, first in tied.items()}
+
+
+def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of tensors that stand under another name before, and that name."""
+    first: dict[tuple[object, ...], str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and first.setdefault(place, name) != name:
+            tied[name] = first[place]
+    return tied
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

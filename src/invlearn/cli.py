@@ -254,7 +254,7 @@ def train(
 
 
 @app.command
-def resume(run: Path, *, dataset: Path | None = None) -> None:
+def resume(run: Path, *, dataset: Path | None = None, device: str | None = None) -> None:
     """Go on with a run that was stopped, to the same weights as if it had not been.
 
     Parameters
@@ -263,12 +263,14 @@ def resume(run: Path, *, dataset: Path | None = None) -> None:
         Run folder.
     dataset
         Where its dataset is now, if it was moved.
+    device
+        Device to go on with, if not the run's own; the weights then differ in their last bits.
     """
     from invlearn import screen
     from invlearn.run import resume as work
 
     with screen.progress_bars() as progress, _interruptible() as should_stop:
-        done = work(run, dataset=dataset, progress=progress, should_stop=should_stop)
+        done = work(run, dataset=dataset, device=device, progress=progress, should_stop=should_stop)
     screen.show_run(done)
 
 
@@ -324,7 +326,7 @@ def evaluate(
         )
     if out:
         compared.write(out)
-    screen.show_assessments(compared.assessments, compared.differences, compared.left_out)
+    screen.show_comparison(compared)
 
 
 @app.command
@@ -349,7 +351,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leave with 0, or with 2 and one sentence, or 130 when stopped."""
     # Waiting threads that spin would make two trainings on one machine slow each other down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.path.insert(0, str(Path.cwd()))  # for backbones and strategies given as module:Class
+    # For backbones and strategies given as module:Class; last, so that no file beside the data
+    # stands in for a module of the library.
+    sys.path.append(str(Path.cwd()))
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except Stopped as stop:

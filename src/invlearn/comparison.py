@@ -24,16 +24,22 @@ class Comparison:
     """Of every run but the first: its metrics less those of the first, paired by user."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows of another log that were not measured on, by reason."""
+    n_seen: int = 0
+    """Rows of another log whose pair the runs were trained or validated on."""
+    unfinished: tuple[str, ...] = ()
+    """Runs that have not gone to their end yet; they are measured at their best epoch so far."""
 
     def write(self, file: Path) -> None:
-        """Write everything as JSON."""
+        """Write everything as JSON; what is not a number becomes null."""
         atomic.write_json(
             file,
             {
                 "runs": {name: found.to_json() for name, found in self.assessments.items()},
+                "unfinished": self.unfinished,
                 "left_out": self.left_out,
+                "seen": self.n_seen,
                 "differences": {
-                    name: {metric: difference._asdict() for metric, difference in found.items()}
+                    name: {metric: difference.to_json() for metric, difference in found.items()}
                     for name, found in self.differences.items()
                 },
             },
@@ -67,11 +73,15 @@ def compare_runs(
 
     Raises:
         RunError: A folder is no run, or the runs were trained on different datasets.
-        DataError: The log is damaged, labels nothing, or names users or items unknown to the runs.
+        DataError: The log is damaged, labels nothing, or names users or items unknown to the
+            runs, or pairs that they were trained on.
         ConfigError: A folder is named twice, or a setting does not fit.
     """
-    if other and catalogue:
-        raise ConfigError("the catalogue is ranked by the test part; leave it away with a log")
+    if catalogue and (other or part != "test"):
+        raise ConfigError(
+            "the catalogue is ranked by the positives of the test part; leave --catalogue away "
+            "with another part or a log"
+        )
     runs = {_name(folder, folders): Run.open(folder) for folder in folders}
     if len(runs) < len(folders):
         raise ConfigError("a run is named twice; name each once")
@@ -104,7 +114,13 @@ def compare_runs(
     differences = {
         name: paired_difference(assessments[name].backbone, reference) for name in others if draws
     }
-    return Comparison(assessments, differences, found_rows.left_out if found_rows else {})
+    return Comparison(
+        assessments,
+        differences,
+        left_out=found_rows.left_out if found_rows else {},
+        n_seen=found_rows.n_seen if found_rows else 0,
+        unfinished=tuple(name for name, run in runs.items() if not run.is_finished),
+    )
 
 
 def _name(folder: Path, folders: Sequence[Path]) -> str:

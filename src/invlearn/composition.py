@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from invlearn.backbones import BACKBONES
 from invlearn.config import RunConfig
@@ -105,8 +107,8 @@ def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int)
         n_items: Number of items.
 
     Raises:
-        ConfigError: Its logits have another shape than its pairs, or its `tables` name what is
-            no table or leave one out.
+        ConfigError: Its logits have another shape than its pairs or depend on the batch, or its
+            `tables` name what is no table or leave one out.
     """
     was_training = module.training
     module.eval()
@@ -114,12 +116,19 @@ def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int)
     ids = torch.tensor([0, 0, 0], device=device)
     try:
         shape = tuple(module(ids, ids).shape)
+        learning = _batch_statistics(module.train(), ids)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(
             f"backbone {type(module).__name__} cannot be called with users and items ({error}); "
             "its forward must take dense ids, two int64 tensors of shape (pairs,)"
         ) from error
     module.train(was_training)
+    if learning:
+        raise ConfigError(
+            f"backbone {type(module).__name__} keeps statistics of batches in "
+            f"{', '.join(learning)}, so the score of a pair would depend on the pairs beside it; "
+            "leave batch norm out, or take layer norm"
+        )
     if shape != (3,):
         raise ConfigError(
             f"backbone {type(module).__name__} gives 3 pairs logits of shape {shape}; it must "
@@ -129,21 +138,44 @@ def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int)
         _check_tables(module, {"user": n_users, "item": n_items})
 
 
+def _batch_statistics(module: nn.Module, ids: Tensor) -> list[str]:
+    """Batch norms, and buffers that a forward pass in training mode changes."""
+    norms = [name for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
+    before = dict(module.named_buffers())
+    buffers = {name: buffer.clone() for name, buffer in before.items()}
+    devices = [ids.device] if ids.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        functional_call(module, buffers, (ids, ids))
+    changed = [name for name in before if not _same(before[name], buffers[name])]
+    return norms or changed
+
+
+def _same(before: Tensor, after: Tensor) -> bool:
+    """Whether a buffer is as it was; sparse ones, such as graphs, are taken to be."""
+    if before.layout != torch.strided:
+        return True
+    return before.shape == after.shape and torch.allclose(
+        before, after, rtol=0, atol=0, equal_nan=True
+    )
+
+
 def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
     """Compare what a backbone declares as its tables with what it holds."""
     declared: dict[str, str] = dict(getattr(module, "tables", {}))
-    weights = dict(module.named_parameters())
+    weights = dict(module.named_parameters()) | dict(module.named_buffers())
     wrong = [
         f"{name}: {key}"
         for name, key in declared.items()
         if name not in weights or len(weights[name]) != n_rows.get(key)
     ]
+    named = dict(module.named_parameters(remove_duplicate=False))
+    known = {id(named[name]) for name in declared if name in named}
     missed = [
         f"{name}.weight"
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Embedding)
         and layer.num_embeddings in n_rows.values()
-        and f"{name}.weight" not in declared
+        and id(layer.weight) not in known
     ]
     if wrong or missed:
         raise ConfigError(

@@ -102,7 +102,7 @@ class RunConfig(Settings):
     """Stop after so many epochs without a better validation score; none: never early."""
     select_by: str = "log_loss"
     """Validation metric that decides the best epoch; a loss is better when lower."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides initial weights, judges, order and draws."""
     device: str = "auto"
     """A torch device such as cpu or cuda; auto: cuda where there is one."""
@@ -110,6 +110,10 @@ class RunConfig(Settings):
     """Save every so many steps besides the end of each epoch."""
     tensorboard: bool = False
     """Write TensorBoard scalars into the run folder as well."""
+
+    def to_yaml(self) -> str:
+        """Every setting, as `load_config` reads it."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 class OtherLog(Settings):
@@ -134,6 +138,8 @@ class OtherLog(Settings):
     """What to do with rows of --log that cannot be, such as a negative watch time."""
     unknown: Literal["error", "drop"] = "error"
     """What to do with rows of --log whose user or item the runs do not know."""
+    seen: Literal["error", "drop", "keep"] = "error"
+    """What to do with rows of --log whose pair the runs were trained or validated on."""
 
 
 def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None = None) -> RunConfig:

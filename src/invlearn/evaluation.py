@@ -27,6 +27,10 @@ class Difference(NamedTuple):
     low: float
     high: float
 
+    def to_json(self) -> dict[str, float | None]:
+        """Value and ends of the interval; what is not a number becomes `None`."""
+        return {name: _number(x) for name, x in self._asdict().items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -82,8 +86,8 @@ def evaluate(
             the code released with the paper; only for comparison with its Table 2.
 
     Raises:
-        DataError: Columns differ in length or are empty, a label is not 1 or 0, only one class is
-            there, or a score is not finite.
+        DataError: Columns differ in length or are empty, users are no integers, a label is not 1
+            or 0, only one class is there, or a score is not finite.
         ConfigError: A cut of NDCG is below 1.
     """
     columns = _columns(users, labels, scores, name=name)
@@ -215,12 +219,16 @@ def _columns(
             f"users, labels and scores of {name} have the shapes {u.shape}, {y.shape} and "
             f"{s.shape}; give one of each per row"
         )
-    classes = np.unique(y)
-    if not set(classes.tolist()) <= {0, 1}:
+    if y.dtype.kind not in "biuf" or not set(np.unique(y).tolist()) <= {0, 1}:
         raise DataError(f"a label of {name} is neither 1 nor 0; evaluate on labelled rows only")
-    if len(classes) < 2:
+    if len(np.unique(y)) < 2:
         found = f"all {len(y)} rows have the label {y[0]:g}" if len(y) else "there are no rows"
         raise DataError(f"{name} cannot be evaluated: {found}; give rows of both classes")
+    if u.dtype.kind not in "iu":
+        raise DataError(
+            f"users of {name} are of type {u.dtype}, wanted integers; number them first, as with "
+            "np.unique(users, return_inverse=True)[1]"
+        )
     check_finite(s, name=name)
     return u, y, s
 

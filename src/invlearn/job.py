@@ -76,7 +76,15 @@ class Job:
         self.state = saved.state
 
     def work(self, *, progress: Progress, should_stop: Callable[[], bool]) -> None:
-        """Train to the end."""
+        """Train to the end.
+
+        Raises:
+            RunError: Another process is at work in the run folder.
+        """
+        with atomic.locked(self.folder):
+            self._work(progress=progress, should_stop=should_stop)
+
+    def _work(self, *, progress: Progress, should_stop: Callable[[], bool]) -> None:
         if not checkpoint.exists(self.folder / "checkpoints"):
             self._save(self.state, False)
         recorder = Recorder(

@@ -20,6 +20,8 @@ from invlearn.progress import Progress, silent
 
 Matrix = npt.NDArray[np.floating[Any]]
 IntegerIds = npt.NDArray[np.integer[Any]]
+BLOCK_USERS, BLOCK_SCORES = 256, 8_000_000
+"""Users ranked, and scores held, at a time at most."""
 ScoreUsers = Callable[[IntegerIds], Matrix]
 """Scores of every item for some users, shape `(len(users), n_items)`."""
 
@@ -32,7 +34,7 @@ def rank_catalogue(
     n_items: int,
     users: IntegerIds,
     ks: Sequence[int] = (10, 20),
-    block: int = 256,
+    block: int | None = None,
     also_masked: Sequence[Part] = (),
     draws: int = 1000,
     seed: int = 0,
@@ -52,7 +54,8 @@ def rank_catalogue(
         n_items: Number of items; ids are below it.
         users: Dense ids of the users to rank for, each once, shape `(users,)`.
         ks: Lengths of the list.
-        block: Users ranked at a time; memory holds `block * n_items` scores three times.
+        block: Users ranked at a time; by default at most 256, and so few that `block * n_items`
+            stays below 8 million scores, which memory holds three times.
         also_masked: Further parts to mask, such as the validation or the unlabelled part.
         draws: Bootstrap draws over users for the intervals; 0 for none.
         seed: Seed of the draws.
@@ -68,6 +71,7 @@ def rank_catalogue(
         DataError: A score is not finite.
     """
     gains = _gains(ks)
+    block = block or max(1, min(BLOCK_USERS, BLOCK_SCORES // n_items))
     liked = _Lists.of([_positives(test)])
     masked = _Lists.of([train, *also_masked])
     relevant = liked.lengths(users)

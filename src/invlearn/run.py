@@ -12,10 +12,16 @@ from torch import nn
 
 from invlearn import atomic, checkpoint
 from invlearn.assessment import Assessment, assess
-from invlearn.composition import complete, make_backbone, named_backbone, named_strategy
+from invlearn.composition import (
+    complete,
+    make_backbone,
+    named_backbone,
+    named_strategy,
+    usable_device,
+)
 from invlearn.config import RunConfig, load_config
-from invlearn.data.dataset import Dataset, Part
-from invlearn.errors import RunError, Stopped
+from invlearn.data.dataset import PARTS, Dataset, Part
+from invlearn.errors import RunError, Stopped, unknown
 from invlearn.evaluation import Evaluation
 from invlearn.job import Job
 from invlearn.progress import Progress, silent
@@ -63,6 +69,11 @@ class Run:
         return read_json(self.folder / "test.json")
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the run went to its end and was measured on the test part."""
+        return (self.folder / "test.json").is_file()
+
+    @property
     def epochs(self) -> list[dict[str, Any]]:
         """What was recorded of each epoch."""
         return list(read_lines(self.folder / "epochs.jsonl"))
@@ -108,7 +119,12 @@ class Run:
             as_released: Also the released code's NDCG@20, for comparison with the paper.
             baselines: What the baselines got on these very rows, if that is known already.
             progress: Told of each set of scores.
+
+        Raises:
+            ConfigError: There is no such part.
         """
+        if rows is None and part not in PARTS[:3]:
+            raise unknown("part", part, PARTS[:3])
         dataset = dataset or self.dataset()
         return assess(
             self.module,
@@ -174,6 +190,7 @@ def resume(
     folder: str | Path,
     *,
     dataset: str | Path | None = None,
+    device: str | None = None,
     backbone: nn.Module | None = None,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
@@ -181,16 +198,18 @@ def resume(
     """Go on with a run from its last checkpoint, to bit-identical weights as without the stop.
 
     A finished run is opened and its test metrics written anew. Bit-identical holds on a CPU with
-    the same number of threads.
+    the same number of threads, and not from one device to another.
 
     Args:
         folder: The run folder.
         dataset: Where the dataset is now, if it was moved.
+        device: Device to go on with, if not the run's own; `config.yaml` then names it.
         backbone: The module, if the run was given one from Python.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
 
     Raises:
+        ConfigError: The device is not there.
         RunError: The folder or its checkpoint is damaged, or the dataset is not the run's own.
         DivergedError: The loss is no longer finite.
         Stopped: `should_stop` said so.
@@ -198,9 +217,13 @@ def resume(
     folder = Path(folder)
     card, config = read_run(folder)
     data = open_dataset(Path(dataset or card["dataset"]), card)
-    job = Job.start(folder, data, config, backbone)
+    settings = config.model_copy(update={"device": usable_device(device or config.device)})
+    job = Job.start(folder, data, settings, backbone)
     if checkpoint.exists(folder / "checkpoints"):
         job.restore(checkpoint.load(folder / "checkpoints", "last"))
+    if settings.device != config.device:
+        with atomic.locked(folder):
+            atomic.write_text(folder / "config.yaml", settings.to_yaml())
     return _completed(job, progress, should_stop)
 
 

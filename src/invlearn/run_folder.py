@@ -20,12 +20,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from invlearn import atomic
 from invlearn.checkpoint import Checkpoint
-from invlearn.config import RunConfig, load_config
+from invlearn.config import RunConfig, in_words, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.environment import environment
 from invlearn.errors import RunError
@@ -35,11 +35,20 @@ KEYS = ("dataset", "fingerprint", "n_users", "n_items")
 """What `run.json` holds besides the format."""
 
 
+class _Card(BaseModel):
+    """Types of what is read from `run.json`."""
+
+    model_config = ConfigDict(strict=True)
+    dataset: str
+    fingerprint: str
+    n_users: int
+    n_items: int
+
+
 def write_run(folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool) -> None:
     """Make a run folder, whole or not at all."""
     with atomic.new_folder(folder, overwrite=overwrite, marker="run.json") as partial:
-        settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        (partial / "config.yaml").write_text(settings, encoding="utf-8")
+        (partial / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
         card = {
             "format": FORMAT,
             "dataset": str(dataset.folder.resolve()),
@@ -59,6 +68,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
     Raises:
         RunError: The folder is no run, damaged, or of another format version.
     """
+    atomic.recover(folder)
     card = read_json(folder / "run.json")
     if card.get("format") != FORMAT:
         raise RunError(
@@ -68,6 +78,13 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
     missing = [key for key in KEYS if key not in card]
     if missing:
         raise RunError(f"{folder / 'run.json'} lacks {', '.join(missing)}; train the run again")
+    try:
+        _Card.model_validate(card)
+    except ValidationError as error:
+        reason = in_words(_Card, error)
+        raise RunError(
+            f"{folder / 'run.json'} is damaged ({reason}); train the run again"
+        ) from error
     return card, load_config({}, folder / "config.yaml")
 
 
@@ -123,4 +140,7 @@ def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
         module.load_state_dict(saved.weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"{folder}: weights do not fit the backbone ({reason})") from error
+        raise RunError(
+            f"{folder}: weights do not fit the backbone ({reason}); a backbone that was given from "
+            "Python must be given again, as backbone=..."
+        ) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.table import Table
 from invlearn.progress import Progress
 
 if TYPE_CHECKING:
-    from invlearn.assessment import Assessment
+    from invlearn.comparison import Comparison
     from invlearn.data.audit import Audit
     from invlearn.data.catalogue import KnownDataset
     from invlearn.data.simulate import Simulated
@@ -89,6 +90,8 @@ def show_run(run: "Run") -> None:
         f"{test['epoch']} by validation {config.select_by} "
         f"({best['valid'][config.select_by]:.4f})"
     )
+    if test["epoch"] == config.epochs:
+        console.print("The last epoch was the best one: more --epochs may do better.")
     rows = {"this run": test} | test["baselines"]
     intervals = {"this run": test["intervals"]}
     console.print(_metrics_table("Test part", rows, intervals))
@@ -96,24 +99,17 @@ def show_run(run: "Run") -> None:
     console.print(f"Wrote {run.folder}; all figures are in {run.folder / 'test.json'}.")
 
 
-def show_assessments(
-    assessments: Mapping[str, "Assessment"],
-    differences: Mapping[str, Mapping[str, "Difference"]],
-    left_out: Mapping[str, int],
-) -> None:
-    """Print the metrics of runs and baselines on the same rows, and what differs from the first.
-
-    Args:
-        assessments: By name of the run.
-        differences: For every run but the first, its paired differences from the first.
-        left_out: Rows of a log that were not measured on, by reason.
-    """
+def show_comparison(compared: "Comparison") -> None:
+    """Print the metrics of runs and baselines on the same rows, and what differs from the first."""
+    assessments, differences = compared.assessments, compared.differences
     first = next(iter(assessments.values()))
     evaluations: dict[str, Evaluation] = {n: a.backbone for n, a in assessments.items()}
     evaluations |= first.baselines
     rows = {name: e.to_json()["values"] for name, e in evaluations.items()}
     intervals = {name: e.intervals for name, e in evaluations.items()}
-    console.print(_metrics_table(f"{first.part}, with 95 % intervals", rows, intervals))
+    with_intervals = ", with 95 % intervals" if first.backbone.intervals else ""
+    console.print(_metrics_table(first.part + with_intervals, rows, intervals))
+    _show_as_released(evaluations)
     for name, assessment in assessments.items():
         if assessment.catalogue:
             values, ranges = assessment.catalogue.values, assessment.catalogue.intervals
@@ -125,8 +121,24 @@ def show_assessments(
         console.print(_difference_table(next(iter(assessments)), differences))
         console.print("  Intervals cover which users were tested, not the seed of the training.")
     _show_counts(first.backbone.counts)
-    for reason, rows in left_out.items():
+    for name in compared.unfinished:
+        console.print(f"  {name} has not finished; these are figures of its best epoch so far.")
+    for reason, rows in compared.left_out.items():
         console.print(f"  {rows:,} rows left out: {reason}")
+    if compared.n_seen:
+        console.print(
+            f"  {compared.n_seen:,} rows have a pair that the runs were trained or validated on,\n"
+            "  so these figures flatter them; leave such rows out with --seen drop"
+        )
+
+
+def _show_as_released(evaluations: Mapping[str, "Evaluation"]) -> None:
+    """Print the released code's NDCG@20, where it was asked for."""
+    for name, found in evaluations.items():
+        for metric, value in found.values.items():
+            if metric.endswith("_as_released"):
+                text = _value(value, found.intervals.get(metric)).replace("\n", "  ")
+                console.print(f"  {name}: {metric} {text}")
 
 
 def show_datasets(known: Mapping[str, "KnownDataset"]) -> None:
@@ -234,12 +246,14 @@ def _range(low: float, high: float, sign: str = "") -> str:
 
 
 def _short(value: float, sign: str = "") -> str:
-    """Four decimals, without the 0 before the point.
+    """Four decimals, without the 0 before the point; a dash for what is not a number.
 
     Example:
         >>> _short(0.81236), _short(-0.5, "+"), _short(10.25)
         ('.8124', '-.5000', '10.2500')
     """
+    if isnan(value):
+        return "-"
     text = f"{value:{sign}.4f}"
     return text.replace("0.", ".", 1) if abs(value) < 0.99995 else text
 

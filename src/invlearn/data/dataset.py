@@ -21,13 +21,36 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from invlearn import atomic
+from invlearn.config import in_words
 from invlearn.errors import DataError
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
 """What every card holds besides the format."""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True)
+    bytes: int
+    sha256: str
+
+
+class _Card(BaseModel):
+    """Types of what is read from a card."""
+
+    model_config = ConfigDict(strict=True)
+    fingerprint: str
+    n_users: int
+    n_items: int
+    files: dict[str, _File]
+    rule: list[str] = []
+    repeats: str = "last"
+    columns: dict[str, Any] = {}
+
+
 PARTS = ("train", "valid", "test", "unlabelled")
 
 Ids = npt.NDArray[np.int32]
@@ -149,6 +172,11 @@ def _read_card(folder: Path) -> dict[str, Any]:
     missing = [key for key in KEYS if key not in card]
     if missing:
         raise DataError(f"{file} lacks {', '.join(missing)}; prepare the dataset again")
+    try:
+        _Card.model_validate(card)
+    except ValidationError as error:
+        reason = in_words(_Card, error)
+        raise DataError(f"{file} is damaged ({reason}); prepare the dataset again") from error
     return card
 
 
@@ -175,5 +203,5 @@ def _open_part(folder: Path, part: str) -> Part:
 def _open_column(file: Path) -> npt.NDArray[Any]:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error

@@ -149,7 +149,7 @@ def _unseen(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows
     is_seen = _is_seen(frame[USER].to_numpy(), frame[ITEM].to_numpy(), dataset)
     n_seen = int(is_seen.sum())
     if n_seen and not drop:
-        value = frame.row(int(is_seen.argmax()), named=True)
+        value = dict(zip(frame.columns, frame.row(int(is_seen.argmax())), strict=True))
         raise DataError(
             f"{n_seen:,} labelled rows of {log.name} have a pair that the runs were trained or "
             f"validated on, which flatters them, the first in {log.place(value[ROW])}: user "
