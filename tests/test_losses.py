@@ -105,9 +105,7 @@ def test_belief_and_weights_are_constants_to_autograd():
 def test_reweighting_is_a_power_of_the_probability_of_the_label(logits, alpha):
     z = torch.tensor(logits, dtype=torch.float64)
     torch.testing.assert_close(reweighting(positive_loss(z), alpha), torch.sigmoid(z) ** alpha)
-    torch.testing.assert_close(
-        reweighting(negative_loss(z), alpha), (1 - torch.sigmoid(z)) ** alpha
-    )
+    torch.testing.assert_close(reweighting(negative_loss(z), alpha), torch.sigmoid(-z) ** alpha)
 
 
 suspected = st.lists(
