@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from invlearn.assessment import Assessment as Assessment
     from invlearn.backbones import Backbone as Backbone
+    from invlearn.comparison import compare_runs as compare_runs
     from invlearn.config import RunConfig as RunConfig
     from invlearn.data.audit import Audit as Audit
     from invlearn.data.catalogue import list_datasets as list_datasets
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from invlearn.run import Run as Run
     from invlearn.run import resume as resume
     from invlearn.run import train as train
+    from invlearn.strategies import LossStrategy as LossStrategy
     from invlearn.strategies import Strategy as Strategy
 
 __version__ = version("invlearn")
@@ -50,11 +52,13 @@ _HOMES = {
     "Evaluation": "evaluation",
     "Feed": "pairs",
     "InvlearnError": "errors",
+    "LossStrategy": "strategies",
     "Pairs": "pairs",
     "Proposal": "pairs",
     "Run": "run",
     "RunConfig": "config",
     "Strategy": "strategies",
+    "compare_runs": "comparison",
     "evaluate": "evaluation",
     "list_datasets": "data.catalogue",
     "paired_difference": "evaluation",

@@ -46,5 +46,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return ConfigError(f"unknown {kind} '{name}'; {hint}Known: {', '.join(names)}")
+    hint = f"did you mean '{near[0]}'? Known" if near else "known"
+    return ConfigError(f"unknown {kind} '{name}'; {hint}: {', '.join(names)}")

@@ -159,13 +159,14 @@ def _report(
 
 
 def _check_finite(move: Proposal, state: TrainState, rate: float) -> None:
-    loss = float(move.log["loss"])
-    if all(bool(t.isfinite().all()) for t in (move.log["loss"], *move.slope.values())):
+    loss = move.log["loss"]
+    if torch.stack([t.isfinite().all() for t in (loss, *move.slope.values())]).all():
         return
     raise DivergedError(
         f"training diverged at step {state.step + 1} of epoch {state.epoch + 1}: the loss is "
-        f"{loss:g} or its slope is not finite, at learning rate {rate:g}; stopped before the "
-        "optimizer step; lower --optimizer.lr or raise --optimizer.l2"
+        f"{float(loss):g} or its slope is not finite, at learning rate {rate:g}; stopped before "
+        "the optimizer step, and the last checkpoint stands; train it again with a lower "
+        "--optimizer.lr or a higher --optimizer.l2, and --overwrite"
     )
 
 

@@ -103,9 +103,9 @@ def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name:
     for column in columns:
         if column not in known:
             near = get_close_matches(column, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = f"did you mean '{near[0]}'? Its" if near else "its"
             raise DataError(
-                f"{log_name} has no column '{column}'; {hint}Its columns: {', '.join(known)}"
+                f"{log_name} has no column '{column}'; {hint} columns: {', '.join(known)}"
             )
 
 

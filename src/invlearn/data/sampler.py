@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
 from invlearn.data.unseen import Ids, UnseenItems
 from invlearn.errors import ConfigError
 from invlearn.pairs import Batch, Feed, Pairs
@@ -21,7 +21,8 @@ class UnlabelledSource:
 
     exposed_fraction: float
     """Part drawn from exposed rows (shown, reaction unclear), uniformly with replacement; the
-    rest is sampled: for the user of a labelled row, uniform over the items never shown to them."""
+    rest is sampled: for the user of a labelled row, uniform over the items that no training or
+    unlabelled row shows to them; a pair of the validation or test part can come up."""
     per_labelled: int = 1
     """Unlabelled pairs beside each labelled one."""
 
@@ -115,11 +116,6 @@ class Sampler:
 def as_pairs(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> Pairs:
     """Pairs as int64 tensors, from columns of dense ids of shape `(pairs,)`."""
     return Pairs(torch.from_numpy(users.astype(np.int64)), torch.from_numpy(items.astype(np.int64)))
-
-
-def part_pairs(part: Part, rows: slice = slice(None)) -> Pairs:
-    """Pairs of some rows of a part."""
-    return as_pairs(part.users[rows], part.items[rows])
 
 
 def _judge_split(n_rows: int, feed: Feed, seed: int) -> tuple[Positions, Positions]:

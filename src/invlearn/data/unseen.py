@@ -1,4 +1,4 @@
-"""Uniform draws from the items that a user was never shown."""
+"""Uniform draws from the items that no row of the given parts shows to a user."""
 
 from collections.abc import Sequence
 

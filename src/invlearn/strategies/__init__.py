@@ -3,7 +3,9 @@
 from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
 from invlearn.strategies.inverse import InverseDual, InverseGradient
 from invlearn.strategies.plain import LabelledOnly, NegativeSampling
-from invlearn.strategies.strategy import Strategy
+from invlearn.strategies.strategy import LossStrategy, Strategy
+
+__all__ = ["STRATEGIES", "LossStrategy", "Strategy"]
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "none": LabelledOnly,
