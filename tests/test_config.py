@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from invlearn.config import OtherLog, RunConfig, in_words, load_config, validated
+from invlearn.config import RunConfig, Settings, in_words, load_config, validated
 from invlearn.errors import ConfigError
 
 DEFAULTS = """
@@ -131,8 +131,11 @@ def test_settings_are_finite(value):
 
 
 def test_a_needed_value_is_asked_for():
-    with pytest.raises(ConfigError, match="log: a value is needed"):
-        validated(OtherLog, {})
+    class Needy(Settings):
+        colour: str
+
+    with pytest.raises(ConfigError, match="colour: a value is needed"):
+        validated(Needy, {})
 
 
 def test_an_unknown_option_far_from_all_gets_the_list_only():

@@ -17,7 +17,7 @@ from console import call, contents, done
 from invlearn import atomic
 from invlearn.comparison import compare_runs
 from invlearn.config import RunConfig
-from invlearn.errors import ConfigError, InvlearnError, RunError, Stopped
+from invlearn.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
 from invlearn.pairs import Feed
 from invlearn.strategies import STRATEGIES
 from invlearn.strategies.strategy import LossStrategy
@@ -657,3 +657,20 @@ def test_a_table_may_be_a_buffer(feed, tmp_path):
         for store in ("row", "dense")
     ]
     torch.testing.assert_close(*weights)
+
+
+def test_scores_of_lists_and_of_ids_that_are_not_there(feed):
+    run = invlearn.Run.open(feed.none)
+    assert run.score([0, 1], [1, 0]).shape == (2,)
+    assert repr(run) == f"Run(folder={feed.none!r})"
+    for wrong in ([-1], [run.card["n_users"]], ["0"], [0.0]):
+        with pytest.raises(
+            DataError, match=r"user ids must be integers from 0 to .*users\.parquet"
+        ):
+            run.score(wrong, [0])
+
+
+def test_options_of_a_log_without_a_log(feed):
+    refused = call("evaluate", feed.none, "--rule", "rating > 2")
+    assert refused.code == 2
+    assert "name it with --log" in refused.err

@@ -82,6 +82,8 @@ def compare_runs(
             "the catalogue is ranked by the positives of the test part; leave --catalogue away "
             "with another part or a log"
         )
+    if other and other.log is None:
+        raise ConfigError("options of another log were given, but no log; name it with --log")
     runs = {_name(folder, folders): Run.open(folder) for folder in folders}
     if len(runs) < len(folders):
         raise ConfigError("a run is named twice; name each once")

@@ -122,7 +122,7 @@ class OtherLog(Settings):
     What is left out is as the dataset was prepared.
     """
 
-    log: Any
+    log: Any = None
     """Another log to measure on instead: a file, a folder, or a glob in quotes."""
     format: str = "auto"
     """Of --log: auto goes by the suffix; else as for `invlearn prepare`."""

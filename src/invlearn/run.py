@@ -1,7 +1,7 @@
 """Runs: a training becomes a folder, and the folder a model again."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -21,7 +21,7 @@ from invlearn.composition import (
 )
 from invlearn.config import RunConfig, load_config
 from invlearn.data.dataset import PARTS, Dataset, Part
-from invlearn.errors import RunError, Stopped, unknown
+from invlearn.errors import DataError, RunError, Stopped, unknown
 from invlearn.evaluation import Evaluation
 from invlearn.job import Job
 from invlearn.progress import Progress, silent
@@ -36,9 +36,9 @@ class Run:
     """A run folder, opened: the backbone with the weights of its best epoch."""
 
     folder: Path
-    config: RunConfig
-    module: nn.Module
-    card: dict[str, Any]
+    config: RunConfig = field(repr=False)
+    module: nn.Module = field(repr=False)
+    card: dict[str, Any] = field(repr=False)
     """The content of `run.json`."""
 
     @classmethod
@@ -78,11 +78,25 @@ class Run:
         """What was recorded of each epoch."""
         return list(read_lines(self.folder / "epochs.jsonl"))
 
-    def score(
-        self, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.float32]:
-        """Logits of pairs in dense ids, shape `(pairs,)`."""
-        return score_pairs(self.module, users, items)
+    def score(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Logits of pairs, shape `(pairs,)`.
+
+        Args:
+            users: Dense user ids, shape `(pairs,)`.
+            items: Dense item ids, shape `(pairs,)`.
+
+        Raises:
+            DataError: An id is none of the run's.
+        """
+        columns = {"user": np.asarray(users), "item": np.asarray(items)}
+        for key, ids in columns.items():
+            n_known = int(self.card[f"n_{key}s"])
+            if not np.issubdtype(ids.dtype, np.integer) or ((ids < 0) | (ids >= n_known)).any():
+                raise DataError(
+                    f"{key} ids must be integers from 0 to {n_known - 1}, row numbers of "
+                    f"{self.folder / f'{key}s.parquet'}, which has the original ids"
+                )
+        return score_pairs(self.module, columns["user"], columns["item"])
 
     def dataset(self, folder: str | Path | None = None) -> Dataset:
         """Open the dataset that the run was trained on, every file of it checked.
