@@ -483,7 +483,7 @@ def test_wrong_options_of_evaluate_are_refused(place):
         "--draws -1": ["bootstrap", "found -1"],
         "--draws few": ["--draws", "few"],
         "--seed -1": ["seed", "found -1"],
-        "--rule watch>1": ["log: a value is needed"],
+        "--rule watch>1": ["name it with --log"],
         "--log log --catalogue": ["catalogue", "log"],
         "--out nowhere/all.json": ["cannot write nowhere/all.json"],
         "--out run/run.json/all.json": ["cannot write run/run.json/all.json"],
