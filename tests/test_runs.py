@@ -674,3 +674,14 @@ def test_options_of_a_log_without_a_log(feed):
     refused = call("evaluate", feed.none, "--rule", "rating > 2")
     assert refused.code == 2
     assert "name it with --log" in refused.err
+
+
+def test_progress_counts_the_choices_of_the_judges(feed, tmp_path):
+    shown = []
+
+    def progress(stage, done, total, **figures):
+        shown.append(figures.get("choices"))
+
+    run = invlearn.train(feed.dataset, tmp_path / "run", strategy="ig", progress=progress, **QUICK)
+    counts = run.epochs[0]["choices"]
+    assert " ".join(f"{name[0]}{count}" for name, count in counts.items()) in shown

@@ -1,6 +1,7 @@
 """The written record of a training: one JSON line a step, one an epoch, TensorBoard on request."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class Recorder:
         _keep(self._epochs, "epoch", n_epochs)
         self._waiting: list[tuple[int, int, Mapping[str, Tensor]]] = []
         self._current = [line for line in read_lines(self._steps) if line["epoch"] == n_epochs]
+        self.choices = Counter(line["choice"] for line in self._current if "choice" in line)
+        """How often the judges made each choice in the epoch that is not finished."""
         self._board: Any = _open_board(folder / "tensorboard", n_steps) if tensorboard else None
 
     def step(self, epoch: int, step: int, log: Mapping[str, Tensor]) -> None:
@@ -49,6 +52,7 @@ class Recorder:
         """Take note of a finished epoch."""
         self.flush()
         self._current.clear()
+        self.choices.clear()
         _append(self._epochs, [{"epoch": epoch, **figures}])
         if self._board:
             for name, value in _scalars(figures):
@@ -62,6 +66,7 @@ class Recorder:
         ]
         self._waiting.clear()
         self._current += lines
+        self.choices.update(line["choice"] for line in lines if "choice" in line)
         _append(self._steps, lines)
         for line in lines if self._board else []:
             for name, value in _scalars(line):

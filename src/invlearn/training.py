@@ -150,8 +150,10 @@ def _report(
     progress: Progress,
 ) -> None:
     figures: dict[str, float | str] = {"loss": float(log["loss"])}
-    if "choice" in log:
-        figures["choice"] = CHOICES[int(log["choice"])]
+    shop.recorder.flush()
+    if shop.recorder.choices:
+        counts = {name: shop.recorder.choices[number] for number, name in enumerate(CHOICES)}
+        figures["choices"] = " ".join(f"{name[0]}{count}" for name, count in counts.items())
     figures |= {"epoch": f"{state.epoch + 1}/{shop.config.epochs}"}
     n_steps = shop.sampler.steps_per_epoch
     done, total = state.epoch * n_steps + state.step, shop.config.epochs * n_steps
