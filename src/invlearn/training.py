@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -115,10 +114,12 @@ def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int
     scores = shop.validate()
     better = is_better(shop.config.select_by, scores[shop.config.select_by], state.best_score)
     shop.note_beliefs(state.epoch)
+    steps, choices = shop.recorder.current_steps(), _choices(shop.recorder)
     shop.recorder.epoch(
         state.epoch,
         {
-            **_summary(shop.recorder.current_steps()),
+            "train_loss": fmean(step["loss"] for step in steps),
+            **({"choices": choices} if choices else {}),
             "valid": scores,
             "best": better,
             "steps": shop.sampler.steps_per_epoch,
@@ -134,12 +135,11 @@ def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int
     shop.save(state, better)
 
 
-def _summary(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean loss of an epoch's steps, and how often each choice was made if judges made any."""
-    choices = [step["choice"] for step in steps if "choice" in step]
-    counts = {name: choices.count(number) for number, name in enumerate(CHOICES)}
-    summary: dict[str, Any] = {"train_loss": fmean(step["loss"] for step in steps)}
-    return summary | {"choices": counts} if choices else summary
+def _choices(recorder: Recorder) -> dict[str, int]:
+    """How often the judges made each choice in this epoch; nothing if there were no judges."""
+    if not recorder.choices:
+        return {}
+    return {name: recorder.choices[number] for number, name in enumerate(CHOICES)}
 
 
 def _report(
@@ -151,9 +151,8 @@ def _report(
 ) -> None:
     figures: dict[str, float | str] = {"loss": float(log["loss"])}
     shop.recorder.flush()
-    if shop.recorder.choices:
-        counts = {name: shop.recorder.choices[number] for number, name in enumerate(CHOICES)}
-        figures["choices"] = " ".join(f"{name[0]}{count}" for name, count in counts.items())
+    if choices := _choices(shop.recorder):
+        figures["choices"] = " ".join(f"{name[0]}{count}" for name, count in choices.items())
     figures |= {"epoch": f"{state.epoch + 1}/{shop.config.epochs}"}
     n_steps = shop.sampler.steps_per_epoch
     done, total = state.epoch * n_steps + state.step, shop.config.epochs * n_steps
