@@ -13,6 +13,7 @@ import yaml
 
 from console import IDS, RULE, call, contents, done
 from invlearn import screen
+from invlearn.baselines import ALL_BASELINES, BASELINES
 from invlearn.cli import app
 from invlearn.data.simulate import simulate
 
@@ -20,6 +21,7 @@ COMMANDS = {
     "prepare": "log rule out format user item time split split-column valid-fraction test-fraction"
     " repeats bad-rows core seed overwrite",
     "simulate": "out users items rows seed chunk-rows overwrite",
+    "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",
     "datasets list": "",
     "datasets prepare": "name out from rule split bad-rows core seed overwrite",
     "train": "dataset out config overwrite backbone model strategy method unlabelled"
@@ -110,7 +112,8 @@ def test_simulate_prepare_train_and_evaluate(feed, tmp_path):
         test = json.loads((feed.none.parent / name / "test.json").read_text())
         assert run["auc"] == test["auc"]
         assert list(run["intervals"]["auc"]) != test["intervals"]["auc"]  # fewer draws
-        assert set(run["baselines"]) == {"random", "popularity", "item-rate", "item+user-rate"}
+        assert tuple(run["baselines"]) == ALL_BASELINES
+        assert tuple(test["baselines"]) == BASELINES
         assert run["catalogue_recall@10"] >= 0
     difference = found["differences"]["ig"]["auc"]
     values = [found["runs"][name]["auc"] for name in ("ig", "none")]

@@ -37,9 +37,24 @@ def test_proposing_changes_nothing(strategy_name, backbone_name):
     again = STRATEGIES[strategy_name]().propose(score, point, batch)
     assert all(torch.equal(point[name], weight) for name, weight in weights.items())
     assert all(torch.equal(*both) for both in zip(tensors, copies, strict=True))
-    assert all(torch.equal(move.slope[name], again.slope[name]) for name in weights)
-    assert move.slope.keys() == move.point.keys() == point.keys()
-    assert not any(t.requires_grad for t in [*move.slope.values(), *move.log.values()])
+    for part in ("point", "slope", "log", "memory"):
+        assert_near(getattr(move, part), getattr(again, part), rtol=0, atol=0)
+        assert not any(tensor.requires_grad for tensor in getattr(move, part).values())
+    assert move.point.keys() == point.keys()
+    assert move.slope.keys() in (point.keys(), set())
+
+
+@everywhere
+@on_every_backbone
+def test_proposing_does_not_change_what_is_remembered(strategy_name, backbone_name):
+    score, point, batch, _ = play_small(backbone_name, small_batch(strategy_name))
+    strategy, memory = STRATEGIES[strategy_name](), {}
+    for number in range(4):
+        kept = {name: tensor.clone() for name, tensor in memory.items()}
+        seen = batch._replace(memory=memory, judges=batch.judges and number % 2 == 0)
+        move = strategy.propose(score, point, seen)
+        assert_near(memory, kept, rtol=0, atol=0)
+        memory = move.memory
 
 
 @everywhere

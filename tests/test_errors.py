@@ -307,7 +307,7 @@ WRONG = {
     "--method.alpha 1": ["method.alpha: unknown option", "known: none"],
     "--strategy r-ce --method.alhpa 1": ["method.alhpa", "did you mean 'alpha'?"],
     "--strategy t-ce --method.target all": ["method.target", "'positives'", "'all'"],
-    "--strategy igg": ["unknown strategy 'igg'", "did you mean 'ig'?", "Known: idl, ig, none"],
+    "--strategy igg": ["unknown strategy 'igg'", "did you mean 'ig'?", "Known: idl, ig, ig-as-"],
     "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: gmf, mf, mlp"],
     "--select-by acu": ["unknown metric 'acu'", "did you mean 'auc'?", "log_loss"],
     "--device gpu": ["device 'gpu' is not there", "--device cpu"],

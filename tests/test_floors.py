@@ -12,7 +12,7 @@ SOURCE = Path(invlearn.__file__).parent
 
 FLOORS = (
     # value types and words
-    "errors pairs progress",
+    "errors interruption pairs progress",
     # mathematics of one batch or one column, settings, models, safe files
     "atomic backbones calibration config environment losses metrics randomness scoring",
     # strategies; logs as tables, and what may be said of their rows
@@ -22,15 +22,16 @@ FLOORS = (
     " data.splits data.table data.text data.unseen",
     # weights in play, files of a run, scores to metrics; logs to datasets, datasets to batches
     "baselines checkpoint evaluation recording registry stores"
-    " data.prepare data.sampler data.simulate",
+    " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "ranking run_folder training data.catalogue data.lookup",
+    "exposure_factors ranking run_folder training data.catalogue data.lookup",
     # names become objects
     "assessment composition",
     "job",
     "run",
     "comparison",
     "screen",
+    "cli_data",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

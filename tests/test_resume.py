@@ -64,6 +64,8 @@ def whole(board, tmp_path_factory):
 
 def train(board, out, strategy, setup, **more):
     given = {"epochs": 3, "batch_size": 16, "optimizer": {"lr": 0.05}, "seed": 5} | SETUPS[setup]
+    if STRATEGIES[strategy]().feed.whole_tables:
+        given["store"] = "dense"
     return invlearn.train(board, out, strategy=strategy, **given, **more)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from invlearn.backbones import BACKBONES
 from invlearn.config import OptimizerConfig
-from invlearn.pairs import Pairs
+from invlearn.pairs import Pairs, Proposal
 from invlearn.stores import DenseStore, RowStore
 from invlearn.stores.store import draws_random_numbers
 from invlearn.strategies import STRATEGIES
@@ -15,6 +15,7 @@ from toys import assert_near, random_batch, small_backbone
 N_USERS, N_ITEMS = 13, 11
 both_stores = pytest.mark.parametrize("kind", [RowStore, DenseStore])
 on_every_backbone = pytest.mark.parametrize("backbone_name", BACKBONES)
+BY_ROWS = [name for name, strategy in STRATEGIES.items() if not strategy().feed.whole_tables]
 
 
 def make_store(kind, backbone_name, *, tables=True, dropout=0.0, seed=0, **optimizer):
@@ -51,7 +52,7 @@ def copies(tensors):
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.05])
-@pytest.mark.parametrize("strategy_name", STRATEGIES)
+@pytest.mark.parametrize("strategy_name", BY_ROWS)
 @on_every_backbone
 def test_rows_equal_whole_tables_under_plain_descent(strategy_name, backbone_name, l2):
     strategy = STRATEGIES[strategy_name]()
@@ -147,6 +148,71 @@ def test_step_starts_from_the_proposed_point(kind):
         name: play_weight - 0.25 * move.slope[name] for name, play_weight in moved.point.items()
     }
     assert_near(after, expected)
+
+
+@both_stores
+@on_every_backbone
+@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+def test_without_a_slope_the_point_is_kept_as_it_is(kind, backbone_name, name):
+    module, store = make_store(kind, backbone_name, name=name, l2=0.1)
+    train(store, STRATEGIES["idl"](), batches(STRATEGIES["idl"](), 3))
+    before, moments = copies(module.named_parameters()), copies(store.state())
+    play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=3))
+    moved = {name: weight + 1 for name, weight in play.point.items()}
+    store.commit(play, Proposal(moved, {}, {}))
+    assert_near(copies(store.state()), moments, rtol=0, atol=0)
+    after = copies(module.named_parameters())
+    for name, weight in after.items():
+        key = module.tables.get(name) if kind is RowStore else None
+        in_play = torch.ones(len(weight), dtype=torch.bool)
+        if key is not None:
+            in_play = torch.isin(torch.arange(len(weight)), play.rows[key])
+            assert not in_play.all()
+        assert torch.equal(weight[in_play], before[name][in_play] + 1)
+        assert torch.equal(weight[~in_play], before[name][~in_play])
+
+
+@both_stores
+def test_memory_is_handed_back_once_and_is_no_part_of_the_weights(kind):
+    """What is remembered of the weights stays as it was, whatever the steps make of them."""
+    module, store = make_store(kind, "gmf")
+    bias = module.output.bias.detach().clone()
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS)
+
+    def step(memory):
+        play = store.play(batch)
+        slope = {name: torch.ones_like(weight) for name, weight in play.point.items()}
+        store.commit(play, Proposal(play.point, slope, {}, memory))
+        return play.batch.memory
+
+    first = store.play(batch)
+    assert first.batch.memory == {}
+    assert step({"old": first.point["output.bias"], "count": torch.tensor(1)}) == {}
+    assert not torch.equal(module.output.bias, bias)
+    seen = step({"count": torch.tensor(2)})
+    assert_near(seen, {"old": bias, "count": torch.tensor(1)}, rtol=0, atol=0)
+    assert step({}) == {"count": torch.tensor(2)}
+    assert store.play(batch).batch.memory == {}
+
+
+@both_stores
+def test_memory_is_saved_beside_the_moments(kind):
+    store = make_store(kind, "gmf")[1]
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS)
+    names = ["output.bias", "output.bias:0", ":", "a/b:c"]
+    memory = {name: torch.full((2,), float(number)) for number, name in enumerate(names)}
+    play = store.play(batch)
+    slope = {name: torch.ones_like(weight) for name, weight in play.point.items()}
+    moments = make_store(kind, "gmf")[1]
+    for each, kept in ((moments, {}), (store, memory)):
+        each.commit(play, Proposal(play.point, slope, {}, kept))
+    assert len(store.state()) == len(moments.state()) + len(memory)
+    again = make_store(kind, "gmf")[1]
+    again.load_state(copies(store.state()))
+    assert_near(again.play(batch).batch.memory, memory, rtol=0, atol=0)
+    assert_near(copies(again.state()), copies(store.state()), rtol=0, atol=0)
+    again.load_state(copies(moments.state()))
+    assert again.play(batch).batch.memory == {}
 
 
 @both_stores

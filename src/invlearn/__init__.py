@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from invlearn.data.dataset import Dataset as Dataset
     from invlearn.data.prepare import prepare as prepare
     from invlearn.data.simulate import simulate as simulate
+    from invlearn.data.weaken import weaken as weaken
     from invlearn.errors import InvlearnError as InvlearnError
     from invlearn.evaluation import Evaluation as Evaluation
     from invlearn.evaluation import evaluate as evaluate
@@ -67,6 +68,7 @@ _HOMES = {
     "resume": "run",
     "simulate": "data.simulate",
     "train": "run",
+    "weaken": "data.weaken",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,6 +1,6 @@
 """A trained backbone's metrics, with the trivial baselines that it has to beat beside them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from invlearn.baselines import BASELINES, baseline_scores
+from invlearn.baselines import ALL_BASELINES, BASELINES, SLOW_BASELINES, baseline_scores
 from invlearn.data.dataset import Dataset, Part
+from invlearn.errors import unknown
 from invlearn.evaluation import Evaluation, evaluate
+from invlearn.exposure_factors import fit_exposure_factors
 from invlearn.progress import Progress, silent
 from invlearn.randomness import stream
 from invlearn.ranking import rank_catalogue
@@ -54,43 +56,90 @@ def assess(
     draws: int = 1000,
     seed: int = 0,
     as_released: bool = False,
-    baselines: Mapping[str, Evaluation] | None = None,
+    baselines: Mapping[str, Evaluation] | Sequence[str] = BASELINES,
     progress: Progress = silent,
 ) -> Assessment:
-    """Score rows with a backbone and with every baseline, and measure both alike.
+    """Score rows with a backbone and with baselines, and measure both alike.
 
     Args:
         module: The backbone.
-        dataset: The baselines count its training part.
+        dataset: The baselines learn from its training and unlabelled parts.
         rows: Labelled rows in dense ids.
         part: What to call the rows.
         draws: Bootstrap draws over users; 0 for no intervals.
-        seed: Of the draws and of the random baseline.
+        seed: Of the draws and of the baselines.
         as_released: Also the released code's NDCG@20, for comparison with the paper's Table 2.
-        baselines: What the baselines got on these very rows, if that is known already.
+        baselines: Their names, or what they got on these very rows, if that is known already.
         progress: Told of each set of scores.
-    """
 
-    def measured(name: str, scores: Scores) -> Evaluation:
-        return evaluate(
+    Raises:
+        ConfigError: Nobody knows a baseline of that name.
+    """
+    progress("evaluate", 0, 1)
+    backbone = evaluate(
+        rows.users,
+        rows.labels,
+        score_pairs(module, rows.users, rows.items),
+        draws=draws,
+        seed=seed,
+        name="the run",
+        as_released=as_released,
+    )
+    progress("evaluate", 1, 1)
+    if not isinstance(baselines, Mapping):
+        baselines = measure_baselines(
+            dataset,
+            rows,
+            names=baselines,
+            draws=draws,
+            seed=seed,
+            as_released=as_released,
+            progress=progress,
+        )
+    return Assessment(part, backbone, dict(baselines))
+
+
+def measure_baselines(
+    dataset: Dataset,
+    rows: Part,
+    *,
+    names: Sequence[str] = ALL_BASELINES,
+    draws: int = 1000,
+    seed: int = 0,
+    as_released: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Evaluation]:
+    """Measure what can be had without training a backbone.
+
+    Args:
+        dataset: The baselines learn from its training and unlabelled parts.
+        rows: Labelled rows in dense ids.
+        names: Of `ALL_BASELINES`.
+        draws: Bootstrap draws over users; 0 for no intervals.
+        seed: Of the draws and of the baselines.
+        as_released: Also the released code's NDCG@20.
+        progress: Told of each set of scores.
+
+    Returns:
+        Metrics by the name of the baseline, in the order given.
+
+    Raises:
+        ConfigError: Nobody knows a baseline of that name.
+    """
+    found: dict[str, Evaluation] = {}
+    for done, name in enumerate(names):
+        progress("baselines", done, len(names))
+        found[name] = evaluate(
             rows.users,
             rows.labels,
-            scores,
+            _baseline(name, dataset, rows, seed),
             draws=draws,
             seed=seed,
             name=name,
             as_released=as_released,
         )
-
-    names = () if baselines is not None else BASELINES
-    progress("evaluate", 0, 1 + len(names))
-    backbone = measured("the run", score_pairs(module, rows.users, rows.items))
-    found = dict(baselines or {})
-    for done, name in enumerate(names, start=1):
-        progress("evaluate", done, 1 + len(names))
-        found[name] = measured(name, _baseline(name, dataset, rows, seed))
-    progress("evaluate", 1 + len(names), 1 + len(names))
-    return Assessment(part, backbone, found)
+    progress("baselines", len(names), len(names))
+    return found
 
 
 def assess_catalogue(
@@ -134,6 +183,17 @@ def assess_catalogue(
 
 
 def _baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores:
+    if name not in ALL_BASELINES:
+        raise unknown("baseline", name, ALL_BASELINES)
+    if name in SLOW_BASELINES:
+        model = fit_exposure_factors(
+            dataset.train,
+            dataset.unlabelled,
+            n_users=dataset.n_users,
+            n_items=dataset.n_items,
+            seed=seed,
+        )
+        return model.score(rows.users, rows.items)
     return baseline_scores(
         name,
         dataset.train,

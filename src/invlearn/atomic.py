@@ -125,6 +125,21 @@ def locked(folder: Path) -> Generator[None, None, None]:
         yield
 
 
+@contextmanager
+def claimed(folder: Path, name: str) -> Generator[bool, None, None]:
+    """Yield whether this process is the only one to work on `name` in a folder until the end.
+
+    Unlike `locked`, it is no error if another process does.
+    """
+    with (folder / f".{name}.lock").open("a") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
 def recover(path: Path) -> None:
     """Put a folder back that a crash in the middle of its replacement left moved aside."""
     old = _aside(path)

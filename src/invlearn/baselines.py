@@ -66,7 +66,7 @@ def baseline_scores(
         "random": lambda: stream(seed, "random baseline").random(len(items)),
         "popularity": lambda: _positives(train.items, train.labels, n_ids=n_items)[items],
         "item-rate": item_logit,
-        "item+user-rate": lambda: item_logit() + user_logit() - _logit(_mean(train.labels)),
+        "item+user-rate": lambda: item_logit() + user_logit() - logit(mean_rate(train.labels)),
     }
     if name not in scores:
         raise unknown("baseline", name, BASELINES)
@@ -76,23 +76,39 @@ def baseline_scores(
 BASELINES = ("random", "popularity", "item-rate", "item+user-rate")
 """Names that `baseline_scores` knows, from what is usually the weakest to the strongest."""
 
+SLOW_BASELINES = ("exposure-factors",)
+"""Stronger ones that take seconds or minutes; see `invlearn.assessment.measure_baselines`."""
 
-def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
-    """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""
-    rows = np.bincount(ids, minlength=n_ids)
-    positives = _positives(ids, labels, n_ids=n_ids)
-    return _logit((positives + PSEUDO_ROWS * _mean(labels)) / (rows + PSEUDO_ROWS))
+ALL_BASELINES = BASELINES + SLOW_BASELINES
 
 
-def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
-    return np.bincount(ids, weights=labels, minlength=n_ids).astype(np.float64)
+def shrunk_logit(positives: npt.NDArray[Any], rows: npt.NDArray[Any], mean: float) -> Floats:
+    """Logit of positive rates, as if there were `PSEUDO_ROWS` more rows with the rate `mean`.
+
+    Args:
+        positives: Number of positive rows, of any shape.
+        rows: Number of rows, of the same shape.
+        mean: Between 0 and 1, both excluded.
+    """
+    return logit((positives + PSEUDO_ROWS * mean) / (rows + PSEUDO_ROWS))
 
 
-def _mean(labels: npt.NDArray[Any]) -> float:
+def mean_rate(labels: npt.NDArray[Any]) -> float:
     """Positive rate of all rows, kept off 0 and 1 by one more row of each class."""
     return (float(labels.sum(dtype=np.int64)) + 1) / (len(labels) + 2)
 
 
-def _logit(rate: npt.ArrayLike) -> Floats:
+def logit(rate: npt.ArrayLike) -> Floats:
+    """Log odds of rates between 0 and 1, both excluded."""
     rate = np.asarray(rate, np.float64)
     return np.log(rate) - np.log1p(-rate)
+
+
+def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+    """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""
+    positives = _positives(ids, labels, n_ids=n_ids)
+    return shrunk_logit(positives, np.bincount(ids, minlength=n_ids), mean_rate(labels))
+
+
+def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+    return np.bincount(ids, weights=labels, minlength=n_ids).astype(np.float64)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from invlearn import atomic
 from invlearn.assessment import Assessment, PartName, assess_catalogue
+from invlearn.baselines import ALL_BASELINES
 from invlearn.config import OtherLog
 from invlearn.data.lookup import find_rows
 from invlearn.errors import ConfigError, RunError
@@ -104,7 +105,7 @@ def compare_runs(
             draws=draws,
             seed=seed,
             as_released=as_released,
-            baselines=next(iter(assessments.values())).baselines if assessments else None,
+            baselines=next(iter(assessments.values())).baselines if assessments else ALL_BASELINES,
             progress=progress,
         )
         if catalogue:

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, is_dataclass
 from math import isnan
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,15 +39,10 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
     source = config.unlabelled.source
     if source == "auto":
         source = "exposed" if len(dataset.unlabelled) else "sampled"
-    store = config.store
-    if store == "auto":
-        store = "row" if hasattr(backbone, "tables") else "dense"
-    if store == "row" and not hasattr(backbone, "tables"):
-        raise ConfigError(
-            f"backbone {config.backbone} does not declare its `tables`, so the row store does not "
-            "know which rows a batch touches; pass --store dense, or declare them"
-        )
-    method = complete_options(strategy_class(config.strategy), config.method, "method")
+    strategy = strategy_class(config.strategy)
+    method = complete_options(strategy, config.method, "method")
+    whole_tables = strategy(**method).feed.whole_tables
+    store = _usable_store(config, hasattr(backbone, "tables"), whole_tables)
     return config.model_copy(
         update={
             "model": model,
@@ -57,6 +52,25 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
             "device": usable_device(config.device),
         }
     )
+
+
+def _usable_store(
+    config: RunConfig, has_tables: bool, whole_tables: bool
+) -> Literal["row", "dense"]:
+    """Name of the store to train in, whatever `auto` is for a backbone and a strategy."""
+    if config.store == "auto":
+        return "row" if has_tables and not whole_tables else "dense"
+    if config.store == "row" and not has_tables:
+        raise ConfigError(
+            f"backbone {config.backbone} does not declare its `tables`, so the row store does not "
+            "know which rows a batch touches; pass --store dense, or declare them"
+        )
+    if config.store == "row" and whole_tables:
+        raise ConfigError(
+            f"strategy {config.strategy} works on whole tables, and the row store shows it only "
+            "the rows of a batch; pass --store dense, or leave it out"
+        )
+    return config.store
 
 
 def usable_device(name: str) -> str:

@@ -162,7 +162,7 @@ def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None =
     if isinstance(base, RunConfig):
         given = base.model_dump()
     else:
-        given = {} if base is None else _read_yaml(Path(base))
+        given = {} if base is None else read_yaml(Path(base))
     return validated(RunConfig, _merged(given, values))
 
 
@@ -188,25 +188,33 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     path = [str(key) for key in error["loc"]]
     where = ".".join(path)
     if error["type"] == "extra_forbidden":
-        known = sorted(_fields_at(model, path[:-1]))
+        known = _fields_at(model, path[:-1])
+        if known is None:
+            return f"{where}: unknown option"
         near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{where}: unknown option{hint}; known: {', '.join(known) or 'none'}"
+        return f"{where}: unknown option{hint}; known: {', '.join(sorted(known)) or 'none'}"
     if error["type"] == "missing":
         return f"{where}: a value is needed"
     return f"{where}: {error['msg']}; got {error['input']!r}"
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Names that a settings group at `path` below `model` knows."""
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str] | None:
+    """Names that a settings group at `path` below `model` knows; none if `path` leaves groups."""
     for key in path:
         inner = model.model_fields[key].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return None
+        model = inner
     return list(model.model_fields)
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML file of options by name.
+
+    Raises:
+        ConfigError: It cannot be read, or holds something else.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,6 +1,6 @@
 """A training at work in a run folder: its objects made, put back after a stop, and run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,16 +75,34 @@ class Job:
             raise RunError(f"{self.folder}: moments do not fit the backbone ({error})") from error
         self.state = saved.state
 
-    def work(self, *, progress: Progress, should_stop: Callable[[], bool]) -> None:
+    def work(
+        self,
+        *,
+        progress: Progress,
+        should_stop: Callable[[], bool],
+        give_up: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False,
+    ) -> None:
         """Train to the end.
+
+        Args:
+            progress: Told of steps and epochs.
+            should_stop: Asked after every step; true saves and raises `Stopped`.
+            give_up: Asked after every epoch, with its number from 0 and its validation metrics;
+                true raises `Stopped`, too.
 
         Raises:
             RunError: Another process is at work in the run folder.
         """
         with atomic.locked(self.folder):
-            self._work(progress=progress, should_stop=should_stop)
+            self._work(progress=progress, should_stop=should_stop, give_up=give_up)
 
-    def _work(self, *, progress: Progress, should_stop: Callable[[], bool]) -> None:
+    def _work(
+        self,
+        *,
+        progress: Progress,
+        should_stop: Callable[[], bool],
+        give_up: Callable[[int, Mapping[str, float]], bool],
+    ) -> None:
         if not checkpoint.exists(self.folder / "checkpoints"):
             self._save(self.state, False)
         recorder = Recorder(
@@ -103,6 +121,7 @@ class Job:
             validate=self._validate,
             note_beliefs=self._note_beliefs,
             save=self._save,
+            give_up=give_up,
         )
         try:
             fit(shop, self.state, progress=progress, should_stop=should_stop)

@@ -12,6 +12,9 @@ from torch import Tensor
 Weights = dict[str, Tensor]
 """Tensors by parameter name: a point, or a slope at that point."""
 
+NOTHING: Weights = {}
+"""No tensors; never written to."""
+
 
 class Pairs(NamedTuple):
     """Users and items side by side."""
@@ -41,6 +44,8 @@ class Batch(NamedTuple):
     """Steps taken before this one, over all epochs."""
     rate: float
     """Learning rate in force at this step."""
+    memory: Weights = NOTHING
+    """What the strategy's last proposal wanted to be seen again; nothing before the first."""
 
 
 class Proposal(NamedTuple):
@@ -49,9 +54,13 @@ class Proposal(NamedTuple):
     point: Weights
     """Where the optimizer steps from; the weights it was shown, unless the strategy moved them."""
     slope: Weights
-    """Gradient at `point`."""
+    """Gradient at `point`; empty where the strategy took its step itself, and `point` is to be
+    kept as it is."""
     log: dict[str, Tensor]
     """Scalars and short vectors to record, detached; `loss` among them."""
+    memory: Weights = NOTHING
+    """Tensors by any name, detached, to be handed back as `Batch.memory` at the next step; the
+    store keeps them, in its checkpoints too. What is not proposed again is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +72,5 @@ class Feed:
     judge_fraction: float = 0.0
     """Part of the labelled training rows held out as judges; they come last in an epoch, and
     unlabelled pairs then stand beside them only."""
+    whole_tables: bool = False
+    """Whether the strategy works on whole tables, so that the dense store alone serves it."""

@@ -1,6 +1,6 @@
 """Runs: a training becomes a folder, and the folder a model again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -12,6 +12,7 @@ from torch import nn
 
 from invlearn import atomic, checkpoint
 from invlearn.assessment import Assessment, assess
+from invlearn.baselines import ALL_BASELINES, BASELINES
 from invlearn.composition import (
     complete,
     make_backbone,
@@ -119,7 +120,7 @@ class Run:
         draws: int = 1000,
         seed: int = 0,
         as_released: bool = False,
-        baselines: Mapping[str, Evaluation] | None = None,
+        baselines: Mapping[str, Evaluation] | Sequence[str] = ALL_BASELINES,
         progress: Progress = silent,
     ) -> Assessment:
         """Measure the run and the baselines on labelled rows.
@@ -131,11 +132,11 @@ class Run:
             draws: Bootstrap draws over users; 0 for no intervals.
             seed: Of the draws.
             as_released: Also the released code's NDCG@20, for comparison with the paper.
-            baselines: What the baselines got on these very rows, if that is known already.
+            baselines: Their names, or what they got on these very rows, if that is known already.
             progress: Told of each set of scores.
 
         Raises:
-            ConfigError: There is no such part.
+            ConfigError: There is no such part or baseline.
         """
         if rows is None and part not in PARTS[:3]:
             raise unknown("part", part, PARTS[:3])
@@ -249,7 +250,7 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
         again = f"invlearn resume {quote(str(job.folder))}"
         raise Stopped(f"{stop}; go on with `{again}`") from stop
     run = Run.open(job.folder, backbone=job.module)
-    tested = run.evaluate(dataset=job.dataset, progress=progress)
+    tested = run.evaluate(dataset=job.dataset, baselines=BASELINES, progress=progress)
     epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
     atomic.write_json(job.folder / "test.json", {"epoch": epoch, **tested.to_json()})
     return run

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from invlearn.comparison import Comparison
     from invlearn.data.audit import Audit
     from invlearn.data.catalogue import KnownDataset
+    from invlearn.data.dataset import Dataset
     from invlearn.data.simulate import Simulated
     from invlearn.evaluation import Difference, Evaluation
     from invlearn.run import Run
@@ -53,7 +54,7 @@ def progress_bars() -> Generator[Progress, None, None]:
 def show_audit(audit: "Audit", out: str) -> None:
     """Print what preparation did, step by step, and what the dataset holds."""
     names = ("positive", "negative", "unlabelled", "users", "items", "dropped")
-    table = _table("What happened to the rows", "step", names)
+    table = number_table("What happened to the rows", "step", names)
     for stage in audit.stages:
         after = stage.after
         numbers = (after.positive, after.negative, after.unlabelled, after.users, after.items)
@@ -77,6 +78,22 @@ def show_simulated(simulated: "Simulated") -> None:
         f"Wrote {simulated.folder}: {simulated.n_rows:,} impressions of {simulated.n_items:,} "
         f"videos to {simulated.n_users:,} users,\n  {simulated.true_positive_fraction:.1%} of them "
         f"truly liked, in {simulated.n_files} file(s)."
+    )
+
+
+def show_weakened(made: "Dataset") -> None:
+    """Print what a weakening left of the labels of the training rows."""
+    done = made.card["weakened"]
+    table = number_table("Training rows", "", ("positive", "negative", "unlabelled"))
+    for name, rows in {"before": done["from"]["rows"], "after": made.card["rows"]}.items():
+        numbers = (*rows["train"].values(), rows["unlabelled"])
+        table.add_row(name, *(f"{n:,}" for n in numbers))
+    console.print(table)
+    console.print(
+        f"  {done['n_hidden']:,} labels hidden\n"
+        f"  {done['n_flipped_positives']:,} positive and {done['n_flipped_negatives']:,} negative "
+        "ones of the others flipped\n"
+        f"Wrote {made.folder}; validation and test are as they were."
     )
 
 
@@ -177,7 +194,7 @@ def show_choices(
 
 def _show_parts(audit: "Audit") -> None:
     names = ("positive", "negative", "users", "with both classes", "all +", "all -")
-    table = _table("What the dataset holds", "part", names)
+    table = number_table("What the dataset holds", "part", names)
     for name, part in audit.parts.items():
         numbers = (
             part.positive,
@@ -196,7 +213,7 @@ def _metrics_table(
     rows: Mapping[str, Mapping[str, Any]],
     intervals: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> Table:
-    table = _table(title, "", SHOWN)
+    table = number_table(title, "", SHOWN)
     for name, values in rows.items():
         ranges = intervals.get(name, {})
         hidden = ("log_loss",) if name in NO_LOSS else ()
@@ -209,14 +226,14 @@ def _metrics_table(
 
 def _difference_table(first: str, differences: Mapping[str, Mapping[str, "Difference"]]) -> Table:
     title = f"Difference from {first}, paired on the same users"
-    table = _table(title, "", SHOWN)
+    table = number_table(title, "", SHOWN)
     for name, found in differences.items():
         shown = (found[metric] for metric in SHOWN)
-        table.add_row(name, *(f"{_short(d.value, '+')}\n{_range(*d[1:], '+')}" for d in shown))
+        table.add_row(name, *(f"{short(d.value, '+')}\n{ends(*d[1:], '+')}" for d in shown))
     return table
 
 
-def _table(title: str, first: str, numbers: Sequence[str]) -> Table:
+def number_table(title: str, first: str, numbers: Sequence[str]) -> Table:
     """Make a table that never cuts a number off; only its names are folded."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(first, overflow="fold")
@@ -237,19 +254,20 @@ def _value(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "-"
     if not interval:
-        return _short(value)
-    return f"{_short(value)}\n{_range(interval[0], interval[1])}"
+        return short(value)
+    return f"{short(value)}\n{ends(interval[0], interval[1])}"
 
 
-def _range(low: float, high: float, sign: str = "") -> str:
-    return f"{_short(low, sign)}{'..' if sign else '-'}{_short(high, sign)}"
+def ends(low: float, high: float, sign: str = "") -> str:
+    """Both ends of an interval; with `sign="+"`, of a difference."""
+    return f"{short(low, sign)}{'..' if sign else '-'}{short(high, sign)}"
 
 
-def _short(value: float, sign: str = "") -> str:
+def short(value: float, sign: str = "") -> str:
     """Four decimals, without the 0 before the point; a dash for what is not a number.
 
     Example:
-        >>> _short(0.81236), _short(-0.5, "+"), _short(10.25)
+        >>> short(0.81236), short(-0.5, "+"), short(10.25)
         ('.8124', '-.5000', '10.2500')
     """
     if isnan(value):

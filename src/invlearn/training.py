@@ -39,6 +39,8 @@ class Workshop:
     """Keep the beliefs in a fixed sample of unlabelled pairs after an epoch."""
     save: Callable[[TrainState, bool], None]
     """Write a checkpoint; the flag makes it the best one."""
+    give_up: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False
+    """Asked after an epoch, with its number from 0 and its validation metrics; true stops."""
 
 
 def fit(
@@ -48,7 +50,8 @@ def fit(
 
     Raises:
         DivergedError: A loss or a slope is not finite; raised before the optimizer step.
-        Stopped: `should_stop` said so; a checkpoint was written after the last step.
+        Stopped: `should_stop` or `shop.give_up` said so; a checkpoint was written after the last
+            step.
     """
     n_steps = shop.sampler.steps_per_epoch
     while not finished(shop.config, state):
@@ -65,7 +68,9 @@ def fit(
                 raise Stopped(f"stopped after step {state.step} of epoch {state.epoch + 1}; saved")
             if state.step % (shop.config.checkpoint_steps or n_steps) == 0 and state.step < n_steps:
                 _save_within_epoch(shop, state)
-        _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
+        scores = _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
+        if shop.give_up(state.epoch - 1, scores):
+            raise Stopped(f"given up after epoch {state.epoch}; saved")
 
 
 def finished(config: RunConfig, state: TrainState) -> bool:
@@ -108,8 +113,10 @@ def _save_within_epoch(shop: Workshop, state: TrainState) -> None:
     shop.save(state, False)
 
 
-def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int) -> None:
-    """Validate, record, and save, the best epoch as such."""
+def _close_epoch(
+    shop: Workshop, state: TrainState, seconds: float, n_steps: int
+) -> dict[str, float]:
+    """Validate, record, and save, the best epoch as such; return the validation metrics."""
     started = perf_counter()
     scores = shop.validate()
     better = is_better(shop.config.select_by, scores[shop.config.select_by], state.best_score)
@@ -133,6 +140,7 @@ def _close_epoch(shop: Workshop, state: TrainState, seconds: float, n_steps: int
     state.epochs_since_best = 0 if better else state.epochs_since_best + 1
     state.epoch, state.step = state.epoch + 1, 0
     shop.save(state, better)
+    return scores
 
 
 def _choices(recorder: Recorder) -> dict[str, int]:
@@ -161,11 +169,12 @@ def _report(
 
 def _check_finite(move: Proposal, state: TrainState, rate: float) -> None:
     loss = move.log["loss"]
-    if torch.stack([t.isfinite().all() for t in (loss, *move.slope.values())]).all():
+    what, tensors = ("its slope", move.slope) if move.slope else ("the new point", move.point)
+    if torch.stack([t.isfinite().all() for t in (loss, *tensors.values())]).all():
         return
     raise DivergedError(
         f"training diverged at step {state.step + 1} of epoch {state.epoch + 1}: the loss is "
-        f"{float(loss):g} or its slope is not finite, at learning rate {rate:g}; stopped before "
+        f"{float(loss):g} or {what} is not finite, at learning rate {rate:g}; stopped before "
         "the optimizer step, and the last checkpoint stands; train it again with a lower "
         "--optimizer.lr or a higher --optimizer.l2, and --overwrite"
     )

@@ -7,6 +7,7 @@ DATASET/
   items.parquet        column `id`: original item ids, row number = dense id
   {train,valid,test}.{user,item,label}.npy     int32, int32, int8 (1 or 0)
   unlabelled.{user,item}.npy                   int32, int32
+  {train,unlabelled}.truth.npy                 int8, only where labels were hidden or flipped
 ```
 Columns are memory-mapped; rows of a part are in the order (user, item). No pair occurs twice,
 within a part or across parts.
@@ -14,7 +15,7 @@ within a part or across parts.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ class Part:
     items: Ids
     labels: Labels
     """1 or 0; empty in the unlabelled part."""
+    truth: Labels | None = None
+    """Labels before `invlearn.weaken`, -1 where unknown; none if the folder has no such column.
+    To measure by, never to train on."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -112,7 +116,7 @@ class Dataset:
         card = _read_card(folder)
         for name, entry in card["files"].items():
             _check_file(folder / name, entry, verify=verify)
-        parts = {part: _open_part(folder, part) for part in PARTS}
+        parts = {part: _open_part(folder, part, card["files"]) for part in PARTS}
         return cls(folder, card, **parts)
 
 
@@ -134,6 +138,8 @@ def write_dataset(
         columns: dict[str, npt.NDArray[Any]] = {"user": part.users, "item": part.items}
         if name != "unlabelled":
             columns["label"] = part.labels
+        if part.truth is not None:
+            columns["truth"] = part.truth
         for column, values in columns.items():
             np.save(folder / f"{name}.{column}.npy", values)
     files = {
@@ -192,12 +198,13 @@ def _check_file(file: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
         raise DataError(f"{file} was changed since it was written; prepare the dataset again")
 
 
-def _open_part(folder: Path, part: str) -> Part:
+def _open_part(folder: Path, part: str, files: Container[str]) -> Part:
     users = _open_column(folder / f"{part}.user.npy")
     items = _open_column(folder / f"{part}.item.npy")
-    if part == "unlabelled":
-        return Part(users, items, np.empty(0, np.int8))
-    return Part(users, items, _open_column(folder / f"{part}.label.npy"))
+    is_labelled, has_truth = part != "unlabelled", f"{part}.truth.npy" in files
+    labels = _open_column(folder / f"{part}.label.npy") if is_labelled else np.empty(0, np.int8)
+    truth = _open_column(folder / f"{part}.truth.npy") if has_truth else None
+    return Part(users, items, labels, truth)
 
 
 def _open_column(file: Path) -> npt.NDArray[Any]:

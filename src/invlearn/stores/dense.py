@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
-from invlearn.pairs import Batch, Proposal
+from invlearn.pairs import Batch, Proposal, Weights
+from invlearn.stores.memory import Memory
 from invlearn.stores.store import Play, Store, distinct, scorer
 
 
@@ -31,40 +32,48 @@ class DenseStore(Store):
         self._score_at = scorer(module, seed)
         self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
         self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
+        self._memory = Memory(self._parameters)
 
     def play(self, batch: Batch) -> Play:
         """Show all weights."""
         rows = distinct(batch)[0] if self._l2 else {}
         point = {name: weight.detach() for name, weight in self._parameters.items()}
-        return Play(self._score_at(batch.step), point, batch, rows)
+        return Play(self._score_at(batch.step), point, self._memory.shown_in(batch), rows)
 
     @torch.no_grad()
     def commit(self, play: Play, move: Proposal) -> None:
         """Move to the proposed point and let torch's optimizer step along the slope."""
+        self._memory.keep(move.memory)
+        if move.point is not play.point:
+            for name, parameter in self._parameters.items():
+                parameter.copy_(move.point[name])
+        if move.slope:
+            self._step(play, move.slope)
+
+    def _step(self, play: Play, slope: Weights) -> None:
+        """Let torch's optimizer step from where the weights are."""
         for name, parameter in self._parameters.items():
-            point, slope = move.point[name], move.slope[name]
+            parameter.grad = slope[name]
             if self._l2 and name in self._tables:
                 rows = play.rows[self._tables[name]]
-                slope = slope.index_add(0, rows, self._l2 * point[rows])
-            if move.point is not play.point:
-                parameter.copy_(point)
-            parameter.grad = slope
+                parameter.grad = slope[name].index_add(0, rows, self._l2 * parameter[rows])
         for group in self._optimizer.param_groups:
             group["lr"] = play.batch.rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Optimizer state by `parameter:entry`."""
+        """Optimizer state by `parameter:entry`, and the strategy's memory."""
         states = self._optimizer.state_dict()["state"]
-        return {
+        return self._memory.state() | {
             f"{name}:{entry}": torch.as_tensor(value)
             for number, name in enumerate(self._parameters)
             for entry, value in states.get(number, {}).items()
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give torch's optimizer its state back."""
+        """Give torch's optimizer its state back, and keep the memory."""
+        self._memory.load_state(state)
         states: dict[int, dict[str, Any]] = {}
         for number, name in enumerate(self._parameters):
             entries = {

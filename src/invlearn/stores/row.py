@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Pairs, Proposal, Weights
+from invlearn.stores.memory import Memory
 from invlearn.stores.optimizers import Moments, update_rule
 from invlearn.stores.store import Play, Store, distinct, scorer
 
@@ -43,6 +44,7 @@ class RowStore(Store):
             name: tuple(torch.zeros_like(weight) for _ in range(n_moments))
             for name, weight in self._weights.items()
         }
+        self._memory = Memory(self._weights)
 
     def play(self, batch: Batch) -> Play:
         """Gather the rows that `batch` touches."""
@@ -54,7 +56,7 @@ class RowStore(Store):
 
         point = {name: gathered(name, weight) for name, weight in self._weights.items()}
         frozen = {name: gathered(name, weight) for name, weight in self._frozen.items()}
-        score = self._score_at(batch.step)
+        score, batch = self._score_at(batch.step), self._memory.shown_in(batch)
 
         def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
             return score({**frozen, **weights}, pairs)
@@ -63,6 +65,10 @@ class RowStore(Store):
 
     def commit(self, play: Play, move: Proposal) -> None:
         """Update the gathered rows and scatter them back."""
+        self._memory.keep(move.memory)
+        if not move.slope:
+            self._write(play, move.point)
+            return
         step, rate = play.batch.step + 1, play.batch.rate
         for name, weight in self._weights.items():
             point, slope = move.point[name], move.slope[name]
@@ -79,8 +85,19 @@ class RowStore(Store):
                 for kept, new in zip(self._moments[name], update.moments, strict=True):
                     kept.copy_(new)
 
+    def _write(self, play: Play, point: Weights) -> None:
+        """Scatter the rows of a point back as they are."""
+        for name, weight in self._weights.items():
+            if name in self._tables:
+                weight.index_copy_(0, play.rows[self._tables[name]], point[name])
+            else:
+                weight.copy_(point[name])
+
     def state(self) -> dict[str, Tensor]:
-        """Moments by `parameter:number`."""
+        """Moments by `parameter:number`, and the strategy's memory."""
+        return self._memory.state() | self._named_moments()
+
+    def _named_moments(self) -> dict[str, Tensor]:
         return {
             f"{name}:{number}": moment
             for name, moments in self._moments.items()
@@ -88,6 +105,7 @@ class RowStore(Store):
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy moments back."""
-        for name, moment in self.state().items():
+        """Copy moments back, and keep the memory."""
+        for name, moment in self._named_moments().items():
             moment.copy_(state[name])
+        self._memory.load_state(state)

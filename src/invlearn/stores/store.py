@@ -35,15 +35,18 @@ class Store(ABC):
 
     @abstractmethod
     def commit(self, play: Play, move: Proposal) -> None:
-        """Step from the proposed point along the proposed slope, and keep the result."""
+        """Step from the proposed point along the proposed slope, and keep the result.
+
+        Without a slope the point itself is kept, and the optimizer does nothing.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Optimizer state by name, not copied; empty tensors stand for nothing."""
+        """Optimizer state and the strategy's memory by name, not copied."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over an optimizer state that `state` gave."""
+        """Take over what `state` gave."""
 
 
 def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:

@@ -3,6 +3,7 @@
 from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
 from invlearn.strategies.inverse import InverseDual, InverseGradient
 from invlearn.strategies.plain import LabelledOnly, NegativeSampling
+from invlearn.strategies.released import InverseGradientAsReleased
 from invlearn.strategies.strategy import LossStrategy, Strategy
 
 __all__ = ["STRATEGIES", "LossStrategy", "Strategy"]
@@ -14,5 +15,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "r-ce": ReweightedCrossEntropy,
     "idl": InverseDual,
     "ig": InverseGradient,
+    "ig-as-released": InverseGradientAsReleased,
 }
 """Every strategy by the name that the command line, the files and the tables use."""

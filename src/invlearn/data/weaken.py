@@ -1,0 +1,204 @@
+"""Datasets with fewer or wrong labels, made from a dataset: how much feedback does a method need?
+
+The truth of what was hidden or flipped stays in the folder, to measure by and never to train on.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn import atomic
+from invlearn.data.dataset import Dataset, Labels, Part, write_dataset
+from invlearn.errors import ConfigError, DataError
+from invlearn.randomness import stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weakening:
+    """What becomes of the labels of training rows.
+
+    Raises:
+        ConfigError: A fraction is outside its range.
+    """
+
+    label_share: float = 1.0
+    """Share of the rows that keep a label, in (0, 1]; the others become exposed-unlabelled."""
+    flip_positives: float = 0.0
+    """Fraction of the positive rows that are called negative, in [0, 1]."""
+    flip_negatives: float = 0.0
+    """Fraction of the negative rows that are called positive, in [0, 1]."""
+    seed: int = 0
+    """Of the choice of rows."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.label_share <= 1:
+            raise ConfigError(
+                f"label_share must be above 0 and at most 1; found {self.label_share}"
+            )
+        for name in ("flip_positives", "flip_negatives"):
+            fraction = getattr(self, name)
+            if not 0 <= fraction <= 1:
+                raise ConfigError(f"{name} must be from 0 to 1; found {fraction}")
+
+
+class Weakened(NamedTuple):
+    """Rows after a weakening."""
+
+    train: Part
+    unlabelled: Part
+    n_flipped_positives: int
+    """Positive rows of `train` that were made negative."""
+    n_flipped_negatives: int
+
+
+def weakened(train: Part, unlabelled: Part, how: Weakening) -> Weakened:
+    """Hide labels of training rows, and flip some of the others.
+
+    Every row has one rank for hiding and one for flipping, both by the seed alone. So the rows
+    that keep a label at one share keep it at every larger one, rows flipped at one fraction are
+    flipped at every larger one, and a row is flipped at all shares or at none. The fractions are
+    met exactly (rounded) before rows are hidden, on average after it.
+
+    Args:
+        train: Labelled rows, in the order (user, item).
+        unlabelled: Exposed-unlabelled rows, in the same order.
+        how: What to hide and to flip.
+    """
+    n_kept = round(how.label_share * len(train))
+    is_kept = stream(how.seed, "hidden labels").permutation(len(train)) < n_kept
+    labels = _flipped(train.labels, how)
+    is_changed = is_kept & (labels != train.labels)
+    truth = train.labels if train.truth is None else train.truth
+    return Weakened(
+        Part(train.users[is_kept], train.items[is_kept], labels[is_kept], truth[is_kept]),
+        _with_rows(unlabelled, train.users[~is_kept], train.items[~is_kept], truth[~is_kept]),
+        n_flipped_positives=int((is_changed & (train.labels == 1)).sum()),
+        n_flipped_negatives=int((is_changed & (train.labels == 0)).sum()),
+    )
+
+
+def weaken(
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    label_share: float = 1.0,
+    flip_positives: float = 0.0,
+    flip_negatives: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Dataset:
+    """Write a dataset folder with fewer or wrong labels in its training part (see `weakened`).
+
+    Validation and test stay as they are: a model is still selected and measured by clean labels,
+    of which a log that is really so poor would have fewer. A row whose label is hidden is
+    exposed-unlabelled, and its pair counts as unseen where another log is measured.
+
+    A dataset may be weakened again: shares and fractions are then of what it has, and the truth
+    stays the first one. With the defaults the columns, and so the fingerprint, stay what they are.
+
+    Args:
+        dataset: The folder to start from; it is only read.
+        out: The folder to write; `weakened` in its card says from what and how it was made.
+        label_share: Share of the training rows that keep a label, in (0, 1].
+        flip_positives: Fraction of the positive training rows that are called negative.
+        flip_negatives: Fraction of the negative training rows that are called positive.
+        seed: The same seed gives the same bytes.
+        overwrite: Replace a dataset folder of that name.
+
+    Raises:
+        ConfigError: A fraction is outside its range, or both folders are the same.
+        DataError: The dataset is missing or damaged, or one class would be gone from training.
+        InvlearnError: `out` exists or cannot be written.
+    """
+    how = Weakening(
+        label_share=label_share,
+        flip_positives=flip_positives,
+        flip_negatives=flip_negatives,
+        seed=seed,
+    )
+    source, out = Dataset.open(dataset, verify=True), Path(out)
+    if out.resolve() == source.folder.resolve():
+        raise ConfigError(f"{out} would replace the dataset it is made from; choose another name")
+    found = weakened(source.train, source.unlabelled, how)
+    _check_classes(found.train, source.folder)
+    parts = {
+        "train": _without_idle_truth(found.train),
+        "valid": source.valid,
+        "test": source.test,
+        "unlabelled": _without_idle_truth(found.unlabelled),
+    }
+    with atomic.new_folder(out, overwrite=overwrite, marker="data.json") as folder:
+        for name in ("users.parquet", "items.parquet"):
+            shutil.copyfile(source.folder / name, folder / name)
+        write_dataset(folder, parts, _card(source, found, how))
+    return Dataset.open(out)
+
+
+def _flipped(labels: Labels, how: Weakening) -> Labels:
+    """Labels of which the first rows of each class, in a random order, have become the other."""
+    order = stream(how.seed, "flipped labels").permutation(len(labels))
+    flipped = labels.copy()
+    for label, fraction in ((1, how.flip_positives), (0, how.flip_negatives)):
+        rows = order[labels[order] == label]
+        flipped[rows[: round(fraction * len(rows))]] = 1 - label
+    return flipped
+
+
+def _with_rows(
+    unlabelled: Part, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], truth: Labels
+) -> Part:
+    """Unlabelled rows with others merged in, in the order (user, item)."""
+    known = unlabelled.truth
+    if known is None:
+        known = np.full(len(unlabelled), -1, np.int8)
+    users = np.concatenate([unlabelled.users, users])
+    items = np.concatenate([unlabelled.items, items])
+    order = np.lexsort((items, users))
+    truth = np.concatenate([known, truth])[order]
+    return Part(users[order], items[order], np.empty(0, np.int8), truth)
+
+
+def _without_idle_truth(part: Part) -> Part:
+    """Drop a truth that is unknown in every row, or that the labels tell as well."""
+    told = part.labels if len(part.labels) else np.int8(-1)
+    is_idle = part.truth is None or bool((part.truth == told).all())
+    return Part(part.users, part.items, part.labels, None if is_idle else part.truth)
+
+
+def _check_classes(train: Part, folder: Path) -> None:
+    n_positive = int((train.labels == 1).sum())
+    if not 0 < n_positive < len(train):
+        raise DataError(
+            f"the train part of {folder} would keep {n_positive:,} positive and "
+            f"{len(train) - n_positive:,} negative rows, and both classes are needed; take a "
+            "larger label share, other flip fractions or another seed"
+        )
+
+
+def _card(source: Dataset, found: Weakened, how: Weakening) -> dict[str, Any]:
+    """The source's card, with what was done to it and what there is now."""
+    card = {k: v for k, v in source.card.items() if k not in ("format", "fingerprint", "files")}
+    before = {k: card[k] for k in ("weakened",) if k in card}
+    rows = _rows(source.train, source.unlabelled)
+    return card | {
+        "rows": card.get("rows", {}) | _rows(found.train, found.unlabelled),
+        "weakened": asdict(how)
+        | {
+            "n_hidden": len(source.train) - len(found.train),
+            "n_flipped_positives": found.n_flipped_positives,
+            "n_flipped_negatives": found.n_flipped_negatives,
+            "from": {"fingerprint": source.fingerprint, "rows": rows} | before,
+        },
+    }
+
+
+def _rows(train: Part, unlabelled: Part) -> dict[str, Any]:
+    n_positive = int((train.labels == 1).sum())
+    return {
+        "train": {"positive": n_positive, "negative": len(train) - n_positive},
+        "unlabelled": len(unlabelled),
+    }
