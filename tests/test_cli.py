@@ -33,6 +33,9 @@ COMMANDS = {
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
     " as-released draws seed out",
+    "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
+    " trials seeds workers",
+    "reproduce": "what data out page row way seeds trials stand-in no-stand-in full-size workers",
     "strategies": "",
     "backbones": "",
 }

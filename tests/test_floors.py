@@ -24,14 +24,17 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "exposure_factors ranking run_folder training data.catalogue data.lookup",
+    "exposure_factors ranking replication run_folder training data.catalogue data.lookup",
     # names become objects
     "assessment composition",
     "job",
     "run",
-    "comparison",
-    "screen",
-    "cli_data",
+    "comparison experiments",
+    "paper",
+    "plots",
+    "screen paper.reproduce",
+    "screen_experiments",
+    "cli_data cli_experiments",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

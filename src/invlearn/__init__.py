@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from invlearn.evaluation import Evaluation as Evaluation
     from invlearn.evaluation import evaluate as evaluate
     from invlearn.evaluation import paired_difference as paired_difference
+    from invlearn.experiments.compare import compare as compare
+    from invlearn.experiments.results import Results as Results
     from invlearn.pairs import Batch as Batch
     from invlearn.pairs import Feed as Feed
     from invlearn.pairs import Pairs as Pairs
     from invlearn.pairs import Proposal as Proposal
+    from invlearn.paper.reproduce import reproduce as reproduce
     from invlearn.run import Run as Run
     from invlearn.run import resume as resume
     from invlearn.run import train as train
@@ -56,15 +59,18 @@ _HOMES = {
     "LossStrategy": "strategies",
     "Pairs": "pairs",
     "Proposal": "pairs",
+    "Results": "experiments.results",
     "Run": "run",
     "RunConfig": "config",
     "Strategy": "strategies",
+    "compare": "experiments.compare",
     "compare_runs": "comparison",
     "evaluate": "evaluation",
     "list_datasets": "data.catalogue",
     "paired_difference": "evaluation",
     "prepare": "data.prepare",
     "prepare_known": "data.catalogue",
+    "reproduce": "paper.reproduce",
     "resume": "run",
     "simulate": "data.simulate",
     "train": "run",

@@ -1,0 +1,1 @@
+"""Many runs on equal terms: grids, tuning, workers, tables."""

@@ -1,0 +1,113 @@
+"""One training of an experiment, from its start or from where a stop left it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from invlearn import atomic, checkpoint
+from invlearn.composition import complete
+from invlearn.config import RunConfig
+from invlearn.data.dataset import Dataset
+from invlearn.environment import peak_bytes, reset_peak
+from invlearn.errors import Stopped
+from invlearn.experiments.cell import Cost
+from invlearn.job import Job
+from invlearn.progress import silent
+from invlearn.recording import read_lines
+from invlearn.run_folder import write_run
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of a training."""
+
+    given_up: bool
+    scores: tuple[float, ...]
+    """Validation score after each epoch."""
+    best: float
+    """The best of them."""
+    best_epoch: int
+    """Its epoch, from 1."""
+    cost: Cost
+
+
+def attempt(
+    folder: Path,
+    dataset: Dataset,
+    config: RunConfig,
+    *,
+    give_up: Callable[[int, float], bool] = lambda epoch, score: False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Attempt:
+    """Train in a run folder; one that is there already is gone on with.
+
+    Args:
+        folder: The run folder.
+        dataset: What to train on.
+        config: Settings; completed here.
+        give_up: Asked after every epoch, from 0, with the score that selects the best epoch;
+            a run that goes on is asked about its earlier epochs again.
+        should_stop: Asked after every step.
+
+    Raises:
+        DivergedError: The loss is no longer finite.
+        ConfigError: The settings do not fit the dataset.
+        Stopped: `should_stop` said so; the next attempt goes on from there.
+    """
+    reset_peak()
+    settings = complete(config, dataset, None)
+    job = Job.start(folder, dataset, settings, None)
+    if checkpoint.exists(folder / "checkpoints"):
+        job.restore(checkpoint.load(folder / "checkpoints", "last"))
+    else:
+        write_run(folder, dataset, settings, overwrite=True)
+    refused: list[int] = []
+
+    def asked(epoch: int, score: float) -> bool:
+        if give_up(epoch, score):
+            refused.append(epoch)
+        return bool(refused)
+
+    for epoch, score in enumerate(_scores(folder, settings)[: job.state.epoch]):
+        asked(epoch, score)
+    try:
+        if not refused:
+            job.work(
+                progress=silent,
+                should_stop=should_stop,
+                give_up=lambda epoch, scores: asked(epoch, scores[settings.select_by]),
+            )
+    except Stopped:
+        if not refused:
+            raise
+    return _outcome(folder, job, given_up=bool(refused))
+
+
+def strip(folder: Path) -> None:
+    """Leave of a finished run folder what tells how the run went, without the weights."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for name in ("users.parquet", "items.parquet", ".lock"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a run folder, whole or half-written."""
+    atomic.recover(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _outcome(folder: Path, job: Job, *, given_up: bool) -> Attempt:
+    scores = _scores(folder, job.config)
+    epochs = list(read_lines(folder / "epochs.jsonl"))
+    seconds = sum(line["train_seconds"] + line["validate_seconds"] for line in epochs)
+    state = job.state
+    if state.best_score is None or state.best_epoch is None:
+        raise AssertionError("a training ends after an epoch at least, and the first is the best")
+    cost = Cost(seconds=seconds, epochs=len(epochs), peak_bytes=peak_bytes())
+    return Attempt(given_up, scores, state.best_score, state.best_epoch + 1, cost)
+
+
+def _scores(folder: Path, config: RunConfig) -> tuple[float, ...]:
+    lines = read_lines(folder / "epochs.jsonl")
+    return tuple(line["valid"][config.select_by] for line in lines)

@@ -1,0 +1,90 @@
+"""Methods compared on equal terms, from a grid to a table.
+
+```
+EXPERIMENT/
+  experiment.yaml      the grid, complete
+  data/                datasets with labels hidden or flipped
+  cells/  baselines/   records of every training and baseline
+  results.json         everything that was found
+  results.md           the same as tables
+```
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from invlearn import atomic
+from invlearn.config import read_yaml
+from invlearn.environment import commit, environment
+from invlearn.experiments.cell import Cell
+from invlearn.experiments.crew import work_together
+from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_experiment
+from invlearn.experiments.markdown import to_markdown
+from invlearn.experiments.results import Results, read_results
+from invlearn.progress import Progress, silent
+
+
+def compare(
+    grid: Experiment | Mapping[str, Any] | str | Path,
+    out: str | Path,
+    *,
+    workers: int = 1,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Results:
+    """Search for settings with the same budget for every method, train on fresh seeds, compare.
+
+    Trainings that `out` holds already are not done again, so the same call goes on after a stop,
+    and a grid that grew does only what is new. Results do not depend on the number of workers.
+
+    Args:
+        grid: What to compare: a YAML file, the same as a mapping, or an `Experiment`.
+        out: Folder of the experiment.
+        workers: Processes that share the work.
+        progress: Told of trainings done.
+        should_stop: Asked all the time; true stops.
+        options: Keys of the grid that override it, as in `seeds=3`; `trials` stands for the one
+            of its `tuning`.
+
+    Raises:
+        ConfigError: A setting does not exist or does not fit.
+        DataError: A dataset is missing or damaged.
+        RunError: A record is damaged, or a worker ended early.
+        Stopped: `should_stop` said so.
+    """
+    experiment, out = _experiment(grid, options), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    cells = cells_of_grid(experiment, out)
+    settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    atomic.write_text(out / "experiment.yaml", settings)
+    work_together(
+        out, [*cells.values()], workers=workers, progress=progress, should_stop=should_stop
+    )
+    return write_results(out, cells, reference=experiment.compared_with)
+
+
+def write_results(out: Path, cells: Mapping[Place, Cell], *, reference: str) -> Results:
+    """Collect what was found, and write it as JSON and as Markdown."""
+    results = read_results(out, cells, reference=reference)
+    provenance = {"commit": commit(), "environment": environment()}
+    atomic.write_json(out / "results.json", provenance | results.to_json())
+    atomic.write_text(out / "results.md", to_markdown(results))
+    return results
+
+
+def _experiment(
+    grid: Experiment | Mapping[str, Any] | str | Path, options: Mapping[str, Any]
+) -> Experiment:
+    if isinstance(grid, Experiment):
+        base = grid.model_dump()
+    else:
+        base = dict(grid) if isinstance(grid, Mapping) else read_yaml(Path(grid))
+    values = base | dict(options)
+    if "trials" in values:
+        tuning = values.get("tuning") or {}
+        values["tuning"] = {**tuning, "trials": values.pop("trials")}
+    return load_experiment(values)

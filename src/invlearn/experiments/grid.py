@@ -1,0 +1,258 @@
+"""A grid of strategies x backbones x datasets x seeds, as one YAML file.
+
+```yaml
+datasets: {ml-1m: data/ml1m}          # or a list of folders
+backbones: [gmf, mf]
+strategies: [none, ns, idl, ig]       # the first one is what the others are compared with
+label_shares: [0.01, 0.05, 0.2, 1]    # part of the training labels that is kept
+seeds: 5
+settings: {epochs: 20, patience: 2}   # of every run, as in `invlearn train --config`
+tuning: {trials: 12}
+```
+An entry of `backbones` or `strategies` can also be spelled out, with settings and a search of its
+own: `{wide gmf: {settings: {backbone: gmf, model: {dim: 128}}, search: {...}}}`.
+"""
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from invlearn.composition import complete
+from invlearn.config import RunConfig, Settings, load_config, validated
+from invlearn.data.dataset import Dataset
+from invlearn.data.weaken import weaken
+from invlearn.errors import ConfigError, InvlearnError
+from invlearn.experiments.cell import Cell, Tuning
+from invlearn.experiments.search import Choices, Range, check_default, nested, value_at
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Flip = Annotated[float, Field(ge=0, le=1)]
+Ranges = dict[str, Range | Choices]
+
+SEARCH: Ranges = {
+    "optimizer.lr": Range(low=3e-4, high=3e-2, log=True),
+    "optimizer.l2": Choices(choices=[0.0, 1e-6, 1e-5, 1e-4, 1e-3]),
+}
+"""What is searched for any method unless a grid says otherwise."""
+
+STRATEGY_SEARCH: dict[str, Ranges] = {
+    "t-ce": {"method.drop_fraction": Range(low=0.01, high=0.5, log=True)},
+    "r-ce": {"method.alpha": Range(low=0.05, high=1.0, log=True)},
+    "ig": {"method.alpha_ratio": Range(low=0.01, high=100.0, log=True)},
+}
+"""What is searched besides, for strategies that have hyper-parameters of weight."""
+
+
+class Entry(Settings):
+    """A backbone or a strategy of a grid, spelled out."""
+
+    settings: dict[str, Any]
+    """Of the run, as a tree."""
+    search: Ranges = Field(default_factory=dict)
+    """What is searched besides what the grid searches."""
+
+
+class TuningPlan(Settings):
+    """The budget of each method in each cell, and what it is spent on."""
+
+    trials: PositiveInt = 12
+    """Trainings to find settings with, the first with the defaults; 1 takes the defaults."""
+    seed: NonNegativeInt = 1000
+    """Of the search; none of the reported seeds."""
+    prune: bool = True
+    """Whether a trial behind the median of earlier ones is given up."""
+    search: Ranges = SEARCH
+    """What is searched for any method."""
+
+
+class Experiment(Settings):
+    """A comparison of methods on equal terms."""
+
+    datasets: dict[str, Path]
+    """Dataset folders by name; a list goes by the folders' names."""
+    strategies: dict[str, Entry]
+    """Names, or entries spelled out."""
+    backbones: dict[str, Entry] = Field(default=["gmf"], validate_default=True)  # type: ignore[assignment]
+    """Names, or entries spelled out."""
+    reference: str = ""
+    """Strategy that the others are compared with; the first one if left out."""
+    label_shares: tuple[Share, ...] = (1.0,)
+    """Parts of the labelled training rows that keep their labels."""
+    flip_positives: tuple[Flip, ...] = (0.0,)
+    """Parts of the positive training labels that are turned into negative ones."""
+    flip_negatives: tuple[Flip, ...] = (0.0,)
+    """Parts of the negative training labels that are turned into positive ones."""
+    weaken_seed: NonNegativeInt = 0
+    """Decides which labels are hidden or flipped."""
+    seeds: tuple[NonNegativeInt, ...] = (0, 1, 2, 3, 4)
+    """Of the reported trainings; a number n stands for 0 to n - 1."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of every run, as a tree; what `invlearn train --config` reads."""
+    tuning: TuningPlan = TuningPlan()
+    """The search, the same budget for every method."""
+    draws: PositiveInt = 1000
+    """Bootstrap draws over users."""
+    threads: PositiveInt = 1
+    """Threads of a training."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _named_folders(cls, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            value = [value]
+        return {Path(v).name: v for v in value} if isinstance(value, list | tuple) else value
+
+    @field_validator("strategies", "backbones", mode="before")
+    @classmethod
+    def _spelled_out(cls, value: Any, info: Any) -> Any:
+        kind = {"strategies": "strategy", "backbones": "backbone"}[info.field_name]
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list | tuple):
+            value = dict.fromkeys(map(str, value))
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            str(name): {"settings": {kind: name}} if entry is None else entry
+            for name, entry in value.items()
+        }
+
+    @field_validator("label_shares", "flip_positives", "flip_negatives", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) else value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        return tuple(range(value)) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        for name in ("datasets", "strategies", "backbones", "label_shares", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: at least one is needed")
+        if self.reference and self.reference not in self.strategies:
+            raise ValueError(
+                f"reference '{self.reference}' is none of the strategies {list(self.strategies)}"
+            )
+        if self.tuning.seed in self.seeds:
+            raise ValueError(
+                f"seed {self.tuning.seed} is used by the search; the reported seeds must be fresh"
+            )
+        return self
+
+    @property
+    def compared_with(self) -> str:
+        """Name of the strategy that the others are compared with."""
+        return self.reference or next(iter(self.strategies))
+
+
+class Place(NamedTuple):
+    """Where a cell stands in a grid."""
+
+    dataset: str
+    label_share: float
+    flip_positives: float
+    flip_negatives: float
+    backbone: str
+    strategy: str
+
+
+def load_experiment(values: Mapping[str, Any]) -> Experiment:
+    """Build an experiment from what its YAML file holds.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit.
+    """
+    return validated(Experiment, values)
+
+
+def cells_of_grid(experiment: Experiment, folder: Path) -> dict[Place, Cell]:
+    """Every cell of a grid; weakened datasets are written on the way, each once.
+
+    Args:
+        experiment: The grid.
+        folder: Of the experiment; weakened datasets go into its `data`.
+
+    Raises:
+        ConfigError: A setting does not exist or does not fit a dataset.
+        DataError: A dataset is missing or damaged, or is left without one class.
+    """
+    cells: dict[Place, Cell] = {}
+    shapes = product(experiment.label_shares, experiment.flip_positives, experiment.flip_negatives)
+    for (name, source), shape in product(experiment.datasets.items(), list(shapes)):
+        path = _weakened(name, source, shape, experiment.weaken_seed, folder)
+        dataset = Dataset.open(path)
+        for backbone, strategy in product(experiment.backbones, experiment.strategies):
+            place = Place(name, *shape, backbone, strategy)
+            try:
+                cells[place] = _cell(experiment, dataset, backbone, strategy)
+            except ConfigError as error:
+                raise ConfigError(f"{strategy} with {backbone} on {name}: {error}") from error
+    return cells
+
+
+def _cell(experiment: Experiment, dataset: Dataset, backbone: str, strategy: str) -> Cell:
+    entries = (experiment.backbones[backbone], experiment.strategies[strategy])
+    config = load_config(experiment.settings)
+    for entry in entries:
+        config = load_config(entry.settings, config)
+    config = complete(config, dataset, None)
+    return Cell(
+        dataset=dataset.folder.resolve(),
+        config=config,
+        tuning=_tuning(experiment.tuning, config, entries),
+        seeds=experiment.seeds,
+        draws=experiment.draws,
+        threads=experiment.threads,
+        fingerprint=dataset.fingerprint,
+    )
+
+
+def _tuning(plan: TuningPlan, config: RunConfig, entries: tuple[Entry, ...]) -> Tuning | None:
+    """The search of a cell; none if there is nothing to search or no budget for it."""
+    search = plan.search | STRATEGY_SEARCH.get(config.strategy, {})
+    for entry in entries:
+        search = search | entry.search
+    if plan.trials == 1 or not search:
+        return None
+    tree = config.model_dump()
+    check_default(search, {name: value_at(tree, name) for name in search})
+    for name, space in search.items():
+        value = space.choices[0] if isinstance(space, Choices) else space.low
+        load_config(nested({name: value}), config)
+    return Tuning(trials=plan.trials, seed=plan.seed, prune=plan.prune, search=search)
+
+
+def _weakened(
+    name: str, source: Path, shape: tuple[float, float, float], seed: int, folder: Path
+) -> Path:
+    """Folder of the dataset with labels hidden and flipped; its own if none is."""
+    share, positives, negatives = shape
+    if shape == (1.0, 0.0, 0.0):
+        return source
+    words = [name, f"share-{share:g}"]
+    words += [f"flip-positives-{positives:g}"] if positives else []
+    words += [f"flip-negatives-{negatives:g}"] if negatives else []
+    out = folder / "data" / "-".join([*words, f"seed-{seed}"])
+    origin = Dataset.open(source).fingerprint
+    if (out / "data.json").exists():
+        if Dataset.open(out).card["weakened"]["from"]["fingerprint"] == origin:
+            return out
+        raise InvlearnError(
+            f"{out} was made from another dataset than {source}; give the experiment a folder "
+            "of its own with --out"
+        )
+    weaken(
+        source,
+        out,
+        label_share=share,
+        flip_positives=positives,
+        flip_negatives=negatives,
+        seed=seed,
+    )
+    return out

@@ -1,0 +1,51 @@
+"""Evaluations on disk: values to read in a JSON file, and the draws for paired intervals beside."""
+
+from pathlib import Path
+
+import numpy as np
+
+from invlearn import atomic
+from invlearn.config import Settings
+from invlearn.evaluation import Evaluation
+
+
+class Measured(Settings):
+    """What of an evaluation a person can read."""
+
+    values: dict[str, float | None]
+    """Value of each metric; none where nothing defines it."""
+    intervals: dict[str, list[float | None]]
+    """Ends of the 95 % interval of each metric, for other users."""
+    counts: dict[str, int]
+    """Rows and users that the values rest on."""
+    basis: str
+    """Fingerprint of the rows and of the draws."""
+
+    @classmethod
+    def of(cls, found: Evaluation) -> "Measured":
+        """Take it from an evaluation."""
+        return cls(**found.to_json(), basis=found.basis)
+
+
+def write_draws(file: Path, found: Evaluation) -> None:
+    """Keep each metric under each bootstrap draw, in single precision."""
+    draws = {name: values.astype(np.float32) for name, values in found.draws.items()}
+    with atomic.new_file(file) as partial, partial.open("wb") as stream:
+        np.savez_compressed(stream, **draws)  # pyright: ignore[reportArgumentType]
+
+
+def read_evaluation(measured: Measured, file: Path) -> Evaluation:
+    """Put an evaluation together again from its values and the file of its draws."""
+    with np.load(file, allow_pickle=False) as stored:
+        draws = {name: stored[name].astype(np.float64) for name in stored.files}
+    return Evaluation(
+        values={name: _float(value) for name, value in measured.values.items()},
+        intervals={n: (_float(low), _float(up)) for n, (low, up) in measured.intervals.items()},
+        counts=measured.counts,
+        draws=draws,
+        basis=measured.basis,
+    )
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,227 @@
+"""The search for settings: ranges, and what to try next.
+
+What to try next is a function of the seed and of the trials that are done, so a search that was
+stopped goes on as if it had not been. Sampling and pruning are Optuna's (https://optuna.org).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from invlearn.config import Settings
+from invlearn.errors import ConfigError
+from invlearn.randomness import stream
+
+if TYPE_CHECKING:
+    import optuna
+
+State = Literal["complete", "pruned", "failed"]
+Value = float | int | str | bool | None
+
+
+class Range(Settings):
+    """Numbers from `low` to `high`."""
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Whether all orders of magnitude are equally likely."""
+    whole: bool = False
+    """Whether the numbers are integers."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be below high, and above 0 if log")
+        return self
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies within."""
+        return isinstance(value, float | int) and self.low <= value <= self.high
+
+
+class Choices(Settings):
+    """One of a few values."""
+
+    choices: list[Value]
+    """The values."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is among them."""
+        return value in self.choices
+
+
+Search = Mapping[str, Range | Choices]
+"""What may be tried, by dotted name of the setting, such as `optimizer.lr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial that is done."""
+
+    settings: dict[str, Any]
+    """By dotted name."""
+    state: State
+    scores: tuple[float, ...]
+    """Validation score after each epoch."""
+    best: float | None
+    """The best of them; none for a failed trial."""
+
+
+class Asked:
+    """The next trial of a search: its settings, and a judge of whether to go on with it."""
+
+    def __init__(
+        self,
+        search: Search,
+        default: Mapping[str, Any],
+        done: Sequence[Tried],
+        *,
+        minimize: bool,
+        seed: int,
+        prune_from: int | None,
+    ) -> None:
+        """Decide what to try next.
+
+        Args:
+            search: What may be tried.
+            default: The settings that the first trial takes, by the same names.
+            done: Trials so far, in order.
+            minimize: Whether a lower score is better.
+            seed: Of the search.
+            prune_from: Epochs after which `give_up` may say yes for the first time; none for never.
+
+        Raises:
+            ConfigError: Optuna is not installed.
+        """
+        self._prune_from = prune_from
+        self._trial = _next_trial(search, default, done, minimize=minimize, seed=seed)
+        self.settings: dict[str, Any] = dict(self._trial.params)
+
+    def give_up(self, epoch: int, score: float) -> bool:
+        """Take note of the score after an epoch; tell whether earlier trials were ahead by then.
+
+        Args:
+            epoch: From 0.
+            score: On the validation part.
+        """
+        self._trial.report(score, epoch)
+        if self._prune_from is None or epoch + 1 < self._prune_from:
+            return False
+        return bool(self._trial.should_prune())
+
+
+def require() -> None:
+    """Make sure that settings can be searched for, before hours of work.
+
+    Raises:
+        ConfigError: Optuna is not installed.
+    """
+    _optuna()
+
+
+def check_default(search: Search, default: Mapping[str, Any]) -> None:
+    """Make sure that the first trial's settings can be found in the search at all.
+
+    Raises:
+        ConfigError: A default lies outside.
+    """
+    for name, space in search.items():
+        if not space.holds(default[name]):
+            raise ConfigError(
+                f"the search for {name} has no room for its own default {default[name]!r}, which "
+                f"is always tried first; widen it ({space.model_dump(exclude_defaults=True)})"
+            )
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted names into a tree.
+
+    Example:
+        >>> nested({"optimizer.lr": 0.1, "optimizer.l2": 0.0, "epochs": 3})
+        {'optimizer': {'lr': 0.1, 'l2': 0.0}, 'epochs': 3}
+    """
+    tree: dict[str, Any] = {}
+    for name, value in settings.items():
+        *path, last = name.split(".")
+        place = tree
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return tree
+
+
+def value_at(tree: Mapping[str, Any], name: str) -> Any:
+    """Look a dotted name up in a tree of settings.
+
+    Raises:
+        ConfigError: There is no such setting.
+    """
+    found: Any = tree
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            known = ", ".join(found) if isinstance(found, Mapping) else "none"
+            raise ConfigError(f"cannot search for {name}: there is no '{key}'; known: {known}")
+        found = found[key]
+    return found
+
+
+def _next_trial(
+    search: Search,
+    default: Mapping[str, Any],
+    done: Sequence[Tried],
+    *,
+    minimize: bool,
+    seed: int,
+) -> "optuna.Trial":
+    optuna = _optuna()
+    spaces = {name: _distribution(space) for name, space in search.items()}
+    states = optuna.trial.TrialState
+    study = optuna.create_study(
+        direction="minimize" if minimize else "maximize",
+        # A sampler made anew for each trial, from the trial's number, needs no state of its own.
+        sampler=optuna.samplers.TPESampler(
+            n_startup_trials=5, seed=int(stream(seed, "search", len(done)).integers(2**32))
+        ),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
+    )
+    for tried in done:
+        # A failed trial stands as one that was pruned at once: the sampler then keeps away.
+        complete = tried.state == "complete"
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=states.COMPLETE if complete else states.PRUNED,
+                value=tried.best if complete else None,
+                params=tried.settings,
+                distributions=spaces,
+                intermediate_values=dict(enumerate(tried.scores)),
+            )
+        )
+    if not done:
+        study.enqueue_trial(dict(default))
+    return study.ask(spaces)
+
+
+def _distribution(space: Range | Choices) -> "optuna.distributions.BaseDistribution":
+    optuna = _optuna()
+    if isinstance(space, Choices):
+        return optuna.distributions.CategoricalDistribution(space.choices)
+    if space.whole:
+        return optuna.distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
+    return optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(
+            "a search for settings needs optuna; pip install 'invlearn[tune]', or set "
+            "tuning.trials to 1 to compare the defaults"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
