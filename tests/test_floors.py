@@ -24,15 +24,14 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "exposure_factors ranking replication run_folder training data.catalogue data.lookup",
+    "exposure_factors plots ranking replication run_folder training data.catalogue data.lookup",
     # names become objects
     "assessment composition",
     "job",
     "run",
-    "comparison experiments",
-    "paper",
-    "plots",
-    "screen paper.reproduce",
+    "comparison",
+    "experiments",
+    "paper screen",
     "screen_experiments",
     "cli_data cli_experiments",
     "cli",

@@ -8,8 +8,9 @@ import pytest
 
 from invlearn.errors import ConfigError
 from invlearn.paper.figures import figure_data
+from invlearn.paper.plots import Dot, figure_chart, table2_chart
 from invlearn.paper.rows import figures
-from invlearn.plots import Dot, Reading, figure_chart, save, share_chart, table2_chart
+from invlearn.plots import Reading, save, share_chart
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,14 @@ def claimed(folder: Path, name: str) -> Generator[bool, None, None]:
         yield True
 
 
+@contextmanager
+def in_turn(folder: Path, name: str) -> Generator[None, None, None]:
+    """Wait until no other process is in the block of `name` for the same folder."""
+    with (folder / f".{name}.lock").open("a") as file:
+        flock(file, LOCK_EX)
+        yield
+
+
 def recover(path: Path) -> None:
     """Put a folder back that a crash in the middle of its replacement left moved aside."""
     old = _aside(path)

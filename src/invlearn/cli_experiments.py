@@ -8,14 +8,16 @@ from cyclopts import Parameter
 from invlearn.errors import ConfigError
 from invlearn.interruption import interruptible
 
-Several = Annotated[list[str] | None, Parameter(negative="")]
+Way = Literal["printed", "released", "ablated", "tuned"]
+MANY = Parameter(negative="", consume_multiple=True)
+Several = Annotated[list[str] | None, MANY]
 
 
 def compare(
     grid: Path | None = None,
     *,
     out: Path,
-    dataset: Annotated[list[Path] | None, Parameter(negative="")] = None,
+    dataset: Annotated[list[Path] | None, MANY] = None,
     backbone: Several = None,
     strategy: Several = None,
     label_share: str | None = None,
@@ -87,9 +89,7 @@ def reproduce(
     out: Path = Path("paper"),
     page: Path | None = None,
     row: Several = None,
-    way: Annotated[
-        list[Literal["printed", "released", "ablated", "tuned"]] | None, Parameter(negative="")
-    ] = None,
+    way: Annotated[list[Way] | None, MANY] = None,
     seeds: int | None = None,
     trials: int | None = None,
     stand_in: bool = True,

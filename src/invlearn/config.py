@@ -7,7 +7,7 @@ arguments of `invlearn.train`.
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -196,17 +196,32 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         return f"{where}: unknown option{hint}; known: {', '.join(sorted(known)) or 'none'}"
     if error["type"] == "missing":
         return f"{where}: a value is needed"
-    return f"{where}: {error['msg']}; got {error['input']!r}"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    if not path:  # about several settings at once
+        return said
+    return f"{where}: {said}; got {error['input']!r}"
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str] | None:
     """Names that a settings group at `path` below `model` knows; none if `path` leaves groups."""
+    kind: Any = model
     for key in path:
-        inner = model.model_fields[key].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return None
-        model = inner
-    return list(model.model_fields)
+        if _is_group(kind):
+            kind = kind.model_fields[key].annotation
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:  # a union, of which the path tells the member
+            kind = next((m for m in _groups_in(kind) if m.__name__.lower() == key), None)
+    return list(kind.model_fields) if _is_group(kind) else None
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _groups_in(kind: Any) -> list[Any]:
+    """Settings groups that a type is made of."""
+    return [kind] if _is_group(kind) else [g for inner in get_args(kind) for g in _groups_in(inner)]
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -39,7 +39,10 @@ def progress_bars() -> Generator[Progress, None, None]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[figures]}"),
     )
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+    # Trainings may be many minutes apart, and the time that remains is told from the latest ones.
+    period = 4 * 3600
+    hidden = not console.is_terminal
+    with Bars(*columns, console=console, disable=hidden, speed_estimate_period=period) as bars:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int, **figures: float | str) -> None:

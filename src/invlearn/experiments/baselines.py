@@ -20,6 +20,11 @@ class BaselineFolder:
         name = f"{cell.dataset.name}-{cell.fingerprint[:12]}-draws-{cell.draws}"
         self.path = experiment / "baselines" / name
 
+    @property
+    def title(self) -> str:
+        """What it is about, in words."""
+        return self.cell.dataset.name
+
     def prepared(self) -> Path:
         """Make the folder if need be."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -32,7 +37,7 @@ class BaselineFolder:
 
     def measure(self, dataset: Dataset) -> None:
         """Measure all of them on the test part."""
-        found = measure_baselines(dataset, dataset.test, draws=self.cell.draws)
+        found = measure_baselines(dataset, dataset.test, draws=self.cell.draws, as_released=True)
         for name, evaluation in found.items():
             write_draws(self.path / f"{name}.npz", evaluation)
             record = Measured.of(evaluation).model_dump(mode="json")

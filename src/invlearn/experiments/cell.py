@@ -27,7 +27,7 @@ from invlearn.data.dataset import Dataset
 from invlearn.errors import RunError
 from invlearn.evaluation import Evaluation
 from invlearn.experiments.measured import Measured, read_evaluation, write_draws
-from invlearn.experiments.search import Choices, Range, Tried, nested
+from invlearn.experiments.search import Space, Tried, nested
 from invlearn.training import is_better
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -45,7 +45,7 @@ class Tuning(Settings):
     """Of the search and of its trainings; never one of the seeds that are reported."""
     prune: bool = True
     """Whether to give up a trial that is behind the median of earlier ones at the same epoch."""
-    search: dict[str, Range | Choices]
+    search: dict[str, Space]
     """What may be tried, by dotted name of the setting."""
 
 
@@ -143,23 +143,36 @@ class CellFolder:
         """Look at a cell's folder; it need not exist yet."""
         self.cell = cell
         self.path = experiment / "cells" / cell.key
+        # What is done stays done, so it is looked for no more: a crew is watched all the time.
+        self._n_trials = 0
+        self._recorded: set[int] = set()
+        self._hopeless: bool | None = None
 
     def prepared(self) -> Path:
         """Make the folder if need be, and say in it what it is."""
         (self.path / "trials").mkdir(parents=True, exist_ok=True)
-        if not (self.path / "cell.json").exists():
-            atomic.write_json(self.path / "cell.json", self.cell.model_dump(mode="json"))
+        with atomic.in_turn(self.path, "cell"):
+            if not (self.path / "cell.json").exists():
+                atomic.write_json(self.path / "cell.json", self.cell.model_dump(mode="json"))
         return self.path
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return f"{self.cell.dataset.name} {self.cell.config.backbone} {self.cell.config.strategy}"
+
+    def trial(self, number: int) -> Trial | None:
+        """Record of a trial, if it is done."""
+        file = self._trial_file(number)
+        return read_record(Trial, file) if file.exists() else None
 
     def trials(self) -> list[Trial]:
         """Records of the trials that are done, in order."""
-        files = sorted((self.path / "trials").glob("[0-9]*.json"))
-        return [read_record(Trial, file) for file in files]
+        return [found for n in range(self.n_trials_wanted) if (found := self.trial(n))]
 
     def write_trial(self, trial: Trial) -> None:
         """Keep the record of a trial."""
-        file = self.path / "trials" / f"{trial.number:03d}.json"
-        atomic.write_json(file, trial.model_dump(mode="json"))
+        atomic.write_json(self._trial_file(trial.number), trial.model_dump(mode="json"))
 
     @property
     def n_trials_wanted(self) -> int:
@@ -169,7 +182,21 @@ class CellFolder:
     @property
     def n_trials(self) -> int:
         """Trials that are done."""
-        return len(list((self.path / "trials").glob("[0-9]*.json")))
+        if self._n_trials < self.n_trials_wanted:
+            self._n_trials = len(list((self.path / "trials").glob("[0-9]*.json")))
+        return self._n_trials
+
+    @property
+    def n_trainings(self) -> int:
+        """Trainings of a finished cell."""
+        return self.n_trials_wanted + len(self.cell.seeds)
+
+    @property
+    def n_done(self) -> int:
+        """Trainings that are done; after a search without success, all of them."""
+        if not self.is_searched:
+            return self.n_trials
+        return self.n_trials + sum(self.is_done(seed) for seed in self.cell.seeds)
 
     @property
     def is_searched(self) -> bool:
@@ -179,11 +206,15 @@ class CellFolder:
     @property
     def is_hopeless(self) -> bool:
         """Whether every trial was done, and failed."""
-        return self.is_searched and self.chosen() is None
+        if self._hopeless is None and self.is_searched:
+            self._hopeless = self.chosen() is None
+        return bool(self._hopeless)
 
-    def is_recorded(self, seed: int) -> bool:
-        """Whether the training of a seed is done."""
-        return (self.path / f"seed-{seed}.json").exists()
+    def is_done(self, seed: int) -> bool:
+        """Whether the training of a seed is recorded; or never will be."""
+        if seed not in self._recorded and (self.path / f"seed-{seed}.json").exists():
+            self._recorded.add(seed)
+        return seed in self._recorded or self.is_hopeless
 
     def chosen(self) -> dict[str, Any] | None:
         """Settings with the best validation score; none if every trial failed."""
@@ -219,6 +250,9 @@ class CellFolder:
             for record in records
             if record.test is not None
         }
+
+    def _trial_file(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:03d}.json"
 
 
 def cells_of(values: Sequence[Mapping[str, Any]]) -> list[Cell]:

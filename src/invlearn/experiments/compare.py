@@ -7,6 +7,7 @@ EXPERIMENT/
   cells/  baselines/   records of every training and baseline
   results.json         everything that was found
   results.md           the same as tables
+  *.svg                curves over shares of labels, where there are several shares
 ```
 """
 
@@ -21,9 +22,11 @@ from invlearn.config import read_yaml
 from invlearn.environment import commit, environment
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.crew import work_together
+from invlearn.experiments.curves import draw_curves
 from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Results, read_results
+from invlearn.experiments.search import require
 from invlearn.progress import Progress, silent
 
 
@@ -57,10 +60,13 @@ def compare(
         Stopped: `should_stop` said so.
     """
     experiment, out = _experiment(grid, options), Path(out)
+    if experiment.tuning.trials > 1:
+        require()
     out.mkdir(parents=True, exist_ok=True)
-    cells = cells_of_grid(experiment, out)
-    settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-    atomic.write_text(out / "experiment.yaml", settings)
+    with atomic.in_turn(out, "plan"):
+        cells = cells_of_grid(experiment, out)
+        settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+        atomic.write_text(out / "experiment.yaml", settings)
     work_together(
         out, [*cells.values()], workers=workers, progress=progress, should_stop=should_stop
     )
@@ -71,8 +77,10 @@ def write_results(out: Path, cells: Mapping[Place, Cell], *, reference: str) -> 
     """Collect what was found, and write it as JSON and as Markdown."""
     results = read_results(out, cells, reference=reference)
     provenance = {"commit": commit(), "environment": environment()}
-    atomic.write_json(out / "results.json", provenance | results.to_json())
-    atomic.write_text(out / "results.md", to_markdown(results))
+    with atomic.in_turn(out, "results"):
+        atomic.write_json(out / "results.json", provenance | results.to_json())
+        atomic.write_text(out / "results.md", to_markdown(results))
+        draw_curves(results, out)
     return results
 
 

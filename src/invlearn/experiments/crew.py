@@ -1,20 +1,23 @@
 """The worker processes of an experiment, started and watched."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from invlearn import atomic
-from invlearn.errors import RunError, Stopped
-from invlearn.experiments.cell import Cell
+from invlearn.errors import ConfigError, RunError, Stopped
+from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.experiments.search import require
-from invlearn.experiments.work import PAUSE_SECONDS, progress_of, work
+from invlearn.experiments.work import PAUSE_SECONDS, work
 from invlearn.progress import Progress, silent
 
 Process = subprocess.Popen[bytes]
+Tell = Callable[[Sequence[str]], None]
 
 
 def work_together(
@@ -34,76 +37,113 @@ def work_together(
         experiment: Its folder.
         cells: All of it.
         workers: Processes; with 1, this one.
-        progress: Told of trainings done.
+        progress: Told of trainings done, and of what is at work.
         should_stop: Asked all the time; true stops, and what was done is kept.
 
     Raises:
-        ConfigError: A search needs an extra that is not installed.
+        ConfigError: There is no worker, or a search needs an extra that is not installed.
         Stopped: `should_stop` said so.
         RunError: A worker ended before the work did.
     """
+    if workers < 1:
+        raise ConfigError(f"workers must be 1 or more; found {workers}")
     if any(cell.tuning for cell in cells):
         require()
+    folders = [CellFolder(experiment, cell) for cell in cells]
+    total = sum(folder.n_trainings for folder in folders)
 
-    def tell() -> None:
-        progress("compare", *progress_of(experiment, cells))
+    def tell(at_work: Sequence[str] = ()) -> None:
+        more = f" +{len(at_work) - 1}" if len(at_work) > 1 else ""
+        shown = "".join([*at_work[:1], more])
+        progress("compare", sum(folder.n_done for folder in folders), total, at_work=shown)
 
     experiment.mkdir(parents=True, exist_ok=True)
     tell()
     try:
         if workers == 1:
-            work(experiment, cells, should_stop=should_stop, on_task=tell)
+            _alone(experiment, cells, tell, should_stop)
         else:
-            _watch(experiment, _started(experiment, cells, workers), tell, should_stop)
+            _with_workers(experiment, cells, workers, tell, should_stop)
     except Stopped as stop:
         raise Stopped("stopped; the same command goes on from here") from stop
     tell()
 
 
-def _started(experiment: Path, cells: Sequence[Cell], workers: int) -> list[Process]:
-    plan = experiment / "plan.json"
-    atomic.write_json(plan, [cell.model_dump(mode="json") for cell in cells])
-    command = [sys.executable, "-m", "invlearn.experiments.worker", str(plan)]
+def _alone(
+    experiment: Path, cells: Sequence[Cell], tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    """Work in this process, and tell now and then how far it is."""
+    at_work: list[str] = []
+    told = 0.0
+
+    def begin(title: str) -> None:
+        at_work[:] = [title]
+
+    def asked() -> bool:
+        nonlocal told
+        if time.monotonic() - told > PAUSE_SECONDS:
+            tell(at_work)
+            told = time.monotonic()
+        return should_stop()
+
+    work(experiment, cells, should_stop=asked, on_task=begin)
+
+
+def _with_workers(
+    experiment: Path,
+    cells: Sequence[Cell],
+    workers: int,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Let processes work; end them all if one ends badly or somebody asks for it."""
+    with TemporaryDirectory(prefix="invlearn-") as name:
+        place = Path(name)
+        processes = _started(place, experiment, cells, workers)
+        try:
+            while any(process.poll() is None for process in processes):
+                time.sleep(PAUSE_SECONDS)
+                tell([file.read_text(encoding="utf-8") for file in sorted(place.glob("*.task"))])
+                if should_stop() or any(process.poll() for process in processes):
+                    break
+            failed = [n for n, process in enumerate(processes) if process.poll()]
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+        if should_stop():
+            raise Stopped("stopped")
+        if failed:
+            raise _failure(experiment, processes[failed[0]], place / f"{failed[0]}.errors")
+
+
+def _started(place: Path, experiment: Path, cells: Sequence[Cell], workers: int) -> list[Process]:
+    """Start processes that read their plan from a folder, and write what they do into it."""
+    plan = {"experiment": str(experiment), "parent": os.getpid()}
+    atomic.write_json(
+        place / "plan.json", plan | {"cells": [cell.model_dump(mode="json") for cell in cells]}
+    )
     # Backbones and strategies given as module:Class are looked for where this process finds them.
     path = os.pathsep.join(filter(None, sys.path))
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-m", "invlearn.experiments.worker", str(place / "plan.json")]
     processes: list[Process] = []
     for number in range(workers):
-        with _said_by(experiment, number).open("w") as errors:
-            processes.append(subprocess.Popen(command, stderr=errors, env=environment))
+        with (place / f"{number}.errors").open("w") as errors:
+            task = str(place / f"{number}.task")
+            processes.append(subprocess.Popen([*command, task], stderr=errors, env=environment))
     return processes
 
 
-def _said_by(experiment: Path, number: int) -> Path:
-    """File of what a worker writes to its standard error."""
-    return experiment / f"worker-{number}.log"
-
-
-def _watch(
-    experiment: Path,
-    processes: list[Process],
-    tell: Callable[[], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    """Wait for all workers; end them all if one ends badly or somebody asks for it."""
-    try:
-        while any(process.poll() is None for process in processes):
-            time.sleep(PAUSE_SECONDS)
-            tell()
-            if should_stop() or any(process.poll() for process in processes):
-                break
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-    if should_stop():
-        raise Stopped("stopped")
-    for number, process in enumerate(processes):
-        if process.returncode:
-            said = _said_by(experiment, number).read_text(encoding="utf-8").strip().splitlines()
-            reason = said[-1] if said else f"exit code {process.returncode}"
-            raise RunError(
-                f"a worker of the experiment ended early: {reason}; mend that, and the same "
-                "command goes on from here"
-            )
+def _failure(experiment: Path, process: Process, said: Path) -> RunError:
+    """Say why a worker ended; all that it said is kept."""
+    shutil.copyfile(said, experiment / "worker.log")
+    lines = said.read_text(encoding="utf-8").strip().splitlines()
+    code = process.returncode
+    silently = f"signal {-code}, perhaps for want of memory" if code < 0 else f"exit code {code}"
+    return RunError(
+        f"a worker of the experiment ended early: {lines[-1] if lines else silently}; mend that "
+        f"({experiment / 'worker.log'} holds all that it said), and the same command goes on "
+        "from here"
+    )

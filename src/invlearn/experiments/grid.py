@@ -26,11 +26,11 @@ from invlearn.data.dataset import Dataset
 from invlearn.data.weaken import weaken
 from invlearn.errors import ConfigError, InvlearnError
 from invlearn.experiments.cell import Cell, Tuning
-from invlearn.experiments.search import Choices, Range, check_default, nested, value_at
+from invlearn.experiments.search import Choices, Range, Space, check_default, nested, value_at
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Flip = Annotated[float, Field(ge=0, le=1)]
-Ranges = dict[str, Range | Choices]
+Ranges = dict[str, Space]
 
 SEARCH: Ranges = {
     "optimizer.lr": Range(low=3e-4, high=3e-2, log=True),
@@ -103,7 +103,12 @@ class Experiment(Settings):
     def _named_folders(cls, value: Any) -> Any:
         if isinstance(value, str | Path):
             value = [value]
-        return {Path(v).name: v for v in value} if isinstance(value, list | tuple) else value
+        if not isinstance(value, list | tuple):
+            return value
+        named = {Path(v).name: v for v in value}
+        if len(named) < len(value):
+            raise ValueError("two folders have the same name; give them other names, as in a: x/y")
+        return named
 
     @field_validator("strategies", "backbones", mode="before")
     @classmethod
@@ -223,8 +228,8 @@ def _tuning(plan: TuningPlan, config: RunConfig, entries: tuple[Entry, ...]) -> 
     tree = config.model_dump()
     check_default(search, {name: value_at(tree, name) for name in search})
     for name, space in search.items():
-        value = space.choices[0] if isinstance(space, Choices) else space.low
-        load_config(nested({name: value}), config)
+        for value in space.choices if isinstance(space, Choices) else (space.low, space.high):
+            load_config(nested({name: value}), config)
     return Tuning(trials=plan.trials, seed=plan.seed, prune=plan.prune, search=search)
 
 

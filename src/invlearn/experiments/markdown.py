@@ -73,7 +73,7 @@ def _mean(method: Method, metric: str) -> str:
 
 def _difference(method: Method, metric: str) -> str:
     difference = method.differences.get(metric)
-    if difference is None or isnan(difference.value) or _means_nothing(method, metric):
+    if difference is None or any(map(isnan, difference)) or _means_nothing(method, metric):
         return "-"
     value, low, high = difference
     return f"{MARKS[method.outcome(metric)]} {value:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,11 +1,13 @@
 """Evaluations on disk: values to read in a JSON file, and the draws for paired intervals beside."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from invlearn import atomic
 from invlearn.config import Settings
+from invlearn.errors import RunError
 from invlearn.evaluation import Evaluation
 
 
@@ -35,9 +37,19 @@ def write_draws(file: Path, found: Evaluation) -> None:
 
 
 def read_evaluation(measured: Measured, file: Path) -> Evaluation:
-    """Put an evaluation together again from its values and the file of its draws."""
-    with np.load(file, allow_pickle=False) as stored:
-        draws = {name: stored[name].astype(np.float64) for name in stored.files}
+    """Put an evaluation together again from its values and the file of its draws.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            draws = {name: stored[name].astype(np.float64) for name in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RunError(
+            f"{file} is missing or damaged ({error}); remove the record {file.stem}.json beside "
+            "it as well, and it is measured again"
+        ) from error
     return Evaluation(
         values={name: _float(value) for name, value in measured.values.items()},
         intervals={n: (_float(low), _float(up)) for n, (low, up) in measured.intervals.items()},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import isfinite, isnan
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -51,10 +51,10 @@ class Method:
 
     def outcome(self, metric: str) -> Outcome:
         """Whether the interval of the difference from the reference is on one side of 0."""
-        difference = self.differences[metric]
-        if difference.low <= 0 <= difference.high or isnan(difference.value):
-            return "tie"
-        return "win" if is_better(metric, difference.value, 0.0) else "loss"
+        _, low, high = self.differences[metric]
+        if low > 0 or high < 0:  # neither where the interval is not a number
+            return "win" if is_better(metric, low, 0.0) else "loss"
+        return "tie"
 
     @property
     def effort(self) -> Effort | None:
@@ -121,13 +121,19 @@ class Results:
     groups: tuple[Group, ...]
 
     def tally(self, metric: str) -> dict[str, dict[Outcome, int]]:
-        """Count wins, ties and losses of each method against the reference, over all groups."""
-        found: dict[str, dict[Outcome, int]] = {}
-        for group in self.groups:
-            for name, method in (group.methods | group.baselines).items():
-                if metric in method.differences:
-                    counts = found.setdefault(name, {"win": 0, "tie": 0, "loss": 0})
-                    counts[method.outcome(metric)] += 1
+        """Count wins, ties and losses against the reference over all groups.
+
+        Strategies come first, then baselines, each in the order of the grid. What has no result,
+        or a reference without one, counts nowhere.
+        """
+        methods = [m for group in self.groups for m in group.methods.values()]
+        methods += [m for group in self.groups for m in group.baselines.values()]
+        found: dict[str, dict[Outcome, int]] = {
+            m.name: {"win": 0, "tie": 0, "loss": 0} for m in methods if m.name != self.reference
+        }
+        for method in methods:
+            if metric in method.differences:
+                found[method.name][method.outcome(metric)] += 1
         return found
 
     def to_json(self) -> dict[str, Any]:

@@ -4,11 +4,12 @@ What to try next is a function of the seed and of the trials that are done, so a
 stopped goes on as if it had not been. Sampling and pruning are Optuna's (https://optuna.org).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Discriminator, Tag, field_validator, model_validator
 
 from invlearn.config import Settings
 from invlearn.errors import ConfigError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 State = Literal["complete", "pruned", "failed"]
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 Value = float | int | str | bool | None
 
 
@@ -37,6 +39,8 @@ class Range(Settings):
     def _ordered(self) -> "Range":
         if not self.low < self.high or (self.log and self.low <= 0):
             raise ValueError("low must be below high, and above 0 if log")
+        if self.whole and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError("low and high must be whole numbers if whole")
         return self
 
     def holds(self, value: Any) -> bool:
@@ -50,11 +54,33 @@ class Choices(Settings):
     choices: list[Value]
     """The values."""
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Read `1e-6` as a number, which YAML takes for a text."""
+        return [_number(choice) for choice in value] if isinstance(value, list) else value
+
     def holds(self, value: Any) -> bool:
         """Whether a value is among them."""
         return value in self.choices
 
 
+def _number(choice: Any) -> Any:
+    if not isinstance(choice, str) or not NUMBER.fullmatch(choice):
+        return choice
+    return float(choice)
+
+
+def _kind(space: Any) -> str:
+    """Which of the two is meant, so that an error is about that one alone."""
+    given = isinstance(space, Mapping) and "choices" in space
+    return "choices" if given or isinstance(space, Choices) else "range"
+
+
+Space = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)
+]
+"""What may be tried for one setting."""
 Search = Mapping[str, Range | Choices]
 """What may be tried, by dotted name of the setting, such as `optimizer.lr`."""
 

@@ -18,7 +18,7 @@ import torch
 from invlearn import atomic
 from invlearn.composition import complete
 from invlearn.data.dataset import Dataset
-from invlearn.errors import ConfigError, DivergedError
+from invlearn.errors import ConfigError, DivergedError, Stopped
 from invlearn.experiments.attempt import Attempt, attempt, discard, strip
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, Trial, open_checked
@@ -45,6 +45,11 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """What it is called among the tasks of its folder."""
+        ...
+
+    @property
+    def folder(self) -> CellFolder | BaselineFolder:
+        """Where its records go."""
         ...
 
     @property
@@ -110,7 +115,7 @@ class SeedTask:
     @property
     def is_done(self) -> bool:
         """Whether it is recorded; or never will be, after a search without success."""
-        return self.folder.is_recorded(self.seed) or self.folder.is_hopeless
+        return self.folder.is_done(self.seed)
 
     def carry_out(self, should_stop: Callable[[], bool]) -> None:
         """Train with the chosen settings, and measure on the test part."""
@@ -155,31 +160,20 @@ def tasks_of(experiment: Path, cells: Sequence[Cell]) -> list[Task]:
     return tasks
 
 
-def progress_of(experiment: Path, cells: Sequence[Cell]) -> tuple[int, int]:
-    """Trainings that are done, and all of them."""
-    folders = [CellFolder(experiment, cell) for cell in cells]
-    total = sum(folder.n_trials_wanted + len(folder.cell.seeds) for folder in folders)
-    done = sum(
-        folder.n_trials + sum(SeedTask(folder, seed).is_done for seed in folder.cell.seeds)
-        for folder in folders
-    )
-    return done, total
-
-
 def work(
     experiment: Path,
     cells: Sequence[Cell],
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    on_task: Callable[[], None] = lambda: None,
+    on_task: Callable[[str], None] = lambda title: None,
 ) -> None:
     """Do whatever is left of an experiment and nobody else does, until all of it is done.
 
     Args:
         experiment: Its folder.
         cells: All of it.
-        should_stop: Asked after every step of a training.
-        on_task: Called after every task.
+        should_stop: Asked after every step of a training, and while there is nothing to do.
+        on_task: Told of every task that is begun, in words.
 
     Raises:
         Stopped: `should_stop` said so; what was done is kept.
@@ -188,33 +182,48 @@ def work(
     threads, here = cells[0].threads, torch.get_num_threads()
     try:
         while tasks := [task for task in tasks if not task.is_done]:
-            if not any(_taken(task, threads, should_stop) for task in tasks):
+            if should_stop():
+                raise Stopped("stopped between two trainings; saved")
+            if not any(_taken(task, threads, should_stop, on_task) for task in tasks):
                 time.sleep(PAUSE_SECONDS)
-            on_task()
     finally:
         torch.set_num_threads(here)
+    _tidy([CellFolder(experiment, cell) for cell in cells])
 
 
-def _taken(task: Task, threads: int, should_stop: Callable[[], bool]) -> bool:
+def _tidy(folders: Sequence[CellFolder]) -> None:
+    """Remove what a kill between a record and the clean-up after it left behind."""
+    for folder in folders:
+        for place in folder.path.glob("trial-*"):
+            discard(place)
+        for seed in folder.cell.seeds:
+            strip(folder.path / f"seed-{seed}")
+
+
+def _taken(
+    task: Task, threads: int, should_stop: Callable[[], bool], on_task: Callable[[str], None]
+) -> bool:
     """Whether this process got the task and did it."""
     if not task.is_ready:
         return False
     with atomic.claimed(task.place, task.name) as mine:
         if not mine or task.is_done:
             return False
+        on_task(f"{task.folder.title} {task.name}")
         torch.set_num_threads(threads)
         task.carry_out(should_stop)
         return True
 
 
 def _search(folder: CellFolder, dataset: Dataset, should_stop: Callable[[], bool]) -> None:
-    """Run the trials that are missing."""
-    tuning = folder.cell.tuning
-    done = folder.trials()
-    for number in range(len(done), tuning.trials if tuning else 0):
+    """Run the trials that are missing; one whose record was removed follows from those before."""
+    done: list[Trial] = []
+    for number in range(folder.n_trials_wanted):
         place = folder.path / f"trial-{number:03d}"
-        trial = _trial(folder, dataset, done, place, should_stop)
-        folder.write_trial(trial)
+        trial = folder.trial(number)
+        if trial is None:
+            trial = _trial(folder, dataset, done, place, should_stop)
+            folder.write_trial(trial)
         done.append(trial)
         discard(place)
 

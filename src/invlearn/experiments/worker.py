@@ -11,8 +11,8 @@ from invlearn.experiments.cell import cells_of
 from invlearn.experiments.work import work
 
 
-def main(plan: Path) -> int:
-    """Work on what a plan names; return the exit code."""
+def main(plan: Path, task: Path) -> int:
+    """Work on what a plan names, write into a file what is at work, return the exit code."""
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
@@ -20,14 +20,21 @@ def main(plan: Path) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
-    parent = os.getppid()
+    try:
+        given = json.loads(plan.read_text(encoding="utf-8"))
+    except OSError:
+        return 130  # the parent was killed, or ended, and took its plan along
 
     def should_stop() -> bool:
         # A parent that was killed cannot say so; its child is then another's.
-        return bool(asked) or os.getppid() != parent
+        return bool(asked) or os.getppid() != given["parent"]
+
+    def begin(title: str) -> None:
+        task.write_text(title, encoding="utf-8")
 
     try:
-        work(plan.parent, cells_of(json.loads(plan.read_text())), should_stop=should_stop)
+        cells = cells_of(given["cells"])
+        work(Path(given["experiment"]), cells, should_stop=should_stop, on_task=begin)
     except Stopped:
         return 130
     except InvlearnError as error:
@@ -37,4 +44,4 @@ def main(plan: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

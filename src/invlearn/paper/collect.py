@@ -31,7 +31,7 @@ def table_of(experiment: Path, source: Source, cells: Cells) -> Table:
         stand_in=source.stand_in,
         rows=tuple(_row(experiment, source, name, ways) for name, ways in cells.items()),
         baselines={
-            name: {metric: _number(found.values[metric]) for metric in SHOWN}
+            name: {m: _number(found.values[m]) for m in SHOWN if m in found.values}
             for name, found in baselines.items()
         },
     )

@@ -91,6 +91,10 @@ class Request:
         """The rows."""
         return [r for r in published_rows() if not self.rows or r.name in self.rows]
 
+    def has(self, found: Row, way: Way) -> bool:
+        """Whether a row is to be repeated in a way, and can be."""
+        return way in self.ways and (way == "tuned" or getattr(found, way) is not None)
+
 
 def table_cells(request: Request, source: Source, experiment: Path) -> dict[str, dict[Way, Cell]]:
     """Cells of Table 2 for one data set, by name of the row and by way.
@@ -106,7 +110,7 @@ def table_cells(request: Request, source: Source, experiment: Path) -> dict[str,
     cells: dict[str, dict[Way, Cell]] = {found.name: {} for found in request.wanted()}
     for found in request.wanted():
         for way in FIXED:
-            if way in request.ways and getattr(found, way) is not None:
+            if request.has(found, way):
                 seeds = range(request.seeds[way])
                 cells[found.name][way] = source.cell(found.config(way, source.name), seeds)
     if "tuned" in request.ways:

@@ -16,19 +16,22 @@ from typing import Any, Literal
 
 from invlearn import atomic
 from invlearn.data.catalogue import prepare_known
+from invlearn.data.dataset import Dataset
 from invlearn.environment import commit, machine
-from invlearn.errors import RunError
+from invlearn.errors import ConfigError, DataError, RunError
 from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.experiments.crew import work_together
+from invlearn.experiments.search import require as require_search
 from invlearn.paper.collect import as_tree, differences_of, table_of
 from invlearn.paper.figures import figure_data
 from invlearn.paper.page import page as written
 from invlearn.paper.plan import Request, Source, figure_cells, table_cells
+from invlearn.paper.plots import Dot, figure_chart, table2_chart
 from invlearn.paper.results import Plot, Results, Table
 from invlearn.paper.rows import Figure, figures
 from invlearn.paper.stand_in import SHRUNK, StandIn
 from invlearn.paper.verdict import METRICS, STAND_IN
-from invlearn.plots import Dot, figure_chart, require, save, table2_chart
+from invlearn.plots import require, save
 from invlearn.progress import Progress, silent
 
 What = Literal["table2", "figure3", "figure4", "figure5", "figure6", "all"]
@@ -76,15 +79,17 @@ def reproduce(
         DataError: The data are not there.
         Stopped: `should_stop` said so.
     """
-    require()
     out, request = Path(out), request or Request()
     page = Path(page or out / "paper.md")
     drawn = [figure for figure in figures() if what in (figure.name, "all")]
     tabled = what in ("table2", "all")
+    if not stand_in:
+        drawn = [f for f in drawn if {panel.dataset for panel in f.panels} == {"ml-1m"}]
+    _check(tabled, drawn, request, what)
     needed = {panel.dataset for figure in drawn for panel in figure.panels}
-    sources = list(_sources(Path(data), out, tabled, needed, full_size, stand_in, progress))
-    drawn = [f for f in drawn if {p.dataset for p in f.panels} <= {s.name for s in sources}]
-
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic.in_turn(out, "plan"):
+        sources = list(_sources(Path(data), out, tabled, needed, full_size, stand_in, progress))
     tables = {s.name: table_cells(request, s, out) for s in sources} if tabled else {}
     panels = {figure.name: figure_cells(figure, sources) for figure in drawn}
     cells = [cell for rows in tables.values() for ways in rows.values() for cell in ways.values()]
@@ -92,27 +97,51 @@ def reproduce(
     work_together(out, cells, workers=workers, progress=progress, should_stop=should_stop)
 
     found: dict[str, Any] = {}
-    measured = [(source, tables[source.name]) for source in sources if tabled]
     if tabled:
+        measured = [(source, tables[source.name]) for source in sources]
         found["tables"] = as_tree([table_of(out, *pair) for pair in measured])
         differences = [d for pair in measured for d in differences_of(out, *pair)]
         found["differences"] = as_tree(differences)
-    place = page.with_suffix("")
-    place.mkdir(parents=True, exist_ok=True)
-    plots = [_drawn(figure, out, panels[figure.name], place) for figure in drawn]
-    plots += _table_plots([Table.model_validate(t) for t in found.get("tables", [])], place)
-    found["plots"] = as_tree(plots)
-    command = f"invlearn reproduce {what} --data {Path(data).name} --out {out.name}"
     found["provenance"] = {
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
-        "command": command,
+        "command": _command(what, data, out, request),
         "seeds": list(range(max(request.seeds.values()))),
         "intervals": INTERVALS,
     }
-    _write(page, place / "results.json", found)
+    with atomic.in_turn(out, "page"):
+        place = page.with_suffix("")
+        place.mkdir(parents=True, exist_ok=True)
+        plots = [_drawn(figure, out, panels[figure.name], place) for figure in drawn]
+        plots += _table_plots([Table.model_validate(t) for t in found.get("tables", [])], place)
+        _write(page, place / "results.json", found | {"plots": as_tree(plots)})
     return page
+
+
+def _check(tabled: bool, drawn: Sequence[Figure], request: Request, what: str) -> None:
+    """Make sure that there is something to do and nothing is missing, before hours of work."""
+    require()
+    possible = [way for row in request.wanted() for way in request.ways if request.has(row, way)]
+    if tabled and not possible:
+        raise ConfigError(
+            "none of the rows asked for can be repeated in the ways asked for, since no such code "
+            "was released; take --way printed or tuned"
+        )
+    if tabled and "tuned" in request.ways:
+        require_search()
+    if not tabled and not drawn:
+        raise ConfigError(
+            f"{what} shows Micro Video, which was never released; leave --no-stand-in out"
+        )
+
+
+def _command(what: What, data: str | Path, out: Path, request: Request) -> str:
+    """The command that makes the same, without folders that others do not have."""
+    words = [f"invlearn reproduce {what} --data {Path(data).name} --out {out.name}"]
+    words += [f'--row "{name}"' for name in request.rows]
+    words += [f"--way {way}" for way in request.ways if request.ways != Request().ways]
+    return " ".join(words)
 
 
 def _sources(
@@ -131,11 +160,23 @@ def _sources(
         atomic.recover(known)
         if not (known / "data.json").exists():
             prepare_known("ml-1m", known, folder=data, progress=progress)
+        _check_split(known, data)
         yield Source("ml-1m", known)
     if stand_in and (tabled or "micro-video" in needed):
         made = StandIn(1 if full_size else SHRUNK)
         yield Source(
             "micro-video", made.prepared(folder, progress=progress), made.sentence, made.divisor
+        )
+
+
+def _check_split(folder: Path, data: Path) -> None:
+    """Make sure that the split is the authors', or no number could be compared."""
+    how = Dataset.open(folder).card.get("split", {}).get("how")
+    if how != "column":
+        raise DataError(
+            f"{data} has no split of its own, so {folder} has a '{how}' one, and the paper's "
+            "numbers are of the authors' split; give a folder whose ratings.parquet has the "
+            f"columns user, item, rating, split (0, 1, 2), and remove {folder}"
         )
 
 

@@ -12,6 +12,10 @@ METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@20": "NDCG@20"}
 STAND_IN = "SIMULATED STAND-IN"
 """Mark of everything that was not measured on the data that the paper names."""
 
+NEGLIGIBLE = 0.001
+"""An interval that lies within so much of 0 stands for no difference that anybody could use,
+however sure its sign is."""
+
 _NONE_TUNED, _IG_RELEASED = Side(method="None", way="tuned"), Side(method="IG", way="released")
 _QUESTIONS: tuple[tuple[Side, Side, dict[Outcome, str]], ...] = (
     (
@@ -90,15 +94,27 @@ def outcome(gap: Gap) -> Outcome:
 def overall(difference: Difference) -> Outcome:
     """What the intervals of all judged metrics say together.
 
-    A win by one metric and ties by the others is a win; wins and losses together are mixed.
+    A win by one metric and ties by the others is a win; wins and losses together are mixed. A
+    difference that is negligible is a tie.
     """
-    outcomes = {outcome(gap) for name, gap in difference.metrics.items() if name in METRICS}
+    judged = [gap for name, gap in difference.metrics.items() if name in METRICS]
+    outcomes = {outcome(gap) for gap in judged if not negligible(gap)}
     if {"ahead", "behind"} <= outcomes:
         return "mixed"
     for single in ("ahead", "behind"):
         if single in outcomes:
             return single
     return "tie"
+
+
+def negligible(gap: Gap) -> bool:
+    """Whether all of an interval is too close to 0 to matter.
+
+    Example:
+        >>> negligible(Gap(mean=1e-4, low=1e-5, high=2e-4))
+        True
+    """
+    return -NEGLIGIBLE < gap.low <= gap.high < NEGLIGIBLE
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
@@ -160,7 +176,15 @@ def _answered(results: Results, table: Table, backbone: str) -> Iterator[str]:
         for difference in _found(results.differences, of, less):
             if (difference.dataset, difference.backbone) == (table.dataset, backbone):
                 seeds = f"{difference.n_seeds} seed{'s' * (difference.n_seeds > 1)}"
-                yield f"{sentences[overall(difference)]}: {gaps(difference)}; {seeds}."
+                said = sentences[overall(difference)]
+                yield f"{said}: {gaps(difference)}; {seeds}.{_too_small(difference)}"
+
+
+def _too_small(difference: Difference) -> str:
+    """A word on differences that are sure and yet too small to count."""
+    judged = [gap for name, gap in difference.metrics.items() if name in METRICS]
+    sure = any(outcome(gap) != "tie" and negligible(gap) for gap in judged)
+    return f" Less than {number(NEGLIGIBLE)} counts as nothing." if sure else ""
 
 
 def _found(differences: Sequence[Difference], of: Side, less: Side) -> list[Difference]:

@@ -1,0 +1,62 @@
+"""Curves of an experiment: a metric over the share of labels that is kept, or that is flipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from invlearn.experiments.results import Group, Method, Results
+from invlearn.plots import Reading, is_installed, save, share_chart
+
+METRICS = ("auc", "gauc")
+BASELINES = ("item+user-rate", "exposure-factors")
+"""Trivial baselines that are drawn: the strongest."""
+AXES = {
+    "label_share": "training labels kept",
+    "flip_positives": "positive training labels flipped",
+    "flip_negatives": "negative training labels flipped",
+}
+NEUTRAL = {"label_share": 1.0, "flip_positives": 0.0, "flip_negatives": 0.0}
+NOTE = "Bands: 95 % intervals of the mean, for other users and other seeds."
+
+
+def draw_curves(results: Results, out: Path) -> list[Path]:
+    """Draw a curve for each dataset, backbone, metric, and axis of more than one point.
+
+    Returns:
+        The SVG files written; none if nothing was varied or the extra `report` is not installed.
+    """
+    written: list[Path] = []
+    for axis, groups in _series(results) if is_installed() else ():
+        first = groups[0]
+        for metric in METRICS:
+            title = f"{first.dataset}, {first.backbone}: test {metric.upper()}"
+            chart = share_chart(
+                _readings(groups, axis, metric), title, f"test {metric.upper()}", NOTE, AXES[axis]
+            )
+            name = f"{first.dataset}-{first.backbone}-{axis.replace('_', '-')}-{metric}.svg"
+            save(chart, out / name.replace("/", "-"))
+            written.append(out / name)
+    return written
+
+
+def _series(results: Results) -> Iterator[tuple[str, list[Group]]]:
+    """Groups that differ along one axis only, by axis."""
+    for axis in AXES:
+        lines: dict[tuple[str, str], list[Group]] = {}
+        for group in results.groups:
+            others = [getattr(group, name) == NEUTRAL[name] for name in AXES if name != axis]
+            if all(others):
+                lines.setdefault((group.dataset, group.backbone), []).append(group)
+        yield from ((axis, groups) for groups in lines.values() if len(groups) > 1)
+
+
+def _readings(groups: list[Group], axis: str, metric: str) -> Iterator[Reading]:
+    for group in sorted(groups, key=lambda group: getattr(group, axis)):
+        shown = {name: group.baselines[name] for name in BASELINES if name in group.baselines}
+        for name, method in (group.methods | shown).items():
+            if metric in method.means:
+                yield _reading(method, metric, getattr(group, axis), trivial=name in shown)
+
+
+def _reading(method: Method, metric: str, share: float, *, trivial: bool) -> Reading:
+    mean = method.means[metric]
+    return Reading(method.name, share, mean.value, mean.low, mean.high, trivial)

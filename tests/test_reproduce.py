@@ -1,0 +1,227 @@
+"""The paper measured again, on a few made-up ratings in the form of MovieLens-1M."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from console import call
+from invlearn import atomic
+from invlearn.config import load_config
+from invlearn.data.dataset import Dataset
+from invlearn.errors import ConfigError, DataError
+from invlearn.experiments import work
+from invlearn.experiments.attempt import attempt
+from invlearn.experiments.grid import load_experiment
+from invlearn.paper import plan, rows
+from invlearn.paper.plan import Request, Source, figure_cells, table_cells
+from invlearn.paper.reproduce import reproduce
+from invlearn.paper.rows import figures, published_rows
+from invlearn.paper.stand_in import StandIn
+from invlearn.randomness import stream
+
+TWO = Request.of(rows=["GMF None", "GMF IG"], seeds=1, trials=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Trainings of two epochs, and no waiting for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def short(values):
+            settings = values["settings"] | {"epochs": 2}
+            return load_experiment({**values, "settings": settings})
+
+        def config(row, variant, dataset, whole=rows.Row.config):
+            return load_config({"epochs": 2}, whole(row, variant, dataset))
+
+        patch.setattr(atomic, "_sync", lambda path: None)
+        patch.setattr(plan, "load_experiment", short)
+        patch.setattr(rows.Row, "config", config)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder like that of MovieLens-1M."""
+    folder = tmp_path_factory.mktemp("ml-1m")
+    rng = stream(0, "ratings")
+    users, items = np.divmod(rng.permutation(40 * 30)[:900], 30)
+    ratings = 1 + (users % 2 == items % 2) * 2 + rng.integers(0, 3, 900)
+    split = rng.choice(3, 900, p=[0.6, 0.2, 0.2])
+    pl.DataFrame({"user": users, "item": items, "rating": ratings, "split": split}).write_parquet(
+        folder / "ratings.parquet"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tabled(tmp_path_factory, data):
+    """The page with two rows of the table; tests read it, and one draws a figure beside it."""
+    out = tmp_path_factory.mktemp("paper") / "out"
+    return reproduce("table2", data, out, request=TWO, stand_in=False)
+
+
+def results_of(page):
+    return json.loads((page.with_suffix("") / "results.json").read_text())
+
+
+def test_the_table_is_measured_in_every_way(tabled):
+    found = results_of(tabled)
+    (table,) = found["tables"]
+    assert (table["dataset"], table["stand_in"]) == ("ml-1m", None)
+    ways = {row["method"]: list(row["ways"]) for row in table["rows"]}
+    assert ways == {
+        "None": ["printed", "released", "tuned"]
+        if has_released("GMF None")
+        else ["printed", "tuned"],
+        "IG": ["printed", "released", "ablated", "tuned"],
+    }
+    for row in table["rows"]:
+        for measured in row["ways"].values():
+            assert measured["n_seeds"] == 1
+            assert measured["epochs"] <= 2
+            assert 0 < measured["metrics"]["auc"]["mean"] < 1
+    assert table["rows"][1]["published"]["auc"] > 0.8
+    assert len(table["baselines"]) == 5
+    sides = {(d["of"]["method"], d["of"]["way"], d["less"]["method"]) for d in found["differences"]}
+    assert {("IG", "printed", "None"), ("IG", "tuned", "None"), ("IG", "released", "IG")} <= sides
+    text = tabled.read_text()
+    assert "## The verdict" in text
+    assert "nan" not in text.lower().replace("finan", "")
+    assert (tabled.with_suffix("") / "table2-ml-1m.svg").read_text().startswith("<svg")
+
+
+def has_released(name):
+    return next(row for row in published_rows() if row.name == name).released is not None
+
+
+def test_a_figure_is_put_beside_the_table_and_nothing_is_trained_twice(tabled, data, monkeypatch):
+    out, before = tabled.parent, results_of(tabled)
+    trained = []
+
+    def noted(folder, *arguments, **options):
+        trained.append(folder)
+        return attempt(folder, *arguments, **options)
+
+    monkeypatch.setattr(work, "attempt", noted)
+    reproduce("table2", data, out, request=TWO, stand_in=False)
+    assert trained == []
+    reproduce("figure3", data, out, stand_in=False)
+    assert len(trained) == 1  # GMF's is in the table
+    found = results_of(tabled)
+    assert found["tables"] == before["tables"]
+    assert found["differences"] == before["differences"]
+    assert [plot["title"][:8] for plot in found["plots"]] == ["Table 2,", "Figure 3"]
+    assert (tabled.with_suffix("") / "figure3.svg").exists()
+    reproduce("figure3", data, out, stand_in=False)
+    reproduce("table2", data, out, request=TWO, stand_in=False)
+    assert len(trained) == 1
+    assert results_of(tabled)["plots"] == found["plots"]
+
+
+def test_ways_are_the_printed_settings_and_the_budget_is_the_same(tabled, data):
+    source = Source("ml-1m", tabled.parent / "data" / "ml-1m")
+    cells = table_cells(Request.of(trials=5), source, tabled.parent)
+    assert list(cells) == [row.name for row in published_rows()]
+    tuned = [ways["tuned"] for ways in cells.values()]
+    assert {cell.tuning.trials for cell in tuned} == {5}
+    assert {cell.tuning.seed in cell.seeds for cell in tuned} == {False}
+    assert {len(cell.seeds) for cell in tuned} == {5}
+    assert {len(ways["printed"].seeds) for ways in cells.values()} == {3}
+    assert {cell.config.model["dim"] for ways in cells.values() for cell in ways.values()} == {32}
+    assert len({(c.config.epochs, c.config.patience, c.config.select_by) for c in tuned}) == 1
+
+
+def test_fixed_rates_are_multiplied_where_the_data_are_smaller(tabled):
+    source = Source("ml-1m", tabled.parent / "data" / "ml-1m")
+    small = replace(source, rate_factor=50)
+    one, other = (table_cells(TWO, s, tabled.parent)["GMF IG"] for s in (source, small))
+    for way in ("printed", "released", "ablated"):
+        assert other[way].config.optimizer.lr == 50 * one[way].config.optimizer.lr
+    assert one["tuned"] == other["tuned"]
+    figure = next(figure for figure in figures() if figure.name == "figure3")
+    rates = [
+        [cell.config.optimizer.lr for cell in figure_cells(figure, [s])] for s in (source, small)
+    ]
+    assert rates[1] == [50 * rate for rate in rates[0]]
+
+
+def test_the_stand_in_keeps_the_class_balance_and_says_what_it_is(tmp_path):
+    made = StandIn(100)
+    folder = made.prepared(tmp_path)
+    assert folder.name == "micro-video-stand-in-1-100"
+    dataset = Dataset.open(folder)
+    labels = np.concatenate([part.labels for part in (dataset.train, dataset.valid, dataset.test)])
+    assert labels.mean() == pytest.approx(0.52, abs=0.03)
+    assert len(labels) / (len(labels) + len(dataset.unlabelled)) == pytest.approx(0.64, abs=0.04)
+    changed = (folder / "data.json").stat().st_mtime_ns
+    assert made.prepared(tmp_path) == folder
+    assert (folder / "data.json").stat().st_mtime_ns == changed
+    assert "was never released" in made.sentence
+    assert "multiplied by 100" in made.sentence
+    assert "multiplied" not in StandIn(1).sentence
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "kind", "words"),
+    [
+        ("table2", {"stand_in": False}, DataError, "no ratings.dat or ml-1m.inter or ratings.parq"),
+        ("figure4", {"stand_in": False}, ConfigError, "figure4 shows Micro Video, which was never"),
+        (
+            "table2",
+            {"request": Request.of(rows=["GMF NS"], ways=["released"])},
+            ConfigError,
+            "no such code was released; take --way printed or tuned",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(tmp_path, what, options, kind, words):
+    with pytest.raises(kind, match=words):
+        reproduce(what, tmp_path / "nowhere", tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "data" / "micro-video-stand-in-1-50").exists()
+
+
+def test_another_split_than_the_authors_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{u}::{i}::{rng.integers(1, 6)}::{u * 9 + i}" for u in range(20) for i in range(9)]
+    (tmp_path / "ratings.dat").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="has no split of its own"):
+        reproduce("table2", tmp_path, tmp_path / "out", request=TWO, stand_in=False)
+
+
+@pytest.mark.parametrize("package", ["altair", "vl_convert", "optuna"])
+def test_a_missing_extra_is_said_before_any_work(tmp_path, data, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=r"pip install 'invlearn\["):
+        reproduce("table2", data, tmp_path / "out", request=TWO)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--row", "GMF IGG"), "unknown row 'GMF IGG'; did you mean 'GMF IG'?"),
+        (("--seeds", "0"), "seeds must be 1 or more; found 0"),
+        (("--trials", "-2"), "trials must be 1 or more; found -2"),
+        (("--way", "best"), 'Invalid value "best" for --way'),
+        (("--workers", "0", "--no-stand-in", "--way", "printed"), "workers must be 1 or more"),
+    ],
+)
+def test_a_wrong_command_ends_with_2_and_one_sentence(tmp_path, data, options, words):
+    answer = call("reproduce", "table2", "--data", data, "--out", tmp_path / "out", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.splitlines()) == 1
+    assert words in answer.err
+
+
+def test_the_command_shows_the_verdict(tabled, data):
+    options = ("--row", "GMF None", "GMF IG", "--seeds", 1, "--trials", 2, "--no-stand-in")
+    answer = call("reproduce", "table2", "--data", data, "--out", tabled.parent, *options)
+    assert (answer.code, answer.err) == (0, "")
+    assert max(map(len, answer.out.splitlines())) <= 80
+    assert f"Wrote {tabled}" in " ".join(answer.out.split())
