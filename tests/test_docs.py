@@ -6,11 +6,30 @@ import sys
 from types import ModuleType
 
 import pytest
+import yaml
 
 from conftest import ROOT
 from invlearn.cli import main
+from invlearn.experiments.grid import (
+    SEARCH,
+    STRATEGY_SEARCH,
+    Entry,
+    Experiment,
+    TuningPlan,
+    load_experiment,
+)
+from invlearn.experiments.search import Choices, Range
+from invlearn.paper.plan import SEEDS
 
-PAGES = ("README.md", "docs/training.md")
+PAGES = ("README.md", "docs/training.md", "docs/experiments.md")
+EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
+TABLES = {
+    "the file": Experiment,
+    "`tuning`": TuningPlan,
+    "an entry": Entry,
+    "a range": Range,
+    "choices": Choices,
+}
 
 
 def examples(page):
@@ -59,3 +78,36 @@ def test_links_between_pages_lead_somewhere(page):
     file = ROOT / page if page == "README.md" else ROOT / "docs" / page
     for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
         assert (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_every_key_of_an_experiment_stands_on_its_page_with_its_default(title):
+    table = re.search(rf"\| key of {title} \|.*?\n\|---.*?\n((?:\|.*\n)+)", EXPERIMENTS)
+    assert table
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:3]] for line in table[1].splitlines()]
+    fields = TABLES[title].model_fields
+    assert [name for name, _ in rows] == [*fields]
+    for name, default in rows:
+        if fields[name].is_required():
+            assert default == "needed"
+        elif default not in ("below", "as in the file above"):
+            value = fields[name].get_default(call_default_factory=True)
+            expected = [*value] if isinstance(value, tuple) else value
+            assert yaml.safe_load(default) == expected, name
+
+
+def test_the_experiment_file_on_its_page_is_one_with_every_key_and_the_default_search():
+    file, own = [
+        yaml.safe_load(block)
+        for block in re.findall(r"```yaml\n(.*?)```", EXPERIMENTS, flags=re.DOTALL)
+    ]
+    experiment = load_experiment(file)
+    assert set(file) == set(Experiment.model_fields)
+    assert set(file["tuning"]) == set(TuningPlan.model_fields)
+    assert experiment.tuning == TuningPlan()
+    ranges = {name: {key: Range(**r) for key, r in keys.items()} for name, keys in own.items()}
+    assert (ranges, experiment.tuning.search) == (STRATEGY_SEARCH, SEARCH)
+
+
+def test_the_page_on_experiments_names_every_way_to_repeat_the_paper():
+    assert all(f"`{way}`" in EXPERIMENTS for way in SEEDS)
