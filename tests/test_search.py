@@ -58,27 +58,29 @@ def test_what_is_tried_is_a_function_of_the_seed_and_the_trials_that_are_done():
     others = history(9, seed=8)
     assert others[0] == first[0]
     assert others[1:] != first[1:]
-    assert history(9, score=lambda settings: -settings["optimizer.lr"]) != first
+    assert history(9, score=lambda settings: -settings["optimizer.lr"]) == first
+    first = history(20)
+    assert history(20, score=lambda settings: -settings["optimizer.lr"]) != first
 
 
 def test_all_methods_start_equal():
-    narrow = history(5, score=lambda settings: 0.1)
+    narrow = history(12, score=lambda settings: 0.1)
     wide = history(
-        5,
+        12,
         score=lambda settings: settings["method.alpha_ratio"],
         search=WIDER,
         default=DEFAULT | {"method.alpha_ratio": 0.5},
     )
     assert [{name: s[name] for name in DEFAULT} for s in wide] == narrow
-    assert len({s["method.alpha_ratio"] for s in wide}) == 5
+    assert len({s["method.alpha_ratio"] for s in wide}) == 12
 
 
 def test_a_search_gets_better_and_stays_within():
-    tried_ = history(25)
+    tried_ = history(32)
     rates = [settings["optimizer.lr"] for settings in tried_]
-    assert all(3e-4 <= rate <= 3e-2 for rate in rates)
+    assert all(1e-4 <= rate <= 3e-2 for rate in rates)
     assert {settings["optimizer.l2"] for settings in tried_} <= set(SEARCH["optimizer.l2"].choices)
-    assert sorted(rates[10:])[7] < sorted(rates[:10])[5]  # low rates were called better
+    assert sorted(rates[16:])[8] < sorted(rates[:16])[5]  # low rates were called better
 
 
 def test_failed_trials_count_and_keep_away():

@@ -33,7 +33,7 @@ Flip = Annotated[float, Field(ge=0, le=1)]
 Ranges = dict[str, Space]
 
 SEARCH: Ranges = {
-    "optimizer.lr": Range(low=3e-4, high=3e-2, log=True),
+    "optimizer.lr": Range(low=1e-4, high=3e-2, log=True),
     "optimizer.l2": Choices(choices=[0.0, 1e-6, 1e-5, 1e-4, 1e-3]),
 }
 """What is searched for any method unless a grid says otherwise."""

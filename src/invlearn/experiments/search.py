@@ -18,6 +18,10 @@ from invlearn.randomness import stream
 if TYPE_CHECKING:
     import optuna
 
+ALIKE = 16
+"""Trials, the defaults' included, that every method shares: what is searched for all of them takes
+the same values in all. Only a longer search learns from its scores; with a few trials, which of two
+methods happened to be sent to a better learning rate would decide between them."""
 State = Literal["complete", "pruned", "failed"]
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 Value = float | int | str | bool | None
@@ -211,7 +215,7 @@ def _next_trial(
         direction="minimize" if minimize else "maximize",
         # A sampler made anew for each trial, from the trial's number, needs no state of its own.
         sampler=optuna.samplers.TPESampler(
-            n_startup_trials=5, seed=int(stream(seed, "search", len(done)).integers(2**32))
+            n_startup_trials=ALIKE, seed=int(stream(seed, "search", len(done)).integers(2**32))
         ),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
     )

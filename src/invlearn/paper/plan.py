@@ -134,7 +134,8 @@ def _tuned(request: Request, source: Source, experiment: Path) -> dict[str, Cell
     plan = yaml.safe_load((files("invlearn.paper") / "tuned.yaml").read_text(encoding="utf-8"))
     plan["datasets"] = {source.name: source.folder}
     plan["backbones"] = list(dict.fromkeys(r.backbone for r in rows))
-    plan["strategies"] = list(dict.fromkeys(STRATEGIES[r.method] for r in rows))
+    names = dict.fromkeys(STRATEGIES[r.method] for r in rows)
+    plan["strategies"] = {name: plan["strategies"][name] for name in names}
     plan["seeds"] = request.seeds["tuned"]
     if request.trials is not None:
         plan["tuning"]["trials"] = request.trials
