@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def machine() -> str:
     return f"{os.cpu_count()} x {platform.machine()}{gpu}, torch {version('torch')}"
 
 
+@cache
 def commit() -> str:
     """The commit of this code, with `+` if files differ from it; the version outside of git."""
     here = Path(__file__).parent

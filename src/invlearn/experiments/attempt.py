@@ -15,7 +15,7 @@ from invlearn.experiments.cell import Cost
 from invlearn.job import Job
 from invlearn.progress import silent
 from invlearn.recording import read_lines
-from invlearn.run_folder import write_run
+from invlearn.run_folder import read_run, write_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def attempt(
     reset_peak()
     settings = complete(config, dataset, None)
     job = Job.start(folder, dataset, settings, None)
-    if checkpoint.exists(folder / "checkpoints"):
+    if _goes_on(folder, settings):
         job.restore(checkpoint.load(folder / "checkpoints", "last"))
     else:
         write_run(folder, dataset, settings, overwrite=True)
@@ -82,6 +82,11 @@ def attempt(
         if not refused:
             raise
     return _outcome(folder, job, given_up=bool(refused))
+
+
+def _goes_on(folder: Path, settings: RunConfig) -> bool:
+    """Whether a training with these very settings was begun here, and saved."""
+    return checkpoint.exists(folder / "checkpoints") and read_run(folder)[1] == settings
 
 
 def strip(folder: Path) -> None:

@@ -111,6 +111,8 @@ class Trial(Settings):
     """What it took, unless it failed."""
     reason: str | None = None
     """Why it failed."""
+    commit: str = ""
+    """Of the code that trained."""
 
     def tried(self) -> Tried:
         """What the search needs to know of it."""
@@ -134,6 +136,8 @@ class SeedRecord(Settings):
     """What it took, unless it failed."""
     reason: str | None = None
     """Why it failed."""
+    commit: str = ""
+    """Of the code that trained."""
 
 
 class CellFolder:
@@ -146,7 +150,7 @@ class CellFolder:
         # What is done stays done, so it is looked for no more: a crew is watched all the time.
         self._n_trials = 0
         self._recorded: set[int] = set()
-        self._hopeless: bool | None = None
+        self._chosen: dict[str, Any] | None = None
 
     def prepared(self) -> Path:
         """Make the folder if need be, and say in it what it is."""
@@ -206,18 +210,26 @@ class CellFolder:
     @property
     def is_hopeless(self) -> bool:
         """Whether every trial was done, and failed."""
-        if self._hopeless is None and self.is_searched:
-            self._hopeless = self.chosen() is None
-        return bool(self._hopeless)
+        return self.is_searched and self.chosen() is None
 
     def is_done(self, seed: int) -> bool:
-        """Whether the training of a seed is recorded; or never will be."""
-        if seed not in self._recorded and (self.path / f"seed-{seed}.json").exists():
-            self._recorded.add(seed)
+        """Whether the training of a seed is recorded, with what is chosen; or never will be."""
+        if seed not in self._recorded and self.is_searched:
+            record = self.record(seed)
+            if record and record.settings == self.chosen():
+                self._recorded.add(seed)
         return seed in self._recorded or self.is_hopeless
 
     def chosen(self) -> dict[str, Any] | None:
         """Settings with the best validation score; none if every trial failed."""
+        if self._chosen is None:
+            found = self._best_settings()
+            if not self.is_searched:
+                return found
+            self._chosen = found
+        return self._chosen
+
+    def _best_settings(self) -> dict[str, Any] | None:
         if self.cell.tuning is None:
             return {}
         complete = [trial for trial in self.trials() if trial.state == "complete"]

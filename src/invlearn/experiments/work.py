@@ -18,6 +18,7 @@ import torch
 from invlearn import atomic
 from invlearn.composition import complete
 from invlearn.data.dataset import Dataset
+from invlearn.environment import commit
 from invlearn.errors import ConfigError, DivergedError, Stopped
 from invlearn.experiments.attempt import Attempt, attempt, discard, strip
 from invlearn.experiments.baselines import BaselineFolder
@@ -26,7 +27,7 @@ from invlearn.experiments.measured import Measured
 from invlearn.experiments.search import Asked, value_at
 from invlearn.run import Run
 
-FAILURES = (DivergedError, ConfigError)
+FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
 """What makes a training fail that another one need not fail of."""
 PRUNE_FROM = 1 / 3
 """Part of the epochs that no trial is given up in: a low learning rate starts slowly."""
@@ -251,10 +252,17 @@ def _trial(
     try:
         found = attempt(place, dataset, config, give_up=asked.give_up, should_stop=should_stop)
     except FAILURES as error:
-        return Trial(number=len(done), settings=asked.settings, state="failed", reason=str(error))
+        return Trial(
+            number=len(done),
+            settings=asked.settings,
+            state="failed",
+            reason=_reason(error),
+            commit=commit(),
+        )
     return Trial(
         number=len(done),
         settings=asked.settings,
+        commit=commit(),
         state="pruned" if found.given_up else "complete",
         scores=found.scores,
         best=found.best,
@@ -270,15 +278,19 @@ def _report(
     if chosen is None:
         raise AssertionError("the seeds of a search without success are done")
     place = folder.path / f"seed-{seed}"
+    record = SeedRecord(seed=seed, state="complete", settings=chosen, commit=commit())
     try:
         found = attempt(place, dataset, folder.config(chosen, seed), should_stop=should_stop)
     except FAILURES as error:
-        folder.write_record(
-            SeedRecord(seed=seed, state="failed", settings=chosen, reason=str(error))
-        )
+        failed = {"state": "failed", "reason": _reason(error)}
+        folder.write_record(record.model_copy(update=failed))
         return
-    _measure(folder, dataset, SeedRecord(seed=seed, state="complete", settings=chosen), found)
+    _measure(folder, dataset, record, found)
     strip(place)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _measure(folder: CellFolder, dataset: Dataset, record: SeedRecord, found: Attempt) -> None:
