@@ -19,6 +19,8 @@ import yaml
 from console import call
 from invlearn import atomic
 from invlearn.baselines import ALL_BASELINES
+from invlearn.config import load_config, read_yaml
+from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
 from invlearn.evaluation import Difference
 from invlearn.experiments import work as at_work
@@ -27,7 +29,7 @@ from invlearn.experiments.cell import CellFolder, cells_of
 from invlearn.experiments.compare import compare
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
-from invlearn.experiments.results import Group, Method, Results
+from invlearn.experiments.results import Group, Method, Results, read_results
 from invlearn.job import Job
 from invlearn.randomness import stream
 from invlearn.replication import Mean, mean_over_seeds, paired_over_seeds
@@ -201,7 +203,7 @@ def test_every_method_gets_the_same_budget(whole):
     for method in methods.values():
         trained = [t for t in method["trials"] if t["state"] == "complete"]
         assert {t["cost"]["epochs"] for t in trained} == {SETTINGS["epochs"]}
-        best = min(trained, key=lambda t: t["best"])
+        best = max(trained, key=lambda t: t["best"])  # validation AUC
         assert method["settings"] == best["settings"]
         assert {seed["seed"] for seed in method["seeds"]} == {0, 1}
         assert all(seed["settings"] == best["settings"] for seed in method["seeds"])
@@ -701,3 +703,48 @@ def test_a_wrong_command_ends_with_2_and_one_sentence(tmp_path, monkeypatch, opt
     assert answer.err.startswith("error: ")
     assert len(answer.err.splitlines()) == 1
     assert words in answer.err
+
+
+def test_a_reader_is_told_where_a_bound_was_met(whole):
+    """The grid of these tests has few epochs, and the last one is the best."""
+    cell = cells_of_grid(load_experiment(read_yaml(whole / "experiment.yaml")), whole)
+    (place, first), *_ = cell.items()
+    found = read_results(whole, cell, reference=place.strategy).groups[0].methods[place.strategy]
+    n_seeds, last = len(first.seeds), first.config.epochs
+    rates = [trial.settings["optimizer.lr"] for trial in found.trials]
+    records = [record.model_copy(update={"epoch": last}) for record in found.records]
+
+    def remarks(rate, records):
+        settings = {"optimizer.lr": rate}
+        return replace(found, settings=settings, records=tuple(records)).remarks
+
+    assert remarks(sorted(rates)[1], []) == [f"0 of {n_seeds} seeds"]
+    assert remarks(max(rates), records) == [
+        f"{n_seeds} of {n_seeds} seeds were best in the last of {last} epochs",
+        "the highest optimizer.lr tried was chosen",
+    ]
+    assert remarks(min(rates), records[:1])[-1] == "the lowest optimizer.lr tried was chosen"
+    text = (whole / "results.md").read_text()
+    assert all(f"- {place.strategy}: {remark}" in text for remark in found.remarks)
+    assert "Mind:" in text
+
+
+def test_a_seed_trained_with_other_settings_does_not_count(whole, grid, tmp_path, monkeypatch):
+    out = copied(whole, tmp_path)
+    file = next(out.glob("cells/*/seed-0.json"))
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"settings": {"optimizer.lr": 0.5}}))
+    trained = counted(monkeypatch)
+    compare(grid, out)
+    assert len(trained) == 1
+    assert results_of(out) == results_of(whole)
+
+
+def test_a_training_begun_with_other_settings_is_begun_anew(board, tmp_path):
+    dataset = Dataset.open(board)
+    folder = tmp_path / "run"
+    first = load_config({"epochs": 1, "optimizer": {"lr": 0.5}})
+    attempt(folder, dataset, first)
+    other = load_config({"epochs": 2, "optimizer": {"lr": 0.01}})
+    again = attempt(folder, dataset, other)
+    assert again.scores == attempt(tmp_path / "fresh", dataset, other).scores

@@ -90,7 +90,8 @@ class Experiment(Settings):
     seeds: tuple[NonNegativeInt, ...] = (0, 1, 2, 3, 4)
     """Of the reported trainings; a number n stands for 0 to n - 1."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Of every run, as a tree; what `invlearn train --config` reads."""
+    """Of every run, as a tree; what `invlearn train --config` reads. Here `select_by` is `auc`
+    unless it says otherwise: by log loss, a constant can be the best of poor models."""
     tuning: TuningPlan = TuningPlan()
     """The search, the same budget for every method."""
     draws: PositiveInt = 1000
@@ -203,7 +204,7 @@ def cells_of_grid(experiment: Experiment, folder: Path) -> dict[Place, Cell]:
 
 def _cell(experiment: Experiment, dataset: Dataset, backbone: str, strategy: str) -> Cell:
     entries = (experiment.backbones[backbone], experiment.strategies[strategy])
-    config = load_config(experiment.settings)
+    config = load_config({"select_by": "auc"} | experiment.settings)
     for entry in entries:
         config = load_config(entry.settings, config)
     config = complete(config, dataset, None)
@@ -240,13 +241,14 @@ def _weakened(
     share, positives, negatives = shape
     if shape == (1.0, 0.0, 0.0):
         return source
-    words = [name, f"share-{share:g}"]
-    words += [f"flip-positives-{positives:g}"] if positives else []
-    words += [f"flip-negatives-{negatives:g}"] if negatives else []
+    words = [name, f"share-{share:.12g}"]
+    words += [f"flip-positives-{positives:.12g}"] if positives else []
+    words += [f"flip-negatives-{negatives:.12g}"] if negatives else []
     out = folder / "data" / "-".join([*words, f"seed-{seed}"])
     origin = Dataset.open(source).fingerprint
     if (out / "data.json").exists():
-        if Dataset.open(out).card["weakened"]["from"]["fingerprint"] == origin:
+        made = Dataset.open(out).card.get("weakened", {}).get("from", {})
+        if made.get("fingerprint") == origin:
             return out
         raise InvlearnError(
             f"{out} was made from another dataset than {source}; give the experiment a folder "

@@ -28,13 +28,17 @@ def _group(group: Group, reference: str, metrics: Sequence[str]) -> str:
         f"## {group.title}",
         "",
         f"{counts['rows']:,} test rows of {counts['users']:,} users, "
-        f"{counts['users_scored']:,} of them with both classes.",
+        f"{counts['users_scored']:,} of them with both classes; settings and epochs chosen by "
+        f"{group.select_by} on the validation part.",
         "",
         *_table(group, reference, metrics),
         "",
         *_efforts(group),
         "",
     ]
+    remarks = [f"{m.name}: {remark}" for m in group.methods.values() for remark in m.remarks]
+    if remarks:
+        lines += ["Mind:", "", *(f"- {remark}" for remark in remarks), ""]
     broken = failures([*group.methods.values()])
     if broken:
         lines += ["Failed:", "", *(f"- {line}" for line in broken), ""]

@@ -11,6 +11,7 @@ from invlearn.evaluation import Difference, Evaluation
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, Trial
 from invlearn.experiments.grid import Place
+from invlearn.experiments.search import Range
 from invlearn.replication import Mean, mean_over_seeds, paired_over_seeds
 from invlearn.training import is_better
 
@@ -48,6 +49,8 @@ class Method:
     """All of the search, failed ones too."""
     records: tuple[SeedRecord, ...] = ()
     """Reported trainings, failed ones too; none for a baseline."""
+    cell: Cell | None = None
+    """How it was trained; none for a baseline."""
 
     def outcome(self, metric: str) -> Outcome:
         """Whether the interval of the difference from the reference is on one side of 0."""
@@ -72,10 +75,30 @@ class Method:
             search_epochs=sum(cost.epochs for cost in searched),
         )
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of its numbers should know: bounds that were met, seeds that failed."""
+        if self.cell is None:
+            return []
+        complete = [record for record in self.records if record.state == "complete"]
+        n_seeds, last = len(self.cell.seeds), self.cell.config.epochs
+        n_last = sum(record.epoch == last for record in complete)
+        found = [f"{len(complete)} of {n_seeds} seeds"] if len(complete) < n_seeds else []
+        if n_last:
+            found.append(f"{n_last} of {n_seeds} seeds were best in the last of {last} epochs")
+        search = self.cell.tuning.search if self.cell.tuning else {}
+        for name in (n for n, space in search.items() if isinstance(space, Range)):
+            values = [trial.settings[name] for trial in self.trials]
+            if name in self.settings and self.settings[name] in (min(values), max(values)):
+                end = "lowest" if self.settings[name] == min(values) else "highest"
+                found.append(f"the {end} {name} tried was chosen")
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Everything, for a JSON file; what is not a number becomes null."""
         effort = self.effort
         return {
+            "remarks": self.remarks,
             "means": {name: _numbers(mean) for name, mean in self.means.items()},
             "differences": {n: d.to_json() for n, d in self.differences.items()},
             "outcomes": {name: self.outcome(name) for name in self.differences},
@@ -101,6 +124,8 @@ class Group:
     """Trivial baselines by name."""
     counts: dict[str, int]
     """Test rows and users."""
+    select_by: str = ""
+    """Validation metric that chose settings and epochs."""
 
     @property
     def title(self) -> str:
@@ -148,6 +173,7 @@ class Results:
                     "flip_negatives": group.flip_negatives,
                     "backbone": group.backbone,
                     "counts": group.counts,
+                    "select_by": group.select_by,
                     "methods": {n: m.to_json() for n, m in group.methods.items()},
                     "baselines": {n: m.to_json() for n, m in group.baselines.items()},
                 }
@@ -185,6 +211,7 @@ def _group(experiment: Path, place: Place, cells: Mapping[str, Cell], reference:
             settings=folder.chosen() or {},
             trials=tuple(folder.trials()),
             records=_records(folder),
+            cell=folder.cell,
         )
         for name, folder in folders.items()
     }
@@ -198,7 +225,13 @@ def _group(experiment: Path, place: Place, cells: Mapping[str, Cell], reference:
         for name, evaluation in measured.items()
     }
     counts = next(iter(measured.values())).counts
-    return Group(*place[:5], methods=methods, baselines=baselines, counts=counts)
+    return Group(
+        *place[:5],
+        methods=methods,
+        baselines=baselines,
+        counts=counts,
+        select_by=cells[reference].config.select_by,
+    )
 
 
 def _differences(
