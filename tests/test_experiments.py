@@ -20,7 +20,7 @@ from console import call
 from invlearn import atomic
 from invlearn.baselines import ALL_BASELINES
 from invlearn.config import load_config, read_yaml
-from invlearn.data.dataset import Dataset
+from invlearn.data.dataset import PARTS, Dataset
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
 from invlearn.evaluation import Difference
 from invlearn.experiments import work as at_work
@@ -34,7 +34,7 @@ from invlearn.job import Job
 from invlearn.randomness import stream
 from invlearn.replication import Mean, mean_over_seeds, paired_over_seeds
 from invlearn.run import train
-from toys import checkerboard, write_toy
+from toys import checkerboard, part, write_toy
 
 SETTINGS = {"batch_size": 256, "epochs": 3, "model": {"dim": 4}, "optimizer": {"lr": 0.01}}
 GRID = {
@@ -156,6 +156,14 @@ def test_labels_are_hidden_and_flipped_once(board, tmp_path):
         ({"seeds": [999, 1000]}, "seed 1000 is used by the search; the reported seeds must be"),
         ({"reference": "ns"}, "reference 'ns' is none of the strategies"),
         ({"datasets": ["a/x", "b/x"]}, "two folders have the same name"),
+        ({"settings": {"strategy": "ig"}}, "settings.strategy has no effect here"),
+        ({"tuning": {"search": {"seed": {"choices": [1]}}}}, "tuning.search.seed has no effect"),
+        (
+            {"strategies": {"ig": {"settings": {"backbone": "mf"}}}},
+            "strategies.ig.settings.backbone",
+        ),
+        ({"backbones": {"mf": {"search": {"store": {"choices": []}}}}}, "at least one is needed"),
+        ({"seeds": 1.5}, "seeds: a list is needed; got 1.5"),
         ({"straegies": ["ig"]}, "straegies: unknown option; did you mean 'strategies'"),
         ({"tuning": {"trails": 3}}, "tuning.trails: unknown option; did you mean 'trials'"),
         ({"strategies": {"x": {"setings": {}}}}, "x.setings: unknown option; did you mean 'settin"),
@@ -720,7 +728,7 @@ def test_a_reader_is_told_where_a_bound_was_met(whole):
 
     assert remarks(sorted(rates)[1], []) == [f"0 of {n_seeds} seeds"]
     assert remarks(max(rates), records) == [
-        f"{n_seeds} of {n_seeds} seeds were best in the last of {last} epochs",
+        f"best in the last of {last} epochs: {n_seeds} of {n_seeds} seeds",
         "the highest optimizer.lr tried was chosen",
     ]
     assert remarks(min(rates), records[:1])[-1] == "the lowest optimizer.lr tried was chosen"
@@ -748,3 +756,58 @@ def test_a_training_begun_with_other_settings_is_begun_anew(board, tmp_path):
     other = load_config({"epochs": 2, "optimizer": {"lr": 0.01}})
     again = attempt(folder, dataset, other)
     assert again.scores == attempt(tmp_path / "fresh", dataset, other).scores
+
+
+def test_an_entry_is_of_the_strategy_that_it_is_named_after(board, tmp_path):
+    entries = {"ig": {"settings": {"patience": 3}}, "late": "ns", "none": None}
+    given = load_experiment(GRID | {"datasets": [str(board)], "strategies": entries})
+    found = {p.strategy: cell.config for p, cell in cells_of_grid(given, tmp_path).items()}
+    assert {name: config.strategy for name, config in found.items()} == {
+        "ig": "ig",
+        "late": "ns",
+        "none": "none",
+    }
+    assert found["ig"].patience == 3
+    wrong = given.model_copy(
+        update={
+            "strategies": load_experiment(
+                GRID | {"datasets": [str(board)], "strategies": {"igg": {"settings": {}}}}
+            ).strategies
+        }
+    )
+    with pytest.raises(ConfigError, match="unknown strategy 'igg'; did you mean 'ig'"):
+        cells_of_grid(wrong, tmp_path)
+
+
+def test_unlabelled_pairs_that_are_not_there_are_missed_before_the_work(tmp_path):
+    rows = {name: part([0, 0, 1, 1], [0, 1, 0, 1], [1, 0, 0, 1]) for name in PARTS[:3]}
+    folder = write_toy(tmp_path / "toy", rows, n_users=2, n_items=2).folder
+    settings = SETTINGS | {"unlabelled": {"source": "exposed"}}
+    with pytest.raises(ConfigError, match="no exposed-unlabelled rows"):
+        compare(GRID | {"datasets": [str(folder)], "settings": settings}, tmp_path / "out")
+    assert not (tmp_path / "out" / "cells").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data.json", "run.json", "part-0.parquet"])
+def test_a_folder_of_something_else_is_left_alone(grid, tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match="experiment"):
+        compare(grid, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_experiment_without_any_result_is_an_error_with_the_reason(grid, tmp_path):
+    settings = SETTINGS | {"optimizer": {"lr": 1e30}}
+    with pytest.raises(RunError, match="every training failed: none, seed 0: training diverged"):
+        compare(grid, tmp_path / "out", settings=settings, trials=1, seeds=1)
+    assert "training diverged" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_baselines_ahead_of_every_method_are_named():
+    means = {"none": 0.6, "ig": 0.7}
+    methods = [Method(n, {"auc": Mean(v, 0, v, v)}) for n, v in means.items()]
+    group = group_of(*methods)
+    trivial = {"a": 0.65, "b": 0.71, "c": 0.9}
+    baselines = {n: Method(n, {"auc": Mean(v, 0, v, v)}) for n, v in trivial.items()}
+    assert replace(group, baselines=baselines).ahead_of_all("auc") == ["c", "b"]
+    assert replace(group, methods={}, baselines=baselines).ahead_of_all("auc") == []

@@ -1,26 +1,23 @@
-"""The paper as data: rows that load, figures that count right, a page that goes by intervals."""
+"""The paper as data: rows that load, figures that count right, the command that was asked for."""
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import ROOT
 from invlearn.errors import ConfigError, RunError
+from invlearn.paper.call import Call
 from invlearn.paper.figures import BINS, MAX_POINTS, binned, figure_data, read_beliefs, read_judges
-from invlearn.paper.page import page
-from invlearn.paper.results import Gap
+from invlearn.paper.plan import Request
 from invlearn.paper.rows import Figure, figures, published_rows, row
-from invlearn.paper.verdict import METRICS, STAND_IN, number, outcome
 from invlearn.recording import read_lines
 from invlearn.strategies.inverse import CHOICES
+from trees import variants
 
 DATASETS = ("ml-1m", "micro-video")
-
-
-def variants(found):
-    return [name for name in ("printed", "released", "ablated") if getattr(found, name) is not None]
 
 
 # Rows and figures
@@ -166,166 +163,34 @@ def test_an_unknown_key_in_a_file_is_an_error():
         Figure.model_validate(figures()[0].model_dump() | {"colour": "red"})
 
 
-# The page
-
-
-def level(value):
-    return {"mean": value, "sd": 0.001, "low": value - 0.004, "high": value + 0.004}
-
-
-def table(dataset, stand_in=None):
-    rows = [
-        {
-            "backbone": found.name.split()[0],
-            "method": found.method,
-            "published": found.published[dataset].model_dump(),
-            "ways": {
-                variant: {
-                    "metrics": {
-                        name: level(getattr(found.published[dataset], name.split("@")[0]) + 0.001)
-                        for name in METRICS
-                    },
-                    "n_seeds": 5,
-                    "seconds": 30.0,
-                    "epochs": 9.6,
-                }
-                for variant in variants(found)
-            },
-        }
-        for found in published_rows()
-    ]
-    return {"dataset": dataset, "stand_in": stand_in, "rows": rows}
-
-
-def difference(of, less, gap, dataset="ml-1m"):
-    low, high = gap
-    return {
-        "dataset": dataset,
-        "backbone": "GMF",
-        "of": dict(zip(("method", "way"), of.split(), strict=True)),
-        "less": dict(zip(("method", "way"), less.split(), strict=True)),
-        "n_seeds": 5,
-        "metrics": {name: {"mean": (low + high) / 2, "low": low, "high": high} for name in METRICS},
-    }
-
-
-def tree(*differences, tables=None):
-    return {
-        "provenance": {
-            "commit": "abc1234",
-            "date": "2026-01-01",
-            "machine": "2 cores",
-            "command": "invlearn reproduce all",
-            "seeds": [0, 1, 2, 3, 4],
-            "intervals": "Intervals hold 95 %.",
-        },
-        "tables": [table("ml-1m")] if tables is None else tables,
-        "differences": list(differences),
-    }
-
-
-def said(text):
-    return text.split("## The verdict")[1].split("\n## ")[0]
-
-
-TIE, WIN, LOSS = (-0.001, 0.002), (0.001, 0.003), (-0.003, -0.001)
-
-
-def test_the_page_is_a_function_of_its_tree():
-    made = tree(difference("IG released", "IG ablated", TIE))
-    assert page(made) == page(json.loads(json.dumps(made)))
-    assert page(made).count("\n# ") == 0
+# The command
 
 
 @pytest.mark.parametrize(
-    ("gap", "words", "others"),
+    ("asked", "options", "words"),
     [
-        (TIE, "no gain from unlabelled pairs", ["adds to", "holds"]),
-        (WIN, "adds to the released loop", ["no gain", "holds"]),
-        (LOSS, "holds the released loop back", ["no gain", "adds to"]),
+        ({}, {}, ""),
+        ({"rows": ["GMF IG", "GMF NS"]}, {}, " --row 'GMF IG' --row 'GMF NS'"),
+        ({"ways": ["tuned"], "trials": 3}, {}, " --way tuned --trials 3"),
+        ({"seeds": 2}, {"stand_in": False}, " --seeds 2 --no-stand-in"),
+        ({}, {"full_size": True}, " --full-size"),
     ],
 )
-def test_the_ablation_is_told_by_its_interval(gap, words, others):
-    text = said(page(tree(difference("IG released", "IG ablated", gap))))
-    assert words in text
-    assert not any(other in text for other in others)
+def test_the_command_has_all_that_was_asked_for(asked, options, words):
+    call = Call(
+        "table2",
+        Path("/home/me/ml-1m/"),
+        Path("/tmp/my out"),
+        Request.of(**asked),
+        **({"full_size": False, "stand_in": True} | options),
+    )
+    assert call.command == f"invlearn reproduce table2 --data ml-1m --out 'my out'{words}"
 
 
-@pytest.mark.parametrize(
-    ("gap", "words"),
-    [(TIE, "IG adds nothing"), (WIN, "use IG"), (LOSS, "IG adds nothing"), (None, "not measured")],
-)
-def test_the_advice_follows_the_tuned_difference(gap, words):
-    differences = [difference("IG tuned", "None tuned", gap)] if gap else []
-    assert words in said(page(tree(*differences)))
+def test_without_the_stand_in_figures_keep_their_real_panels():
+    def drawn(stand_in):
+        call = Call("all", Path("d"), Path("o"), Request(), full_size=False, stand_in=stand_in)
+        return {figure.name: [p.dataset for p in figure.panels] for figure in call.drawn}
 
-
-def test_wins_and_losses_together_are_told_as_both():
-    mixed = difference("None tuned", "IG released", WIN)
-    mixed["metrics"]["gauc"] = {"mean": -0.002, "low": -0.003, "high": -0.001}
-    assert "ahead of IG as released by one metric and behind by another" in said(page(tree(mixed)))
-
-
-def test_published_numbers_are_said_to_lie_inside_or_outside():
-    made = tree()
-    assert "AUC .8328 for .8318 (inside .8288 to .8368)" in said(page(made))
-    for found in made["tables"][0]["rows"]:
-        for way in found["ways"].values():
-            way["metrics"]["auc"]["low"] = way["metrics"]["auc"]["mean"]
-    assert "AUC .8328 for .8318 (outside .8328 to .8368)" in said(page(made))
-
-
-def test_what_is_simulated_is_marked_wherever_it_stands():
-    tables = [table("micro-video", stand_in="Made by simulate.")]
-    simulated = difference("IG tuned", "None tuned", WIN, dataset="micro-video")
-    text = page(tree(simulated, tables=tables))
-    headings = [line for line in text.splitlines() if re.match(r"#+ .*Micro Video", line)]
-    assert len(headings) == 5
-    assert all(STAND_IN in heading for heading in headings)
-    lines = [line for line in said(text).splitlines() if "GMF" in line or "NeuMF" in line]
-    assert lines
-    assert all(STAND_IN in line for line in lines)
-    # A win on simulated data is no advice, and nothing printed is reproduced there.
-    assert "not measured" in said(text)
-    assert "against the printed row" not in said(text)
-
-
-def test_figures_of_simulated_data_say_so():
-    for figure in figures():
-        marked = [STAND_IN in f"{figure.title} {panel.title}" for panel in figure.panels]
-        assert marked == [panel.dataset == "micro-video" for panel in figure.panels]
-    plots = [
-        {"title": title, "file": "figure.svg", "caption": "Read so.", "stand_in": True}
-        for title in ("Beliefs", f"Judges, {STAND_IN}")
-    ]
-    headings = [line for line in page(tree() | {"plots": plots}).splitlines() if line[:4] == "### "]
-    assert [heading.count(STAND_IN) for heading in headings if "ML-1M" not in heading] == [1, 1]
-
-
-def test_tables_stand_straight_and_are_whole():
-    text = page(tree(difference("IG released", "IG ablated", TIE)))
-    blocks = re.findall(r"(?:^\|.*\|\n)+", text + "\n", re.M)
-    assert len(blocks) == 4
-    for block in blocks:
-        lines = block.splitlines()
-        assert len({len(line) for line in lines}) == 1
-        assert len({line.count("|") for line in lines}) == 1
-    assert "| IG     | AUC     | .8318     | .8328 ± .0010 | .8328 ± .0010 | -     |" in text
-
-
-def test_a_tree_that_does_not_fit_is_an_error():
-    with pytest.raises(ConfigError, match=r"provenance\.comit: unknown option"):
-        page(tree() | {"provenance": {**tree()["provenance"], "comit": 1}})
-
-
-def test_zero_at_the_end_of_an_interval_is_a_tie():
-    assert outcome(Gap(mean=0.1, low=0.0, high=0.2)) == "tie"
-    assert outcome(Gap(mean=-0.1, low=-0.2, high=0.0)) == "tie"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.99999, "1.0000"), (-0.00001, "+.0000"), (0.5, "+.5000"), (-1.25, "-1.2500")],
-)
-def test_numbers_read_alike(value, text):
-    assert number(value, signed=True).lstrip("+") == text.lstrip("+")
+    assert drawn(stand_in=True) == {f.name: [p.dataset for p in f.panels] for f in figures()}
+    assert drawn(stand_in=False) == {"figure3": ["ml-1m"] * 2, "figure5": ["ml-1m"] * 2}

@@ -70,6 +70,10 @@ def compare(
         "seeds": seeds,
     }
     options = {key: value for key, value in given.items() if value is not None}
+    if grid and grid.is_dir():
+        raise ConfigError(
+            f"{grid} is a folder, and a grid is a YAML file; name datasets by --dataset"
+        )
     with screen.progress_bars() as progress, interruptible() as should_stop:
         results = work(
             grid if grid else {},
@@ -129,6 +133,9 @@ def reproduce(
     from invlearn.paper.plan import Request
     from invlearn.paper.reproduce import reproduce as work
 
+    for option, given in (("--row", row), ("--way", way)):
+        if given is not None and not given:
+            raise ConfigError(f"{option} needs a value; leave it away for all of them")
     request = Request.of(rows=row, ways=way, seeds=seeds, trials=trials)
     with screen.progress_bars() as progress, interruptible() as should_stop:
         written = work(

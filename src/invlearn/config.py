@@ -23,6 +23,21 @@ from pydantic import (
 
 from invlearn.errors import ConfigError
 
+WORDS = {
+    "tuple_type": "a list is needed",
+    "list_type": "a list is needed",
+    "dict_type": "options by name are needed",
+    "model_type": "options by name are needed",
+    "model_attributes_type": "options by name are needed",
+    "int_type": "a whole number is needed",
+    "int_from_float": "a whole number is needed",
+    "int_parsing": "a whole number is needed",
+    "float_type": "a number is needed",
+    "float_parsing": "a number is needed",
+    "too_short": "at least one is needed",
+}
+"""What is wrong, by pydantic's name for it, where its own sentence is about Python."""
+
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -196,7 +211,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         return f"{where}: unknown option{hint}; known: {', '.join(sorted(known)) or 'none'}"
     if error["type"] == "missing":
         return f"{where}: a value is needed"
-    said = str(error["msg"]).removeprefix("Value error, ")
+    said = WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     if not path:  # about several settings at once
         return said
     return f"{where}: {said}; got {error['input']!r}"

@@ -10,24 +10,31 @@ if TYPE_CHECKING:
 
 MARKS = {"win": "+", "tie": "=", "loss": "-"}
 GROUPS_IN_FULL = 2
-"""Groups of which every method is shown; of more, only the tally."""
+"""Groups of which every metric is shown; of more, AUC and the tally."""
+STRONG = ("item+user-rate", "exposure-factors")
+"""Trivial baselines that are shown where there is little room."""
+COLUMNS = 3
+"""Groups that stand side by side."""
 
 
 def show_results(results: "Results", out: Path) -> None:
     """Print what an experiment found, as much of it as fits a screen."""
-    in_full = len(results.groups) <= GROUPS_IN_FULL
-    for group in results.groups if in_full else ():
-        _show_group(group, results.reference)
-    if len(results.groups) > 1:
+    if len(results.groups) <= GROUPS_IN_FULL:
+        for group in results.groups:
+            _show_group(group, results.reference)
+    else:
+        _show_sweeps(results)
         _show_tally(results)
-    marks = "A mark" if in_full else "A win or a loss"
     console.print(
-        f"  {marks} goes by the 95 % interval of the difference from {results.reference}, paired\n"
-        "  by user and by seed: "
-        + ("+ better, - worse, = neither." if in_full else "all of it lies on one side of 0.")
+        f"  A mark goes by the 95 % interval of the difference from {results.reference}:\n"
+        "  + better, - worse, = neither; docs/experiments.md says what it covers."
     )
+    for group in results.groups:
+        if ahead := group.ahead_of_all("auc"):
+            console.print(f"  {group.title}: every method is behind {ahead[0]} (AUC).")
     _show_failures(results)
-    console.print(f"Wrote {out}: every table is in results.md, all figures in results.json.")
+    curves = ", curves as .svg" if any(out.glob("*.svg")) else ""
+    console.print(f"Wrote {out}: every table is in results.md, all of it in results.json{curves}.")
 
 
 def show_page(page: Path) -> None:
@@ -56,6 +63,29 @@ def _cell(method: "Method", metric: str) -> str:
         return f"{short(mean.value)}  "
     mark = MARKS[method.outcome(metric)]
     return f"{short(mean.value)} {mark}\n{ends(difference.low, difference.high, '+')}"
+
+
+def _show_sweeps(results: "Results") -> None:
+    """Print AUC by what was done to the labels, a table for each dataset and backbone."""
+    lines: dict[tuple[str, str], list[Group]] = {}
+    for group in results.groups:
+        lines.setdefault((group.dataset, group.backbone), []).append(group)
+    for (dataset, backbone), groups in lines.items():
+        for start in range(0, len(groups), COLUMNS):
+            some = groups[start : start + COLUMNS]
+            heads = ["\n".join(group.weakening) or "all labels" for group in some]
+            found = number_table(f"{dataset}, {backbone}: AUC", "", heads)
+            for name in (*some[0].methods, *STRONG):
+                methods = [(group.methods | group.baselines)[name] for group in some]
+                found.add_row(name, *(_marked(method, "auc") for method in methods))
+            console.print(found)
+
+
+def _marked(method: "Method", metric: str) -> str:
+    if metric not in method.means:
+        return "-  "
+    mark = MARKS[method.outcome(metric)] if metric in method.differences else " "
+    return f"{short(method.means[metric].value)} {mark}"
 
 
 def _show_tally(results: "Results") -> None:

@@ -58,7 +58,7 @@ class Sampler:
         self._order: tuple[int, Positions] = (-1, self._train_train)
         self._unseen: UnseenItems | None = None
         if feed.unlabelled:
-            _check_source(source, dataset)
+            check_source(source, dataset)
             if source.exposed_fraction < 1:
                 self._unseen = UnseenItems([dataset.train, dataset.unlabelled], dataset.n_items)
 
@@ -130,7 +130,12 @@ def _judge_split(n_rows: int, feed: Feed, seed: int) -> tuple[Positions, Positio
     return np.sort(order[n_judges:]), np.sort(order[:n_judges])
 
 
-def _check_source(source: UnlabelledSource, dataset: Dataset) -> None:
+def check_source(source: UnlabelledSource, dataset: Dataset) -> None:
+    """Make sure that a dataset has the unlabelled pairs that are asked for.
+
+    Raises:
+        ConfigError: It has none.
+    """
     if source.exposed_fraction > 0 and not len(dataset.unlabelled):
         raise ConfigError(
             f"{dataset.folder} has no exposed-unlabelled rows; pass --unlabelled.source sampled, "

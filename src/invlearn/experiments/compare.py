@@ -20,14 +20,18 @@ import yaml
 from invlearn import atomic
 from invlearn.config import read_yaml
 from invlearn.environment import commit, environment
+from invlearn.errors import ConfigError, RunError
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.crew import work_together
 from invlearn.experiments.curves import draw_curves
 from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
-from invlearn.experiments.results import Results, read_results
+from invlearn.experiments.results import Results, failures, read_results
 from invlearn.experiments.search import require
 from invlearn.progress import Progress, silent
+
+OURS = (".", "cells", "baselines", "data", "paper", "experiment.yaml", "results.", "worker")
+"""How names in an experiment's folder begin, but for the curves."""
 
 
 def compare(
@@ -56,21 +60,47 @@ def compare(
     Raises:
         ConfigError: A setting does not exist or does not fit.
         DataError: A dataset is missing or damaged.
-        RunError: A record is damaged, or a worker ended early.
+        RunError: A record is damaged, a worker ended early, or every training failed.
         Stopped: `should_stop` said so.
     """
     experiment, out = _experiment(grid, options), Path(out)
     if experiment.tuning.trials > 1:
         require()
+    check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     with atomic.in_turn(out, "plan"):
         cells = cells_of_grid(experiment, out)
-        settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+        places = {name: path.resolve() for name, path in experiment.datasets.items()}
+        found = experiment.model_copy(update={"datasets": places})
+        settings = yaml.safe_dump(found.model_dump(mode="json"), sort_keys=False)
         atomic.write_text(out / "experiment.yaml", settings)
     work_together(
         out, [*cells.values()], workers=workers, progress=progress, should_stop=should_stop
     )
-    return write_results(out, cells, reference=experiment.compared_with)
+    results = write_results(out, cells, reference=experiment.compared_with)
+    methods = [method for group in results.groups for method in group.methods.values()]
+    if not any(method.means for method in methods):
+        reason = "; ".join(failures(methods)[:1])
+        raise RunError(f"every training failed: {reason}; {out / 'results.md'} has all of it")
+    return results
+
+
+def check_folder(out: Path) -> None:
+    """Make sure that a folder is an experiment's, or free to become one.
+
+    Raises:
+        ConfigError: Something else is in it.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; an experiment is a folder, so choose another --out")
+    for path in sorted(out.iterdir()) if out.exists() else ():
+        if not path.name.startswith(OURS) and path.suffix != ".svg":
+            raise ConfigError(
+                f"{out} holds {path.name}, which is none of an experiment's; give the experiment a "
+                "folder of its own with --out"
+            )
+        if path.name in ("data.json", "run.json"):
+            raise ConfigError(f"{out} is a dataset or a run; give the experiment its own --out")
 
 
 def write_results(out: Path, cells: Mapping[Place, Cell], *, reference: str) -> Results:

@@ -16,6 +16,8 @@ from invlearn.experiments.search import require
 from invlearn.experiments.work import PAUSE_SECONDS, work
 from invlearn.progress import Progress, silent
 
+WIDTH = 38
+"""Characters of what is at work that stand beside a bar in a terminal of 80."""
 Process = subprocess.Popen[bytes]
 Tell = Callable[[Sequence[str]], None]
 
@@ -54,7 +56,8 @@ def work_together(
 
     def tell(at_work: Sequence[str] = ()) -> None:
         more = f" +{len(at_work) - 1}" if len(at_work) > 1 else ""
-        shown = "".join([*at_work[:1], more])
+        first = at_work[0] if at_work else ""
+        shown = (first if len(first) <= WIDTH else f"…{first[1 - WIDTH :]}") + more
         progress("compare", sum(folder.n_done for folder in folders), total, at_work=shown)
 
     experiment.mkdir(parents=True, exist_ok=True)

@@ -13,20 +13,22 @@ An entry of `backbones` or `strategies` can also be spelled out, with settings a
 own: `{wide gmf: {settings: {backbone: gmf, model: {dim: 128}}, search: {...}}}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from invlearn.composition import complete
+from invlearn.composition import complete, exposed_fraction
 from invlearn.config import RunConfig, Settings, load_config, validated
 from invlearn.data.dataset import Dataset
+from invlearn.data.sampler import UnlabelledSource, check_source
 from invlearn.data.weaken import weaken
 from invlearn.errors import ConfigError, InvlearnError
 from invlearn.experiments.cell import Cell, Tuning
 from invlearn.experiments.search import Choices, Range, Space, check_default, nested, value_at
+from invlearn.registry import strategy_class
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Flip = Annotated[float, Field(ge=0, le=1)]
@@ -44,6 +46,10 @@ STRATEGY_SEARCH: dict[str, Ranges] = {
     "ig": {"method.alpha_ratio": Range(low=0.01, high=100.0, log=True)},
 }
 """What is searched besides, for strategies that have hyper-parameters of weight."""
+
+
+UNSEARCHABLE = ("strategy", "backbone", "seed", "select_by", "device", "tensorboard", "store")
+"""Settings that are the grid's own, or decide how a run is judged."""
 
 
 class Entry(Settings):
@@ -121,10 +127,7 @@ class Experiment(Settings):
             value = dict.fromkeys(map(str, value))
         if not isinstance(value, Mapping):
             return value
-        return {
-            str(name): {"settings": {kind: name}} if entry is None else entry
-            for name, entry in value.items()
-        }
+        return {str(name): _spelled_entry(kind, name, entry) for name, entry in value.items()}
 
     @field_validator("label_shares", "flip_positives", "flip_negatives", mode="before")
     @classmethod
@@ -145,6 +148,13 @@ class Experiment(Settings):
             raise ValueError(
                 f"reference '{self.reference}' is none of the strategies {list(self.strategies)}"
             )
+        _check_untaken("settings", self.settings, ("strategy", "backbone", "seed"))
+        _check_untaken("tuning.search", self.tuning.search, UNSEARCHABLE)
+        kinds = {"strategies": ("backbone", "model"), "backbones": ("strategy", "method")}
+        for kind, taken in kinds.items():
+            for name, entry in getattr(self, kind).items():
+                _check_untaken(f"{kind}.{name}.settings", entry.settings, (*taken, "seed"))
+                _check_untaken(f"{kind}.{name}.search", entry.search, UNSEARCHABLE)
         if self.tuning.seed in self.seeds:
             raise ValueError(
                 f"seed {self.tuning.seed} is used by the search; the reported seeds must be fresh"
@@ -155,6 +165,27 @@ class Experiment(Settings):
     def compared_with(self) -> str:
         """Name of the strategy that the others are compared with."""
         return self.reference or next(iter(self.strategies))
+
+
+def _spelled_entry(kind: str, name: Any, entry: Any) -> Any:
+    """An entry with its strategy or backbone, which is its name unless it says otherwise."""
+    if isinstance(entry, str):
+        return {"settings": {kind: entry}}
+    if entry is None:
+        return {"settings": {kind: str(name)}}
+    if isinstance(entry, Mapping) and isinstance(entry.get("settings", {}), Mapping):
+        return {**entry, "settings": {kind: str(name), **entry.get("settings", {})}}
+    return entry
+
+
+def _check_untaken(place: str, group: Iterable[str], taken: Iterable[str]) -> None:
+    """Refuse a setting that another part of the grid decides, since it would have no effect."""
+    for name in group:
+        if name in taken:
+            raise ValueError(
+                f"{place}.{name} has no effect here; the grid decides it by its strategies, "
+                "backbones, seeds and settings"
+            )
 
 
 class Place(NamedTuple):
@@ -208,6 +239,7 @@ def _cell(experiment: Experiment, dataset: Dataset, backbone: str, strategy: str
     for entry in entries:
         config = load_config(entry.settings, config)
     config = complete(config, dataset, None)
+    _check_unlabelled(config, dataset)
     return Cell(
         dataset=dataset.folder.resolve(),
         config=config,
@@ -217,6 +249,12 @@ def _cell(experiment: Experiment, dataset: Dataset, backbone: str, strategy: str
         threads=experiment.threads,
         fingerprint=dataset.fingerprint,
     )
+
+
+def _check_unlabelled(config: RunConfig, dataset: Dataset) -> None:
+    """Make sure that there are the unlabelled pairs that a strategy asks for."""
+    if strategy_class(config.strategy)(**config.method).feed.unlabelled:
+        check_source(UnlabelledSource(exposed_fraction(config)), dataset)
 
 
 def _tuning(plan: TuningPlan, config: RunConfig, entries: tuple[Entry, ...]) -> Tuning | None:

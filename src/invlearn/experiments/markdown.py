@@ -37,6 +37,8 @@ def _group(group: Group, reference: str, metrics: Sequence[str]) -> str:
         "",
     ]
     remarks = [f"{m.name}: {remark}" for m in group.methods.values() for remark in m.remarks]
+    if ahead := group.ahead_of_all("auc"):
+        remarks.append(f"by AUC every method is behind {', '.join(ahead)}")
     if remarks:
         lines += ["Mind:", "", *(f"- {remark}" for remark in remarks), ""]
     broken = failures([*group.methods.values()])

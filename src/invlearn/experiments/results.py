@@ -85,7 +85,7 @@ class Method:
         n_last = sum(record.epoch == last for record in complete)
         found = [f"{len(complete)} of {n_seeds} seeds"] if len(complete) < n_seeds else []
         if n_last:
-            found.append(f"{n_last} of {n_seeds} seeds were best in the last of {last} epochs")
+            found.append(f"best in the last of {last} epochs: {n_last} of {n_seeds} seeds")
         search = self.cell.tuning.search if self.cell.tuning else {}
         for name in (n for n, space in search.items() if isinstance(space, Range)):
             values = [trial.settings[name] for trial in self.trials]
@@ -130,11 +130,22 @@ class Group:
     @property
     def title(self) -> str:
         """What it is, in words."""
-        words = [f"{self.dataset}, {self.backbone}"]
-        words += [f"{self.label_share:.4g} of the labels"] if self.label_share < 1 else []
+        return ", ".join([self.dataset, self.backbone, *self.weakening])
+
+    @property
+    def weakening(self) -> list[str]:
+        """What was done to the labels, in words; empty if nothing was."""
+        words = [f"{self.label_share:.4g} of the labels"] if self.label_share < 1 else []
         for name, part in (("positives", self.flip_positives), ("negatives", self.flip_negatives)):
             words += [f"{part:.4g} of the {name} flipped"] if part else []
-        return ", ".join(words)
+        return words
+
+    def ahead_of_all(self, metric: str) -> list[str]:
+        """Trivial baselines whose mean no method reaches, the best one first."""
+        means = {m.name: m.means[metric].value for m in self.methods.values() if metric in m.means}
+        trivial = {n: b.means[metric].value for n, b in self.baselines.items() if metric in b.means}
+        ahead = [n for n, value in trivial.items() if means and value > max(means.values())]
+        return sorted(ahead, key=lambda name: -trivial[name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from invlearn.config import Settings
 from invlearn.errors import ConfigError
@@ -55,7 +55,7 @@ class Range(Settings):
 class Choices(Settings):
     """One of a few values."""
 
-    choices: list[Value]
+    choices: Annotated[list[Value], Field(min_length=1)]
     """The values."""
 
     @field_validator("choices", mode="before")

@@ -1,63 +1,108 @@
 """From the records of the trainings to the tree that the page is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
+from invlearn.environment import machine
 from invlearn.evaluation import Evaluation
 from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import Cell, CellFolder
+from invlearn.experiments.cell import Cell, CellFolder, SeedRecord
+from invlearn.experiments.search import Range
+from invlearn.paper.outcome import METRICS
 from invlearn.paper.plan import Source
-from invlearn.paper.results import Difference, Gap, Level, Measured, Side, Table, TableRow, Way
-from invlearn.paper.rows import row
-from invlearn.paper.verdict import METRICS
+from invlearn.paper.results import (
+    Comparison,
+    Gap,
+    Level,
+    MeasuredRow,
+    Provenance,
+    Side,
+    Table,
+    TableRow,
+    Way,
+)
+from invlearn.paper.rows import NAMES, row
 from invlearn.replication import mean_over_seeds, paired_over_seeds
 
-NAMES = {"gmf": "GMF", "neumf": "NeuMF"}
 SHOWN = (*METRICS, "ndcg@10", "ndcg@20_as_released", "log_loss")
 """Metrics that are kept; the page shows some of them."""
 
 Cells = Mapping[str, Mapping[Way, Cell]]
+"""Cells by name of the row and by way."""
 
 
-def table_of(experiment: Path, source: Source, cells: Cells) -> Table:
-    """Published and measured values of one data set."""
-    any_cell = next(cell for ways in cells.values() for cell in ways.values())
-    baselines = BaselineFolder(experiment, any_cell).evaluations()
+def table_of(experiment: Path, source: Source, cells: Cells, command: str) -> Table:
+    """Published and measured values of one data set.
+
+    Args:
+        experiment: Folder of the experiment.
+        source: The data set.
+        cells: What was trained on it.
+        command: That made all this.
+    """
+    every = [cell for ways in cells.values() for cell in ways.values()]
+    baselines = BaselineFolder(experiment, every[0]).evaluations()
     return Table(
         dataset=source.name,
         stand_in=source.stand_in,
-        rows=tuple(_row(experiment, source, name, ways) for name, ways in cells.items()),
+        fingerprint=every[0].fingerprint,
+        rows=tuple(_row(experiment, source, name, ways, command) for name, ways in cells.items()),
         baselines={
             name: {m: _number(found.values[m]) for m in SHOWN if m in found.values}
             for name, found in baselines.items()
         },
+        failures={
+            f"{name} {way}": tuple(_failures(CellFolder(experiment, cell)))
+            for name, ways in cells.items()
+            for way, cell in ways.items()
+        },
     )
 
 
-def differences_of(experiment: Path, source: Source, cells: Cells) -> list[Difference]:
+def comparisons_of(experiment: Path, source: Source, cells: Cells) -> list[Comparison]:
     """Every comparison that the page makes for one data set, paired by user and seed."""
     found: dict[tuple[str, str, Way], dict[int, Evaluation]] = {
         (row(name).backbone, row(name).method, way): CellFolder(experiment, cell).evaluations()
         for name, ways in cells.items()
         for way, cell in ways.items()
     }
-    differences: list[Difference] = []
+    comparisons: list[Comparison] = []
     for (backbone, method, way), runs in found.items():
         for less_method, less_way in _compared_with(method, way):
             others = found.get((backbone, less_method, less_way), {})
             if runs.keys() & others.keys():
                 of, less = Side(method=method, way=way), Side(method=less_method, way=less_way)
-                differences.append(_difference(source, backbone, of, less, (runs, others)))
-    return differences
+                comparisons.append(_comparison(source, backbone, of, less, (runs, others)))
+    return comparisons
+
+
+def provenance_of(experiment: Path, cells: Sequence[Cell], command: str) -> Provenance:
+    """Where the numbers of some cells come from, by their records."""
+    folders = [CellFolder(experiment, cell) for cell in cells]
+    records = [record for folder in folders for record in _records(folder)]
+    trials = [trial for folder in folders for trial in folder.trials()]
+    files = [
+        folder.path / f"seed-{record.seed}.json"
+        for folder in folders
+        for record in _records(folder)
+    ]
+    last = max(file.stat().st_mtime for file in files)
+    return Provenance(
+        commits=tuple(sorted({record.commit for record in [*records, *trials]} - {""})),
+        dates=(datetime.fromtimestamp(last, UTC).date().isoformat(),),
+        machines=(machine(),),
+        commands=(command,),
+    )
 
 
 def _compared_with(method: str, way: Way) -> Sequence[tuple[str, Way]]:
     """What a row is compared with."""
     if (method, way) == ("IG", "released"):
-        return [("IG", "ablated")]
+        return [("IG", "ablated"), ("None", "printed")]
     if (method, way) == ("None", "tuned"):
         return [("IG", "released")]
     if method != "None" and way in ("printed", "tuned"):
@@ -65,15 +110,15 @@ def _compared_with(method: str, way: Way) -> Sequence[tuple[str, Way]]:
     return []
 
 
-def _difference(
+def _comparison(
     source: Source,
     backbone: str,
     of: Side,
     less: Side,
     runs: tuple[Mapping[int, Evaluation], Mapping[int, Evaluation]],
-) -> Difference:
+) -> Comparison:
     found = paired_over_seeds(*runs)
-    return Difference(
+    return Comparison(
         dataset=source.name,
         backbone=NAMES[backbone],
         of=of,
@@ -87,12 +132,15 @@ def _difference(
     )
 
 
-def _row(experiment: Path, source: Source, name: str, ways: Mapping[Way, Cell]) -> TableRow:
+def _row(
+    experiment: Path, source: Source, name: str, ways: Mapping[Way, Cell], command: str
+) -> TableRow:
     published = row(name)
-    measured: dict[Way, Measured] = {}
+    measured: dict[Way, MeasuredRow] = {}
     for way, cell in ways.items():
-        if found := _measured(CellFolder(experiment, cell)):
-            measured[way] = found
+        folder = CellFolder(experiment, cell)
+        if folder.evaluations():
+            measured[way] = _measured(folder, provenance_of(experiment, [cell], command))
     return TableRow(
         backbone=NAMES[published.backbone],
         method=published.method,
@@ -101,38 +149,64 @@ def _row(experiment: Path, source: Source, name: str, ways: Mapping[Way, Cell]) 
     )
 
 
-def _measured(folder: CellFolder) -> Measured | None:
-    """Means over the seeds; none if every training failed."""
-    runs = folder.evaluations()
-    records = [found for seed in runs if (found := folder.record(seed)) and found.cost]
-    costs = [found.cost for found in records if found.cost]
-    if not runs:
-        return None
-    means = mean_over_seeds([*runs.values()])
+def _measured(folder: CellFolder, provenance: Provenance) -> MeasuredRow:
+    """Means over the seeds, one at least."""
+    records = [record for record in _records(folder) if record.state == "complete"]
+    costs = [record.cost for record in records if record.cost]
     peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
-    return Measured(
-        metrics={
-            name: Level(
-                mean=means[name].value,
-                sd=_number(means[name].spread),
-                low=means[name].low,
-                high=means[name].high,
-            )
-            for name in SHOWN
-            if not isnan(means[name].value)
-        },
-        n_seeds=len(runs),
+    return MeasuredRow(
+        metrics=_levels(folder),
+        n_seeds=len(records),
+        n_planned=len(folder.cell.seeds),
         seconds=fmean(cost.seconds for cost in costs),
-        epochs=fmean(found.epoch or 0 for found in records),
+        best_epochs=tuple(record.epoch for record in records if record.epoch),
+        epoch_cap=folder.cell.config.epochs,
         peak_bytes=max(peaks, default=None),
         settings=folder.chosen() or {},
+        at_end=tuple(_at_end(folder)),
+        trials=Counter(trial.state for trial in folder.trials()),
+        provenance=provenance,
     )
+
+
+def _levels(folder: CellFolder) -> dict[str, Level]:
+    means = mean_over_seeds([*folder.evaluations().values()])
+    return {
+        name: Level(
+            mean=means[name].value,
+            sd=_number(means[name].spread),
+            low=means[name].low,
+            high=means[name].high,
+        )
+        for name in SHOWN
+        if not isnan(means[name].value)
+    }
+
+
+def _at_end(folder: CellFolder) -> Iterator[str]:
+    """Chosen numbers of a range that are the lowest or the highest that was tried."""
+    chosen, trials = folder.chosen() or {}, folder.trials()
+    search = folder.cell.tuning.search if folder.cell.tuning else {}
+    for name in (name for name, space in search.items() if isinstance(space, Range)):
+        values = [trial.settings[name] for trial in trials]
+        if min(values) < max(values) and chosen.get(name) in (min(values), max(values)):
+            yield name
+
+
+def _records(folder: CellFolder) -> list[SeedRecord]:
+    found = [folder.record(seed) for seed in folder.cell.seeds]
+    return [record for record in found if record is not None]
+
+
+def _failures(folder: CellFolder) -> Iterator[str]:
+    """What failed, and why."""
+    for trial in folder.trials():
+        if trial.state == "failed":
+            yield f"trial {trial.number}: {trial.reason}"
+    for record in _records(folder):
+        if record.state == "failed":
+            yield f"seed {record.seed}: {record.reason}"
 
 
 def _number(value: float) -> float | None:
     return None if isnan(value) else value
-
-
-def as_tree(values: Sequence[Any]) -> list[Any]:
-    """Settings objects as JSON holds them."""
-    return [value.model_dump(mode="json") for value in values]

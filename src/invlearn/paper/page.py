@@ -5,9 +5,10 @@ from importlib.resources import files
 from typing import Any
 
 from invlearn.config import validated
+from invlearn.paper.outcome import METRICS, NEGLIGIBLE, interval, number, outcome
+from invlearn.paper.plan import tuned_plan
 from invlearn.paper.results import (
-    Level,
-    Measured,
+    MeasuredRow,
     Plot,
     Provenance,
     Results,
@@ -16,11 +17,18 @@ from invlearn.paper.results import (
     TableRow,
     Way,
 )
-from invlearn.paper.verdict import METRICS, STAND_IN, interval, number, outcome, verdict
+from invlearn.paper.verdict import STAND_IN, verdict
 
+TITLE = "# The paper, measured again"
+"""First line of the page."""
 WAYS: dict[Way, str] = {"printed": "as printed", "released": "as released", "tuned": "tuned"}
 """Columns of measured values, by name, and how they are written."""
 _ORDER: tuple[Way, ...] = ("printed", "released", "ablated", "tuned")
+INTERVALS = (
+    "Intervals hold 95 % and cover which users were tested (bootstrap, 1,000 draws) and, unless "
+    "there is only one, the seed of the training."
+)
+"""What the intervals cover."""
 _NAMES = {"ml-1m": "ML-1M", "micro-video": "Micro Video"}
 
 
@@ -38,7 +46,7 @@ def page(tree: Mapping[str, Any]) -> str:
     """
     results = validated(Results, tree)
     parts = [
-        _opening(results.provenance),
+        _opening(results),
         "## The verdict\n\n" + "\n".join(f"* {sentence}" for sentence in verdict(results)),
         *(_table_section(table) for table in results.tables),
         *(_compared(results, table) for table in results.tables),
@@ -49,22 +57,68 @@ def page(tree: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _opening(source: Provenance) -> str:
-    seeds = ", ".join(str(seed) for seed in source.seeds)
+def _opening(results: Results) -> str:
     return (
-        "# The paper, measured again\n\n"
+        f"{TITLE}\n\n"
         "[Inverse Learning with Extremely Sparse Feedback for Recommendation]"
         "(https://doi.org/10.1145/3616855.3635797) (Lin et al., WSDM 2024), its Table 2 and its "
         "Figures 3 to 6.\n"
-        "This page is written by the command below; do not edit it.\n\n"
-        f"```\n{source.command}\n```\n"
-        f"Commit {source.commit}, {source.date}, {source.machine}; seeds {seeds}.\n"
-        f"± is the standard deviation over seeds. {source.intervals}\n\n"
+        "This page is written by `invlearn reproduce`; do not edit it. The commands, commits and "
+        "machines stand with each table and figure.\n\n"
         "* **published**: the number in the paper.\n"
         "* **as printed**: Algorithm 1 and the settings of the text, at its learning rates.\n"
         "* **as released**: what the released code does, where there is any; to reproduce only.\n"
-        "* **tuned**: an equal budget of tuning for every method, chosen on validation, run on "
-        "fresh seeds."
+        f"* **tuned**: {_tuned()}\n\n"
+        "How to read it:\n\n"
+        f"* ± is the standard deviation over seeds. {INTERVALS}\n"
+        f"* About 1 interval in 20 misses the truth. {_count(results)}\n"
+        "* A **tie** is an interval that covers 0: these users and seeds do not tell the two "
+        "apart. A difference is **negligible** if it is sure but all of its interval lies within "
+        f"±{number(NEGLIGIBLE)}, too little for anybody to use.{_spreads(results)}"
+    )
+
+
+def _tuned() -> str:
+    """What the tuned way is, from its plan."""
+    plan = tuned_plan()
+    settings, tuning = plan["settings"], plan["tuning"]
+    store = {"dense": "dense store"}.get(settings.get("store", "auto"), "row store, so lazy Adam")
+    metric = METRICS.get(settings["select_by"], settings["select_by"])
+    return (
+        f"a search of {tuning['trials']} trials for every method (unless the command says "
+        "otherwise), run again on fresh seeds. It differs from *as printed* in more than learning "
+        f"rate and L2: {store}; settings and epoch chosen by validation {metric}; at most "
+        f"{settings['epochs']} epochs, with patience {settings['patience']}."
+    )
+
+
+def _count(results: Results) -> str:
+    """How many intervals of differences stand on the page."""
+    n = sum(name in METRICS for found in results.differences for name in found.metrics)
+    if not n:
+        return "No differences are compared here."
+    return (
+        f"There are {n} of differences on this page ({len(results.differences)} comparisons, each "
+        f"by {len(METRICS)} metrics): if all were truly 0, about {n / 20:.1f} would exclude it by "
+        "chance."
+    )
+
+
+def _spreads(results: Results) -> str:
+    """Standard deviations of AUC in the tables of real data."""
+    levels = [
+        found.metrics["auc"].sd
+        for table in results.tables
+        if not table.stand_in
+        for found in table.measured()
+        if "auc" in found.metrics
+    ]
+    found = [sd for sd in levels if sd is not None]
+    if not found:
+        return ""
+    return (
+        f" For scale: another seed changes the AUC of the rows below by ± {number(min(found))} to "
+        f"{number(max(found))}."
     )
 
 
@@ -74,7 +128,7 @@ def _name(table: Table) -> str:
 
 
 def _table_section(table: Table) -> str:
-    parts = [f"## Table 2, {_name(table)}"]
+    parts = [f"## Table 2, {_name(table)}", _source(table.provenance), _planned(table)]
     if table.stand_in:
         parts.append(
             f"**{STAND_IN}.** {table.stand_in} The published column is of the real data; "
@@ -85,7 +139,35 @@ def _table_section(table: Table) -> str:
         parts += [f"### {backbone}, {_name(table)}", _side_by_side(table, rows)]
     if table.baselines:
         parts += [f"### Trivial baselines, {_name(table)}", _baselines(table)]
+    failed = [f"* {name}, {why}" for name, all_ in table.failures.items() for why in all_]
+    if failed:
+        parts += [f"### What failed, {_name(table)}", "\n".join(failed)]
     return "\n\n".join(parts)
+
+
+def _source(source: Provenance) -> str:
+    """Where numbers come from."""
+    commits = ", ".join(source.commits) or "not recorded"
+    return (
+        "```\n" + "\n".join(source.commands) + "\n```\n"
+        f"Commit: {commits}. Measured: {', '.join(source.dates)}, on {'; '.join(source.machines)}."
+    )
+
+
+def _planned(table: Table) -> str:
+    """Seeds of each way."""
+    planned: dict[Way, list[int]] = {
+        way: sorted({row.ways[way].n_planned for row in table.rows if way in row.ways})
+        for way in _ORDER
+    }
+    words = [
+        f"{' or '.join(map(str, seeds))} {_way(way)}" for way, seeds in planned.items() if seeds
+    ]
+    return f"Seeds of each row: {', '.join(words)}." if words else "No row has a result."
+
+
+def _way(way: Way) -> str:
+    return WAYS.get(way, "as released without the unlabelled step")
 
 
 def _side_by_side(table: Table, rows: Sequence[TableRow]) -> str:
@@ -104,11 +186,13 @@ def _side_by_side(table: Table, rows: Sequence[TableRow]) -> str:
     return _markdown(["method", "metric", published, *measured], lines)
 
 
-def _level(found: Measured | None, name: str) -> str:
-    level: Level | None = found.metrics.get(name) if found else None
+def _level(found: MeasuredRow | None, name: str) -> str:
+    level = found.metrics.get(name) if found else None
     if found is None or level is None:
         return "-"
-    return number(level.mean) + (f" ± {number(level.sd)}" if level.sd is not None else "")
+    spread = f" ± {number(level.sd)}" if level.sd is not None else ""
+    missing = f" ({found.n_seeds} of {found.n_planned} seeds)"
+    return number(level.mean) + spread + missing * (found.n_seeds < found.n_planned)
 
 
 def _baselines(table: Table) -> str:
@@ -141,33 +225,52 @@ def _compared(results: Results, table: Table) -> str:
     header = ["backbone", "of", "less", "seeds", "metric", "difference (95 % interval)", "is"]
     return (
         f"## Paired differences, {_name(table)}\n\n"
-        "The same users, runs of the same seed. A tie: the interval covers 0.\n\n"
-        + _markdown(header, lines)
+        "The same users, runs of the same seed.\n\n" + _markdown(header, lines)
     )
 
 
 def _side(side: Side) -> str:
-    return f"{side.method} {WAYS.get(side.way, 'as released, no unlabelled step')}"
+    return f"{side.method} {_way(side.way)}"
 
 
 def _costs(table: Table) -> str:
     lines = [
-        [
-            f"{row.backbone} {row.method}",
-            WAYS.get(way, "no unlabelled step"),
-            str(found.n_seeds),
-            f"{found.epochs:.1f}",
-            f"{found.seconds:.0f}",
-            "-" if found.peak_bytes is None else f"{found.peak_bytes / 2**20:.0f}",
-            ", ".join(f"{key} {_value(value)}" for key, value in found.settings.items()) or "fixed",
-        ]
-        for row in table.rows
-        for way, found in sorted(row.ways.items(), key=lambda pair: _ORDER.index(pair[0]))
+        _cost(row, way, row.ways[way]) for row in table.rows for way in _ORDER if way in row.ways
     ]
     if not lines:
         return ""
-    header = ["row", "way", "seeds", "best epoch", "seconds", "peak MiB", "chosen settings"]
-    return f"## Cost and chosen settings, {_name(table)}\n\n" + _markdown(header, lines)
+    header = [
+        "row", "way", "seeds", "best epoch", "seconds", "peak MiB", "trials", "chosen settings",
+    ]  # fmt: skip
+    return f"## Cost and chosen settings, {_name(table)}\n\n{_LEGEND}\n\n" + _markdown(
+        header, lines
+    )
+
+
+_LEGEND = (
+    "Best epoch: mean over seeds; *(cap)*: most seeds were best in the last epoch that they were "
+    "allowed, so more might have helped. Seconds: of a training. Trials: complete, pruned, failed. "
+    "*(end)*: the lowest or highest value that was tried, so a wider search might have found a "
+    "better one."
+)
+
+
+def _cost(row: TableRow, way: Way, found: MeasuredRow) -> list[str]:
+    settings = [
+        f"{key} {_value(value)}{' (end)' * (key in found.at_end)}"
+        for key, value in found.settings.items()
+    ]
+    trials = [str(found.trials.get(state, 0)) for state in ("complete", "pruned", "failed")]
+    return [
+        f"{row.backbone} {row.method}",
+        WAYS.get(way, "no unlabelled step"),
+        str(found.n_seeds),
+        f"{found.best_epoch:.1f}{' (cap)' * found.at_cap}",
+        f"{found.seconds:.0f}",
+        "-" if found.peak_bytes is None else f"{found.peak_bytes / 2**20:.0f}",
+        ", ".join(trials) if found.trials else "-",
+        ", ".join(settings) or "fixed",
+    ]
 
 
 def _value(value: Any) -> str:
@@ -181,7 +284,7 @@ def _plots(plots: Sequence[Plot]) -> str:
     for plot in plots:
         mark = f" ({STAND_IN})" if plot.stand_in and STAND_IN not in plot.title else ""
         parts.append(f"### {plot.title}{mark}\n\n![{plot.title}{mark}]({plot.file})")
-        parts.append(plot.caption)
+        parts += [plot.caption, _source(plot.provenance)]
         parts += [f"The paper on its own: {plot.published}"] if plot.published else []
     return "\n\n".join(parts)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -128,10 +129,15 @@ def figure_cells(figure: Figure, sources: Iterable[Source]) -> list[Cell]:
     ]
 
 
+def tuned_plan() -> dict[str, Any]:
+    """The plan of the tuned way, as `load_experiment` reads it once it has data sets."""
+    return yaml.safe_load((files("invlearn.paper") / "tuned.yaml").read_text(encoding="utf-8"))
+
+
 def _tuned(request: Request, source: Source, experiment: Path) -> dict[str, Cell]:
     """Cells of the tuned way by name of the row."""
     rows = request.wanted()
-    plan = yaml.safe_load((files("invlearn.paper") / "tuned.yaml").read_text(encoding="utf-8"))
+    plan = tuned_plan()
     plan["datasets"] = {source.name: source.folder}
     plan["backbones"] = list(dict.fromkeys(r.backbone for r in rows))
     names = dict.fromkeys(STRATEGIES[r.method] for r in rows)

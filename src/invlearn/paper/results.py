@@ -1,12 +1,15 @@
 """What was measured when the paper was repeated: the tree that the page is made of.
 
-It is kept as JSON; `validated(Results, tree)` reads it back. Metrics have the names that
+It is kept as JSON; `validated(Results, tree)` reads it back, and `invlearn.paper.merge` puts what
+several calls measured together. Metrics have the names that
 `test.json` gives them, such as `auc`, `gauc` and `ndcg@20`.
 """
 
+from collections.abc import Iterable
+from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from invlearn.config import Settings
 from invlearn.paper.rows import DatasetName, Published
@@ -39,21 +42,64 @@ class Level(Settings):
     """Upper end of it."""
 
 
-class Measured(Settings):
+class Provenance(Settings):
+    """Where numbers come from; several entries where they come from several calls."""
+
+    commits: tuple[str, ...] = ()
+    """Of the code that trained, as the records say; empty where they do not."""
+    dates: tuple[str, ...]
+    """Days on which the records were written, the last of each call."""
+    machines: tuple[str, ...]
+    """In words."""
+    commands: tuple[str, ...]
+    """That make them again."""
+
+    @classmethod
+    def together(cls, sources: Iterable["Provenance"]) -> "Provenance":
+        """All of several, each entry once, in order."""
+        found = list(sources)
+
+        def distinct(name: str) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(text for one in found for text in getattr(one, name)))
+
+        return cls(**{name: distinct(name) for name in cls.model_fields})
+
+
+class MeasuredRow(Settings):
     """A row of the table, repeated in one way."""
 
     metrics: dict[str, Level]
     """Test metrics by name."""
     n_seeds: PositiveInt
     """Runs behind the means."""
+    n_planned: PositiveInt
+    """Runs that were asked for; those that are missing failed."""
     seconds: NonNegativeFloat
     """Training time of a run, mean over seeds."""
-    epochs: NonNegativeFloat
-    """Epochs up to the best one, mean over seeds."""
+    best_epochs: tuple[PositiveInt, ...]
+    """The best epoch of each run, from 1."""
+    epoch_cap: PositiveInt
+    """Epochs that a run has at most."""
     peak_bytes: int | None = None
     """Largest memory of a run, where it was measured."""
     settings: dict[str, Any] = Field(default={})
     """Settings that tuning chose, by dotted name; none where they were fixed."""
+    at_end: tuple[str, ...] = ()
+    """Those of them that lie at an end of their range."""
+    trials: dict[str, NonNegativeInt] = Field(default={})
+    """Trials of the search by how they ended; none where settings were fixed."""
+    provenance: Provenance
+    """Where the numbers come from."""
+
+    @property
+    def best_epoch(self) -> float:
+        """Epochs up to the best one, mean over seeds."""
+        return fmean(self.best_epochs)
+
+    @property
+    def at_cap(self) -> bool:
+        """Whether most runs were best in their last epoch, so that more might have helped."""
+        return 2 * sum(e >= self.epoch_cap for e in self.best_epochs) > len(self.best_epochs)
 
 
 class TableRow(Settings):
@@ -65,7 +111,7 @@ class TableRow(Settings):
     """As the paper writes it."""
     published: Published | None = None
     """Printed numbers; none for a method that the paper does not have."""
-    ways: dict[Way, Measured] = Field(default={})
+    ways: dict[Way, MeasuredRow] = Field(default={})
     """What was measured."""
 
 
@@ -76,10 +122,24 @@ class Table(Settings):
     """Which one of the paper's."""
     stand_in: str | None = None
     """A sentence on the simulated data that stand in for it; none for the data themselves."""
+    fingerprint: str
+    """Of the dataset folder; rows that were measured on different ones share no table."""
     rows: tuple[TableRow, ...]
     """In the order of the paper."""
     baselines: dict[str, dict[str, float | None]] = Field(default={})
     """Test metrics of the trivial baselines by name; null where one has no such metric."""
+    failures: dict[str, tuple[str, ...]] = Field(default={})
+    """Trials and reported trainings that failed, with their reasons, by row and way; empty where
+    none did."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where its rows come from."""
+        return Provenance.together(found.provenance for found in self.measured())
+
+    def measured(self) -> list[MeasuredRow]:
+        """Every row in every way."""
+        return [found for row in self.rows for found in row.ways.values()]
 
 
 class Side(Settings):
@@ -91,7 +151,7 @@ class Side(Settings):
     """How it was repeated."""
 
 
-class Difference(Settings):
+class Comparison(Settings):
     """One row less another on the same users, runs of one seed paired."""
 
     dataset: DatasetName
@@ -121,33 +181,16 @@ class Plot(Settings):
     """What the paper says about its own."""
     stand_in: bool = False
     """Whether any part of it was drawn from simulated data."""
-
-
-class Provenance(Settings):
-    """Where the numbers come from."""
-
-    commit: str
-    """Of the code that measured them."""
-    date: str
-    """Of the measurement."""
-    machine: str
-    """In words."""
-    command: str
-    """That makes them again."""
-    seeds: tuple[int, ...]
-    """Of the runs, the longest list; fewer where a table says so."""
-    intervals: str
-    """A sentence on what the intervals cover."""
+    provenance: Provenance
+    """Where what it shows comes from."""
 
 
 class Results(Settings):
     """Everything on the page."""
 
-    provenance: Provenance
-    """Where the numbers come from."""
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
     """In the order of the page."""
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[Comparison, ...] = ()
     """In the order of the page."""
     plots: tuple[Plot, ...] = ()
     """In the order of the page."""

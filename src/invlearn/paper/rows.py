@@ -19,6 +19,10 @@ from invlearn.registry import backbone_class, complete_options, strategy_class
 
 DatasetName = Literal["ml-1m", "micro-video"]
 VariantName = Literal["printed", "released", "ablated"]
+NAMES = {"gmf": "GMF", "neumf": "NeuMF"}
+"""Backbones as the paper writes them."""
+METHODS = ("None", "NS", "T-CE", "R-CE", "IDL", "IG")
+"""Methods in the order of the paper."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -122,8 +126,7 @@ class Figure(Settings):
 def published_rows() -> tuple[Row, ...]:
     """All rows of Table 2, in its order."""
     rows = [validated(Row, content) for content in _contents("table2")]
-    order = ("None", "NS", "T-CE", "R-CE", "IDL", "IG")
-    return tuple(sorted(rows, key=lambda r: (r.backbone, order.index(r.method))))
+    return tuple(sorted(rows, key=lambda r: (r.backbone, METHODS.index(r.method))))
 
 
 def row(name: str) -> Row:

@@ -1,71 +1,62 @@
 """What the numbers say, in words: every sentence is chosen by intervals, none is fixed."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
-from invlearn.paper.results import Difference, Gap, Level, Results, Side, Table, TableRow
+from invlearn.paper.outcome import (
+    METRICS,
+    NEGLIGIBLE,
+    by_outcome,
+    gaps,
+    listed,
+    number,
+    outcome,
+    overall,
+)
+from invlearn.paper.results import Comparison, Results, Side, Table, TableRow, Way
 
-Outcome = Literal["ahead", "behind", "tie", "mixed"]
-
-METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@20": "NDCG@20"}
-"""Metrics that are judged, by name, and how they are written."""
 STAND_IN = "SIMULATED STAND-IN"
 """Mark of everything that was not measured on the data that the paper names."""
+CLOSE = 0.003
+"""Largest distance from a published number that counts as meeting it."""
 
-NEGLIGIBLE = 0.001
-"""An interval that lies within so much of 0 stands for no difference that anybody could use,
-however sure its sign is."""
 
-_NONE_TUNED, _IG_RELEASED = Side(method="None", way="tuned"), Side(method="IG", way="released")
-_QUESTIONS: tuple[tuple[Side, Side, dict[Outcome, str]], ...] = (
-    (
-        _IG_RELEASED,
-        Side(method="IG", way="ablated"),
-        {
-            "tie": "Without its unlabelled step the released loop does as well, to within the "
-            "interval, so these runs show no gain from unlabelled pairs",
-            "ahead": "The unlabelled step adds to the released loop, which is behind without it",
-            "behind": "The unlabelled step holds the released loop back, which is ahead without it",
-            "mixed": "Without its unlabelled step the released loop is ahead by one metric and "
-            "behind by another",
-        },
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A comparison that the verdict answers."""
+
+    of: Side
+    less: Side
+    opening: str
+    """Of the sentence."""
+    of_words: str
+    """What `of` is, in words."""
+    less_words: str
+    """What it is measured against, in words."""
+
+
+_NONE_TUNED, _IG_TUNED = Side(method="None", way="tuned"), Side(method="IG", way="tuned")
+_NONE_PRINTED, _IG_PRINTED = Side(method="None", way="printed"), Side(method="IG", way="printed")
+_IG_RELEASED, _ABLATED = Side(method="IG", way="released"), Side(method="IG", way="ablated")
+_EQUAL = "With an equal budget of tuning for both, "
+_QUESTIONS = (
+    Question(
+        _IG_RELEASED, _NONE_PRINTED, "The paper's own comparison: ", "IG as released",
+        "plain training on the labelled pairs as printed",
     ),
-    (
-        _NONE_TUNED,
-        _IG_RELEASED,
-        {
-            "tie": "Plain training on the labelled pairs, its settings tuned, ties with IG as "
-            "released",
-            "ahead": "Plain training on the labelled pairs, its settings tuned, is ahead of IG as "
-            "released",
-            "behind": "IG as released stays ahead of plain training, even with tuned settings",
-            "mixed": "Plain training with tuned settings is ahead of IG as released by one metric "
-            "and behind by another",
-        },
+    Question(
+        _IG_RELEASED, _ABLATED, "What the unlabelled step does: ", "the released loop",
+        "the same loop without its unlabelled step",
     ),
-    (
-        Side(method="IG", way="tuned"),
-        _NONE_TUNED,
-        {
-            "tie": "With an equal budget of tuning for both, IG and plain training tie",
-            "ahead": "With an equal budget of tuning for both, IG is ahead of plain training",
-            "behind": "With an equal budget of tuning for both, IG is behind plain training",
-            "mixed": "With an equal budget of tuning for both, IG is ahead of plain training by "
-            "one metric and behind by another",
-        },
+    Question(
+        _IG_PRINTED, _NONE_PRINTED, "As printed, at the published rates, ", "IG", "plain training"
     ),
-    (
-        Side(method="IG", way="printed"),
-        Side(method="None", way="printed"),
-        {
-            "tie": "As printed, at the published rates, IG and plain training tie",
-            "ahead": "As printed, at the published rates, IG is ahead of plain training",
-            "behind": "As printed, at the published rates, IG is behind plain training",
-            "mixed": "As printed, at the published rates, IG is ahead of plain training by one "
-            "metric and behind by another",
-        },
+    Question(
+        _NONE_TUNED, _IG_RELEASED, "With tuned settings, ",
+        "plain training on the labelled pairs", "IG as released",
     ),
-)
+    Question(_IG_TUNED, _NONE_TUNED, _EQUAL, "IG", "plain training"),
+)  # fmt: skip
 
 
 def verdict(results: Results) -> list[str]:
@@ -79,139 +70,189 @@ def verdict(results: Results) -> list[str]:
     return [*found, _advice(results)]
 
 
-def outcome(gap: Gap) -> Outcome:
-    """What an interval of a difference says.
-
-    Example:
-        >>> outcome(Gap(mean=0.01, low=-0.01, high=0.03)), outcome(Gap(mean=-3, low=-4, high=-2))
-        ('tie', 'behind')
-    """
-    if gap.low > 0:
-        return "ahead"
-    return "behind" if gap.high < 0 else "tie"
-
-
-def overall(difference: Difference) -> Outcome:
-    """What the intervals of all judged metrics say together.
-
-    A win by one metric and ties by the others is a win; wins and losses together are mixed. A
-    difference that is negligible is a tie.
-    """
-    judged = [gap for name, gap in difference.metrics.items() if name in METRICS]
-    outcomes = {outcome(gap) for gap in judged if not negligible(gap)}
-    if {"ahead", "behind"} <= outcomes:
-        return "mixed"
-    for single in ("ahead", "behind"):
-        if single in outcomes:
-            return single
-    return "tie"
-
-
-def negligible(gap: Gap) -> bool:
-    """Whether all of an interval is too close to 0 to matter.
-
-    Example:
-        >>> negligible(Gap(mean=1e-4, low=1e-5, high=2e-4))
-        True
-    """
-    return -NEGLIGIBLE < gap.low <= gap.high < NEGLIGIBLE
-
-
-def number(value: float | None, *, signed: bool = False) -> str:
-    """Four decimals without the leading zero, or a dash.
-
-    Example:
-        >>> number(0.83146), number(-0.0021, signed=True), number(1.0), number(None)
-        ('.8315', '-.0021', '1.0000', '-')
-    """
-    if value is None:
-        return "-"
-    text = f"{value:+.4f}" if signed else f"{value:.4f}"
-    text = text.replace("-0.0000", "+0.0000" if signed else "0.0000")
-    return text.replace("0.", ".", 1) if abs(value) < 0.99995 else text
-
-
-def gaps(difference: Difference) -> str:
-    """The judged differences and their intervals, in a line."""
-    return ", ".join(
-        f"{label} {interval(difference.metrics[name])}"
-        for name, label in METRICS.items()
-        if name in difference.metrics
-    )
-
-
-def interval(gap: Gap) -> str:
-    """A difference and its interval, as in `+.0010 (-.0005 to +.0025)`."""
-    mean, low, high = (number(x, signed=True) for x in (gap.mean, gap.low, gap.high))
-    return f"{mean} ({low} to {high})"
+# What was reproduced; not asked of simulated data
 
 
 def _reproduced(table: Table, backbone: str) -> Iterator[str]:
-    """How IG as released compares with the printed row; not asked of simulated data."""
-    for row in table.rows:
-        if table.stand_in or (row.backbone, row.method) != (backbone, "IG"):
-            continue
-        if row.published and "released" in row.ways:
+    """How far the measured values are from the published ones."""
+    rows = [row for row in table.rows if row.backbone == backbone and row.published]
+    if table.stand_in or not rows:
+        return
+    for row in rows:
+        if row.method == "IG" and "released" in row.ways:
             parts = [_beside(row, name, label) for name, label in METRICS.items()]
-            yield "IG as released against the printed row: " + ", ".join(filter(None, parts)) + "."
+            yield (
+                "IG as released, measured less published, on the same test users: "
+                f"{'; '.join(filter(None, parts))}."
+            )
+    parts = [_distances(rows, way, words) for way, words in _REPEATED.items()]
+    if any(parts):
+        yield "AUC of every row, measured less published: " + "; ".join(filter(None, parts)) + "."
+    yield from _unfinished(rows)
+
+
+_REPEATED: dict[Way, str] = {"printed": "as printed", "released": "as released"}
+
+
+def distance(row: TableRow, way: Way, name: str) -> float | None:
+    """Measured less published value of a metric, where there are both."""
+    level = row.ways[way].metrics.get(name) if way in row.ways else None
+    if level is None or row.published is None:
+        return None
+    return level.mean - getattr(row.published, name.partition("@")[0])
 
 
 def _beside(row: TableRow, name: str, label: str) -> str:
-    level = row.ways["released"].metrics.get(name)
-    if level is None or row.published is None:
+    away = distance(row, "released", name)
+    if away is None:
         return ""
-    printed = getattr(row.published, name.partition("@")[0])
-    return f"{label} {number(level.mean)} for {number(printed)} ({_inside(level, printed)})"
+    sd = row.ways["released"].metrics[name].sd
+    spread = f"another seed: ± {number(sd)}" if sd is not None else "one seed"
+    where = "within" if abs(away) <= CLOSE else "not within"
+    return f"{label} {number(away, signed=True)} ({where} {number(CLOSE)}; {spread})"
 
 
-def _inside(level: Level, printed: float) -> str:
-    if level.low is None or level.high is None:
-        return f"{number(level.mean - printed, signed=True)}, no interval"
-    where = "inside" if level.low <= printed <= level.high else "outside"
-    return f"{where} {number(level.low)} to {number(level.high)}"
+def _distances(rows: Sequence[TableRow], way: Way, words: str) -> str:
+    """Distances of all rows from the published AUC, and how many are small."""
+    away = {row.method: d for row in rows if (d := distance(row, way, "auc")) is not None}
+    if not away:
+        return ""
+    close = sum(abs(d) <= CLOSE for d in away.values())
+    each = ", ".join(f"{method} {number(d, signed=True)}" for method, d in away.items())
+    return f"{words} {each} ({close} of {len(away)} within {number(CLOSE)})"
+
+
+def _unfinished(rows: Sequence[TableRow]) -> Iterator[str]:
+    """How many rows as printed might have gone on improving."""
+    printed = [row.ways["printed"] for row in rows if "printed" in row.ways]
+    at_cap = [found for found in printed if found.at_cap]
+    if at_cap:
+        yield (
+            f"Of the {len(printed)} rows as printed, {len(at_cap)} were best in the last of their "
+            f"{at_cap[0].epoch_cap} epochs in most seeds, so they were still improving; the paper "
+            "does not say how many epochs it trained, and the levels of these rows depend on it."
+        )
+
+
+# What compares how
 
 
 def _answered(results: Results, table: Table, backbone: str) -> Iterator[str]:
-    for of, less, sentences in _QUESTIONS:
-        for difference in _found(results.differences, of, less):
-            if (difference.dataset, difference.backbone) == (table.dataset, backbone):
-                seeds = f"{difference.n_seeds} seed{'s' * (difference.n_seeds > 1)}"
-                said = sentences[overall(difference)]
-                yield f"{said}: {gaps(difference)}; {seeds}.{_too_small(difference)}"
+    for question in _QUESTIONS:
+        for found in _found(results.differences, question.of, question.less):
+            if (found.dataset, found.backbone) == (table.dataset, backbone):
+                seeds = f"{found.n_seeds} seed{'s' * (found.n_seeds > 1)}"
+                yield (
+                    f"{question.opening}{_answer(question, found, table)}: {gaps(found)}; {seeds}."
+                    f"{_part_of_gain(found, table)}"
+                )
 
 
-def _too_small(difference: Difference) -> str:
-    """A word on differences that are sure and yet too small to count."""
-    judged = [gap for name, gap in difference.metrics.items() if name in METRICS]
-    sure = any(outcome(gap) != "tie" and negligible(gap) for gap in judged)
-    return f" Less than {number(NEGLIGIBLE)} counts as nothing." if sure else ""
+def _answer(question: Question, found: Comparison, table: Table) -> str:
+    """What the intervals say, with the metrics that say so."""
+    of, less = question.of_words, question.less_words
+    ahead, behind = (listed(by_outcome(found, way)) for way in ("ahead", "behind"))
+    said = {
+        "ahead": f"{of} is ahead of {less} by {ahead}",
+        "behind": f"{of} is behind {less} by {behind}",
+        "mixed": f"{of} is ahead of {less} by {ahead} and behind by {behind}",
+        "negligible": f"{of} differs from {less} by {_little(found, table)}",
+        "tie": f"{of} and {less} tie, so these runs show no difference between them",
+    }
+    return said[overall(found)]
 
 
-def _found(differences: Sequence[Difference], of: Side, less: Side) -> list[Difference]:
-    return [d for d in differences if (d.of, d.less) == (of, less)]
+def _little(found: Comparison, table: Table) -> str:
+    """How little the negligible differences are, beside what another seed does."""
+    parts: list[str] = []
+    for name, label in METRICS.items():
+        gap = found.metrics.get(name)
+        if gap and outcome(gap) == "negligible":
+            sd = _spread(found, table, name)
+            less = sd is not None and max(abs(gap.low), abs(gap.high)) < sd
+            seed = f"less than another seed does ({label} ± {number(sd)})"
+            parts.append(seed if less else f"a negligible {label}")
+    return listed(parts)
+
+
+def _spread(found: Comparison, table: Table, name: str) -> float | None:
+    """Standard deviation over seeds of the side that is looked at."""
+    for row in table.rows:
+        if (row.backbone, row.method) == (found.backbone, found.of.method):
+            level = row.ways[found.of.way].metrics.get(name) if found.of.way in row.ways else None
+            return level.sd if level else None
+    return None
+
+
+def _part_of_gain(found: Comparison, table: Table) -> str:
+    """What the unlabelled step makes of the gain in AUC that the paper reports for IG."""
+    published = {
+        row.method: row.published.auc
+        for row in table.rows
+        if row.backbone == found.backbone and row.published
+    }
+    asked = (found.of, found.less) == (_IG_RELEASED, _ABLATED) and not table.stand_in
+    if not asked or not {"IG", "None"} <= published.keys() or "auc" not in found.metrics:
+        return ""
+    gain, gap = published["IG"] - published["None"], found.metrics["auc"]
+    small = overall(found) in ("tie", "negligible")
+    rest = (
+        " What else the released loop gains, it gains without unlabelled pairs: see below where it "
+        "differs from the text."
+    )
+    return (
+        f" The published gain of IG over None is {number(gain, signed=True)} AUC; the unlabelled "
+        f"step makes {gap.mean / gain:.1%} of that ({gap.low / gain:.1%} to {gap.high / gain:.1%})."
+    ) + rest * small
+
+
+def _found(comparisons: Sequence[Comparison], of: Side, less: Side) -> list[Comparison]:
+    return [found for found in comparisons if (found.of, found.less) == (of, less)]
+
+
+# What to do
 
 
 def _advice(results: Results) -> str:
     """What to do with data like these, by plain training against IG, both tuned."""
     real = {table.dataset for table in results.tables if not table.stand_in}
-    tuned = _found(results.differences, Side(method="IG", way="tuned"), _NONE_TUNED)
-    outcomes = {overall(d) for d in tuned if d.dataset in real}
-    if not outcomes:
+    tuned = [d for d in _found(results.differences, _IG_TUNED, _NONE_TUNED) if d.dataset in real]
+    if not tuned:
         return (
             "**What to do:** not measured yet; IG and plain training have to be tuned alike first."
         )
+    won = [f"{listed(by)} with {d.backbone}" for d in tuned if (by := by_outcome(d, "ahead"))]
+    outcomes = {overall(found) for found in tuned}
     if outcomes == {"ahead"}:
         return (
-            "**What to do:** on data like these, use IG, and tune the learning rate with it: it is "
-            "ahead of plain training on equal terms."
+            "**What to do:** on data like these, use IG, and tune the learning rate with it: on "
+            f"equal terms it is ahead of plain training by {listed(won)}."
         )
-    if "ahead" in outcomes or "mixed" in outcomes:
+    if won:
         return (
-            "**What to do:** on data like these it depends on the backbone; tune the learning rate "
-            "of plain training first, then let validation decide whether IG adds to it."
+            "**What to do:** on data like these it depends on backbone and metric: on equal terms "
+            f"IG is ahead by {listed(won)}, and not elsewhere. Tune the learning rate of plain "
+            "training first, then let validation decide whether IG adds to it."
         )
     return (
         "**What to do:** on data like these, tune the learning rate of plain training first; on "
-        "equal terms IG adds nothing to it here. Where labels are scarce it may be otherwise: "
-        "compare on your own data."
+        f"equal terms IG shows no gain over it here. {_room(tuned)} Where labels are scarce it "
+        "may be otherwise: compare on your own data."
+    )
+
+
+def _room(tuned: Sequence[Comparison]) -> str:
+    """The largest gain that the intervals do not rule out."""
+    highest = {
+        (found.metrics[name].high, f"{label} with {found.backbone}")
+        for found in tuned
+        for name, label in METRICS.items()
+        if name in found.metrics
+    }
+    most, where = max(highest)
+    if most <= 0:
+        return "Every interval lies below 0: it is behind."
+    return (
+        "That does not show that there is none: the intervals leave room for one of up to "
+        f"{number(most, signed=True)} ({where}){', which is negligible' * (most < NEGLIGIBLE)}."
     )
