@@ -4,6 +4,7 @@ Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation, 
 (https://doi.org/10.1145/3616855.3635797).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Annotated, final
@@ -11,10 +12,10 @@ from typing import Annotated, final
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
-from torch.func import grad, grad_and_value
 
 from invlearn.losses import cross_entropy, inverse_dual_loss
 from invlearn.pairs import Batch, Feed, Proposal, Score, Weights
+from invlearn.strategies.slopes import slope_and_loss
 from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
@@ -70,14 +71,14 @@ class InverseGradient(Strategy):
 
         verdict: dict[str, Tensor] = {}
         if batch.judges:
-            trial = grad(unlabelled_loss)(point)
+            trial = slope_and_loss(unlabelled_loss, point)[0]
             alpha = self.alpha_ratio * batch.rate
             points = [shifted(point, trial, alpha * stride) for stride in STRIDES]
             losses = torch.stack([labelled_loss(weights).detach() for weights in points])
             choice = best_choice(losses)
-            point = points[int(choice)]
+            point = chosen(points, choice)
             verdict = {"judge_losses": losses, "choice": choice}
-        slope, loss = grad_and_value(labelled_loss)(point)
+        slope, loss = slope_and_loss(labelled_loss, point)
         return Proposal(point, slope, {"loss": loss, **verdict})
 
 
@@ -86,6 +87,24 @@ def shifted(point: Weights, slope: Weights, length: float) -> Weights:
     if length == 0:
         return point
     return {name: weight + length * slope[name] for name, weight in point.items()}
+
+
+def chosen(points: Sequence[Weights], choice: Tensor) -> Weights:
+    """The point that a choice names, without asking a device for its number.
+
+    Args:
+        points: One for each of `CHOICES`.
+        choice: What `best_choice` gave, a scalar.
+    """
+    if choice.device.type == "cpu" and not torch.compiler.is_compiling():
+        return points[int(choice)]
+    stay, inverse, direct = points
+    return {
+        name: torch.where(
+            choice == 0, weight, torch.where(choice == 1, inverse[name], direct[name])
+        )
+        for name, weight in stay.items()
+    }
 
 
 def best_choice(losses: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from typing import Annotated, NamedTuple, final
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
-from torch.func import grad, grad_and_value
 
 from invlearn.losses import cross_entropy, inverse_dual_loss
 from invlearn.pairs import NOTHING, Batch, Feed, Proposal, Score, Weights
 from invlearn.strategies.inverse import CHOICES, best_choice
+from invlearn.strategies.slopes import slope_and_loss
 from invlearn.strategies.strategy import Strategy
 
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
@@ -83,13 +83,13 @@ class InverseGradientAsReleased(Strategy):
         if batch.judges:
             sums.pop("stay", None)
         if batch.judges and self.unlabelled_step:
-            trial = grad(unlabelled_loss)(point)
+            trial = slope_and_loss(unlabelled_loss, point)[0]
             self._add(sums, "direct", trial)
             self._add(sums, "inverse", {name: -slope for name, slope in trial.items()})
             alpha = self.alpha_ratio * batch.rate
             points |= {way: Adam().step(point, g, alpha)[0] for way, g in sums.items()}
         choice, verdict = best_point(points, labelled_loss)
-        slope, loss = grad_and_value(labelled_loss)(points[choice])
+        slope, loss = slope_and_loss(labelled_loss, points[choice])
         self._add(sums, choice, slope)
         stepper = adam if choice == "stay" else Adam()
         point, adam = stepper.step(points[choice], sums[choice], batch.rate)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
 
 from invlearn.losses import cross_entropy
 from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
+from invlearn.strategies.slopes import slope_and_loss
 
 
 class Strategy(ABC):
@@ -47,7 +47,7 @@ class LossStrategy(Strategy):
         def objective(weights: Weights) -> Tensor:
             return self.loss(score, weights, batch)
 
-        slope, loss = grad_and_value(objective)(point)
+        slope, loss = slope_and_loss(objective, point)
         return Proposal(point, slope, {"loss": loss})
 
 
