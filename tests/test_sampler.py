@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from invlearn.data import sampler
 from invlearn.data.sampler import Sampler, UnlabelledSource
 from invlearn.data.unseen import UnseenItems
 from invlearn.errors import ConfigError
@@ -19,6 +20,14 @@ N_USERS, N_ITEMS, N_TRAIN, N_EXPOSED = 12, 30, 103, 40
 LABELLED_ONLY, WITH_UNLABELLED = Feed(), Feed(unlabelled=True)
 WITH_JUDGES = Feed(unlabelled=True, judge_fraction=0.2)
 FEEDS = [LABELLED_ONLY, WITH_UNLABELLED, WITH_JUDGES]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    """Let even small epochs take several blocks: three batches of ten pairs and ten unlabelled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampler, "_BLOCK_PAIRS", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +129,23 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(dataset, calls):
 def test_unlabelled_draws_differ_between_steps_epochs_and_seeds(dataset):
     draws = [
         make_sampler(dataset, WITH_UNLABELLED, exposed=1.0, seed=seed).batch(epoch, step, rate=0.1)
-        for seed, epoch, step in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+        for seed, epoch, step in [(0, 0, 0), (0, 0, 1), (0, 0, 3), (0, 1, 0), (1, 0, 0)]
     ]
-    assert len({str(rows(batch.unlabelled)) for batch in draws}) == 4
+    assert len({str(rows(batch.unlabelled)) for batch in draws}) == 5
+
+
+def test_the_largest_ids_keep_to_themselves(tmp_path):
+    """Rows are packed into an integer each: neither column may spill into the other."""
+    ids = [2**31 - 1, 0, 2**31 - 2, 2**30]
+    train = part(ids, ids[::-1], [0, 1, 1, 0])
+    data = write_toy(tmp_path / "data", {"train": train}, n_users=1, n_items=1)
+    batches = epoch_of(make_sampler(data, LABELLED_ONLY))
+    found = {
+        (*row, label)
+        for b in batches
+        for row, label in zip(rows(b.labelled), b.labels.tolist(), strict=True)
+    }
+    assert found == {*zip(ids, ids[::-1], [0, 1, 1, 0], strict=True)}
 
 
 @pytest.mark.parametrize("per_labelled", [1, 3])
@@ -192,6 +215,66 @@ def test_unseen_items_against_a_list_of_them(seen, seed, n_parts):
     assert {*pairs} == {(u, i) for u, unseen in lists.items() for i in unseen}
     keep = [bool(lists[u]) for u in users.tolist()]
     assert (drawn_users[keep] == users[keep]).all()
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Seen pairs of users who saw ever more of 40 items: one, a half, all but one, all."""
+    rng, n_seen = stream(0, "crowd"), [1, 5, 19, 20, 21, 30, 38, 39, 40, 39, 2]
+    seen = [(user, i) for user, n in enumerate(n_seen) for i in rng.permutation(40)[:n].tolist()]
+    rows = [seen[k] for k in rng.permutation(len(seen))]
+    return [part(*zip(*rows[k::2], strict=True)) for k in (0, 1)], {*seen}
+
+
+@pytest.mark.parametrize("bits_per_row", [0, 1, 16])
+def test_sparse_and_dense_users_alike_get_uniform_unseen_items(crowd, bits_per_row):
+    """With 0 bits per row nearly every pair collides with a seen one in the bit array."""
+    parts, seen = crowd
+    users = np.repeat(np.setdiff1d(np.arange(11), 8), 4000)
+    drawn = UnseenItems(parts, 40, bits_per_row=bits_per_row).draw(users, stream(1, "draw"))
+    assert drawn[0].tolist() == users.tolist()
+    for user in np.unique(users).tolist():
+        counts = Counter(drawn[1][users == user].tolist())
+        assert {*counts} == {item for item in range(40) if (user, item) not in seen}
+        assert chisquare([*counts.values()]).pvalue > 1e-4 or len(counts) == 1
+
+
+def test_collisions_change_no_draw(crowd):
+    """A pair is drawn again because it was seen, never because its bit is set."""
+    users = stream(2, "users").integers(11, size=5000)
+    draws = [
+        UnseenItems(crowd[0], 40, bits_per_row=bits).draw(users, stream(3, "draw"))
+        for bits in (0, 1, 4, 16, 256)
+    ]
+    assert all((np.stack(draw) == np.stack(draws[0])).all() for draw in draws)
+
+
+@pytest.mark.parametrize("n_seen", [1, 5_000, 5_001, 9_999])
+def test_no_user_takes_many_draws(n_seen):
+    """Least of all one with a single unseen item, who would be rejected 10,000 times."""
+
+    class Counted:
+        rng, n = stream(0, "draw"), 0
+
+        def integers(self, *args, **options):
+            numbers = self.rng.integers(*args, **options)
+            self.n += len(numbers)
+            return numbers
+
+    rng = Counted()
+    UnseenItems([part(np.zeros(n_seen), np.arange(n_seen))], 10_000).draw(np.zeros(500, int), rng)
+    assert rng.n < 3 * 500
+
+
+@pytest.mark.parametrize("n_rows", [2_000, 20_000])
+def test_memory_is_linear_in_the_rows(n_rows):
+    """Of 400 users who share the rows evenly, then of some who saw 600 of 1,000 items."""
+    rng, n_items = stream(4, "rows"), 1_000_000
+    sparse = part(np.arange(n_rows) % 400, rng.permutation(n_items)[:n_rows])
+    assert UnseenItems([sparse], n_items).n_bytes <= 12 * n_rows + 25 * 400
+    n_dense = n_rows // 600
+    dense = part(np.repeat(np.arange(n_dense), 600), np.tile(np.arange(600), n_dense))
+    assert UnseenItems([dense], 1000).n_bytes <= (12 + 4) * len(dense) + 25 * n_dense
 
 
 def test_a_user_who_saw_everything_gives_the_place_to_others():

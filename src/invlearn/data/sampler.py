@@ -6,13 +6,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from invlearn.data.dataset import Dataset
+from invlearn.data.dataset import Dataset, Part
 from invlearn.data.unseen import Ids, UnseenItems
 from invlearn.errors import ConfigError
 from invlearn.pairs import Batch, Feed, Pairs
 from invlearn.randomness import stream
 
-Positions = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int32 | np.int64]
+Packed = npt.NDArray[np.int64]
+Cut = tuple[Pairs, torch.Tensor, Pairs]
+"""Labelled pairs, labels and unlabelled pairs of one batch."""
+
+_BLOCK_PAIRS = 2**17
+"""Pairs to cut at once: enough for the price of a call not to count; some 2 MB of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class Sampler:
 
     An epoch runs through all training-train rows in a new order, then through the judges (if the
     feed asks for any). Unlabelled pairs stand beside the judges, or beside every labelled row if
-    there are no judges. Nothing of the size users x items is ever made.
+    there are no judges. Memory holds an integer a row in the epoch's order, a block of batches
+    and, if pairs are sampled, the index of the seen ones; nothing of the size users x items.
     """
 
     def __init__(
@@ -55,12 +62,15 @@ class Sampler:
         self._batch_size, self._seed = batch_size, seed
         self._train_train, self._judges = _judge_split(len(dataset.train), feed, seed)
         self._n_train_steps = -(-len(self._train_train) // batch_size)
-        self._order: tuple[int, Positions] = (-1, self._train_train)
+        self._order = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
+        pairs_per_row = 1 + source.per_labelled if feed.unlabelled else 1
+        self._block_steps = max(1, _BLOCK_PAIRS // (batch_size * pairs_per_row))
+        self._block: tuple[tuple[int, bool, int] | None, list[Cut]] = (None, [])
         self._unseen: UnseenItems | None = None
         if feed.unlabelled:
             check_source(source, dataset)
             if source.exposed_fraction < 1:
-                self._unseen = UnseenItems([dataset.train, dataset.unlabelled], dataset.n_items)
+                self._unseen = UnseenItems([self._train, self._exposed], dataset.n_items)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,47 +80,96 @@ class Sampler:
     def batch(self, epoch: int, step: int, *, rate: float) -> Batch:
         """Cut one batch.
 
+        Consecutive batches are cut together, a block at a time, and the last block is kept:
+        asking for batches in order is what is fast. Tensors are views of the block: to be read.
+
         Args:
             epoch: From 0.
             step: Within the epoch, from 0, below `steps_per_epoch`.
             rate: Learning rate to hand to the strategy.
         """
-        rows, judges = self._rows(epoch, step)
-        rng = stream(self._seed, "unlabelled", epoch, step)
-        wanted = self._feed.unlabelled and (judges or not len(self._judges))
-        users = self._train.users[rows]
+        judges = step >= self._n_train_steps
+        block, place = divmod(step - judges * self._n_train_steps, self._block_steps)
+        if self._block[0] != (epoch, judges, block):
+            self._block = ((epoch, judges, block), self._cut(epoch, judges, block))
+        labelled, labels, unlabelled = self._block[1][place]
         return Batch(
-            labelled=as_pairs(users, self._train.items[rows]),
-            labels=torch.from_numpy(self._train.labels[rows].astype(np.float32)),
-            unlabelled=self.unlabelled(users, rng) if wanted else as_pairs(rows[:0], rows[:0]),
+            labelled=labelled,
+            labels=labels,
+            unlabelled=unlabelled,
             judges=judges,
             step=epoch * self.steps_per_epoch + step,
             rate=rate,
         )
 
-    def unlabelled(self, users: npt.NDArray[np.integer], rng: np.random.Generator) -> Pairs:
+    def unlabelled(self, users: Ids, rng: np.random.Generator) -> Pairs:
         """Draw the unlabelled pairs that stand beside labelled rows of `users`."""
-        users = np.repeat(users, self._source.per_labelled)
-        n_exposed = round(self._source.exposed_fraction * len(users))
-        rows = rng.integers(len(self._exposed), size=n_exposed) if n_exposed else slice(0, 0)
-        parts: list[tuple[Ids, Ids]] = [(self._exposed.users[rows], self._exposed.items[rows])]
-        if self._unseen is not None:
-            parts.append(self._unseen.draw(users[n_exposed:], rng))
-        return as_pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return self._draw(users, len(users), rng)
 
-    def _rows(self, epoch: int, step: int) -> tuple[Positions, bool]:
-        """Training rows of a batch, and whether they are judges."""
-        judges = step >= self._n_train_steps
-        start = (step - self._n_train_steps if judges else step) * self._batch_size
+    def _draw(self, users: Ids, n_rows: int, rng: np.random.Generator) -> Pairs:
+        """The same for rows of several batches of `n_rows`, the exposed first in each batch."""
+        per_labelled, fraction = self._source.per_labelled, self._source.exposed_fraction
+        users = np.repeat(users, per_labelled).astype(np.int64)
+        items = np.empty_like(users)
+        exposed = _first_of_each(len(users), n_rows * per_labelled, fraction)
+        if fraction > 0:
+            rows = rng.integers(len(self._exposed), size=np.count_nonzero(exposed))
+            users[exposed], items[exposed] = self._exposed.users[rows], self._exposed.items[rows]
+        if self._unseen is not None:
+            users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
+        return as_pairs(users, items)
+
+    def _cut(self, epoch: int, judges: bool, block: int) -> list[Cut]:
+        """The batches of a block, from training-train rows or from judges."""
+        n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
+        rows = self._rows(epoch, judges)[block * n * self._block_steps :][: n * self._block_steps]
+        users, items, labels = _unpack(rows)
+        labelled = as_pairs(users, items)
+        unlabelled = as_pairs(users[:0], users[:0])
+        if self._feed.unlabelled and (judges or not len(self._judges)):
+            rng = stream(self._seed, "unlabelled", epoch, judges, block)
+            unlabelled = self._draw(users, n, rng)
+        return [
+            (_piece(labelled, k, n), labels[k * n :][:n], _piece(unlabelled, k, n_unlabelled))
+            for k in range(-(-len(rows) // n))
+        ]
+
+    def _rows(self, epoch: int, judges: bool) -> Packed:
+        """Packed rows in an epoch's order: training-train, or the judges."""
         if self._order[0] != epoch:
             rng = stream(self._seed, "order", epoch)
-            order = np.concatenate(
-                [rng.permutation(self._train_train), rng.permutation(self._judges)]
-            )
-            self._order = (epoch, order)
-        first = len(self._train_train) if judges else 0
-        end = len(self._order[1]) if judges else len(self._train_train)
-        return self._order[1][first + start : min(first + start + self._batch_size, end)], judges
+            orders = [_pack(self._train, rows) for rows in (self._train_train, self._judges)]
+            for rows in orders:
+                rng.shuffle(rows)
+            self._order = (epoch, orders[0], orders[1])
+        return self._order[2] if judges else self._order[1]
+
+
+def _pack(part: Part, rows: Positions) -> Packed:
+    """Labelled rows as one integer each, so that shuffling them gathers nothing later."""
+    packed = part.users[rows].astype(np.int64)
+    packed <<= 31
+    packed |= part.items[rows]
+    packed <<= 1
+    packed |= part.labels[rows]
+    return packed
+
+
+def _unpack(packed: Packed) -> tuple[Packed, Packed, torch.Tensor]:
+    """Users, items and labels."""
+    labels = torch.from_numpy((packed & 1).astype(np.float32))
+    return packed >> 32, (packed >> 1) & (2**31 - 1), labels
+
+
+def _piece(pairs: Pairs, k: int, n: int) -> Pairs:
+    """The `k`-th piece of `n` pairs; the last one may be shorter."""
+    return Pairs(*(column[k * n : (k + 1) * n] for column in pairs))
+
+
+def _first_of_each(n: int, n_batch: int, fraction: float) -> npt.NDArray[np.bool_]:
+    """Marks the first `fraction` of each batch of `n_batch`, and of the shorter last one."""
+    sizes = (min(n_batch, n - start) for start in range(0, n, max(1, n_batch)))
+    return np.concatenate([np.arange(size) < round(fraction * size) for size in sizes])
 
 
 def as_pairs(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> Pairs:
@@ -126,7 +185,9 @@ def _judge_split(n_rows: int, feed: Feed, seed: int) -> tuple[Positions, Positio
             f"{n_rows} labelled training rows leave {n_judges} judges at judge_fraction "
             f"{feed.judge_fraction}; label more rows or take another fraction"
         )
-    order = stream(seed, "judges").permutation(n_rows) if n_judges else np.arange(n_rows)
+    order = np.arange(n_rows, dtype=np.int32 if n_rows < 2**31 else np.int64)
+    if n_judges:
+        order = stream(seed, "judges").permutation(order)
     return np.sort(order[n_judges:]), np.sort(order[:n_judges])
 
 

@@ -9,58 +9,124 @@ from invlearn.data.dataset import Part
 from invlearn.errors import ConfigError
 
 Ids = npt.NDArray[np.integer]
+Longs = npt.NDArray[np.int64]
+
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio, made odd: the high bits of a product are spread (Knuth, 6.4)."""
 
 
 class UnseenItems:
-    """Draws unseen items exactly uniformly, without rejection, in memory linear in the rows.
+    """Draws unseen items exactly uniformly, in memory linear in the rows.
 
-    Let a user's seen items be `s_0 < s_1 < ...`. Before `s_j` lie `s_j - j` unseen ones, a number
-    that never falls as `j` grows. So the `k`-th unseen item (from 0) is `k + c`, where `c` counts
-    the seen items with `s_j - j <= k`; one binary search in all users' numbers laid end to end,
-    each offset by its user, finds every `c` of a batch.
+    An item is drawn from all of them, and drawn again while it is a seen one. For users who saw
+    more than half of the catalogue the unseen items are listed instead: so no more than half of
+    anyone's draws is rejected, and the lists are shorter than the rows.
     """
 
-    def __init__(self, seen: Sequence[Part], n_items: int) -> None:
+    def __init__(self, seen: Sequence[Part], n_items: int, *, bits_per_row: int = 16) -> None:
         """Index what was shown.
 
         Args:
             seen: Parts without a pair in common.
             n_items: Number of items.
+            bits_per_row: Least length of the bit array that proves most pairs unseen; it decides
+                speed and memory, never a draw.
 
         Raises:
             ConfigError: Every user has seen every item.
         """
-        stride = np.int64(n_items + 1)
-        keys = np.sort(
-            np.concatenate([part.users.astype(np.int64) * stride + part.items for part in seen])
-        )
-        users = keys // stride
-        n_users = int(users[-1]) + 1 if len(users) else 0
-        self._starts = np.searchsorted(users, np.arange(n_users + 1))
-        self._stride = stride
-        self._keys = keys - (np.arange(len(keys)) - self._starts[users])
-        self._n_unseen = n_items - np.diff(self._starts)
+        users = np.concatenate([part.users for part in seen]).astype(np.int64)
+        n_seen = np.bincount(users)
+        self._n_items = n_items
+        self._n_unseen = n_items - n_seen
         self._eligible = np.flatnonzero(self._n_unseen)
         if not len(self._eligible):
             raise ConfigError(
                 "every user was shown every item, so none can be sampled; "
                 "pass --unlabelled.source exposed"
             )
+        keys = users * n_items + np.concatenate([part.items for part in seen])
+        self._seen = _Keys(keys, bits_per_row)
+        self._list_unseen(np.cumsum(n_seen) - n_seen)
 
-    def draw(self, users: Ids, rng: np.random.Generator) -> tuple[Ids, Ids]:
+    @property
+    def n_bytes(self) -> int:
+        """Size of the index."""
+        columns = (self._n_unseen, self._eligible, self._is_dense, self._first, self._listed)
+        return self._seen.n_bytes + sum(column.nbytes for column in columns)
+
+    def draw(self, users: Ids, rng: np.random.Generator) -> tuple[Longs, Longs]:
         """Draw one unseen item for each user.
 
         A user who has seen everything gives the place to a random other user.
 
         Args:
             users: Dense ids of users with seen items, shape `(pairs,)`.
-            rng: Source of two numbers per pair.
+            rng: Source of a number per pair and of one per rejection.
 
         Returns:
             Users and items, int64 of shape `(pairs,)`.
         """
-        spare = self._eligible[rng.integers(len(self._eligible), size=len(users))]
-        users = np.where(self._n_unseen[users] > 0, users, spare)
-        k = rng.integers(self._n_unseen[users])
-        n_before = np.searchsorted(self._keys, users * self._stride + k, side="right")
-        return users, k + n_before - self._starts[users]
+        users = users.astype(np.int64)
+        full = np.flatnonzero(self._n_unseen[users] == 0)
+        users[full] = self._eligible[rng.integers(len(self._eligible), size=len(full))]
+        items = rng.integers(self._n_items, size=len(users))
+        dense = np.flatnonzero(self._is_dense[users])
+        k = rng.integers(self._n_unseen[users[dense]])
+        items[dense] = self._listed[self._first[users[dense]] + k]
+        keys = users * self._n_items
+        again = self._seen.find(keys + items)
+        while len(again):
+            items[again] = rng.integers(self._n_items, size=len(again))
+            again = again[self._seen.find(keys[again] + items[again])]
+        return users, items
+
+    def _list_unseen(self, starts: Longs) -> None:
+        """List the unseen items of dense users, whose sorted keys begin at `starts`."""
+        self._is_dense = 2 * self._n_unseen < self._n_items
+        dense = np.flatnonzero(self._is_dense)
+        listed = [np.empty(0, np.int32)]
+        for user in dense.tolist():
+            unseen = np.ones(self._n_items, np.bool_)
+            n_seen = self._n_items - self._n_unseen[user]
+            unseen[self._seen.keys[starts[user] :][:n_seen] - user * self._n_items] = False
+            listed.append(np.flatnonzero(unseen).astype(np.int32))
+        self._listed = np.concatenate(listed)
+        self._first = np.zeros_like(self._n_unseen)
+        self._first[dense] = np.cumsum(self._n_unseen[dense]) - self._n_unseen[dense]
+
+
+class _Keys:
+    """An exact set of integers that is asked, most of the time, for ones that it lacks.
+
+    Every member sets the bit that its hash names. So an unset bit proves an integer absent, and
+    the bits of many rows fit into the processor's cache; a set bit proves nothing, and the
+    integer is looked up among the sorted members.
+    """
+
+    def __init__(self, keys: Longs, bits_per_row: int) -> None:
+        self.keys = np.sort(keys, kind="stable")  # merges parts that are sorted already
+        n_address_bits = max(3, (bits_per_row * len(keys) - 1).bit_length())
+        self._shift = np.uint64(64 - n_address_bits)
+        is_set = np.zeros(1 << n_address_bits, np.bool_)
+        is_set[self._hash(self.keys)] = True
+        self._bits = np.packbits(is_set, bitorder="little")
+
+    @property
+    def n_bytes(self) -> int:
+        return self.keys.nbytes + self._bits.nbytes
+
+    def find(self, asked: Longs) -> Longs:
+        """Positions of the integers that are members, ascending."""
+        hashes = self._hash(asked)
+        in_byte = hashes.astype(np.uint8) & np.uint8(7)
+        bits = self._bits.take(hashes >> 3) >> in_byte & np.uint8(1)
+        unclear = np.flatnonzero(bits)
+        unclear = unclear[np.argsort(asked[unclear])]  # a search in order spares the caches
+        found = asked[unclear]
+        at = np.searchsorted(self.keys, found)
+        return np.sort(unclear[self.keys.take(at, mode="clip") == found])
+
+    def _hash(self, keys: Longs) -> Longs:
+        """The high bits of a product modulo 2^64."""
+        return (keys.view(np.uint64) * _MULTIPLIER >> self._shift).view(np.int64)
