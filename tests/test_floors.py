@@ -14,9 +14,9 @@ FLOORS = (
     # value types and words
     "errors interruption pairs progress",
     # mathematics of one batch or one column, settings, models, safe files
-    "atomic backbones calibration config environment losses metrics randomness scoring",
+    "atomic backbones calibration config environment losses metrics randomness top_k",
     # strategies; logs as tables, and what may be said of their rows
-    "bootstrap schedule strategies"
+    "bootstrap schedule scoring strategies"
     " data data.audit data.checks data.counters data.dataset data.exposure data.formats"
     " data.grammar data.labels data.logs data.parquet data.reaction data.repeats data.settings"
     " data.splits data.table data.text data.unseen",
@@ -24,7 +24,8 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "exposure_factors plots ranking replication run_folder training data.catalogue data.lookup",
+    "exposure_factors plots ranking replication run_folder steps data.catalogue data.lookup",
+    "training",
     # names become objects
     "assessment composition",
     "job",

@@ -188,3 +188,27 @@ def test_large_scores_and_zero_of_both_signs():
     groups = tie_groups([0, 0, 0], [1, 0, 1], [0.0, -0.0, -1e300])
     assert groups.size.tolist() == [2, 1]
     assert metrics.auc(groups) == 0.25
+
+
+@given(
+    st.lists(st.sampled_from([-7, 0, 3, 4, 5_000_000_000]), min_size=1),
+    st.sampled_from([1.0, 0.1, 1e300, 1e-45]),
+    st.integers(0, 1000),
+)
+def test_rows_are_grouped_as_by_sorting_them(users, scale, seed):
+    """Ids near and far, scores that are float32 and that are not, zeros of both signs."""
+    rng = np.random.default_rng(seed)
+    scores = rng.choice([-2.0, -1.0, -0.0, 0.0, 1.0, 3.0], len(users)) * scale
+    labels = rng.integers(2, size=len(users))
+    found = tie_groups(users, labels, scores)
+    rows = sorted(zip(users, -scores, strict=True))
+    expected = sorted(set(rows))
+    assert found.ids.tolist() == sorted(set(users))
+    assert [*zip(found.ids[found.user], -found.score, strict=True)] == expected
+    assert found.size.tolist() == [rows.count(group) for group in expected]
+    levels = sorted(set(scores.tolist()))
+    assert found.level.tolist() == [levels.index(-score) for _, score in expected]
+    positives = [
+        labels[(np.array(users) == user) & (-scores == score)].sum() for user, score in expected
+    ]
+    assert found.positives.tolist() == positives

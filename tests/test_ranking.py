@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from invlearn.data.dataset import Part
 from invlearn.errors import ConfigError, DataError
 from invlearn.evaluation import paired_difference
-from invlearn.ranking import rank_catalogue
+from invlearn.ranking import catalogue_top_k, rank_catalogue
+from invlearn.scoring import CatalogueScorer
+from toys import small_backbone
 
 
 def part(cells):
@@ -174,3 +176,70 @@ def test_blocks_are_so_small_that_their_scores_fit(n_items, sizes):
     test = Part(users, items, np.ones(n_users, np.int8))
     rank_catalogue(score_users, empty, test, n_items=n_items, users=users, draws=0)
     assert seen == sizes
+
+
+@pytest.fixture
+def shop():
+    """A backbone of 40 users and 300 items, a scorer of it, and pairs seen, some of them twice."""
+    module = small_backbone("gmf", 40, 300)
+    rng = np.random.default_rng(2)
+    seen = [part(rng.choice([-1, 0, 1], size=(40, 300), p=[0.8, 0.1, 0.1])) for _ in range(2)]
+    return CatalogueScorer(module, 300), seen
+
+
+def joined(blocks):
+    return [np.concatenate(column) for column in zip(*blocks, strict=True)]
+
+
+@pytest.mark.parametrize("block", [None, 1, 7])
+def test_top_items_are_those_of_a_full_sort_without_what_was_seen(shop, block):
+    scorer, seen = shop
+    users = np.arange(40)[::-2]
+    told = []
+    found = joined(
+        catalogue_top_k(
+            scorer,
+            users,
+            k=5,
+            seen=seen,
+            block=block,
+            progress=lambda stage, done, total, **_: told.append((done, total)),
+        )
+    )
+    assert found[0].tolist() == users.tolist()
+    assert told[-1] == (20, 20)
+    for user, items, scores in zip(*found, strict=True):
+        own = scorer(np.array([user])).numpy()[0]
+        known = {item for old in seen for item in old.items[old.users == user].tolist()}
+        expected = [i for i in np.argsort(-own, kind="stable") if i not in known][:5]
+        assert items.tolist() == expected
+        np.testing.assert_allclose(scores, own[expected], rtol=1e-5)
+
+
+def test_lists_end_where_no_item_is_left(shop):
+    scorer, _ = shop
+    cells = np.full((40, 300), -1)
+    cells[3, :298], cells[4] = 1, 0
+    _, items, scores = joined(catalogue_top_k(scorer, np.array([3, 4, 5]), k=4, seen=[part(cells)]))
+    assert sorted(items[0, :2].tolist()) == [298, 299]
+    assert items[0, 2:].tolist() == [-1, -1]
+    assert (items[1] == -1).all()
+    assert (items[2] >= 0).all()
+    assert np.array_equal(scores == -np.inf, items == -1)
+
+
+def test_without_users_there_are_no_lists(shop):
+    assert list(catalogue_top_k(shop[0], np.arange(0), k=3)) == []
+
+
+def test_top_items_need_finite_scores():
+    module = small_backbone("gmf", 40, 300)
+    module.item_embedding.weight.data[7, 1] = np.inf
+    cells = np.full((40, 300), -1)
+    cells[:, 7] = 1
+    with pytest.raises(DataError, match="2 of 600 scores of ig are NaN or infinite"):
+        list(
+            catalogue_top_k(
+                CatalogueScorer(module, 300), np.arange(2), k=3, seen=[part(cells)], name="ig"
+            )
+        )

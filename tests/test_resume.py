@@ -169,8 +169,8 @@ def kill_at(patch, owner, name, number):
 
 
 PLACES = [
-    *[(RowStore, "commit", number) for number in (1, 2, 5, 6, 7, 12, 18)],
-    *[(DenseStore, "commit", number) for number in (1, 6, 9)],
+    *[(RowStore, "apply", number) for number in (1, 2, 5, 6, 7, 12, 18)],
+    *[(DenseStore, "apply", number) for number in (1, 6, 9)],
     *[(Job, "_validate", number) for number in (1, 3)],
     *[(Job, "_note_beliefs", number) for number in (1, 3)],
     *[(Recorder, "epoch", number) for number in (1, 3)],
@@ -202,7 +202,7 @@ def test_a_module_given_from_python_goes_on_with_its_own_first_weights(
     given = {"store": "row", "epochs": 3, "batch_size": 16, "optimizer": {"lr": 0.05}}
     modules = [small_backbone("gmf", 12, 12, seed=seed) for seed in (0, 0, 1)]
     invlearn.train(board, tmp_path / "whole", backbone=modules[0], **given)
-    kill_at(monkeypatch, RowStore, "commit", stop)
+    kill_at(monkeypatch, RowStore, "apply", stop)
     with pytest.raises(Killed):
         invlearn.train(board, tmp_path / "run", backbone=modules[1], **given)
     monkeypatch.undo()
@@ -212,7 +212,7 @@ def test_a_module_given_from_python_goes_on_with_its_own_first_weights(
 
 def test_an_error_amid_an_epoch_changes_nothing(board, whole, tmp_path, monkeypatch):
     """Unlike a kill, it leaves the records of the steps that the checkpoint has not seen."""
-    setup, calls, real = "gmf by rows", [], RowStore.commit
+    setup, calls, real = "gmf by rows", [], RowStore.apply
 
     def failing(*args):
         calls.append(0)
@@ -220,7 +220,7 @@ def test_an_error_amid_an_epoch_changes_nothing(board, whole, tmp_path, monkeypa
             raise RuntimeError("out of memory")
         real(*args)
 
-    monkeypatch.setattr(RowStore, "commit", failing)
+    monkeypatch.setattr(RowStore, "apply", failing)
     with pytest.raises(RuntimeError, match="out of memory"):
         train(board, tmp_path / "run", "idl", setup)
     monkeypatch.undo()

@@ -1,6 +1,6 @@
 """A trained backbone's metrics, with the trivial baselines that it has to beat beside them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from invlearn.exposure_factors import fit_exposure_factors
 from invlearn.progress import Progress, silent
 from invlearn.randomness import stream
 from invlearn.ranking import rank_catalogue
-from invlearn.scoring import score_catalogue, score_pairs
+from invlearn.scoring import CatalogueScorer, score_pairs
 
 PartName = Literal["train", "valid", "test"]
 Scores = npt.NDArray[np.floating[Any]]
@@ -166,11 +166,9 @@ def assess_catalogue(
     users = np.unique(dataset.test.users[dataset.test.labels == 1])
     if 0 < n_users < len(users):
         users = np.sort(stream(seed, "catalogue users").choice(users, n_users, replace=False))
-    score_users: Callable[[npt.NDArray[np.integer[Any]]], Scores] = lambda block: score_catalogue(  # noqa: E731
-        module, block, dataset.n_items
-    )
+    score_users = CatalogueScorer(module, dataset.n_items)
     return rank_catalogue(
-        score_users,
+        lambda block: score_users(block).cpu().numpy(),
         dataset.train,
         dataset.test,
         n_items=dataset.n_items,

@@ -16,6 +16,8 @@ from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError, unknown
 from invlearn.evaluation import evaluate
 from invlearn.registry import backbone_class, complete_options, path_of, strategy_class
+from invlearn.steps import PAYING_STEPS, has_compiler
+from invlearn.stores.store import draws_random_numbers
 from invlearn.strategies import STRATEGIES, Strategy
 
 
@@ -87,6 +89,34 @@ def usable_device(name: str) -> str:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ConfigError(f"device '{name}' is not there ({reason}); try --device cpu") from error
     return name
+
+
+def decide_compile(config: RunConfig, module: nn.Module, *, n_steps: int) -> RunConfig:
+    """Decide whether steps are compiled, if that is `auto`.
+
+    Args:
+        config: Settings, else complete.
+        module: The backbone, in training mode.
+        n_steps: Steps that a compiled one would serve.
+
+    Raises:
+        ConfigError: It is `on` where it cannot be.
+    """
+    device = torch.device(config.device).type
+    obstacles = {
+        f"the {config.store} store works through torch's own optimizer": config.store != "row",
+        f"backbone {config.backbone} draws random numbers": draws_random_numbers(module),
+        "no C++ compiler is found (set CXX to one)"
+        if device == "cpu"
+        else "Triton is not installed": not has_compiler(device),
+    }
+    reasons = [reason for reason, stands in obstacles.items() if stands]
+    if config.compile == "on" and reasons:
+        raise ConfigError(f"the step cannot be compiled: {reasons[0]}; pass --compile off or auto")
+    if config.compile != "auto":
+        return config
+    pays = not reasons and n_steps >= PAYING_STEPS
+    return config.model_copy(update={"compile": "on" if pays else "off"})
 
 
 def exposed_fraction(config: RunConfig) -> float:

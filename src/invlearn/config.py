@@ -121,6 +121,9 @@ class RunConfig(Settings):
     """Decides initial weights, judges, order and draws."""
     device: str = "auto"
     """A torch device such as cpu or cuda; auto: cuda where there is one."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether `torch.compile` fuses the arithmetic of a step (row store): the same choices, weights
+    equal to rounding; auto: where a compiler is found and the run is long enough to pay."""
     checkpoint_steps: PositiveInt | None = None
     """Save every so many steps besides the end of each epoch."""
     tensorboard: bool = False

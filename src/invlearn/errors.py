@@ -32,6 +32,10 @@ class Stopped(InvlearnError):  # noqa: N818  no error: somebody asked for it
     """Work was asked to stop; it saved what it had and can go on later."""
 
 
+class InvlearnWarning(UserWarning):
+    """Something that the user should know and that stops nothing."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """Error for a name nobody knows, with the nearest known ones.
 

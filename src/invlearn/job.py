@@ -12,6 +12,7 @@ from invlearn import atomic, checkpoint
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
     check_backbone,
+    decide_compile,
     exposed_fraction,
     make_backbone,
     usable_device,
@@ -28,6 +29,7 @@ from invlearn.recording import Recorder
 from invlearn.registry import strategy_class
 from invlearn.run_folder import load_weights
 from invlearn.scoring import score_pairs
+from invlearn.steps import Stepper
 from invlearn.stores import STORES, Store
 from invlearn.strategies import Strategy
 from invlearn.training import Workshop, fit
@@ -47,13 +49,28 @@ class Job:
     store: Store
     strategy: Strategy
     sampler: Sampler
+    stepper: Stepper
     state: TrainState
 
     @classmethod
     def start(
-        cls, folder: Path, dataset: Dataset, config: RunConfig, module: nn.Module | None
+        cls,
+        folder: Path,
+        dataset: Dataset,
+        config: RunConfig,
+        module: nn.Module | None,
+        *,
+        n_runs: int = 1,
     ) -> "Job":
-        """Make every object that the configuration names; nothing is written."""
+        """Make every object that the configuration names; nothing is written.
+
+        Args:
+            folder: The run folder.
+            dataset: What to train on.
+            config: Settings, complete but for `compile`, which is decided here.
+            module: A backbone that was made already.
+            n_runs: Trainings of the same form that this process may see.
+        """
         torch.manual_seed(config.seed)
         module = module or make_backbone(config, dataset.n_users, dataset.n_items)
         module.to(usable_device(config.device)).train()
@@ -64,7 +81,11 @@ class Job:
         sampler = Sampler(dataset, strategy.feed, source, batch_size=size, seed=seed)
         tables = getattr(module, "tables", {})
         store = STORES[config.store](module, tables, config.optimizer, seed=seed)
-        return cls(folder, dataset, config, module, store, strategy, sampler, TrainState())
+        n_steps = n_runs * config.epochs * sampler.steps_per_epoch
+        config = decide_compile(config, module, n_steps=n_steps)
+        kind = type(module) if config.compile == "on" else None
+        stepper = Stepper(store, strategy, compiled_for=kind)
+        return cls(folder, dataset, config, module, store, strategy, sampler, stepper, TrainState())
 
     def restore(self, saved: Checkpoint) -> None:
         """Put weights, moments and state back as they were."""
@@ -114,8 +135,7 @@ class Job:
         shop = Workshop(
             config=self.config,
             device=torch.device(self.config.device),
-            strategy=self.strategy,
-            store=self.store,
+            stepper=self.stepper,
             sampler=self.sampler,
             recorder=recorder,
             validate=self._validate,

@@ -91,7 +91,7 @@ def reweighting(losses: Tensor, alpha: float) -> Tensor:
     return torch.exp(-alpha * losses.detach())
 
 
-def truncation(losses: Tensor, suspects: Tensor, n_dropped: int) -> Tensor:
+def truncation(losses: Tensor, suspects: Tensor, n_dropped: int | Tensor) -> Tensor:
     """Mask of the truncated cross entropy: the `n_dropped` suspects of largest loss are left out.
 
     Wang et al., WSDM 2021, Eq. 4. Among equal losses the later pair is dropped first.
@@ -99,7 +99,7 @@ def truncation(losses: Tensor, suspects: Tensor, n_dropped: int) -> Tensor:
     Args:
         losses: Shape `(pairs,)`.
         suspects: Which pairs may be dropped, boolean of shape `(pairs,)`.
-        n_dropped: How many to drop; no more than there are suspects are dropped.
+        n_dropped: How many to drop, a whole number; no more than there are suspects are dropped.
 
     Returns:
         1.0 for kept and 0.0 for dropped pairs, shape `(pairs,)`; constants to autograd.

@@ -58,8 +58,8 @@ def tie_groups(users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLik
         labels: 1 or 0, shape `(rows,)`.
         scores: Finite real scores, shape `(rows,)`.
     """
-    ids, user = np.unique(np.asarray(users, np.int64), return_inverse=True)
-    levels, level = np.unique(np.asarray(scores, np.float64), return_inverse=True)
+    ids, user = _numbered(np.asarray(users, np.int64))
+    levels, level = _levels(np.asarray(scores, np.float64))
     key = (user * len(levels) + (len(levels) - 1 - level)) * 2 + np.asarray(labels, np.int64)
     key.sort()
     label, group = key & 1, key >> 1
@@ -193,6 +193,43 @@ def released_order(scores: npt.ArrayLike) -> Floats:
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order))
     return ranks
+
+
+def _numbered(ids: Integers) -> tuple[Integers, Integers]:
+    """The distinct ids, rising, and the place of each id among them, as `np.unique` has it.
+
+    Ids that lie close together are ticked off on a list, which is much faster than sorting them.
+    """
+    low, high = int(ids.min()), int(ids.max())
+    if high - low > 4 * len(ids):
+        return np.unique(ids, return_inverse=True)
+    offset = ids - low
+    there = np.zeros(high - low + 1, np.bool_)
+    there[offset] = True
+    return np.flatnonzero(there) + low, (np.cumsum(there) - 1)[offset]
+
+
+def _levels(scores: Floats) -> tuple[Floats, Integers]:
+    """The distinct scores, rising, and the place of each score among them, as by `np.unique`.
+
+    A score that is a float32, as logits are, fits with the number of its row into one integer,
+    and integers are sorted several times faster than rows by their score. The bits of a float,
+    read as an integer, rise with it; those of a negative one fall.
+    """
+    with np.errstate(over="ignore"):
+        short = scores.astype(np.float32) + np.float32(0)  # -0.0 + 0.0 is 0.0
+    if not np.array_equal(short, scores):
+        return np.unique(scores, return_inverse=True)
+    bits = short.view(np.int32)
+    key = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64) << 31
+    key |= np.arange(len(key))
+    key.sort()
+    row = key & 0x7FFFFFFF
+    key >>= 31
+    new = np.concatenate([[True], key[1:] != key[:-1]])
+    level = np.empty_like(key)
+    level[row] = np.cumsum(new) - 1
+    return scores[row[new]], level
 
 
 def _user_gain(groups: TieGroups, cumulative: Floats) -> Floats:

@@ -5,11 +5,13 @@ showed the user counts as a miss, liked or not. Legend of shapes: `block` users 
 `relevant` test positives of those users.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from invlearn.bootstrap import Ratio
 from invlearn.data.dataset import Part
@@ -17,11 +19,15 @@ from invlearn.errors import ConfigError
 from invlearn.evaluation import Evaluation, check_finite, fingerprint, summarise
 from invlearn.metrics import Floats, Integers, discounts, expected_gain
 from invlearn.progress import Progress, silent
+from invlearn.scoring import CatalogueScorer
+from invlearn.top_k import top_k
 
 Matrix = npt.NDArray[np.floating[Any]]
 IntegerIds = npt.NDArray[np.integer[Any]]
 BLOCK_USERS, BLOCK_SCORES = 256, 8_000_000
 """Users ranked, and scores held, at a time at most."""
+CACHED_SCORES = 2_000_000
+"""Scores at a time that a processor's cache still holds for the second look."""
 ScoreUsers = Callable[[IntegerIds], Matrix]
 """Scores of every item for some users, shape `(len(users), n_items)`."""
 
@@ -48,7 +54,8 @@ def rank_catalogue(
     Recall is divided by all relevant items, also where they are more than `k`.
 
     Args:
-        score_users: Scores of every item for a block of users, `(block, n_items)`.
+        score_users: Scores of every item for a block of users, `(block, n_items)`; they are
+            ranked as float32.
         train: Pairs to mask, liked or not.
         test: Rows whose positives are relevant.
         n_items: Number of items; ids are below it.
@@ -79,9 +86,9 @@ def rank_catalogue(
     sums = np.zeros((len(gains), len(ranked)))
     for start in range(0, len(ranked), block):
         some = ranked[start : start + block]
-        scores = np.array(score_users(some))
+        scores = np.array(score_users(some), np.float32)
         check_finite(scores, name=name)
-        scores[masked.cells(some)] = -np.inf
+        scores[masked.cells(some)] = -inf
         sums[:, start : start + len(some)] = _earned(scores, liked.cells(some), gains)
         progress("rank the catalogue", start + len(some), len(ranked))
     found = {
@@ -90,6 +97,64 @@ def rank_catalogue(
     }
     basis = fingerprint(ranked, wanted, np.array([n_items]))
     return summarise(found, _counts(relevant, n_items), basis=basis, draws=draws, seed=seed)
+
+
+class TopItems(NamedTuple):
+    """The items that come first for some users."""
+
+    users: IntegerIds
+    """Dense user ids, shape `(block,)`."""
+    items: Integers
+    """Dense item ids, best first, of equal scores the lowest id first; -1 where no item is left.
+    Shape `(block, k)`, or fewer columns if there are fewer items."""
+    scores: npt.NDArray[np.float32]
+    """Their scores, beside `items`; `-inf` where no item is left."""
+
+
+def catalogue_top_k(
+    score_users: CatalogueScorer,
+    users: IntegerIds,
+    *,
+    k: int,
+    seen: Sequence[Part] = (),
+    block: int | None = None,
+    name: str = "run",
+    progress: Progress = silent,
+) -> Iterator[TopItems]:
+    """Find the `k` items with the highest scores for each user, leaving out what it has seen.
+
+    Never more than a block of scores is in memory, and it stays on the device of the weights.
+
+    Args:
+        score_users: Scores of every item for a block of users.
+        users: Dense ids of the users, shape `(users,)`.
+        k: Length of the lists.
+        seen: Parts whose pairs are left out.
+        block: Users at a time; by default at most 256, and at most 2 million scores.
+        name: What to call the scores in an error message.
+        progress: Told of each block.
+
+    Yields:
+        The lists of a block of users, in the order of `users`.
+
+    Raises:
+        ConfigError: `k` is below 1.
+        DataError: A score is not finite.
+    """
+    block = block or max(1, min(BLOCK_USERS, CACHED_SCORES // score_users.n_items))
+    masked = _Lists.of(seen)
+    room = score_users.empty(min(block, len(users)))
+    for start in range(0, len(users), block):
+        some = users[start : start + block]
+        scores = score_users(some, out=room)
+        if not torch.stack(scores.aminmax()).isfinite().all():
+            check_finite(scores.cpu().numpy(), name=name)
+        row, item = (torch.from_numpy(ids).to(scores.device) for ids in masked.cells(some))
+        scores.view(-1).index_fill_(0, row * score_users.n_items + item, -inf)
+        items, highest = top_k(scores, k)
+        items = items.masked_fill(highest == -inf, -1)
+        progress("rank the catalogue", start + len(some), len(users))
+        yield TopItems(some, items.cpu().numpy(), highest.cpu().numpy())
 
 
 class _Gain(NamedTuple):
@@ -120,12 +185,12 @@ def _earned(scores: Matrix, relevant: tuple[Integers, Integers], gains: dict[str
     among them has everything above it among them too. Only equals of the lowest may lie outside.
     """
     length = min(max(len(gain.cumulative) - 1 for gain in gains.values()), scores.shape[1])
-    top = np.partition(scores, -length, axis=1)[:, -length:]
-    least = top.min(axis=1)
-    equals_of_least = (scores == least[:, None]).sum(axis=1)
+    top = top_k(torch.from_numpy(scores), length)[1].numpy()
+    least = top[:, -1]
+    equals_of_least = np.count_nonzero(scores == least[:, None], axis=1)
     row, item = relevant
     own = scores[row, item]
-    inside = (own >= least[row]) & (own > -np.inf)
+    inside = (own >= least[row]) & (own > -inf)
     row, own = row[inside], own[inside, None]
     above = (top[row] > own).sum(axis=1)
     tied = np.where(own[:, 0] == least[row], equals_of_least[row], (top[row] == own).sum(axis=1))
@@ -143,8 +208,9 @@ class _Lists(NamedTuple):
 
     @classmethod
     def of(cls, parts: Sequence[Part]) -> "_Lists":
-        users = np.concatenate([part.users for part in parts])
-        items = np.concatenate([part.items for part in parts]).astype(np.int64)
+        none = np.empty(0, np.int32)
+        users = np.concatenate([none, *(part.users for part in parts)])
+        items = np.concatenate([none, *(part.items for part in parts)]).astype(np.int64)
         order = np.argsort(users, kind="stable")
         return cls(users[order], items[order])
 
@@ -160,6 +226,7 @@ class _Lists(NamedTuple):
         return np.repeat(np.arange(len(users)), last - first), columns
 
     def _bounds(self, users: IntegerIds) -> tuple[Integers, Integers]:
+        users = users.astype(self.users.dtype)  # else every search converts the whole column
         first = np.searchsorted(self.users, users, side="left")
         return first, np.searchsorted(self.users, users, side="right")
 

@@ -197,7 +197,7 @@ def train(
             "pass --overwrite"
         )
     job = Job.start(out, data, settings, module)
-    write_run(out, data, settings, overwrite=overwrite)
+    write_run(out, data, job.config, overwrite=overwrite)
     return _completed(job, progress, should_stop)
 
 

@@ -11,16 +11,16 @@ from invlearn.checkpoint import TrainState
 from invlearn.config import RunConfig
 from invlearn.data.sampler import Sampler
 from invlearn.errors import DivergedError, Stopped
-from invlearn.pairs import Batch, Pairs, Proposal
 from invlearn.progress import Progress
 from invlearn.recording import Recorder
 from invlearn.schedule import learning_rate
-from invlearn.stores import Store
-from invlearn.strategies import Strategy
+from invlearn.steps import Step, Stepper
 from invlearn.strategies.inverse import CHOICES
 
 PROGRESS_STEPS = 10
 """Steps between two reports of progress, each of which waits for the device."""
+UNCHECKED_STEPS = 64
+"""Steps that may pass on a device before the host looks whether they were sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class Workshop:
 
     config: RunConfig
     device: torch.device
-    strategy: Strategy
-    store: Store
+    stepper: Stepper
     sampler: Sampler
     recorder: Recorder
     validate: Callable[[], dict[str, float]]
@@ -53,20 +52,23 @@ def fit(
         Stopped: `should_stop` or `shop.give_up` said so; a checkpoint was written after the last
             step.
     """
-    n_steps = shop.sampler.steps_per_epoch
+    n_steps, watch = shop.sampler.steps_per_epoch, Watch(shop.device)
     while not finished(shop.config, state):
         started, done_before = perf_counter(), state.step
         while state.step < n_steps:
-            log = _take_step(shop, state)
+            log = _take_step(shop, state, watch)
             state.step += 1
             if state.step % PROGRESS_STEPS == 0 or state.step == n_steps:
                 speed = (state.step - done_before) * shop.config.batch_size
                 speed /= perf_counter() - started
+                watch.check()
                 _report(shop, state, log, speed, progress)
             if should_stop():
+                watch.check()
                 _save_within_epoch(shop, state)
                 raise Stopped(f"stopped after step {state.step} of epoch {state.epoch + 1}; saved")
             if state.step % (shop.config.checkpoint_steps or n_steps) == 0 and state.step < n_steps:
+                watch.check()
                 _save_within_epoch(shop, state)
         scores = _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
         if shop.give_up(state.epoch - 1, scores):
@@ -91,20 +93,17 @@ def is_better(metric: str, score: float, best: float | None) -> bool:
     return score < best if metric.endswith("loss") else score > best
 
 
-def _take_step(shop: Workshop, state: TrainState) -> Mapping[str, torch.Tensor]:
-    """Let the strategy propose for the next batch, and commit what it proposes."""
+def _take_step(shop: Workshop, state: TrainState, watch: "Watch") -> Mapping[str, torch.Tensor]:
+    """Take the step of the next batch, and record it."""
     n_steps = shop.sampler.steps_per_epoch
     at = state.epoch * n_steps + state.step
     rate = learning_rate(
         shop.config.schedule, shop.config.optimizer.lr, at, shop.config.epochs * n_steps
     )
-    batch = _to_device(shop.sampler.batch(state.epoch, state.step, rate=rate), shop.device)
-    play = shop.store.play(batch)
-    move = shop.strategy.propose(play.score, play.point, play.batch)
-    _check_finite(move, state, rate)
-    shop.store.commit(play, move)
-    shop.recorder.step(state.epoch, at, move.log)
-    return move.log
+    step = shop.stepper(shop.sampler.batch(state.epoch, state.step, rate=rate))
+    watch.note(state.epoch, state.step, rate, step)
+    shop.recorder.step(state.epoch, at, step.log)
+    return step.log
 
 
 def _save_within_epoch(shop: Workshop, state: TrainState) -> None:
@@ -167,28 +166,36 @@ def _report(
     progress("train", done, total, **figures, pairs_per_second=pairs_per_second)
 
 
-def _check_finite(move: Proposal, state: TrainState, rate: float) -> None:
-    loss = move.log["loss"]
-    what, tensors = ("its slope", move.slope) if move.slope else ("the new point", move.point)
-    if torch.stack([t.isfinite().all() for t in (loss, *tensors.values())]).all():
-        return
-    raise DivergedError(
-        f"training diverged at step {state.step + 1} of epoch {state.epoch + 1}: the loss is "
-        f"{float(loss):g} or {what} is not finite, at learning rate {rate:g}; stopped before "
-        "the optimizer step, and the last checkpoint stands; train it again with a lower "
-        "--optimizer.lr or a higher --optimizer.l2, and --overwrite"
-    )
+class Watch:
+    """Looks whether steps were sound: at once, or later where looking means waiting."""
 
+    def __init__(self, device: torch.device) -> None:
+        self._patience = 1 if device.type == "cpu" else UNCHECKED_STEPS
+        self._waiting: list[tuple[int, int, float, Step]] = []
 
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
+    def note(self, epoch: int, number: int, rate: float, step: Step) -> None:
+        """Take note of a step, from 0 within its epoch.
 
-    def moved(pairs: Pairs) -> Pairs:
-        return Pairs(pairs.users.to(device), pairs.items.to(device))
+        Raises:
+            DivergedError: It, or one before it, is not sound.
+        """
+        self._waiting.append((epoch, number, rate, step))
+        if len(self._waiting) >= self._patience:
+            self.check()
 
-    return batch._replace(
-        labelled=moved(batch.labelled),
-        labels=batch.labels.to(device),
-        unlabelled=moved(batch.unlabelled),
-    )
+    def check(self) -> None:
+        """Look at every step that was not looked at yet.
+
+        Raises:
+            DivergedError: One is not sound.
+        """
+        for epoch, number, rate, step in self._waiting:
+            if not step.sound:
+                raise DivergedError(
+                    f"training diverged at step {number + 1} of epoch {epoch + 1}: the loss is "
+                    f"{float(step.log['loss']):g} or what was proposed is not finite, at learning "
+                    f"rate {rate:g}; stopped before the optimizer step, and the last checkpoint "
+                    "stands; train it again with a lower --optimizer.lr or a higher "
+                    "--optimizer.l2, and --overwrite"
+                )
+        self._waiting.clear()

@@ -3,7 +3,7 @@
 `users` and `items` are dense ids, int64 of shape `(pairs,)`; the logits have shape `(pairs,)`.
 """
 
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -25,4 +25,25 @@ class Backbone(Protocol):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of pairs."""
+        ...
+
+
+class Factors(NamedTuple):
+    """Two tables whose inner products are logits: `z = users[u] @ items[i]`."""
+
+    users: Tensor
+    """A row for each user, shape `(n_users, width)`."""
+    items: Tensor
+    """A row for each item, shape `(n_items, width)`."""
+
+
+@runtime_checkable
+class InnerProduct(Protocol):
+    """A backbone that can say its logits as inner products, so that ranking is one matrix product.
+
+    Optional: a backbone without `as_factors` is asked for the logits of every pair.
+    """
+
+    def as_factors(self) -> Factors:
+        """Factors whose inner products equal `forward` in evaluation mode, up to rounding."""
         ...

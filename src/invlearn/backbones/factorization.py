@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from invlearn.backbones.backbone import Key
+from invlearn.backbones.backbone import Factors, Key
 from invlearn.backbones.layers import embedding, output_layer
 
 
@@ -31,6 +31,15 @@ class GMF(nn.Module):
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
         return self.output(self.user_embedding(users) * self.item_embedding(items)).squeeze(-1)
+
+    def as_factors(self) -> Factors:
+        """Users `(h p_u, b)` and items `(q_i, 1)`."""
+        users, items = self.user_embedding.weight, self.item_embedding.weight
+        bias = self.output.bias.expand(len(users), 1)
+        return Factors(
+            torch.cat([users * self.output.weight, bias], dim=1),
+            torch.cat([items, torch.ones_like(items[:, :1])], dim=1),
+        )
 
 
 @final
@@ -60,3 +69,12 @@ class BiasedMF(nn.Module):
         product = (self.user_embedding(users) * self.item_embedding(items)).sum(-1)
         biases = self.user_bias(users) + self.item_bias(items)
         return product + biases.squeeze(-1) + self.bias
+
+    def as_factors(self) -> Factors:
+        """Users `(p_u, b_u + b, 1)` and items `(q_i, 1, b_i)`."""
+        users, items = self.user_embedding.weight, self.item_embedding.weight
+        own, one = self.user_bias.weight + self.bias, torch.ones_like(self.user_bias.weight)
+        return Factors(
+            torch.cat([users, own, one], dim=1),
+            torch.cat([items, torch.ones_like(items[:, :1]), self.item_bias.weight], dim=1),
+        )

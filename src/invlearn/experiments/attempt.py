@@ -37,6 +37,7 @@ def attempt(
     dataset: Dataset,
     config: RunConfig,
     *,
+    n_runs: int = 1,
     give_up: Callable[[int, float], bool] = lambda epoch, score: False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Attempt:
@@ -46,6 +47,7 @@ def attempt(
         folder: The run folder.
         dataset: What to train on.
         config: Settings; completed here.
+        n_runs: Trainings of the same form that this process may see; if it compiles, once for all.
         give_up: Asked after every epoch, from 0, with the score that selects the best epoch;
             a run that goes on is asked about its earlier epochs again.
         should_stop: Asked after every step.
@@ -56,8 +58,8 @@ def attempt(
         Stopped: `should_stop` said so; the next attempt goes on from there.
     """
     reset_peak()
-    settings = complete(config, dataset, None)
-    job = Job.start(folder, dataset, settings, None)
+    job = Job.start(folder, dataset, complete(config, dataset, None), None, n_runs=n_runs)
+    settings = job.config
     if _goes_on(folder, settings):
         job.restore(checkpoint.load(folder / "checkpoints", "last"))
     else:

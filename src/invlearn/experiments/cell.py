@@ -32,8 +32,9 @@ from invlearn.training import is_better
 
 Model = TypeVar("Model", bound=BaseModel)
 
-IRRELEVANT = {"seed", "tensorboard", "checkpoint_steps"}
-"""Settings of a run that do not decide what a cell measures; the seed is the experiment's."""
+IRRELEVANT = {"seed", "tensorboard", "checkpoint_steps", "compile"}
+"""Settings of a run that do not decide what a cell measures; the seed is the experiment's, and
+compiled or not the weights are the same to rounding."""
 
 
 class Tuning(Settings):
@@ -76,6 +77,11 @@ class Cell(Settings):
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
         words = (self.dataset.resolve().name, self.config.backbone, self.config.strategy)
         return re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words)) + f"-{digest[:12]}"
+
+    @property
+    def n_runs(self) -> int:
+        """Trainings at most, those of the search among them."""
+        return len(self.seeds) + (self.tuning.trials if self.tuning else 0)
 
     @property
     def minimize(self) -> bool:

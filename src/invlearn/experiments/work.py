@@ -250,7 +250,14 @@ def _trial(
     )
     config = folder.config(asked.settings, tuning.seed)
     try:
-        found = attempt(place, dataset, config, give_up=asked.give_up, should_stop=should_stop)
+        found = attempt(
+            place,
+            dataset,
+            config,
+            n_runs=cell.n_runs,
+            give_up=asked.give_up,
+            should_stop=should_stop,
+        )
     except FAILURES as error:
         return Trial(
             number=len(done),
@@ -280,7 +287,13 @@ def _report(
     place = folder.path / f"seed-{seed}"
     record = SeedRecord(seed=seed, state="complete", settings=chosen, commit=commit())
     try:
-        found = attempt(place, dataset, folder.config(chosen, seed), should_stop=should_stop)
+        found = attempt(
+            place,
+            dataset,
+            folder.config(chosen, seed),
+            n_runs=folder.cell.n_runs,
+            should_stop=should_stop,
+        )
     except FAILURES as error:
         failed = {"state": "failed", "reason": _reason(error)}
         folder.write_record(record.model_copy(update=failed))

@@ -10,7 +10,7 @@ from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Proposal, Weights
 from invlearn.stores.memory import Memory
-from invlearn.stores.store import Play, Store, distinct, scorer
+from invlearn.stores.store import Located, Play, Store, distinct, on_device, scorer
 
 
 @final
@@ -33,17 +33,24 @@ class DenseStore(Store):
         self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
         self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
         self._memory = Memory(self._parameters)
+        self._device = next((w.device for w in module.parameters()), torch.device("cpu"))
 
-    def play(self, batch: Batch) -> Play:
-        """Show all weights."""
+    def locate(self, batch: Batch) -> Located:
+        """Bring the batch to the device; find its rows if they are to shrink."""
         rows = distinct(batch)[0] if self._l2 else {}
+        rows = {key: ids.to(self._device) for key, ids in rows.items()}
+        return Located(on_device(self._memory.shown_in(batch), self._device), rows)
+
+    def show(self, located: Located) -> Play:
+        """Show all weights."""
         point = {name: weight.detach() for name, weight in self._parameters.items()}
-        return Play(self._score_at(batch.step), point, self._memory.shown_in(batch), rows)
+        return Play(self._score_at(located.batch.step), point, located.batch, located.rows)
 
     @torch.no_grad()
-    def commit(self, play: Play, move: Proposal) -> None:
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
         """Move to the proposed point and let torch's optimizer step along the slope."""
-        self._memory.keep(move.memory)
+        if sound is not None and not sound:
+            return
         if move.point is not play.point:
             for name, parameter in self._parameters.items():
                 parameter.copy_(move.point[name])

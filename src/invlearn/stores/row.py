@@ -1,6 +1,6 @@
 """The row store: a step costs what its batch costs, never what the catalogue costs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import final
 
 import torch
@@ -11,7 +11,15 @@ from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Pairs, Proposal, Weights
 from invlearn.stores.memory import Memory
 from invlearn.stores.optimizers import Moments, update_rule
-from invlearn.stores.store import Play, Store, distinct, scorer
+from invlearn.stores.store import (
+    Located,
+    Play,
+    Store,
+    distinct,
+    on_device,
+    scorer,
+    where_sound,
+)
 
 
 @final
@@ -39,6 +47,7 @@ class RowStore(Store):
         self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
         everything = dict(module.named_parameters()) | dict(module.named_buffers())
         self._frozen = {n: everything[n].detach() for n in tables if n not in self._weights}
+        self._device = next((w.device for w in everything.values()), torch.device("cpu"))
         n_moments, self._rule = update_rule(config)
         self._moments: dict[str, Moments] = {
             name: tuple(torch.zeros_like(weight) for _ in range(n_moments))
@@ -46,9 +55,15 @@ class RowStore(Store):
         }
         self._memory = Memory(self._weights)
 
-    def play(self, batch: Batch) -> Play:
-        """Gather the rows that `batch` touches."""
+    def locate(self, batch: Batch) -> Located:
+        """Find the rows that `batch` touches."""
         rows, batch = distinct(batch)
+        rows = {key: ids.to(self._device) for key, ids in rows.items()}
+        return Located(on_device(self._memory.shown_in(batch), self._device), rows)
+
+    def show(self, located: Located) -> Play:
+        """Gather the rows that were located."""
+        batch, rows = located
 
         def gathered(name: str, weight: Tensor) -> Tensor:
             key = self._tables.get(name)
@@ -56,42 +71,35 @@ class RowStore(Store):
 
         point = {name: gathered(name, weight) for name, weight in self._weights.items()}
         frozen = {name: gathered(name, weight) for name, weight in self._frozen.items()}
-        score, batch = self._score_at(batch.step), self._memory.shown_in(batch)
+        score = self._score_at(batch.step)
 
         def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
             return score({**frozen, **weights}, pairs)
 
         return Play(score_rows if frozen else score, point, batch, rows)
 
-    def commit(self, play: Play, move: Proposal) -> None:
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
         """Update the gathered rows and scatter them back."""
-        self._memory.keep(move.memory)
-        if not move.slope:
-            self._write(play, move.point)
-            return
         step, rate = play.batch.step + 1, play.batch.rate
         for name, weight in self._weights.items():
-            point, slope = move.point[name], move.slope[name]
-            if name in self._tables:
-                rows = play.rows[self._tables[name]]
-                moments = tuple(m.index_select(0, rows) for m in self._moments[name])
-                update = self._rule(point, slope + self._l2 * point, moments, step, rate)
-                weight.index_copy_(0, rows, update.weight)
-                for kept, new in zip(self._moments[name], update.moments, strict=True):
-                    kept.index_copy_(0, rows, new)
-            else:
-                update = self._rule(point, slope, self._moments[name], step, rate)
-                weight.copy_(update.weight)
-                for kept, new in zip(self._moments[name], update.moments, strict=True):
-                    kept.copy_(new)
+            rows = play.rows[self._tables[name]] if name in self._tables else None
+            old, point = play.point[name], move.point[name]
+            if not move.slope:
+                _write(weight, rows, where_sound(sound, point, old))
+                continue
+            moments = tuple(_read(moment, rows) for moment in self._moments[name])
+            slope = move.slope[name] if rows is None else move.slope[name] + self._l2 * point
+            update = self._rule(point, slope, moments, step, rate)
+            _write(weight, rows, where_sound(sound, update.weight, old))
+            for kept, new, before in zip(self._moments[name], update.moments, moments, strict=True):
+                _write(kept, rows, where_sound(sound, new, before))
 
-    def _write(self, play: Play, point: Weights) -> None:
-        """Scatter the rows of a point back as they are."""
-        for name, weight in self._weights.items():
-            if name in self._tables:
-                weight.index_copy_(0, play.rows[self._tables[name]], point[name])
-            else:
-                weight.copy_(point[name])
+    def tensors(self) -> Iterator[Tensor]:
+        """Every weight and moment that steps read or write, not copied; their shapes are fixed."""
+        yield from self._weights.values()
+        yield from self._frozen.values()
+        for moments in self._moments.values():
+            yield from moments
 
     def state(self) -> dict[str, Tensor]:
         """Moments by `parameter:number`, and the strategy's memory."""
@@ -109,3 +117,16 @@ class RowStore(Store):
         for name, moment in self._named_moments().items():
             moment.copy_(state[name])
         self._memory.load_state(state)
+
+
+def _read(tensor: Tensor, rows: Tensor | None) -> Tensor:
+    """Some rows of a table, or all of a tensor that is none."""
+    return tensor if rows is None else tensor.index_select(0, rows)
+
+
+def _write(tensor: Tensor, rows: Tensor | None, new: Tensor) -> None:
+    """Put new values into some rows of a table, or into all of a tensor that is none."""
+    if rows is None:
+        tensor.copy_(new)
+    else:
+        tensor.index_copy_(0, rows, new)

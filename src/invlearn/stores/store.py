@@ -1,4 +1,9 @@
-"""What every store is: the keeper of the weights, who shows the ones in play and commits moves."""
+"""What every store is: the keeper of the weights, who shows the ones in play and commits moves.
+
+A step has two parts. `locate` works on ids: how many rows a batch touches depends on what is in
+it, so this part stays with the host. All that follows is arithmetic of known shapes on tensors of
+the device, and can be compiled: `show` gathers, a strategy proposes, `apply` updates.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,6 +16,16 @@ from torch.func import functional_call
 
 from invlearn.pairs import Batch, Pairs, Proposal, Score, Weights
 from invlearn.randomness import torch_seed
+from invlearn.stores.memory import Memory
+
+
+class Located(NamedTuple):
+    """A batch on the device, and where its weights are."""
+
+    batch: Batch
+    """The batch, its ids numbered as the rows that will be in play."""
+    rows: dict[str, Tensor]
+    """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
 
 
 class Play(NamedTuple):
@@ -27,17 +42,42 @@ class Play(NamedTuple):
 
 
 class Store(ABC):
-    """Keeps a backbone's weights and the optimizer's moments."""
+    """Keeps a backbone's weights, the optimizer's moments and the strategy's memory."""
 
-    @abstractmethod
+    _memory: Memory
+
     def play(self, batch: Batch) -> Play:
         """Bring the weights that `batch` touches into play; nothing changes."""
+        return self.show(self.locate(batch))
 
-    @abstractmethod
     def commit(self, play: Play, move: Proposal) -> None:
         """Step from the proposed point along the proposed slope, and keep the result.
 
         Without a slope the point itself is kept, and the optimizer does nothing.
+        """
+        self.remember(move.memory)
+        self.apply(play, move)
+
+    def remember(self, memory: Weights) -> None:
+        """Keep what the strategy wants to see again at the next step, and nothing else."""
+        self._memory.keep(memory)
+
+    @abstractmethod
+    def locate(self, batch: Batch) -> Located:
+        """Find the weights that `batch` touches, and bring its ids to the device."""
+
+    @abstractmethod
+    def show(self, located: Located) -> Play:
+        """Bring the weights into play that were located."""
+
+    @abstractmethod
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+        """Carry out what was proposed; the memory is not looked at.
+
+        Args:
+            play: What the strategy was given.
+            move: What it proposed.
+            sound: A boolean scalar on the device; where it is false nothing changes. None is true.
         """
 
     @abstractmethod
@@ -104,3 +144,26 @@ def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
         places.append(inverse.split(split))
     labelled, unlabelled = (Pairs(users, items) for users, items in zip(*places, strict=True))
     return rows, batch._replace(labelled=labelled, unlabelled=unlabelled)
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its ids and labels on a device; copies are not waited for."""
+    if device.type == "cpu":
+        return batch
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(device, non_blocking=True)
+
+    def moved_pairs(pairs: Pairs) -> Pairs:
+        return Pairs(moved(pairs.users), moved(pairs.items))
+
+    return batch._replace(
+        labelled=moved_pairs(batch.labelled),
+        labels=moved(batch.labels),
+        unlabelled=moved_pairs(batch.unlabelled),
+    )
+
+
+def where_sound(sound: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """The new value unless something is unsound, else the old one."""
+    return new if sound is None else torch.where(sound, new, old)

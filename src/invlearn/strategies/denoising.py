@@ -62,9 +62,10 @@ class TruncatedCrossEntropy(LossStrategy):
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean log loss of the pairs that are kept."""
         losses, suspects = _losses_and_suspects(self.target, score, point, batch)
-        n_pairs = len(losses) if self.share_of == "batch" else int(suspects.sum())
-        n_dropped = n_pairs - int((1 - self.dropped_fraction(batch.step)) * n_pairs)
-        kept = truncation(losses, suspects, n_dropped)
+        whole = suspects if self.share_of == "suspects" else torch.ones_like(suspects)
+        n_pairs = whole.sum().double()  # in which a fraction is as exact as Python's
+        n_kept = torch.floor((1 - self.dropped_fraction(batch.step)) * n_pairs)
+        kept = truncation(losses, suspects, n_pairs - n_kept)
         return (kept * losses).sum() / kept.sum().clamp_min(1)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from invlearn.losses import cross_entropy, inverse_dual_loss
 from invlearn.pairs import Batch, Feed, Proposal, Score, Weights
-from invlearn.strategies.slopes import slope_and_loss
+from invlearn.strategies.slopes import at_hand, slope_and_loss
 from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
@@ -96,7 +96,7 @@ def chosen(points: Sequence[Weights], choice: Tensor) -> Weights:
         points: One for each of `CHOICES`.
         choice: What `best_choice` gave, a scalar.
     """
-    if choice.device.type == "cpu" and not torch.compiler.is_compiling():
+    if at_hand(choice):
         return points[int(choice)]
     stay, inverse, direct = points
     return {

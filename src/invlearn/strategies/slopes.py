@@ -1,4 +1,4 @@
-"""Slopes: the gradient of a loss at a point, as cheaply as the way of computing allows."""
+"""Slopes and choices, as cheaply as the way of computing allows: eager, compiled, on a device."""
 
 from collections.abc import Callable
 
@@ -35,3 +35,8 @@ def slope_and_loss(
         loss = objective(leaves)
     slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
     return dict(zip(leaves, slopes, strict=True)), loss.detach()
+
+
+def at_hand(choice: Tensor) -> bool:
+    """Whether Python may branch on a tensor's value: no device to wait for, no graph to break."""
+    return choice.device.type == "cpu" and not torch.compiler.is_compiling()
