@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from invlearn.run import train as train
     from invlearn.strategies import LossStrategy as LossStrategy
     from invlearn.strategies import Strategy as Strategy
+    from invlearn.strategies.slopes import slope_and_loss as slope_and_loss
 
 __version__ = version("invlearn")
 
@@ -73,6 +74,7 @@ _HOMES = {
     "reproduce": "paper.reproduce",
     "resume": "run",
     "simulate": "data.simulate",
+    "slope_and_loss": "strategies.slopes",
     "train": "run",
     "weaken": "data.weaken",
 }

@@ -2,9 +2,10 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import compare, reproduce
 from invlearn.config import OtherLog, RunConfig, in_words
-from invlearn.errors import InvlearnError, Stopped
+from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
 from invlearn.interruption import interruptible
 
 app = App(
@@ -164,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # For backbones and strategies given as module:Class; last, so that no file beside the data
     # stands in for a module of the library.
     sys.path.append(str(Path.cwd()))
+    warnings.showwarning = _show_warning
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except Stopped as stop:
@@ -180,6 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _leave(f"error: {in_words(RunConfig, cause)}", 2)
         command = " ".join(["invlearn", *(error.command_chain or ())])
         _leave(f"error: {str(error).rstrip('.')}; see {command} --help", 2)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print what the library warns of as a sentence, and other warnings as Python does."""
+    if issubclass(category, InvlearnWarning):
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, *where[:2]), end="", file=sys.stderr)
 
 
 def _leave(message: str, code: int) -> None:
