@@ -28,7 +28,7 @@ COMMANDS = {
     " unlabelled.source unlabelled.exposed-fraction unlabelled.per-labelled store"
     " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"
     " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
-    " batch-size epochs patience select-by seed device checkpoint-steps tensorboard"
+    " batch-size epochs patience select-by seed device compile checkpoint-steps tensorboard"
     " no-tensorboard",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
@@ -337,7 +337,7 @@ def test_stopping_a_preparation_leaves_nothing(feed, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("invlearn.data.prepare.write_dataset", interrupted)
+    monkeypatch.setattr("invlearn.data.prepare.write_card", interrupted)
     answer = call("prepare", feed.log, "--rule", RULE, *IDS, "--out", tmp_path / "data")
     assert (answer.code, answer.err) == (130, "stopped\n")
     assert contents(tmp_path) == []

@@ -26,6 +26,7 @@ patience: null
 select_by: log_loss
 seed: 0
 device: auto
+compile: auto
 checkpoint_steps: null
 tensorboard: false
 """

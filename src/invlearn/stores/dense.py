@@ -99,7 +99,8 @@ def _torch_optimizer(
     """Torch's optimizer of a configuration."""
     if config.name == "adam":
         betas = (config.beta1, config.beta2)
-        return torch.optim.Adam(parameters, lr=config.lr, betas=betas, eps=config.eps)
+        # Fused: one pass over the tables in place of a dozen, equal to rounding.
+        return torch.optim.Adam(parameters, lr=config.lr, betas=betas, eps=config.eps, fused=True)
     if config.name == "adagrad":
         return torch.optim.Adagrad(parameters, lr=config.lr, eps=config.eps)
     return torch.optim.SGD(parameters, lr=config.lr)
