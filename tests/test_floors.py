@@ -19,7 +19,7 @@ FLOORS = (
     "bootstrap schedule scoring strategies"
     " data data.audit data.checks data.counters data.dataset data.exposure data.formats"
     " data.grammar data.labels data.logs data.parquet data.reaction data.repeats data.settings"
-    " data.splits data.table data.text data.unseen",
+    " data.spill data.splits data.table data.text data.unseen data.written",
     # weights in play, files of a run, scores to metrics; logs to datasets, datasets to batches
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",

@@ -206,9 +206,9 @@ def slow_label(rule: Rule, row, log):
 
 
 def fast_labels(texts, log):
-    frame = pl.DataFrame(log, schema=SCHEMA).lazy()
-    found = labelled(nw.from_native(frame), parse_rules(texts)).collect()
-    assert found.columns == [*SCHEMA, LABEL]
+    frame = pl.DataFrame(log, schema=SCHEMA).lazy().with_row_index("row")
+    found = labelled(nw.from_native(frame), parse_rules(texts)).collect().sort("row")
+    assert found.columns == ["row", *SCHEMA, LABEL]
     assert found[LABEL].dtype == nw.Int8
     return found[LABEL].to_list()
 

@@ -1,5 +1,6 @@
 """Preparation against a slow reference, by bytes, by error messages, and on real logs."""
 
+import hashlib
 import json
 import os
 import re
@@ -213,14 +214,74 @@ def test_the_same_log_gives_the_same_bytes_in_any_order_if_times_differ(tmp_path
     assert same == (split == "temporal")
 
 
+@pytest.mark.parametrize("split", ["random", "per-user", "temporal", "column"])
+@pytest.mark.parametrize("repeats", ["last", "first", "any-positive", "majority"])
+def test_the_same_log_gives_the_same_bytes_whatever_fits_into_memory(
+    tmp_path, split, repeats, monkeypatch
+):
+    rows = feed(24, 20).filter(pl.col("item") <= 6 + pl.col("user"))
+    again = rows.sample(fraction=1, seed=1, shuffle=True).with_columns(rows["watch"]).head(120)
+    rows = pl.concat([rows, again]).with_columns(
+        part=pl.Series(["train", "valid", "test", "train", "train"]).sample(
+            len(rows) + 120, with_replacement=True, seed=2
+        )
+    )
+    options = {"rule": RULE, "time": "when", "split": split, "repeats": repeats, "core": 12}
+    options["split_column"] = "part" if split == "column" else None
+    audit = prepare(log_of(rows), tmp_path / "whole", **options)
+    core = next(stage for stage in audit.stages if stage.name == "core")
+    assert 0 < core.after.users < 24
+    monkeypatch.setattr("invlearn.data.table.PIECE_ROWS", 37)
+    monkeypatch.setattr("invlearn.data.table.STRETCH_ROWS", 50)
+    monkeypatch.setattr("invlearn.data.audit.CHUNK", 5)
+    prepare(log_of(rows), tmp_path / "cut", **options)
+    assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    ("split", "digest"),
+    [
+        ("random", "5d3aae9f3c555ee1"),
+        ("per-user", "e5547f67122afd8f"),
+        ("temporal", "7066df60abf1ab6b"),
+    ],
+)
+def test_columns_are_those_of_earlier_versions(tmp_path, split, digest):
+    prepare(log_of(feed()), tmp_path / "ds", rule=RULE, time="when", split=split)
+    columns = sorted((tmp_path / "ds").glob("*.npy"))
+    found = hashlib.sha256(b"".join(file.read_bytes() for file in columns))
+    assert found.hexdigest()[:16] == digest
+
+
+def test_a_core_without_labels_is_refused(tmp_path):
+    crowd = [(user, item, 1.5) for user in range(5) for item in range(5)]
+    rows = [*crowd, (9, 0, 3.0), (9, 1, 0.0)]
+    log = log_of(pl.DataFrame(rows, schema=["user", "item", "watch"], orient="row"))
+    for split in ("random", "per-user"):
+        with pytest.raises(DataError, match=r"train part .* 0 positive and 0 negative"):
+            prepare(log, tmp_path / "ds", rule=RULE, core=4, split=split)
+    marked = Log(log.rows.with_columns(part=nw.lit("test")), log.name, log.sha256)
+    by_column = {"split": "column", "split_column": "part"}
+    with pytest.raises(DataError, match=r"train part .* 0 positive and 0 negative"):
+        prepare(marked, tmp_path / "ds", rule=RULE, core=4, **by_column)
+
+
 def test_times_may_be_dates_or_strings(tmp_path):
     rows = feed().with_columns(
         date=pl.lit(datetime(2024, 1, 1)) + pl.duration(minutes=pl.col("when")),
     )
-    rows = rows.with_columns(text=pl.col("date").dt.to_string("iso"))
-    for name in ("when", "date", "text"):
+    rows = rows.with_columns(
+        text=pl.col("date").dt.to_string("iso"),
+        real=pl.col("when") / 7 - 3,
+        huge=pl.col("when").cast(pl.UInt64) + (2**64 - 10**6),
+        nanosecond=(pl.col("when") + 1_700_000_000_000_000_000).cast(
+            pl.Datetime("ns", "Asia/Tokyo")
+        ),
+    )
+    kinds = ("when", "date", "text", "real", "huge", "nanosecond")
+    for name in kinds:
         prepare(log_of(rows), tmp_path / name, rule=RULE, time=name, split="temporal")
-    found = {Dataset.open(tmp_path / name).fingerprint for name in ("when", "date", "text")}
+    found = {Dataset.open(tmp_path / name).fingerprint for name in kinds}
     assert len(found) == 1
 
 

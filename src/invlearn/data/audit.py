@@ -9,6 +9,9 @@ import numpy as np
 from invlearn.data.dataset import Part
 from invlearn.data.table import Counts
 
+CHUNK = 1 << 22
+"""Rows that are counted at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -75,15 +78,20 @@ class Audit:
         return cls(stages, value["repeated_pairs"], value["conflicts"], parts)
 
 
-def facts_of(part: Part, *, n_users: int) -> PartFacts:
+def facts_of(part: Part, *, n_users: int, n_items: int) -> PartFacts:
     """Count classes, users and items of a labelled part."""
-    positive = np.bincount(part.users[part.labels == 1], minlength=n_users)
-    negative = np.bincount(part.users[part.labels == 0], minlength=n_users)
+    positive, negative, items = (np.zeros(n, np.int64) for n in (n_users, n_users, n_items))
+    for start in range(0, len(part), CHUNK):
+        rows = slice(start, start + CHUNK)
+        users, is_positive = part.users[rows], part.labels[rows] == 1
+        positive += np.bincount(users[is_positive], minlength=n_users)
+        negative += np.bincount(users[~is_positive], minlength=n_users)
+        items += np.bincount(part.items[rows], minlength=n_items)
     return PartFacts(
         positive=int(positive.sum()),
         negative=int(negative.sum()),
         users=int(((positive + negative) > 0).sum()),
         users_all_positive=int(((positive > 0) & (negative == 0)).sum()),
         users_all_negative=int(((positive == 0) & (negative > 0)).sum()),
-        items=len(np.unique(part.items)),
+        items=int((items > 0).sum()),
     )

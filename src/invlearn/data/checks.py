@@ -8,7 +8,7 @@ import narwhals.stable.v2 as nw
 from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.logs import ROW, Log
-from invlearn.data.table import Rows
+from invlearn.data.table import Rows, collected, n_rows_of
 from invlearn.errors import DataError
 
 BAD = "__bad__"
@@ -131,11 +131,10 @@ def _text_among_numbers(rows: Rows, column: str) -> str:
     """Where the first text is that makes a column text, if most of it is numbers."""
     is_text = ~nw.col(column).str.contains(NUMBER)
     text = rows.filter(is_text).select(ROW, column)
-    n_text = int(text.select(nw.len()).collect().item())
-    n_rows = int(rows.select(nw.len()).collect().item())
+    n_text, n_rows = n_rows_of(text), n_rows_of(rows)
     if not 0 < 2 * n_text < n_rows:
         return ""
-    row, value = text.sort(ROW).head(1).collect().rows()[0]
+    row, value = collected(text.sort(ROW).head(1)).rows()[0]
     return (
         f" since {n_text:,} of its {n_rows:,} rows hold no number, first row {row + 1:,} "
         f"(data rows counted from 1) with '{value}'"
@@ -160,7 +159,8 @@ def without_bad(
         DataError: There are bad rows and `drop` is false; shows the first of them.
     """
     marked = rows.with_columns(_first_failed(checks).alias(BAD))
-    tally = marked.filter(~nw.col(BAD).is_null()).group_by(BAD).agg(nw.len().alias("n")).collect()
+    bad = marked.filter(~nw.col(BAD).is_null())
+    tally = collected(bad.group_by(BAD).agg(nw.len().alias("n")))
     found = {int(check): int(n) for check, n in tally.select(BAD, "n").iter_rows()}
     if found and not drop:
         raise _bad_row(marked, checks, log, sum(found.values()))
@@ -181,7 +181,7 @@ def _first_failed(checks: Sequence[Check]) -> nw.Expr:
 
 
 def _bad_row(marked: Rows, checks: Sequence[Check], log: Log, n_bad: int) -> DataError:
-    first = marked.filter(~nw.col(BAD).is_null()).sort(ROW).head(1).collect()
+    first = collected(marked.filter(~nw.col(BAD).is_null()).sort(ROW).head(1))
     check = checks[int(first[BAD][0])]
     value = first[check.column][0]
     others = f"; {n_bad:,} bad rows in all" if n_bad > 1 else ""

@@ -15,10 +15,11 @@ within a part or across parts.
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +117,7 @@ class Dataset:
         card = _read_card(folder)
         for name, entry in card["files"].items():
             _check_file(folder / name, entry, verify=verify)
-        parts = {part: _open_part(folder, part, card["files"]) for part in PARTS}
+        parts = {part: open_part(folder, part, card["files"]) for part in PARTS}
         return cls(folder, card, **parts)
 
 
@@ -133,15 +134,46 @@ def write_dataset(
         card: What `data.json` says besides format, files and fingerprint; `n_users` and
             `n_items` among it.
     """
+    write_parts(folder, {name: len(part) for name, part in parts.items()}, [parts])
+    write_card(folder, card)
+
+
+def write_parts(
+    folder: Path, sizes: Mapping[str, int], pieces: Iterable[Mapping[str, Part]]
+) -> None:
+    """Write the columns of each part, one piece of the rows after another.
+
+    Args:
+        folder: Where the columns go.
+        sizes: Rows of each part in all pieces.
+        pieces: At least one; rows of every part, in the order (user, item) over all pieces.
+    """
+    with ExitStack() as stack:
+        files: dict[str, IO[bytes]] = {}
+        for piece in pieces:
+            for name, values in _columns(piece).items():
+                if name not in files:
+                    files[name] = stack.enter_context((folder / f"{name}.npy").open("wb"))
+                    shape = (sizes[name.partition(".")[0]],)
+                    head = np.lib.format.header_data_from_array_1_0(values) | {"shape": shape}
+                    np.lib.format.write_array_header_1_0(files[name], head)
+                files[name].write(np.ascontiguousarray(values).data)
+
+
+def _columns(parts: Mapping[str, Part]) -> dict[str, npt.NDArray[Any]]:
+    columns: dict[str, npt.NDArray[Any]] = {}
     for name in PARTS:
         part = parts[name]
-        columns: dict[str, npt.NDArray[Any]] = {"user": part.users, "item": part.items}
+        columns |= {f"{name}.user": part.users, f"{name}.item": part.items}
         if name != "unlabelled":
-            columns["label"] = part.labels
+            columns[f"{name}.label"] = part.labels
         if part.truth is not None:
-            columns["truth"] = part.truth
-        for column, values in columns.items():
-            np.save(folder / f"{name}.{column}.npy", values)
+            columns[f"{name}.truth"] = part.truth
+    return columns
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `data.json`, with the checksums of all files in `folder`."""
     files = {
         file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(folder.iterdir())
@@ -198,7 +230,14 @@ def _check_file(file: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
         raise DataError(f"{file} was changed since it was written; prepare the dataset again")
 
 
-def _open_part(folder: Path, part: str, files: Container[str]) -> Part:
+def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
+    """Memory-map the columns of one of `PARTS`.
+
+    Args:
+        folder: What `write_parts` filled.
+        part: Its name.
+        files: Names of all files there, to know whether there is a column of truth.
+    """
     users = _open_column(folder / f"{part}.user.npy")
     items = _open_column(folder / f"{part}.item.npy")
     is_labelled, has_truth = part != "unlabelled", f"{part}.truth.npy" in files

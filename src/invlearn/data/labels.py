@@ -29,7 +29,7 @@ from invlearn.data.checks import (
     label_or_null,
     not_negative,
 )
-from invlearn.data.table import LABEL, Rows
+from invlearn.data.table import LABEL, Rows, settled
 from invlearn.errors import ConfigError
 
 Operator = Literal[">", ">=", "<", "<="]
@@ -137,13 +137,17 @@ class Percentile:
 
     def onto(self, rows: Rows, name: str) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
-        group, value = f"{name}bin", f"{name}value"
-        ahead = _number(self.by).rank("min").cast(nw.Int64) - 1
-        rows = rows.with_columns(_number(self.name).alias(value), ahead.alias(group))
-        rows = rows.with_columns((nw.col(group) * self.bins // nw.len()).alias(group))
-        rank = nw.col(value).rank("average").over(group)
-        rows = rows.with_columns(((rank - 0.5) / nw.len().over(group)).alias(name))
-        return rows.drop(group, value)
+        length, group, value = f"{name}length", f"{name}bin", f"{name}value"
+        n, size = nw.col("n"), nw.len().cast(nw.Int64).alias("n")
+        rows = rows.with_columns(_number(self.by).alias(length), _number(self.name).alias(value))
+        lengths = settled(rows.group_by(length).agg(size))
+        bins = (n.cum_sum().over(order_by=length) - n) * self.bins // n.sum()
+        rows = rows.join(settled(lengths.select(length, bins.alias(group))), on=length, how="left")
+        values = settled(rows.group_by(group, value).agg(size))
+        ahead = n.cum_sum().over(group, order_by=value) - n
+        percentile = (ahead + n / 2) / n.sum().over(group)
+        values = settled(values.select(group, value, percentile.alias(name)))
+        return rows.join(values, on=[group, value], how="left").drop(length, group, value)
 
 
 Quantity = Column | Ratio | Percentile
@@ -244,7 +248,7 @@ def labelled(rows: Rows, rules: Sequence[Rule]) -> Rows:
 
     Args:
         rows: A table whose rows hold what the rules' `checks` ask for. Percentiles are among all
-            of its rows, whatever other rules say of them.
+            of its rows, whatever other rules say of them. They come back in any order.
         rules: At least one, strongest first.
     """
     names = [f"__rule_{position}__" for position in range(len(rules))]

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from invlearn import atomic
+from invlearn.errors import InvlearnError
 
 
 def write_parquet(frame: pl.DataFrame, file: Path) -> None:
@@ -15,6 +16,25 @@ def write_parquet(frame: pl.DataFrame, file: Path) -> None:
     """
     try:
         frame.write_parquet(file)
-    except (OSError, pl.exceptions.ComputeError) as error:  # Polars wraps what the system says
-        reason = str(error).rpartition("IO error: ")[2]
-        raise atomic.cannot_write(file, OSError(reason)) from error
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise _cannot_write(file, error) from error
+
+
+def sink_parquet(rows: pl.LazyFrame, file: Path) -> None:
+    """Carry out what was planned for a table batch by batch, into a file that is soon read again.
+
+    Raises:
+        InvlearnError: The disk is full or cannot be written.
+        OSError: The rows cannot be read, or `polars.exceptions.ComputeError`.
+    """
+    try:
+        rows.sink_parquet(file, compression="lz4")
+    except pl.exceptions.ComputeError as error:
+        if "(os error " in str(error):
+            raise _cannot_write(file, error) from error
+        raise
+
+
+def _cannot_write(file: Path, error: Exception) -> InvlearnError:
+    """Polars wraps what the system says."""
+    return atomic.cannot_write(file, OSError(str(error).rpartition("IO error: ")[2]))

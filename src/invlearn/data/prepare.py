@@ -11,32 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
-from narwhals.exceptions import NarwhalsError
 
 from invlearn import atomic
 from invlearn.data import checks
 from invlearn.data.audit import Audit, PartFacts, Stage, facts_of
-from invlearn.data.dataset import PARTS, Part, write_dataset
+from invlearn.data.dataset import PARTS, open_part, write_card
+from invlearn.data.formats import reading
 from invlearn.data.grammar import parse_rules
 from invlearn.data.labels import Rule, labelled
 from invlearn.data.logs import ROW, Log, open_log
-from invlearn.data.parquet import write_parquet
 from invlearn.data.repeats import core_of, one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
+from invlearn.data.spill import spilling
 from invlearn.data.splits import Split, part_of, with_part
 from invlearn.data.table import (
     ITEM,
     LABEL,
-    PART,
     SPLIT,
     TIME,
     USER,
     Counts,
     Rows,
+    Settle,
+    coded,
+    codes_of,
     counts,
     encoded,
+    n_rows_of,
     settled,
 )
+from invlearn.data.written import write_ids, write_rows
 from invlearn.errors import DataError
 from invlearn.progress import Progress, silent
 
@@ -79,6 +83,9 @@ def prepare(
 ) -> Audit:
     """Turn a log into a dataset folder.
 
+    Memory holds the ids and a piece of the rows at a time (see `invlearn.data.table.pieces`).
+    The tables between the steps are on disk, beside `out`: some 70 MB for each million rows.
+
     Args:
         log: A file, a folder, a glob, a table in memory, or an opened log
             (see `invlearn.data.logs.open_log`).
@@ -117,21 +124,31 @@ def prepare(
         core=core,
     )
     with atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json") as folder:
-        result = prepared(log, settings, progress=progress)
-        n_users = _write_ids(result.users, folder / "users.parquet")
-        n_items = _write_ids(result.items, folder / "items.parquet")
-        parts = {name: _part(result.rows, position) for position, name in enumerate(PARTS)}
-        facts = {name: facts_of(parts[name], n_users=n_users) for name in PARTS[:3]}
+        with spilling(folder) as settle:
+            result = prepared(log, settings, settle=settle, progress=progress)
+            sizes = {
+                "n_users": write_ids(result.users, folder / "users.parquet"),
+                "n_items": write_ids(result.items, folder / "items.parquet"),
+            }
+            write_rows(result.rows, folder)
+        facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
         _check_classes(facts, log.name)
         audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts)
-        sizes = {"n_users": n_users, "n_items": n_items}
-        write_dataset(folder, parts, sizes | _card(log, settings, audit))
+        write_card(folder, sizes | _card(log, settings, audit))
     progress("prepare", N_STEPS, N_STEPS, step="written")
     return audit
 
 
-def prepared(log: Log, settings: PrepareSettings, *, progress: Progress = silent) -> Prepared:
+def prepared(
+    log: Log,
+    settings: PrepareSettings,
+    *,
+    settle: Settle = settled,
+    progress: Progress = silent,
+) -> Prepared:
     """Carry out all steps but the writing: read, check, label, reduce, split, number densely.
+
+    The tables between the steps are put where `settle` puts them, in memory or on disk.
 
     Raises:
         DataError: The log lacks a column, has bad rows, or gives no usable labels.
@@ -142,7 +159,7 @@ def prepared(log: Log, settings: PrepareSettings, *, progress: Progress = silent
     wanted = settings.checks(schema)
     checks.check_types(log.rows, wanted, log.name)
 
-    rows = read_rows(log, settings)
+    rows = read_rows(log, settings, settle)
     _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
     drop = settings.bad_rows == "drop"
     rows, reasons = checks.without_bad(rows, wanted, log, drop=drop)
@@ -150,19 +167,20 @@ def prepared(log: Log, settings: PrepareSettings, *, progress: Progress = silent
     why = ", ".join(f"{reason} ({n_rows:,} rows)" for reason, n_rows in reasons.items())
     _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
 
-    rows, users, items = _labelled_codes(rows, settings)
+    rows, users, items = _labelled_codes(rows, settings, settle)
     check_labels(story.note("label", rows), settings.rules, log.name)
-    rows, repeated_pairs, conflicts = one_per_pair(rows, repeats_named(settings.repeats))
+    policy = repeats_named(settings.repeats)
+    rows, repeated_pairs, conflicts = one_per_pair(rows, policy, settle)
     story.note("one row a pair", rows, "repeats of a pair")
     if settings.core > 1:
-        rows = core_of(rows, settings.core)
+        rows = core_of(rows, settings.core, settle)
         found = story.note("core", rows, f"user or item with fewer than {settings.core} rows")
         _check_any(found, f"core {settings.core} leaves no row of {log.name}; lower it")
-    rows = with_part(rows, settings.split)
+    rows = with_part(rows, settings.split, settle)
     story.note("split", rows, settings.split.dropped)
 
-    rows, users = _renumbered(rows, USER, users)
-    rows, items = _renumbered(rows, ITEM, items)
+    rows, users = _renumbered(rows, USER, users, settle)
+    rows, items = _renumbered(rows, ITEM, items, settle)
     return Prepared(rows, users, items, tuple(story.stages), repeated_pairs, conflicts)
 
 
@@ -190,56 +208,38 @@ class _Story:
         return after
 
 
-def read_rows(log: Log, settings: PrepareSettings) -> Rows:
+def read_rows(log: Log, settings: PrepareSettings, settle: Settle = settled) -> Rows:
     """Read the columns that matter, and put the ids beside them under their working names."""
     schema = log.rows.collect_schema()
     ids = {
         working: nw.col(name) if schema[name].is_integer() else nw.col(name).cast(nw.String)
         for working, name in ((USER, settings.user), (ITEM, settings.item))
     }
-    try:
-        return settled(log.rows.select(ROW, *settings.columns, **ids))
-    except (OSError, NarwhalsError) as error:  # damage inside a file shows only here
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(
-            f"{log.name} cannot be read ({reason}); it is damaged or cut off, so write it again"
-        ) from error
+    with reading(log.name):  # damage inside a file shows only here
+        return settle(log.rows.select(ROW, *settings.columns)).with_columns(**ids)
 
 
-def _labelled_codes(rows: Rows, settings: PrepareSettings) -> tuple[Rows, Rows, Rows]:
-    """Label rows, forget the log's own columns, and turn ids and times into integers."""
-    rows = labelled(rows, settings.rules)
-    time = nw.col(settings.time) if settings.time is not None else nw.lit(0, nw.Int64)
+def _labelled_codes(
+    rows: Rows, settings: PrepareSettings, settle: Settle
+) -> tuple[Rows, Rows, Rows]:
+    """Label rows, forget the log's own columns, and turn ids into integers."""
+    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(settings.time)
+    if settings.time is not None and rows.collect_schema()[settings.time].is_temporal():
+        time = time.cast(nw.Int64)  # exact in Python too
     part = part_of(settings.split_column) if settings.split_column else nw.lit(None, nw.Int8)
-    rows = settled(rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT)))
-    rows, users = encoded(rows, USER)
-    rows, items = encoded(rows, ITEM)
-    if settings.time is not None:
-        rows, _ = encoded(rows, TIME)
-    return settled(rows), users, items
+    rows = labelled(rows, settings.rules)
+    rows = rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT))
+    users, items = codes_of(rows, USER), codes_of(rows, ITEM)
+    return settle(coded(coded(rows, USER, users), ITEM, items)), users, items
 
 
-def _renumbered(rows: Rows, column: str, ids: Rows) -> tuple[Rows, Rows]:
+def _renumbered(rows: Rows, column: str, ids: Rows, settle: Settle) -> tuple[Rows, Rows]:
     """Close the gaps that dropped rows left in the codes; return the ids that stayed, in order."""
-    rows, kept = encoded(rows, column)
+    dense, kept = encoded(rows, column)
     kept = kept.rename({"code": "dense", column: "code"})
-    ids = kept.join(ids, on="code", how="left").sort("dense").select(nw.col(column).alias("id"))
-    return settled(rows), settled(ids)
-
-
-def _write_ids(ids: Rows, file: Path) -> int:
-    frame = ids.collect().to_polars()
-    write_parquet(frame, file)
-    return len(frame)
-
-
-def _part(rows: Rows, position: int) -> Part:
-    chosen = rows.filter(nw.col(PART) == position).sort(USER, ITEM)
-    frame = chosen.select(nw.col(USER, ITEM).cast(nw.Int32), LABEL).collect()
-    users, items = frame[USER].to_numpy(), frame[ITEM].to_numpy()
-    is_labelled = PARTS[position] != "unlabelled"
-    labels = frame[LABEL].head(len(frame) if is_labelled else 0)
-    return Part(users, items, labels.to_numpy())
+    kept = kept.join(ids, on="code", how="left").sort("dense").select(nw.col(column).alias("id"))
+    has_gaps = n_rows_of(kept) < n_rows_of(ids)
+    return settle(dense) if has_gaps else rows, settled(kept)
 
 
 def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:

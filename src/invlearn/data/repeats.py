@@ -1,16 +1,28 @@
 """One row a pair, and users and items with enough rows."""
 
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import narwhals.stable.v2 as nw
 
 from invlearn.data.logs import ROW
-from invlearn.data.table import ITEM, LABEL, TIME, USER, Rows, settled
+from invlearn.data.table import (
+    ITEM,
+    LABEL,
+    PAIR,
+    TIME,
+    USER,
+    Rows,
+    Settle,
+    collected,
+    pieces,
+    settled,
+)
 from invlearn.errors import unknown
 
 Repeats = Literal["last", "first", "any-positive", "majority"]
 
-_RANK = "__rank__"
+_KEY = "__pair__"
+_MERIT = "__merit__"
 
 
 def repeats_named(name: str) -> Repeats:
@@ -24,7 +36,7 @@ def repeats_named(name: str) -> Repeats:
     return cast(Repeats, name)
 
 
-def one_per_pair(rows: Rows, policy: Repeats) -> tuple[Rows, int, int]:
+def one_per_pair(rows: Rows, policy: Repeats, settle: Settle = settled) -> tuple[Rows, int, int]:
     """Keep one row of each (user, item) pair.
 
     A labelled row always beats unlabelled ones: clear feedback is not undone by an exposure that
@@ -36,42 +48,58 @@ def one_per_pair(rows: Rows, policy: Repeats) -> tuple[Rows, int, int]:
     * `majority`: a row with the pair's most frequent label.
 
     Args:
-        rows: Settled rows with integer codes in `USER`, `ITEM`, `TIME`, and with `LABEL`, `ROW`.
+        rows: Settled rows with integer codes in `USER` and `ITEM`, anything that has an order in
+            `TIME`, and with `LABEL`, `ROW`.
         policy: Which row stands for its pair.
+        settle: How to settle what is kept, piece by piece.
 
     Returns:
         The kept rows, settled; the number of pairs that occurred more than once; the number of
         pairs that occurred with both labels (conflicts).
     """
-    ranked = rows.with_columns(_merit(policy).alias(_RANK))
-    ranked = settled(ranked.with_columns(_rank(rows, policy).alias(_RANK)))
-    pairs = settled(
-        ranked.group_by(USER, ITEM).agg(
-            nw.col(_RANK).max(),
-            nw.len().alias("rows"),
-            nw.col(LABEL).min().alias("lowest"),
-            nw.col(LABEL).max().alias("highest"),
-        )
-    )
-    tally = pairs.select(
-        repeated=(nw.col("rows") > 1).cast(nw.Int64).sum(),
-        conflicts=(nw.col("lowest") < nw.col("highest")).cast(nw.Int64).sum(),
-    ).collect()
-    kept = ranked.join(pairs.select(_RANK), on=_RANK, how="semi").drop(_RANK)
-    repeated, conflicts = (int(value or 0) for value in tally.row(0))
-    return settled(kept), repeated, conflicts
+    kept: list[Rows] = []
+    repeated = conflicts = 0
+    for piece in pieces(rows):
+        frame = collected(piece.with_columns(PAIR.alias(_KEY))).sort(_KEY)
+        same = (frame[_KEY].diff() == 0).fill_null(value=False)  # as in the row before
+        is_repeat = same | same.shift(-1).fill_null(value=False)
+        repeats = frame.filter(is_repeat)
+        chosen = _chosen(repeats, policy)
+        single = frame.filter(~is_repeat).drop(_KEY)
+        kept.append(settle(nw.concat([single, chosen.drop(_KEY)]).lazy()))
+        repeated += len(chosen)
+        conflicts += _n_conflicts(repeats)
+    return nw.concat(kept), repeated, conflicts
 
 
-def core_of(rows: Rows, n_least: int) -> Rows:
+def core_of(rows: Rows, n_least: int, settle: Settle = settled) -> Rows:
     """Keep users and items with at least `n_least` rows each, repeated until all have them."""
-    n_before, n_now = -1, _n_rows(rows)
+    n_before, n_now, kept = -1, 0, rows
+    enough: dict[str, Rows] = {}
     while n_before != n_now:
         for column in (USER, ITEM):
-            sizes = rows.group_by(column).agg(nw.len().alias("n"))
-            enough = sizes.filter(nw.col("n") >= n_least).select(column)
-            rows = settled(rows.join(enough, on=column, how="semi"))
-        n_before, n_now = n_now, _n_rows(rows)
-    return rows
+            sizes = kept.group_by(column).agg(nw.len().cast(nw.Int64).alias("n"))
+            enough[column] = settled(sizes.filter(nw.col("n") >= n_least))
+            kept = rows
+            for name, members in enough.items():
+                kept = kept.join(members.select(name), on=name, how="semi")
+        n_before, n_now = n_now, collected(enough[ITEM])["n"].sum()
+    return settle(kept)
+
+
+def _chosen(repeats: nw.DataFrame[Any], policy: Repeats) -> nw.DataFrame[Any]:
+    """The row of each pair that stands for it."""
+    order = [_KEY, _MERIT, TIME, ROW]
+    backward = [False, False, policy == "first", policy == "first"]
+    ranked = repeats.with_columns(_merit(policy).alias(_MERIT)).sort(order, descending=backward)
+    return ranked.unique(_KEY, keep="last").drop(_MERIT)
+
+
+def _n_conflicts(repeats: nw.DataFrame[Any]) -> int:
+    """How many pairs have both labels."""
+    label = nw.col(LABEL)
+    found = repeats.group_by(_KEY).agg(label.min().alias("low"), label.max().alias("high"))
+    return len(found.filter(nw.col("low") < nw.col("high")))
 
 
 def _merit(policy: Repeats) -> nw.Expr:
@@ -81,21 +109,7 @@ def _merit(policy: Repeats) -> nw.Expr:
     if policy == "any-positive":
         return positive * 2 + negative
     if policy == "majority":
-        lead = (positive - negative).sum().over(USER, ITEM)
+        lead = (positive - negative).sum().over(_KEY)
         in_favour = positive * (lead >= 0).cast(nw.Int64) + negative * (lead <= 0).cast(nw.Int64)
         return positive + negative + in_favour
     return positive + negative
-
-
-def _rank(rows: Rows, policy: Repeats) -> nw.Expr:
-    """One integer for (merit, time, row); below 2^62 for up to a thousand million rows."""
-    ends = rows.select(nw.col(TIME).max(), nw.col(ROW).max()).collect()
-    last_time, last_row = (int(value or 0) for value in ends.row(0))
-    time, row = nw.col(TIME), nw.col(ROW).cast(nw.Int64)
-    if policy == "first":
-        time, row = last_time - time, last_row - row
-    return (nw.col(_RANK) * (last_time + 1) + time) * (last_row + 1) + row
-
-
-def _n_rows(rows: Rows) -> int:
-    return int(rows.select(nw.len()).collect().item())

@@ -5,11 +5,24 @@ carry knowledge from the judged parts into training.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import narwhals.stable.v2 as nw
 
-from invlearn.data.table import ITEM, LABEL, PART, SPLIT, TIME, USER, Rows, settled
+from invlearn.data.table import (
+    ITEM,
+    LABEL,
+    PART,
+    SPLIT,
+    TIME,
+    USER,
+    Rows,
+    Settle,
+    collected,
+    n_rows_of,
+    pieces,
+    settled,
+)
 from invlearn.errors import ConfigError, unknown
 
 How = Literal["random", "per-user", "temporal", "column"]
@@ -77,13 +90,15 @@ def part_of(column: str) -> nw.Expr:
     return nw.coalesce(*meant)
 
 
-def with_part(rows: Rows, split: Split) -> Rows:
+def with_part(rows: Rows, split: Split, settle: Settle = settled) -> Rows:
     """Add the column `PART`, and leave out unlabelled rows that no part may have.
 
     Args:
-        rows: Settled rows, one a pair, with integer codes in `USER`, `ITEM` and (if temporal)
-            `TIME`, and with the column's word as a part in `SPLIT` (if by column).
+        rows: Settled rows, one a pair, with integer codes in `USER` and `ITEM`, anything that has
+            an order in `TIME` (if temporal), and the column's word as a part in `SPLIT` (if by
+            column).
         split: How to split.
+        settle: How to settle what comes out.
 
     Returns:
         The kept rows with columns `USER`, `ITEM`, `LABEL`, `PART`, settled.
@@ -92,11 +107,10 @@ def with_part(rows: Rows, split: Split) -> Rows:
     unlabelled = rows.filter(nw.col(LABEL).is_null())
     match split.how:
         case "per-user":
-            labelled = _per_user(labelled, split)
+            parted = [settle(_per_user(piece, split)) for piece in pieces(labelled)]
+            labelled = nw.concat(parted)
         case "temporal":
-            labelled = settled(_temporal(labelled, split))
-            first = labelled.filter(nw.col(PART) == VALID).select(nw.col(TIME).min()).collect()
-            unlabelled = unlabelled.filter(nw.col(TIME) <= (first.item() or 0))
+            labelled, unlabelled = _temporal(labelled, unlabelled, split)
         case "column":
             labelled = _by_column(labelled, split)
             unlabelled = unlabelled.filter(nw.col(SPLIT) == TRAIN)
@@ -104,7 +118,7 @@ def with_part(rows: Rows, split: Split) -> Rows:
             labelled = _random(labelled, split)
     unlabelled = unlabelled.with_columns(nw.lit(UNLABELLED, nw.Int8).alias(PART))
     columns = (USER, ITEM, LABEL, PART)
-    return settled(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
+    return settle(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
 
 
 def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
@@ -122,7 +136,7 @@ def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
     start = pow(pow(seed + _KEYS[0], 5, PRIME) + _KEYS[1], 5, PRIME)
     rows = rows.with_columns(nw.lit(start, nw.Int64).alias(_HASH))
     for column in columns:
-        rows = _round(rows, nw.col(column) + _KEYS[0])
+        rows = _round(rows, nw.col(column).cast(nw.Int64) + _KEYS[0])
         rows = _round(rows, nw.lit(_KEYS[1], nw.Int64))
     return rows.drop(_SQUARE)
 
@@ -162,20 +176,41 @@ def _per_user(rows: Rows, split: Split) -> Rows:
 def _by_column(rows: Rows, split: Split) -> Rows:
     """Obey the column; if it knows no validation, some train rows are taken for that."""
     rows = rows.with_columns(nw.col(SPLIT).alias(PART))
-    if rows.select((nw.col(PART) == VALID).any()).collect().item():
+    if collected(rows.select((nw.col(PART) == VALID).any())).item():
         return rows
     chosen = (nw.col(PART) == TRAIN) & (nw.col(_HASH) < split.valid_fraction * PRIME)
     part = nw.when(chosen).then(nw.lit(VALID, nw.Int8)).otherwise(nw.col(PART))
     return hashed(rows, (USER, ITEM), split.seed).with_columns(part.alias(PART))
 
 
-def _temporal(rows: Rows, split: Split) -> Rows:
-    n_rows = int(rows.select(nw.len()).collect().item())
+def _temporal(labelled: Rows, unlabelled: Rows, split: Split) -> tuple[Rows, Rows]:
+    """Split labelled rows, and keep the unlabelled ones up to the first that is judged."""
+    n_rows = n_rows_of(labelled)
     n_test = round(n_rows * split.test_fraction)
     n_judged = round(n_rows * (split.test_fraction + split.valid_fraction))
-    rows = rows.with_row_index(_PLACE, order_by=[TIME, USER, ITEM])
-    place = nw.col(_PLACE)
-    return _parted(rows, place >= n_rows - n_test, place >= n_rows - n_judged)
+    if not n_judged:
+        return _parted(labelled, nw.lit(value=False), nw.lit(value=False)), unlabelled
+    judged = _at(labelled, n_rows - n_judged)
+    test = _at(labelled, n_rows - n_test) if n_test else None
+    is_test = _from(test) if test else nw.lit(value=False)
+    return _parted(labelled, is_test, _from(judged)), unlabelled.filter(nw.col(TIME) <= judged[0])
+
+
+def _at(rows: Rows, place: int) -> tuple[Any, int, int]:
+    """Time, user and item of the row at a place in the order (time, user, item)."""
+    times = collected(rows.select(TIME))[TIME].sort()
+    time = times[place]
+    n_before = int((times < time).sum())
+    tied = collected(rows.filter(nw.col(TIME) == time).select(USER, ITEM).sort(USER, ITEM))
+    user, item = tied.row(place - n_before)
+    return time, user, item
+
+
+def _from(first: tuple[Any, int, int]) -> nw.Expr:
+    """Whether a row is `first` or later in the order (time, user, item)."""
+    time, user, item = first
+    later_pair = (nw.col(USER) > user) | ((nw.col(USER) == user) & (nw.col(ITEM) >= item))
+    return (nw.col(TIME) > time) | ((nw.col(TIME) == time) & later_pair)
 
 
 def _parted(rows: Rows, test: nw.Expr, judged: nw.Expr) -> Rows:

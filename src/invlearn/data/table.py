@@ -1,16 +1,31 @@
 """The working table of preparation: its columns, its counts, its dense codes.
 
-Everything is a Narwhals expression on lazy tables, so that any engine can run it. `settled` is the
-one place where work is really done; an engine without a cheap `collect` replaces that function.
+Everything is a Narwhals expression on lazy tables, so that any engine can run it. Work is really
+done where a table is settled, in memory (`settled`) or on disk (`invlearn.data.spill`), and where
+a few numbers are `collected`. What needs rows side by side is done in `pieces`.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import narwhals.stable.v2 as nw
+import numpy as np
+
+from invlearn.data.logs import ROW
 
 Rows = nw.LazyFrame[Any]
 """A lazy table of any engine."""
+
+Settle = Callable[[Rows], Rows]
+"""Carries out all that was planned for a table, once; what follows starts from the result."""
+
+PIECE_ROWS = 8_000_000
+"""Rows that are held in memory side by side; more only if they are all of one user."""
+
+STRETCH_ROWS = 20_000_000
+"""Rows whose distinct values are looked for at a time."""
 
 USER = "__user__"
 ITEM = "__item__"
@@ -20,6 +35,9 @@ LABEL = "__label__"
 """Int8: 1 positive, 0 negative, null unlabelled."""
 PART = "__part__"
 """Int8: position in `invlearn.data.dataset.PARTS`."""
+
+PAIR = nw.col(USER).cast(nw.Int64) * 2**31 + nw.col(ITEM)
+"""One integer for the dense codes of user and item, in the same order."""
 
 _CODE = "__code__"
 
@@ -46,40 +64,91 @@ class Counts:
 
 
 def settled(rows: Rows) -> Rows:
-    """Carry out all that was planned for `rows`, once; what follows starts from the result."""
-    return rows.collect().lazy()
+    """Settle a table in memory."""
+    return collected(rows).lazy()
+
+
+def collected(rows: Rows) -> nw.DataFrame[Any]:
+    """Carry out all that was planned for `rows`, batch by batch where the engine can do that."""
+    return rows.collect(engine="streaming") if rows.implementation.is_polars() else rows.collect()
+
+
+def pieces(rows: Rows) -> Iterator[Rows]:
+    """Cut a settled table by ranges of users into pieces of about `PIECE_ROWS` rows.
+
+    Args:
+        rows: With integer codes in `USER`.
+    """
+    sizes = collected(rows.group_by(USER).agg(nw.len().cast(nw.Int64).alias("n")).sort(USER))
+    users, n_rows = sizes[USER].to_numpy(), sizes["n"].to_numpy()
+    _, starts = np.unique(n_rows.cumsum() // PIECE_ROWS, return_index=True)
+    for first, end in pairwise([0, *users[starts[1:]].tolist(), 2**31]):
+        yield rows.filter((nw.col(USER) >= first) & (nw.col(USER) < end))
 
 
 def counts(rows: Rows) -> Counts:
     """Count classes, users and items; null ids count as nobody, and rows may lack `LABEL`."""
     if LABEL not in rows.collect_schema().names():
         rows = rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
-    found = rows.select(
+    planned = rows.select(
         rows=nw.len(),
         positive=_number(nw.col(LABEL) == 1),
         negative=_number(nw.col(LABEL) == 0),
-        users=nw.col(USER).n_unique() - nw.col(USER).is_null().cast(nw.Int64).max(),
-        items=nw.col(ITEM).n_unique() - nw.col(ITEM).is_null().cast(nw.Int64).max(),
-    ).collect()
-    n_rows, positive, negative, users, items = (int(value or 0) for value in found.row(0))
+    )
+    n_rows, positive, negative = (int(value or 0) for value in collected(planned).row(0))
+    users, items = (n_rows_of(distinct(rows, column).drop_nulls()) for column in (USER, ITEM))
     return Counts(positive, negative, n_rows - positive - negative, users, items)
 
 
+def n_rows_of(rows: Rows) -> int:
+    """Count rows."""
+    return int(collected(rows.select(nw.len())).item())
+
+
+def distinct(rows: Rows, column: str) -> Rows:
+    """Values of a column, each once, settled in memory.
+
+    Rows of a log are looked at in stretches, since engines keep many copies of a value until they
+    have seen all rows.
+    """
+    if ROW not in rows.collect_schema().names():
+        return settled(rows.select(column).unique())
+    last = collected(rows.select(nw.col(ROW).max())).item() or 0
+    found = rows.select(column).head(0)
+    for start in range(0, last + 1, STRETCH_ROWS):
+        stretch = rows.filter((nw.col(ROW) >= start) & (nw.col(ROW) < start + STRETCH_ROWS))
+        found = settled(nw.concat([found, stretch.select(column)]).unique())
+    return found
+
+
 def encoded(rows: Rows, column: str) -> tuple[Rows, Rows]:
-    """Replace the values of `column` by dense integers from 0, in sort order of the values.
+    """Replace the values of a column by dense integers, in sort order of the values.
 
     Args:
         rows: A settled table without nulls in `column`.
         column: What to encode.
 
     Returns:
-        The table with Int64 codes, and the map with the columns `column` (the old values) and
-        `code`, both still lazy except that the map is settled.
+        The table with Int32 codes, still lazy, and the codes (see `codes_of`).
     """
-    known = rows.select(column).unique().with_row_index(_CODE, order_by=column)
-    known = settled(known.with_columns(nw.col(_CODE).cast(nw.Int64)))
-    coded = rows.join(known, on=column, how="left").drop(column).rename({_CODE: column})
-    return coded, known.rename({_CODE: "code"})
+    codes = codes_of(rows, column)
+    return coded(rows, column, codes), codes
+
+
+def codes_of(rows: Rows, column: str) -> Rows:
+    """Number the values of a column from 0, in sort order.
+
+    Returns:
+        The columns `column` (the values) and `code` (Int32), settled in memory.
+    """
+    codes = distinct(rows, column).with_row_index("code", order_by=column)
+    return settled(codes.with_columns(nw.col("code").cast(nw.Int32)))
+
+
+def coded(rows: Rows, column: str, codes: Rows) -> Rows:
+    """Replace the values of a column by what `codes_of` numbered them with."""
+    codes = codes.rename({"code": _CODE})
+    return rows.join(codes, on=column, how="left").drop(column).rename({_CODE: column})
 
 
 def _number(condition: nw.Expr) -> nw.Expr:
