@@ -10,7 +10,7 @@ from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Proposal, Weights
 from invlearn.stores.memory import Memory
-from invlearn.stores.store import Located, Play, Store, distinct, on_device, scorer
+from invlearn.stores.store import Located, Play, Store, distinct, scorer, sent, sent_batch
 
 
 @final
@@ -38,8 +38,8 @@ class DenseStore(Store):
     def locate(self, batch: Batch) -> Located:
         """Bring the batch to the device; find its rows if they are to shrink."""
         rows = distinct(batch)[0] if self._l2 else {}
-        rows = {key: ids.to(self._device) for key, ids in rows.items()}
-        return Located(on_device(self._memory.shown_in(batch), self._device), rows)
+        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
+        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
 
     def show(self, located: Located) -> Play:
         """Show all weights."""

@@ -16,8 +16,9 @@ from invlearn.stores.store import (
     Play,
     Store,
     distinct,
-    on_device,
     scorer,
+    sent,
+    sent_batch,
     where_sound,
 )
 
@@ -58,8 +59,8 @@ class RowStore(Store):
     def locate(self, batch: Batch) -> Located:
         """Find the rows that `batch` touches."""
         rows, batch = distinct(batch)
-        rows = {key: ids.to(self._device) for key, ids in rows.items()}
-        return Located(on_device(self._memory.shown_in(batch), self._device), rows)
+        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
+        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
 
     def show(self, located: Located) -> Play:
         """Gather the rows that were located."""

@@ -146,22 +146,23 @@ def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
     return rows, batch._replace(labelled=labelled, unlabelled=unlabelled)
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its ids and labels on a device; copies are not waited for."""
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A host's tensor on a device; the copy is not waited for."""
     if device.type == "cpu":
-        return batch
+        return tensor
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.pin_memory().to(device, non_blocking=True)
 
-    def moved_pairs(pairs: Pairs) -> Pairs:
-        return Pairs(moved(pairs.users), moved(pairs.items))
-
-    return batch._replace(
-        labelled=moved_pairs(batch.labelled),
-        labels=moved(batch.labels),
-        unlabelled=moved_pairs(batch.unlabelled),
+def sent_batch(batch: Batch, device: torch.device) -> Batch:
+    """A batch with its ids and labels on a device."""
+    labelled, unlabelled = (
+        Pairs(sent(pairs.users, device), sent(pairs.items, device))
+        for pairs in (batch.labelled, batch.unlabelled)
     )
+    labels = sent(batch.labels, device)
+    return batch._replace(labelled=labelled, labels=labels, unlabelled=unlabelled)
 
 
 def where_sound(sound: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
