@@ -61,8 +61,9 @@ class Stepper:
         """
         self._store, self._strategy = store, strategy
         self._turn: Turn = turn
+        self._failures: tuple[type[Exception], ...] = ()
         if compiled_for and isinstance(store, RowStore):
-            self._turn = compiled_turn(compiled_for, type(strategy))
+            self._turn, self._failures = compiled_turn(compiled_for, type(strategy)), failures()
             for tensor in store.tensors():
                 torch._dynamo.mark_static(tensor)  # pyright: ignore[reportPrivateUsage]
 
@@ -71,9 +72,7 @@ class Stepper:
         located = self._store.locate(batch)
         try:
             step = self._turn(self._store, self._strategy, located)
-        except Exception as error:
-            if self._turn is turn or not isinstance(error, failures()):
-                raise
+        except self._failures as error:
             reason = " ".join(str(error).split("\n")[:2]).strip()
             warn(
                 f"compiling the step failed ({type(error).__name__}: {reason}); going on without, "
@@ -81,7 +80,7 @@ class Stepper:
                 InvlearnWarning,
                 stacklevel=2,
             )
-            self._turn = turn
+            self._turn, self._failures = turn, ()
             step = turn(self._store, self._strategy, located)
         self._store.remember(step.memory)
         return step
@@ -123,7 +122,7 @@ def compiled_turn(backbone: type, strategy: type) -> Turn:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Exceptions by which a compiler says that it failed; asked for only once there is one."""
+    """Exceptions by which a compiler says that it failed; loads the compiler."""
     from torch._dynamo.exc import FailOnRecompileLimitHit
 
     return (RuntimeError, FailOnRecompileLimitHit)
