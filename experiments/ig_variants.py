@@ -35,11 +35,17 @@ class NewAdamForJudges:
         self._make = lambda: DenseStore(module, tables, config, seed=seed)
         self._store = self._make()
 
-    def play(self, batch):
-        return self._store.play(batch)
+    def locate(self, batch):
+        return self._store.locate(batch)
 
-    def commit(self, play, move):
-        (self._make() if play.batch.judges else self._store).commit(play, move)
+    def show(self, located):
+        return self._store.show(located)
+
+    def apply(self, play, move):
+        (self._make() if play.batch.judges else self._store).apply(play, move)
+
+    def remember(self, memory):
+        self._store.remember(memory)
 
     def state(self):
         return self._store.state()
