@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOG_RULE := play_time_ms / duration_ms >= 1.5, < 0.3
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 # The main job on a simulated video feed: log, dataset, four runs, one table.
 demo: .venv/installed
@@ -23,6 +23,20 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+# The benchmarks' short set, less than ten minutes: tables only, nothing is written down.
+bench: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	rm -rf build/bench
+	$(BIN)/invlearn simulate build/bench/log --users 6040 --items 3706 --rows 1000000
+	$(BIN)/invlearn prepare build/bench/log --user user_id --item video_id --time timestamp \
+		--rule "$(LOG_RULE)" --out build/bench/data
+	for script in sampling evaluation step "epoch --dataset build/bench/data" \
+			"prepare --work build/bench/prepare"; do \
+		echo "== $$script"; \
+		OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/$${script%% *}.py \
+			$$(echo "$$script" | cut -s -d' ' -f2-) --quick || exit; \
+	done
 
 clean:
 	rm -rf .venv demo build
