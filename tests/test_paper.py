@@ -11,6 +11,7 @@ from conftest import ROOT
 from invlearn.errors import ConfigError, RunError
 from invlearn.paper.call import Call
 from invlearn.paper.figures import BINS, MAX_POINTS, binned, figure_data, read_beliefs, read_judges
+from invlearn.paper.page import page
 from invlearn.paper.plan import Request
 from invlearn.paper.rows import Figure, figures, published_rows, row
 from invlearn.recording import read_lines
@@ -194,3 +195,12 @@ def test_without_the_stand_in_figures_keep_their_real_panels():
 
     assert drawn(stand_in=True) == {f.name: [p.dataset for p in f.panels] for f in figures()}
     assert drawn(stand_in=False) == {"figure3": ["ml-1m"] * 2, "figure5": ["ml-1m"] * 2}
+
+
+def test_the_page_in_the_docs_says_what_its_data_say():
+    place = ROOT / "docs" / "paper"
+    tree = json.loads((place / "results.json").read_text())
+    text = (ROOT / "docs" / "paper.md").read_text()
+    assert text == page(tree)
+    for named in re.findall(r"\((paper/[^)]+)\)", text):
+        assert (place.parent / named).is_file(), named
