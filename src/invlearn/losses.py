@@ -34,7 +34,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return labels * positive_loss(logits) + (1 - labels) * negative_loss(logits)
 
 
-def belief_in_positive(logits: Tensor) -> Tensor:
+def belief_in_positive(logits: Tensor, evidence: Tensor | float = 0.0) -> Tensor:
     """How far each unlabelled pair is believed positive: the weight `w1` of Eq. (4).
 
     A label earns weight when the *other* label fits badly: with `r = l0 / l1`,
@@ -43,6 +43,7 @@ def belief_in_positive(logits: Tensor) -> Tensor:
 
     Args:
         logits: Shape `(pairs,)`.
+        evidence: Added to the log odds `2 log r` of the belief, shape `(pairs,)`; 0 in the paper.
 
     Returns:
         Weights in [0, 1], shape `(pairs,)`; constants to autograd.
@@ -52,7 +53,22 @@ def belief_in_positive(logits: Tensor) -> Tensor:
         tensor([0.0538, 0.5000, 0.9462])
     """
     z = logits.detach()
-    return torch.sigmoid(2 * (_log_negative_loss(z) - _log_negative_loss(-z)))
+    return torch.sigmoid(2 * (_log_negative_loss(z) - _log_negative_loss(-z)) + evidence)
+
+
+def soft_slope(logits: Tensor, belief: Tensor) -> Tensor:
+    """Derivative by the logit of `w1 l1 + w0 l0` at fixed weights: `sigmoid(z) - w1`.
+
+    Args:
+        logits: Shape `(pairs,)`.
+        belief: Weight `w1` of the label 1, shape `(pairs,)`; `w0` is the rest.
+
+    Example:
+        >>> z = torch.tensor([-1.0, 0.0, 1.0])
+        >>> soft_slope(z, belief_in_positive(z))
+        tensor([ 0.2151,  0.0000, -0.2151])
+    """
+    return torch.sigmoid(logits.detach()) - belief
 
 
 def inverse_dual_loss(logits: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Strategies: all that differs between the methods under comparison, one file a family."""
 
 from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
+from invlearn.strategies.influence import InverseGradientPerPair
 from invlearn.strategies.inverse import InverseDual, InverseGradient
 from invlearn.strategies.plain import LabelledOnly, NegativeSampling
 from invlearn.strategies.released import InverseGradientAsReleased
@@ -15,6 +16,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "r-ce": ReweightedCrossEntropy,
     "idl": InverseDual,
     "ig": InverseGradient,
+    "ig-sample": InverseGradientPerPair,
     "ig-as-released": InverseGradientAsReleased,
 }
 """Every strategy by the name that the command line, the files and the tables use."""

@@ -1,0 +1,131 @@
+"""The inverse gradient for each pair: labelled pairs judge every unlabelled pair by itself.
+
+An extension of Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation,
+WSDM 2024 (https://doi.org/10.1145/3616855.3635797), whose Algorithm 1 (`ig`) judges a whole batch
+of unlabelled pairs with one sign.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, final
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor
+from torch.func import jvp
+
+from invlearn.losses import belief_in_positive, cross_entropy, soft_slope
+from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
+from invlearn.strategies.slopes import slope_and_loss
+from invlearn.strategies.strategy import Strategy
+
+Policy = Literal["pass", "invert", "relabel", "evidence"]
+"""What follows from a pair's influence; see `InverseGradientPerPair`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class InverseGradientPerPair(Strategy):
+    """`ig-sample`: each unlabelled pair is judged by its own influence on the judges.
+
+    Let `G` be the slope of the judges' log loss, and `a = <grad z, G>` the influence of an
+    unlabelled pair with logit `z`: a small step that raises `z` by the pair's own slope changes
+    the judges' loss in proportion to `a`, so raising `z` helps them where `a < 0`. One
+    forward-mode product (the derivative of the logits along `G`) gives `a` for all pairs at once.
+    The derivative of the inverse dual loss by the logit is `c = sigmoid(z) - w1`; the step
+    follows `G` and, from each unlabelled pair, a derivative `d` by its logit.
+
+    * `pass`: `d = c` where that helps the judges (`c a > 0`), else 0.
+    * `invert`: `d = c` where that helps, else `-c`.
+    * `relabel`: the pair is taken for positive where `a < 0`, for negative where `a > 0`.
+    * `evidence`: the influence shifts the belief: `w1 = sigmoid(2 log(l0 / l1) - beta a / s)`,
+      `s` the root mean square of `a` in the batch, and `d = sigmoid(z) - w1`.
+    """
+
+    policy: Policy = "pass"
+    """What follows from a pair's influence."""
+    weight: NonNegativeFloat = 1.0
+    """Weight of the unlabelled pairs' mean beside the labelled pairs' mean; 0 leaves them out."""
+    beta: PositiveFloat = 3.0
+    """Weight of the influence in `evidence`."""
+    judge_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of the labelled training rows that judges and is held out from the rest of an epoch, as
+    for `ig`; with 0, the labelled pairs of every batch judge the unlabelled ones beside them."""
+
+    @property
+    def feed(self) -> Feed:
+        """Unlabelled pairs beside the judges, whoever they are."""
+        return Feed(unlabelled=self.weight > 0, judge_fraction=self.judge_fraction)
+
+    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+        """Propose the slope of the labelled pairs, and what the judged ones add to it."""
+
+        def labelled_loss(weights: Weights) -> Tensor:
+            return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
+
+        slope, loss = slope_and_loss(labelled_loss, point)
+        if self.weight == 0 or (self.judge_fraction > 0 and not batch.judges):
+            return Proposal(point, slope, {"loss": loss})
+        logits, influence = influences(score, point, batch.unlabelled, slope)
+        pulls = PULLS[self.policy](logits, influence, self.beta)
+
+        def pulled(weights: Weights) -> Tensor:
+            return (pulls * score(weights, batch.unlabelled)).mean()
+
+        added = slope_and_loss(pulled, point)[0]
+        slope = {name: value + self.weight * added[name] for name, value in slope.items()}
+        helpful = (soft_slope(logits, belief_in_positive(logits)) * influence > 0).float().mean()
+        return Proposal(point, slope, {"loss": loss, "helpful": helpful})
+
+
+def influences(score: Score, point: Weights, pairs: Pairs, slope: Weights) -> tuple[Tensor, Tensor]:
+    """Logits of pairs, and their derivatives along a slope: `<grad z, slope>` for each.
+
+    Args:
+        score: `(weights, pairs) -> logits`.
+        point: Where to look.
+        pairs: Whose logits.
+        slope: By the names of `point`.
+
+    Returns:
+        Two tensors of shape `(pairs,)`, detached.
+    """
+
+    def logits(weights: Weights) -> Tensor:
+        return score(weights, pairs)
+
+    with torch.no_grad():
+        found, along = jvp(logits, (point,), (slope,))[:2]
+    return found.detach(), along.detach()
+
+
+def passed(logits: Tensor, influence: Tensor, _: float) -> Tensor:
+    """Derivatives of the inverse dual loss, those left out that would hurt the judges."""
+    dual = soft_slope(logits, belief_in_positive(logits))
+    return torch.where(dual * influence > 0, dual, 0.0)
+
+
+def inverted(logits: Tensor, influence: Tensor, _: float) -> Tensor:
+    """Derivatives of the inverse dual loss, those turned round that would hurt the judges."""
+    dual = soft_slope(logits, belief_in_positive(logits))
+    return torch.where(dual * influence > 0, dual, -dual)
+
+
+def relabelled(logits: Tensor, influence: Tensor, _: float) -> Tensor:
+    """Derivatives of the log loss under the label that helps the judges; 0.5 if neither does."""
+    return soft_slope(logits, 0.5 - 0.5 * influence.sign())
+
+
+def evident(logits: Tensor, influence: Tensor, beta: float) -> Tensor:
+    """Derivatives of the soft loss whose belief the influence has shifted."""
+    spread = influence.square().mean().sqrt().clamp_min(torch.finfo(influence.dtype).tiny)
+    return soft_slope(logits, belief_in_positive(logits, -beta * influence / spread))
+
+
+PULLS: dict[Policy, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "pass": passed,
+    "invert": inverted,
+    "relabel": relabelled,
+    "evidence": evident,
+}
+"""`(logits, influence, beta) -> derivative by each logit`, all of shape `(pairs,)`, by policy."""
