@@ -24,7 +24,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-# The benchmarks' short set, less than ten minutes: tables only, nothing is written down.
+# The benchmarks' short set: tables only, nothing is written down.
 bench: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	rm -rf build/bench

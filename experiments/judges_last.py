@@ -16,9 +16,10 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
 
+import numpy as np
 import torch
+from scipy.stats import t
 from torch.nn.functional import binary_cross_entropy_with_logits as log_loss
 
 from invlearn.backbones import BACKBONES
@@ -47,10 +48,27 @@ def main() -> None:
     result: dict = {"machine": machine(), "commit": commit(), "curves": {}}
     for (backbone, order, seed), curve in zip(cells, curves, strict=True):
         result["curves"].setdefault(f"{backbone} {order}", {})[seed] = curve
-    for name, found in result["curves"].items():
-        best = [max(epoch["auc"] for epoch in curve) for curve in found.values()]
-        print(f"{name:14}best validation AUC {mean(best):.4f} +- {stdev(best):.4f}")
+    summarise(result["curves"])
     (HERE / "judges_last.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def summarise(curves: dict[str, dict[int, list[dict[str, float]]]]) -> None:
+    """Print the best validation AUC of each order, and its paired difference from `none`.
+
+    ± is the standard deviation over seeds; the interval holds 95 % by Student's t over seeds.
+    """
+    best = {
+        name: np.array([max(epoch["auc"] for epoch in curve) for curve in found.values()])
+        for name, found in curves.items()
+    }
+    for name, scores in best.items():
+        less = scores - best[f"{name.split()[0]} none"]
+        mean = less.mean()
+        wide = t.ppf(0.975, len(less) - 1) * less.std(ddof=1) / len(less) ** 0.5
+        print(
+            f"{name:14}{scores.mean():.4f} ± {scores.std(ddof=1):.4f}   less none "
+            f"{mean:+.4f} ({mean - wide:+.4f} to {mean + wide:+.4f})"
+        )
 
 
 def trained(dataset: str, backbone: str, order: str, seed: int) -> list[dict[str, float]]:
