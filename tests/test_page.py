@@ -73,6 +73,22 @@ def test_the_papers_own_comparison_has_a_sentence():
     assert f"The paper's own comparison: {words} NDCG@20: AUC +.0020" in said(page(made))
 
 
+@pytest.mark.parametrize(("gap", "gains"), [(WIN, True), (TIE, False), (LOSS, False)])
+def test_what_else_the_released_loop_gains_is_told_only_if_it_gains(gap, gains):
+    printed = difference("IG released", "None printed", gap)
+    text = said(page(tree(printed, difference("IG released", "IG ablated", TIE))))
+    assert ("What else the released loop gains" in text) == gains
+
+
+def test_a_side_that_had_to_stop_early_is_named():
+    made = tree(difference("None tuned", "IG released", WIN))
+    words = "IG as released was best in the last of its 10 epochs in most seeds; the other could go"
+    for best, cap, is_told in (([9] * 5, 30, False), ([10] * 5, 30, True), ([10] * 5, 10, False)):
+        ways_of(made, "GMF IG")["released"] |= {"best_epochs": best, "epoch_cap": 10}
+        ways_of(made, "GMF None")["tuned"] = measured({"auc": 0.8}, epoch_cap=cap)
+        assert (f"{words} on to 30." in said(page(made))) == is_told
+
+
 @pytest.mark.parametrize(
     ("gap", "words", "others"),
     [

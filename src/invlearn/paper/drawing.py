@@ -46,11 +46,17 @@ def draw_figure(
     return Plot(
         title=f"{figure.name.replace('figure', 'Figure ')}: {figure.title}",
         file=f"{place.name}/{figure.name}.svg",
-        caption=f"{data.caption} One training a panel, with seed 0.{_left_out(figure)}",
+        caption=(
+            f"{data.caption} One training a panel, {_VARIANTS[figure.variant]}, with seed 0."
+            f"{_left_out(figure)}"
+        ),
         published=figure.published,
         stand_in=any(panel.dataset == "micro-video" for panel in figure.panels),
         provenance=provenance_of(experiment, cells, command),
     )
+
+
+_VARIANTS = {"printed": "as printed", "released": "as released", "tuned": "tuned"}
 
 
 def draw_table(table: Table, place: Path) -> Plot:

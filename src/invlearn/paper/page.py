@@ -74,7 +74,9 @@ def _opening(results: Results) -> str:
         f"* About 1 interval in 20 misses the truth. {_count(results)}\n"
         "* A **tie** is an interval that covers 0: these users and seeds do not tell the two "
         "apart. A difference is **negligible** if it is sure but all of its interval lies within "
-        f"±{number(NEGLIGIBLE)}, too little for anybody to use.{_spreads(results)}"
+        f"±{number(NEGLIGIBLE)}, too little for anybody to use.{_spreads(results)}\n"
+        "* The published NDCG stands beside NDCG@20, which the code behind the row of IG computes; "
+        "the text says 10."
     )
 
 
@@ -282,7 +284,7 @@ def _plots(plots: Sequence[Plot]) -> str:
         return ""
     parts = ["## Figures"]
     for plot in plots:
-        mark = f" ({STAND_IN})" if plot.stand_in and STAND_IN not in plot.title else ""
+        mark = f" (with {STAND_IN})" if plot.stand_in and STAND_IN not in plot.title else ""
         parts.append(f"### {plot.title}{mark}\n\n![{plot.title}{mark}]({plot.file})")
         parts += [plot.caption, _source(plot.provenance)]
         parts += [f"The paper on its own: {plot.published}"] if plot.published else []

@@ -144,7 +144,7 @@ def _answered(results: Results, table: Table, backbone: str) -> Iterator[str]:
                 seeds = f"{found.n_seeds} seed{'s' * (found.n_seeds > 1)}"
                 yield (
                     f"{question.opening}{_answer(question, found, table)}: {gaps(found)}; {seeds}."
-                    f"{_part_of_gain(found, table)}"
+                    f"{_part_of_gain(results, found, table)}{_unfinished_sides(found, table)}"
                 )
 
 
@@ -184,7 +184,35 @@ def _spread(found: Comparison, table: Table, name: str) -> float | None:
     return None
 
 
-def _part_of_gain(found: Comparison, table: Table) -> str:
+def _unfinished_sides(found: Comparison, table: Table) -> str:
+    """Which side was still improving when it had to stop, and how long the other might go on."""
+    ways = {
+        (row.method, way): measured
+        for row in table.rows
+        if row.backbone == found.backbone
+        for way, measured in row.ways.items()
+    }
+    sides = (found.of, found.less)
+    said = ""
+    for side, beside in (sides, sides[::-1]):
+        one, other = (ways.get((s.method, s.way)) for s in (side, beside))
+        if one and other and one.at_cap and one.epoch_cap < other.epoch_cap:
+            said += (
+                f" {side.method} {_SIDES[side.way]} was best in the last of its {one.epoch_cap} "
+                f"epochs in most seeds; the other could go on to {other.epoch_cap}."
+            )
+    return said
+
+
+_SIDES: dict[Way, str] = {
+    "printed": "as printed",
+    "released": "as released",
+    "ablated": "without the unlabelled step",
+    "tuned": "tuned",
+}
+
+
+def _part_of_gain(results: Results, found: Comparison, table: Table) -> str:
     """What the unlabelled step makes of the gain in AUC that the paper reports for IG."""
     published = {
         row.method: row.published.auc
@@ -195,7 +223,13 @@ def _part_of_gain(found: Comparison, table: Table) -> str:
     if not asked or not {"IG", "None"} <= published.keys() or "auc" not in found.metrics:
         return ""
     gain, gap = published["IG"] - published["None"], found.metrics["auc"]
-    small = overall(found) in ("tie", "negligible")
+    gains = any(
+        beside.backbone == found.backbone
+        and beside.dataset == table.dataset
+        and overall(beside) == "ahead"
+        for beside in _found(results.differences, _IG_RELEASED, _NONE_PRINTED)
+    )
+    small = gains and overall(found) in ("tie", "negligible")
     rest = (
         " What else the released loop gains, it gains without unlabelled pairs: see below where it "
         "differs from the text."
@@ -236,8 +270,9 @@ def _advice(results: Results) -> str:
         )
     return (
         "**What to do:** on data like these, tune the learning rate of plain training first; on "
-        f"equal terms IG shows no gain over it here. {_room(tuned)} Where labels are scarce it "
-        "may be otherwise: compare on your own data."
+        f"equal terms IG shows no gain over it here. {_room(tuned)} What happens where labels are "
+        "scarce is measured in [experiments](../experiments/README.md); and compare on your own "
+        "data."
     )
 
 
@@ -253,6 +288,7 @@ def _room(tuned: Sequence[Comparison]) -> str:
     if most <= 0:
         return "Every interval lies below 0: it is behind."
     return (
-        "That does not show that there is none: the intervals leave room for one of up to "
-        f"{number(most, signed=True)} ({where}){', which is negligible' * (most < NEGLIGIBLE)}."
+        "That does not show that there is none: at the settings that were found the intervals "
+        f"leave room for one of up to {number(most, signed=True)} ({where})"
+        f"{', which is negligible' * (most < NEGLIGIBLE)}; another search may find others."
     )
