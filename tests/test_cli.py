@@ -25,7 +25,8 @@ COMMANDS = {
     "datasets list": "",
     "datasets prepare": "name out from rule split bad-rows core seed overwrite",
     "train": "dataset out config overwrite backbone model strategy method unlabelled"
-    " unlabelled.source unlabelled.exposed-fraction unlabelled.per-labelled store"
+    " unlabelled.source unlabelled.exposed-fraction unlabelled.per-labelled"
+    " unlabelled.hardest-of store"
     " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"
     " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
     " batch-size epochs patience select-by seed device compile checkpoint-steps tensorboard"

@@ -16,7 +16,7 @@ backbone: gmf
 model: {}
 strategy: none
 method: {}
-unlabelled: {source: auto, exposed_fraction: 0.5, per_labelled: 1}
+unlabelled: {source: auto, exposed_fraction: 0.5, per_labelled: 1, hardest_of: 1}
 store: auto
 optimizer: {name: adam, lr: 0.001, beta1: 0.9, beta2: 0.999, eps: 1.0e-08, l2: 0.0}
 schedule: {name: constant, warmup_steps: 0, final_fraction: 0.0}

@@ -13,8 +13,12 @@ SOURCE = Path(invlearn.__file__).parent
 FLOORS = (
     # value types and words
     "errors interruption pairs progress",
+    # draws
+    "randomness",
     # mathematics of one batch or one column, settings, models, safe files
-    "atomic backbones calibration config environment losses metrics randomness top_k",
+    "atomic backbones calibration config environment losses metrics top_k",
+    # models beside models
+    "peers",
     # strategies; logs as tables, and what may be said of their rows
     "bootstrap schedule scoring strategies"
     " data data.audit data.checks data.counters data.dataset data.exposure data.formats"

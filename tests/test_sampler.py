@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -312,3 +313,22 @@ def test_exposed_pairs_where_there_are_none(tmp_path, exposed):
 def test_too_few_rows_for_judges(dataset, fraction):
     with pytest.raises(ConfigError, match=f"103 labelled .* judge_fraction {fraction}"):
         make_sampler(dataset, Feed(judge_fraction=fraction))
+
+
+def test_rows_of_a_ledger_are_the_rows_of_the_batch(dataset):
+    """Row numbers name the labelled pairs, each once an epoch, and the draws are as without."""
+    source = UnlabelledSource(0.5, 2)
+    plain = Sampler(dataset, Feed(unlabelled=True), source, batch_size=16, seed=3)
+    cut = Sampler(dataset, Feed(unlabelled=True, ledger=True), source, batch_size=16, seed=3)
+    known, seen = cut.labelled_rows, []
+    for step in range(cut.steps_per_epoch):
+        batch, same = (each.batch(1, step, rate=0.1) for each in (cut, plain))
+        assert torch.equal(known.pairs.users[batch.rows], batch.labelled.users)
+        assert torch.equal(known.pairs.items[batch.rows], batch.labelled.items)
+        assert torch.equal(known.labels[batch.rows], batch.labels)
+        assert all(map(torch.equal, batch.origin, batch.unlabelled))
+        assert same.rows is None
+        for one, other in ((batch.labelled, same.labelled), (batch.unlabelled, same.unlabelled)):
+            assert all(map(torch.equal, one, other))
+        seen += batch.rows.tolist()
+    assert sorted(seen) == [*range(len(dataset.train))]

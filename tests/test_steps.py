@@ -12,12 +12,14 @@ from invlearn.backbones import BACKBONES
 from invlearn.config import OptimizerConfig, RunConfig
 from invlearn.errors import ConfigError, InvlearnWarning
 from invlearn.pairs import Feed, Pairs
-from invlearn.steps import Stepper, compiled_turn, turn
+from invlearn.peers import add_peers, tables_with_peers
+from invlearn.steps import Stepper, compiled_turn, hardened, turn
 from invlearn.stores import DenseStore, RowStore
 from invlearn.strategies import STRATEGIES, Strategy, inverse
-from toys import assert_near, random_batch, small_backbone
+from toys import assert_near, of_rows, random_batch, row_pool, small_backbone
 
 N_USERS, N_ITEMS, N_STEPS = 60, 50, 9
+POOL = row_pool(N_USERS, N_ITEMS)
 BY_ROWS = [name for name, strategy in STRATEGIES.items() if not strategy().feed.whole_tables]
 
 
@@ -39,6 +41,8 @@ def batches(strategy):
         wanted = strategy.feed.unlabelled and (judges or strategy.feed.judge_fraction == 0)
         sizes = {"n_labelled": 24 - step % 4, "n_unlabelled": 17 + step % 2}
         batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, seed=step, **sizes)
+        if strategy.feed.ledger:
+            batch = of_rows(batch, POOL, seed=step)
         empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
         yield batch._replace(
             unlabelled=batch.unlabelled if wanted else empty,
@@ -50,10 +54,18 @@ def batches(strategy):
 
 def trained(backbone, strategy, *, compiled, kind=RowStore, **optimizer):
     """Weights, moments and logs after some steps."""
-    module = small_backbone(backbone, N_USERS, N_ITEMS).train()
-    store = kind(module, module.tables, OptimizerConfig(**optimizer), seed=0)
+    module, n_peers = small_backbone(backbone, N_USERS, N_ITEMS).train(), strategy.feed.n_peers
+    torch.manual_seed(0)
+    add_peers(module, n_peers)
+    tables = tables_with_peers(module.tables, n_peers)
+    store = kind(module, tables, OptimizerConfig(**optimizer), seed=0)
     stepper = Stepper(store, strategy, compiled_for=type(module) if compiled else None)
-    logs = [stepper(batch).log for batch in batches(strategy)]
+    stepper.open_ledger(POOL)
+    logs = []
+    for number, batch in enumerate(batches(strategy)):
+        logs.append(stepper(batch).log)
+        if number % 3 == 2:
+            stepper.close_epoch()
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
     return weights, store.state(), logs
 
@@ -79,7 +91,7 @@ def test_traced_steps_agree_with_eager_ones(strategy_name, compiles_with):
     )
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", [n for n, k in BACKBONES.items() if hasattr(k, "tables")])
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
 def test_every_backbone_and_optimizer_can_be_traced(backbone, optimizer, compiles_with):
     compiles_with("aot_eager")
@@ -180,11 +192,17 @@ class Counting(TorchDispatchMode):
 
 def counted_step(strategy, n_rows, *, backbone="gmf"):
     """What one judged step of 8 labelled and 8 unlabelled pairs asks of torch."""
-    module = BACKBONES[backbone](n_rows, n_rows, dim=4).train()
-    store = RowStore(module, module.tables, OptimizerConfig(l2=0.1), seed=0)
+    module, n_peers = BACKBONES[backbone](n_rows, n_rows, dim=4).train(), strategy.feed.n_peers
+    add_peers(module, n_peers)
+    tables = tables_with_peers(module.tables, n_peers)
+    store = RowStore(module, tables, OptimizerConfig(l2=0.1), seed=0)
     empty = {} if strategy.feed.unlabelled else {"n_unlabelled": 0}
     sizes = {"n_labelled": 8, "n_unlabelled": 8} | empty
     batch = random_batch(n_users=n_rows, n_items=n_rows, **sizes)
+    pool = row_pool(n_rows, n_rows)
+    store.ledger = dict(strategy.opening(pool))
+    if strategy.feed.ledger:
+        batch = of_rows(batch, pool)
     judges = strategy.feed.judge_fraction > 0
     located = store.locate(batch._replace(judges=judges))
     with Counting() as counting:
@@ -247,3 +265,35 @@ def test_the_compiler_is_looked_for(monkeypatch):
     assert not steps.has_compiler("cpu")
     monkeypatch.setenv("CXX", sys.executable)
     assert steps.has_compiler("cpu")
+
+
+def test_the_hardest_candidate_of_each_pair_is_kept():
+    def score(weights, pairs):
+        return weights["z"][pairs.items]
+
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=12)
+    batch = of_rows(batch, POOL)
+    point = {"z": torch.randn(N_ITEMS, generator=torch.Generator().manual_seed(0))}
+    found = hardened(score, point, batch, 3)
+    for pairs in (found.unlabelled, found.origin):
+        for number, (user, item) in enumerate(zip(*pairs, strict=True)):
+            users, items = (ids[3 * number :][:3].tolist() for ids in batch.unlabelled)
+            hardest = max(zip(items, users, strict=True), key=lambda pair: point["z"][pair[0]])
+            assert (int(item), int(user)) == hardest
+
+
+def test_hard_negatives_are_the_step_of_the_hardest_alone():
+    """Under plain descent candidates that were not kept change nothing."""
+    weights = []
+    for hardest_of in (1, 4):
+        module = small_backbone("gmf", N_USERS, N_ITEMS).train()
+        store = RowStore(module, module.tables, OptimizerConfig(name="sgd"), seed=0)
+        batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=8, n_unlabelled=32)
+        if hardest_of == 1:
+            play = store.play(batch)
+            kept = hardened(play.score, play.point, play.batch, 4).unlabelled
+            ids = (play.rows["user"][kept.users], play.rows["item"][kept.items])
+            batch = batch._replace(unlabelled=Pairs(*ids))
+        assert Stepper(store, STRATEGIES["ns"](), hardest_of=hardest_of)(batch).sound
+        weights.append({name: w.detach() for name, w in module.named_parameters()})
+    assert_near(*weights)

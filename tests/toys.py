@@ -8,12 +8,21 @@ import torch
 
 from invlearn.atomic import new_folder
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.exposures import Exposures, ReadsExposures
 from invlearn.config import OptimizerConfig
 from invlearn.data.dataset import Dataset, Part, write_dataset
-from invlearn.pairs import Batch, Pairs
+from invlearn.pairs import Batch, LabelledRows, Pairs
+from invlearn.peers import add_peers, tables_with_peers
 from invlearn.randomness import stream
 from invlearn.registry import options_of
 from invlearn.stores import DenseStore
+
+FITTING = {
+    "nnpu": {"prior": 0.1},
+    "co-teaching": {"forget_fraction": 0.05},
+    "deca": {"c1": 3.0, "c2": 3.0},
+}
+"""Options that methods made for noisy or one-sided labels need on data whose labels are right."""
 
 
 def part(users=(), items=(), labels=()):
@@ -73,6 +82,10 @@ def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
     given = {"dim": 4, "layers": 2} | options
     known = options_of(BACKBONES[name])
     module = BACKBONES[name](n_users, n_items, **{k: v for k, v in given.items() if k in known})
+    if isinstance(module, ReadsExposures):
+        cells = stream(seed, "shown").permutation(n_users * n_items)[: n_users * n_items // 2]
+        labels = (np.arange(len(cells)) % 3 - 1).astype(np.int8)
+        module.read(Exposures(*np.divmod(cells, n_items), labels))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in module.parameters():
@@ -80,10 +93,50 @@ def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
     return module
 
 
-def play_small(backbone_name, batch):
+def with_ledger(batch, strategy, *, n_epochs=0, seed=0):
+    """The batch as a sampler and a store complete it for a strategy that keeps a ledger.
+
+    Its labelled pairs are all labelled rows that there are, under mixed-up numbers. The ledger is
+    that after `n_epochs`, in each of which drawn values were noted.
+    """
+    order = torch.from_numpy(stream(seed, "rows").permutation(len(batch.labels)))
+    places = torch.argsort(order)
+    rows = LabelledRows(Pairs(*(ids[places] for ids in batch.labelled)), batch.labels[places])
+    ledger = dict(strategy.opening(rows))
+    for epoch in range(n_epochs):
+        drawn = stream(seed, "losses", epoch).exponential(size=len(order)).astype(np.float32)
+        ledger |= {name: torch.from_numpy(drawn) for name in ("losses",) if name in ledger}
+        ledger = dict(strategy.balance(ledger))
+    if not strategy.feed.ledger:
+        return batch._replace(ledger=ledger)
+    return batch._replace(rows=order, origin=batch.unlabelled, ledger=ledger)
+
+
+def row_pool(n_users, n_items, *, n_rows=400, seed=0):
+    """Labelled rows for strategies that keep a ledger of them."""
+    batch = random_batch(n_users=n_users, n_items=n_items, n_labelled=n_rows, seed=seed)
+    return LabelledRows(batch.labelled, batch.labels)
+
+
+def of_rows(batch, pool, *, seed=0):
+    """The batch with as many labelled rows of a pool in place of its labelled pairs."""
+    drawn = stream(seed, "rows").permutation(len(pool.labels))[: len(batch.labels)]
+    rows = torch.from_numpy(drawn)
+    return batch._replace(
+        labelled=Pairs(*(ids[rows] for ids in pool.pairs)),
+        labels=pool.labels[rows],
+        rows=rows,
+        origin=batch.unlabelled,
+    )
+
+
+def play_small(backbone_name, batch, *, n_peers=0):
     """Score function, point and batch as a store of 9 users and 7 items shows them."""
     module = small_backbone(backbone_name, 9, 7)
-    return DenseStore(module, module.tables, OptimizerConfig(), seed=0).play(batch)
+    torch.manual_seed(0)
+    add_peers(module, n_peers)
+    tables = tables_with_peers(getattr(module, "tables", {}), n_peers)
+    return DenseStore(module, tables, OptimizerConfig(), seed=0).play(batch)
 
 
 def assert_near(found, expected, *, rtol=1e-4, atol=1e-6):

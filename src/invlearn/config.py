@@ -87,6 +87,9 @@ class UnlabelledConfig(Settings):
     """Part of the unlabelled pairs that is exposed, when the source is mix."""
     per_labelled: PositiveInt = 1
     """Unlabelled pairs beside each labelled pair."""
+    hardest_of: PositiveInt = 1
+    """Each unlabelled pair is the one of highest score among so many drawn for its user (DNS,
+    dynamic negative sampling); above 1 the source must be sampled."""
 
 
 class RunConfig(Settings):

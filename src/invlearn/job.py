@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from invlearn import atomic, checkpoint
+from invlearn.backbones.exposures import ReadsExposures
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
     check_backbone,
     decide_compile,
     exposed_fraction,
+    exposures_of,
     make_backbone,
     usable_device,
 )
@@ -23,6 +25,7 @@ from invlearn.data.sampler import Sampler, UnlabelledSource
 from invlearn.errors import DivergedError, RunError
 from invlearn.evaluation import evaluate
 from invlearn.losses import belief_in_positive
+from invlearn.peers import add_peers, remove_peers, tables_with_peers
 from invlearn.progress import Progress
 from invlearn.randomness import stream
 from invlearn.recording import Recorder
@@ -75,16 +78,23 @@ class Job:
         module = module or make_backbone(config, dataset.n_users, dataset.n_items)
         module.to(usable_device(config.device)).train()
         check_backbone(module, config.store, n_users=dataset.n_users, n_items=dataset.n_items)
+        if isinstance(module, ReadsExposures):
+            module.read(exposures_of(dataset))
         strategy = strategy_class(config.strategy)(**config.method)
-        source = UnlabelledSource(exposed_fraction(config), config.unlabelled.per_labelled)
+        add_peers(module, strategy.feed.n_peers)
+        hardest_of = config.unlabelled.hardest_of
+        per_labelled = config.unlabelled.per_labelled * hardest_of
+        source = UnlabelledSource(exposed_fraction(config), per_labelled)
         size, seed = config.batch_size, config.seed
         sampler = Sampler(dataset, strategy.feed, source, batch_size=size, seed=seed)
-        tables = getattr(module, "tables", {})
+        tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
         store = STORES[config.store](module, tables, config.optimizer, seed=seed)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch
         config = decide_compile(config, module, n_steps=n_steps)
         kind = type(module) if config.compile == "on" else None
-        stepper = Stepper(store, strategy, compiled_for=kind)
+        stepper = Stepper(store, strategy, hardest_of=hardest_of, compiled_for=kind)
+        if strategy.feed.ledger:
+            stepper.open_ledger(sampler.labelled_rows)
         return cls(folder, dataset, config, module, store, strategy, sampler, stepper, TrainState())
 
     def restore(self, saved: Checkpoint) -> None:
@@ -114,8 +124,11 @@ class Job:
         Raises:
             RunError: Another process is at work in the run folder.
         """
-        with atomic.locked(self.folder):
-            self._work(progress=progress, should_stop=should_stop, give_up=give_up)
+        try:
+            with atomic.locked(self.folder):
+                self._work(progress=progress, should_stop=should_stop, give_up=give_up)
+        finally:
+            remove_peers(self.module)
 
     def _work(
         self,

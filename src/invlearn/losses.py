@@ -91,6 +91,23 @@ def inverse_dual_loss(logits: Tensor) -> Tensor:
     return w1 * positive_loss(logits) + (1 - w1) * negative_loss(logits)
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the predicted label in nats: `p l1 + (1 - p) l0` with `p = sigmoid(z)`.
+
+    Args:
+        logits: Shape `(pairs,)`.
+
+    Returns:
+        Values in [0, log 2], shape `(pairs,)`; autograd follows the probability, too.
+
+    Example:
+        >>> entropy(torch.tensor([0.0, 4.0, -4.0]))
+        tensor([0.6931, 0.0901, 0.0901])
+    """
+    p = torch.sigmoid(logits)
+    return p * positive_loss(logits) + (1 - p) * negative_loss(logits)
+
+
 def reweighting(losses: Tensor, alpha: float) -> Tensor:
     """Weights of the reweighted cross entropy: `p^alpha`, with `p` the probability of the label.
 

@@ -25,6 +25,15 @@ class Pairs(NamedTuple):
     """Dense item ids, int64 of shape `(pairs,)`."""
 
 
+class LabelledRows(NamedTuple):
+    """The labelled rows of training, in the order of their numbers."""
+
+    pairs: Pairs
+    """Users and items, each pair once."""
+    labels: Tensor
+    """1.0 or 0.0, shape `(rows,)`."""
+
+
 Score = Callable[[Weights, Pairs], Tensor]
 """Logits of shape `(pairs,)` that the backbone gives pairs under some weights; no side effects."""
 
@@ -46,6 +55,14 @@ class Batch(NamedTuple):
     """Learning rate in force at this step."""
     memory: Weights = NOTHING
     """What the strategy's last proposal wanted to be seen again; nothing before the first."""
+    rows: Tensor | None = None
+    """Numbers of the labelled pairs among the labelled rows of training, int64 of shape
+    `(pairs,)`; none unless the strategy keeps a ledger."""
+    origin: Pairs | None = None
+    """The unlabelled pairs under the ids of the dataset, whatever a store numbers them by; none
+    unless the strategy keeps a ledger."""
+    ledger: Weights = NOTHING
+    """The strategy's ledger: what it keeps of each labelled row, and of the rows as a whole."""
 
 
 class Proposal(NamedTuple):
@@ -61,6 +78,9 @@ class Proposal(NamedTuple):
     memory: Weights = NOTHING
     """Tensors by any name, detached, to be handed back as `Batch.memory` at the next step; the
     store keeps them, in its checkpoints too. What is not proposed again is forgotten."""
+    notes: Weights = NOTHING
+    """Values of shape `(pairs,)`, detached, to be noted in the ledger under these names, at the
+    rows of the labelled pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +94,9 @@ class Feed:
     unlabelled pairs then stand beside them only."""
     whole_tables: bool = False
     """Whether the strategy works on whole tables, so that the dense store alone serves it."""
+    n_peers: int = 0
+    """Copies of the backbone with weights of their own that train beside it; `peers.as_peer`
+    finds them among the weights in play."""
+    ledger: bool = False
+    """Whether the strategy keeps a ledger of the labelled rows; batches then say which they
+    hold."""

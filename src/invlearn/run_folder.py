@@ -29,6 +29,7 @@ from invlearn.config import RunConfig, in_words, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.environment import environment
 from invlearn.errors import RunError
+from invlearn.peers import of_peer
 
 FORMAT = 1
 KEYS = ("dataset", "fingerprint", "n_users", "n_items")
@@ -136,8 +137,10 @@ def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
     Raises:
         RunError: They do not fit.
     """
+    known = module.state_dict()
+    weights = {n: w for n, w in saved.weights.items() if n in known or not of_peer(n)}
     try:
-        module.load_state_dict(saved.weights)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(

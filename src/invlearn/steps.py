@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from invlearn.errors import InvlearnWarning
-from invlearn.pairs import Batch, Proposal, Weights
+from invlearn.pairs import Batch, LabelledRows, Pairs, Proposal, Score, Weights
 from invlearn.stores import RowStore, Store
 from invlearn.stores.store import Located
 from invlearn.strategies import Strategy
@@ -41,25 +41,33 @@ class Step(NamedTuple):
     it is not, no weight and no moment was changed."""
     memory: Weights
     """What the strategy wants to see again."""
+    notes: Weights
+    """What the strategy notes of the labelled rows of the batch."""
 
 
-Turn = Callable[[Store, Strategy, Located], Step]
+Turn = Callable[[Store, Strategy, Located, int], Step]
 
 
 class Stepper:
     """Takes the steps of one training."""
 
     def __init__(
-        self, store: Store, strategy: Strategy, *, compiled_for: type[nn.Module] | None = None
+        self,
+        store: Store,
+        strategy: Strategy,
+        *,
+        hardest_of: int = 1,
+        compiled_for: type[nn.Module] | None = None,
     ) -> None:
         """Get ready.
 
         Args:
             store: Keeper of the weights.
             strategy: What proposes.
+            hardest_of: Unlabelled pairs in a batch among which one is kept, the hardest.
             compiled_for: Compile the arithmetic, for this kind of backbone; a row store only.
         """
-        self._store, self._strategy = store, strategy
+        self._store, self._strategy, self._hardest_of = store, strategy, hardest_of
         self._turn: Turn = turn
         self._failures: tuple[type[Exception], ...] = ()
         if compiled_for and isinstance(store, RowStore):
@@ -71,7 +79,7 @@ class Stepper:
         """Take the step of a batch."""
         located = self._store.locate(batch)
         try:
-            step = self._turn(self._store, self._strategy, located)
+            step = self._turn(self._store, self._strategy, located, self._hardest_of)
         except self._failures as error:
             reason = " ".join(str(error).split("\n")[:2]).strip()
             warn(
@@ -81,21 +89,57 @@ class Stepper:
                 stacklevel=2,
             )
             self._turn, self._failures = turn, ()
-            step = turn(self._store, self._strategy, located)
+            step = turn(self._store, self._strategy, located, self._hardest_of)
         self._store.remember(step.memory)
+        self._store.note(located.batch.rows, step.notes)
         return step
 
+    def open_ledger(self, rows: LabelledRows) -> None:
+        """Let the strategy open its ledger on the labelled rows of training."""
+        self._store.ledger = dict(self._strategy.opening(rows))
 
-def turn(store: Store, strategy: Strategy, located: Located) -> Step:
+    def close_epoch(self) -> None:
+        """Let the strategy balance its ledger."""
+        if self._store.ledger:
+            self._store.ledger = dict(self._strategy.balance(self._store.ledger))
+
+
+def turn(store: Store, strategy: Strategy, located: Located, hardest_of: int = 1) -> Step:
     """Let a strategy propose, and carry it out if it is sound."""
     play = store.show(located)
+    if hardest_of > 1:
+        play = play._replace(batch=hardened(play.score, play.point, play.batch, hardest_of))
     move = strategy.propose(play.score, play.point, play.batch)
     sound = is_finite(move)
     if not at_hand(sound):
         store.apply(play, move, sound=sound)
     elif sound:
         store.apply(play, move)
-    return Step(move.log, sound, move.memory)
+    return Step(move.log, sound, move.memory, move.notes)
+
+
+def hardened(score: Score, point: Weights, batch: Batch, hardest_of: int) -> Batch:
+    """The batch with the unlabelled pairs alone that the model likes best among their candidates.
+
+    Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling,
+    SIGIR 2013 (https://doi.org/10.1145/2484028.2484126), Section 4. To the store the rows of all
+    candidates count as touched.
+
+    Args:
+        score: `(weights, pairs) -> logits`.
+        point: The weights in play.
+        batch: Each `hardest_of` unlabelled pairs in turn are the candidates of one.
+        hardest_of: At least 1.
+    """
+    with torch.no_grad():
+        logits = score(point, batch.unlabelled).detach().view(-1, hardest_of)
+    best = logits.argmax(dim=1) + hardest_of * torch.arange(len(logits), device=logits.device)
+
+    def kept(pairs: Pairs) -> Pairs:
+        return Pairs(pairs.users[best], pairs.items[best])
+
+    origin = None if batch.origin is None else kept(batch.origin)
+    return batch._replace(unlabelled=kept(batch.unlabelled), origin=origin)
 
 
 def is_finite(move: Proposal) -> Tensor:

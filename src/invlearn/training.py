@@ -120,6 +120,7 @@ def _close_epoch(
     scores = shop.validate()
     better = is_better(shop.config.select_by, scores[shop.config.select_by], state.best_score)
     shop.note_beliefs(state.epoch)
+    shop.stepper.close_epoch()
     steps, choices = shop.recorder.current_steps(), _choices(shop.recorder)
     shop.recorder.epoch(
         state.epoch,

@@ -4,6 +4,8 @@ from torch import nn
 
 from invlearn.backbones.backbone import Backbone
 from invlearn.backbones.factorization import GMF, BiasedMF
+from invlearn.backbones.graph import LightGCN
+from invlearn.backbones.histories import SVDpp
 from invlearn.backbones.neural import MLP, NeuMF
 
 __all__ = ["BACKBONES", "Backbone"]
@@ -13,5 +15,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "mf": BiasedMF,
     "mlp": MLP,
     "neumf": NeuMF,
+    "svdpp": SVDpp,
+    "lightgcn": LightGCN,
 }
 """Every backbone by the name that the command line, the files and the tables use."""

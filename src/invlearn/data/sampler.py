@@ -9,13 +9,13 @@ import torch
 from invlearn.data.dataset import Dataset, Part
 from invlearn.data.unseen import Ids, UnseenItems
 from invlearn.errors import ConfigError
-from invlearn.pairs import Batch, Feed, Pairs
+from invlearn.pairs import Batch, Feed, LabelledRows, Pairs
 from invlearn.randomness import stream
 
 Positions = npt.NDArray[np.int32 | np.int64]
 Packed = npt.NDArray[np.int64]
-Cut = tuple[Pairs, torch.Tensor, Pairs]
-"""Labelled pairs, labels and unlabelled pairs of one batch."""
+Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
+"""Labelled pairs, labels, unlabelled pairs and, for a ledger, row numbers of one batch."""
 
 _BLOCK_PAIRS = 2**17
 """Pairs to cut at once: enough for the price of a call not to count; some 2 MB of tensors."""
@@ -92,7 +92,7 @@ class Sampler:
         block, place = divmod(step - judges * self._n_train_steps, self._block_steps)
         if self._block[0] != (epoch, judges, block):
             self._block = ((epoch, judges, block), self._cut(epoch, judges, block))
-        labelled, labels, unlabelled = self._block[1][place]
+        labelled, labels, unlabelled, rows = self._block[1][place]
         return Batch(
             labelled=labelled,
             labels=labels,
@@ -100,7 +100,15 @@ class Sampler:
             judges=judges,
             step=epoch * self.steps_per_epoch + step,
             rate=rate,
+            rows=rows,
+            origin=None if rows is None else unlabelled,
         )
+
+    @property
+    def labelled_rows(self) -> LabelledRows:
+        """Every labelled training row, judges included, in the order of their numbers."""
+        pairs = as_pairs(self._train.users, self._train.items)
+        return LabelledRows(pairs, torch.from_numpy(self._train.labels.astype(np.float32)))
 
     def unlabelled(self, users: Ids, rng: np.random.Generator) -> Pairs:
         """Draw the unlabelled pairs that stand beside labelled rows of `users`."""
@@ -123,6 +131,9 @@ class Sampler:
         """The batches of a block, from training-train rows or from judges."""
         n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
         rows = self._rows(epoch, judges)[block * n * self._block_steps :][: n * self._block_steps]
+        numbers = None
+        if self._feed.ledger:
+            numbers, rows = torch.from_numpy(rows), _pack(self._train, rows)
         users, items, labels = _unpack(rows)
         labelled = as_pairs(users, items)
         unlabelled = as_pairs(users[:0], users[:0])
@@ -130,15 +141,23 @@ class Sampler:
             rng = stream(self._seed, "unlabelled", epoch, judges, block)
             unlabelled = self._draw(users, n, rng)
         return [
-            (_piece(labelled, k, n), labels[k * n :][:n], _piece(unlabelled, k, n_unlabelled))
+            (
+                _piece(labelled, k, n),
+                labels[k * n :][:n],
+                _piece(unlabelled, k, n_unlabelled),
+                None if numbers is None else numbers[k * n :][:n],
+            )
             for k in range(-(-len(rows) // n))
         ]
 
     def _rows(self, epoch: int, judges: bool) -> Packed:
-        """Packed rows in an epoch's order: training-train, or the judges."""
+        """Rows in an epoch's order, training-train or judges: packed, or numbers for a ledger."""
         if self._order[0] != epoch:
             rng = stream(self._seed, "order", epoch)
-            orders = [_pack(self._train, rows) for rows in (self._train_train, self._judges)]
+            orders = [
+                rows.astype(np.int64) if self._feed.ledger else _pack(self._train, rows)
+                for rows in (self._train_train, self._judges)
+            ]
             for rows in orders:
                 rng.shuffle(rows)
             self._order = (epoch, orders[0], orders[1])

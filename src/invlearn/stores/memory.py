@@ -1,4 +1,4 @@
-"""A strategy's memory: the tensors that a proposal wants to be seen again at the next step."""
+"""What a store keeps for a strategy: its memory of the last step, and its ledger of rows."""
 
 from collections.abc import Mapping
 from typing import final
@@ -8,22 +8,34 @@ from torch import Tensor
 
 from invlearn.pairs import NOTHING, Batch, Weights
 
-MARK = ":"
-"""Before the names of memories in a store's state; no name of a parameter is empty, so that
-`parameter:entry` never begins with it."""
+MARK, LEDGER = ":memory:", ":ledger:"
+"""Before the names of memories and of a ledger in a store's state; no name of a parameter is empty,
+so that `parameter:entry` never begins with either."""
 
 
 @final
 class Memory:
-    """What a strategy remembers between two steps; its store keeps it beside the moments."""
+    """What a strategy remembers between two steps, and its ledger, which stays until it is changed.
+
+    A store keeps both beside the moments.
+    """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         """Remember nothing yet, beside the weights that the store keeps."""
         self._weights, self._tensors = weights, NOTHING
+        self.ledger: Weights = NOTHING
 
     def shown_in(self, batch: Batch) -> Batch:
         """The batch with what is remembered."""
-        return batch._replace(memory=self._tensors) if self._tensors else batch
+        if not self._tensors and not self.ledger:
+            return batch
+        return batch._replace(memory=self._tensors, ledger=self.ledger)
+
+    def note(self, rows: Tensor | None, notes: Weights) -> None:
+        """Write values into rows of the ledger."""
+        for name, values in notes.items():
+            assert rows is not None, "a strategy that notes must say that it keeps a ledger"
+            self.ledger[name].index_copy_(0, rows, values)
 
     def keep(self, memory: Weights) -> None:
         """Remember `memory` and nothing else.
@@ -41,14 +53,18 @@ class Memory:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """What is remembered by `:name`."""
-        return {MARK + name: tensor for name, tensor in self._tensors.items()}
+        """What is remembered by `:memory:name`, and the ledger by `:ledger:name`."""
+        remembered = {MARK + name: tensor for name, tensor in self._tensors.items()}
+        return remembered | {LEDGER + name: tensor for name, tensor in self.ledger.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Remember what stands in a store's state, on the device of the weights."""
         device = next((w.device for w in self._weights.values()), torch.device("cpu"))
-        self._tensors = {
-            name.removeprefix(MARK): tensor.to(device, copy=True)
-            for name, tensor in state.items()
-            if name.startswith(MARK)
-        }
+        self._tensors, self.ledger = (
+            {
+                name.removeprefix(mark): tensor.to(device, copy=True)
+                for name, tensor in state.items()
+                if name.startswith(mark)
+            }
+            for mark in (MARK, LEDGER)
+        )

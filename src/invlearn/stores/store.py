@@ -56,11 +56,25 @@ class Store(ABC):
         Without a slope the point itself is kept, and the optimizer does nothing.
         """
         self.remember(move.memory)
+        self.note(play.batch.rows, move.notes)
         self.apply(play, move)
 
     def remember(self, memory: Weights) -> None:
         """Keep what the strategy wants to see again at the next step, and nothing else."""
         self._memory.keep(memory)
+
+    def note(self, rows: Tensor | None, notes: Weights) -> None:
+        """Write what the strategy notes of labelled rows into its ledger."""
+        self._memory.note(rows, notes)
+
+    @property
+    def ledger(self) -> Weights:
+        """The strategy's ledger, not copied."""
+        return self._memory.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Weights) -> None:
+        self._memory.ledger = ledger
 
     @abstractmethod
     def locate(self, batch: Batch) -> Located:
@@ -162,7 +176,13 @@ def sent_batch(batch: Batch, device: torch.device) -> Batch:
         for pairs in (batch.labelled, batch.unlabelled)
     )
     labels = sent(batch.labels, device)
-    return batch._replace(labelled=labelled, labels=labels, unlabelled=unlabelled)
+    rows = None if batch.rows is None else sent(batch.rows, device)
+    origin = batch.origin
+    if origin is not None:
+        origin = Pairs(sent(origin.users, device), sent(origin.items, device))
+    return batch._replace(
+        labelled=labelled, labels=labels, unlabelled=unlabelled, rows=rows, origin=origin
+    )
 
 
 def where_sound(sound: Tensor | None, new: Tensor, old: Tensor) -> Tensor:

@@ -1,10 +1,15 @@
 """Strategies: all that differs between the methods under comparison, one file a family."""
 
+from invlearn.strategies.agreement import CoTeaching, CrossModelAgreement
 from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
+from invlearn.strategies.double_correction import DoubleCorrection
+from invlearn.strategies.history import RankWeighted, ResampledPositives, UserTemperature
 from invlearn.strategies.influence import InverseGradientPerPair
 from invlearn.strategies.inverse import InverseDual, InverseGradient
 from invlearn.strategies.plain import LabelledOnly, NegativeSampling
+from invlearn.strategies.positive_unlabelled import NonNegativePU, RelevanceMF
 from invlearn.strategies.released import InverseGradientAsReleased
+from invlearn.strategies.semi_supervised import EntropyMinimisation, PseudoLabel
 from invlearn.strategies.strategy import LossStrategy, Strategy
 
 __all__ = ["STRATEGIES", "LossStrategy", "Strategy"]
@@ -17,6 +22,16 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "idl": InverseDual,
     "ig": InverseGradient,
     "ig-sample": InverseGradientPerPair,
+    "entropy": EntropyMinimisation,
+    "pseudo-label": PseudoLabel,
+    "nnpu": NonNegativePU,
+    "rel-mf": RelevanceMF,
+    "co-teaching": CoTeaching,
+    "deca": CrossModelAgreement,
+    "dcf": DoubleCorrection,
+    "eard": RankWeighted,
+    "udt": UserTemperature,
+    "pld": ResampledPositives,
     "ig-as-released": InverseGradientAsReleased,
 }
 """Every strategy by the name that the command line, the files and the tables use."""

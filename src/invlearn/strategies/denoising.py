@@ -57,7 +57,7 @@ class TruncatedCrossEntropy(LossStrategy):
         """
         if step >= self.ramp_steps:
             return self.drop_fraction
-        return self.drop_fraction**self.exponent * step / max(self.ramp_steps - 1, 1)
+        return ramped(step, self.ramp_steps, self.drop_fraction**self.exponent)
 
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean log loss of the pairs that are kept."""
@@ -90,13 +90,24 @@ class ReweightedCrossEntropy(LossStrategy):
         return (torch.where(suspects, reweighting(losses, self.alpha), 1.0) * losses).mean()
 
 
+def ramped(step: int, ramp_steps: int, end: float) -> float:
+    """A value that grows from 0 in a line, and has reached `end` after `ramp_steps` steps."""
+    return end * min(step / max(ramp_steps - 1, 1), 1.0)
+
+
 def _losses_and_suspects(
     target: Target, score: Score, point: Weights, batch: Batch
 ) -> tuple[Tensor, Tensor]:
     """Log loss of every pair, unlabelled ones as negatives, and which are under suspicion."""
+    labels, suspects = with_assumed_negatives(target, batch)
+    return cross_entropy(all_logits(score, point, batch), labels), suspects
+
+
+def with_assumed_negatives(target: Target, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Labels of all pairs, 0 for unlabelled ones, and which are under suspicion."""
     unlabelled = torch.zeros(len(batch.unlabelled.users), device=batch.labels.device)
     labels = torch.cat([batch.labels, unlabelled])
     positive = labels > 0
     assumed = torch.arange(len(labels), device=labels.device) >= len(batch.labels)
     suspects = {"positives": positive, "negatives": assumed, "both": positive | assumed}[target]
-    return cross_entropy(all_logits(score, point, batch), labels), suspects
+    return labels, suspects

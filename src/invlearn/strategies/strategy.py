@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from invlearn.losses import cross_entropy
-from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
+from invlearn.pairs import NOTHING, Batch, Feed, LabelledRows, Pairs, Proposal, Score, Weights
 from invlearn.strategies.slopes import slope_and_loss
 
 
@@ -32,6 +32,18 @@ class Strategy(ABC):
             point: The weights in play, by parameter name.
             batch: Labelled pairs, and unlabelled ones if `feed` asked for them.
         """
+
+    def opening(self, rows: LabelledRows) -> Weights:
+        """The ledger before the first step: tensors by name, kept with the weights; none here.
+
+        Args:
+            rows: The labelled rows of training.
+        """
+        return NOTHING
+
+    def balance(self, ledger: Weights) -> Weights:
+        """The ledger after an epoch, from what it was at the end of it; the same here."""
+        return ledger
 
 
 class LossStrategy(Strategy):

@@ -1,0 +1,75 @@
+"""Backbones that describe a user by the items that they were shown."""
+
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.backbones.exposures import Exposures, histories
+from invlearn.backbones.layers import embedding
+
+
+@final
+class SVDpp(nn.Module):
+    """SVD++: a user is their own factors and what they were shown.
+
+    Koren, Factorization Meets the Neighborhood, KDD 2008 (https://doi.org/10.1145/1401890.1401944),
+    Eq. 15: `z = b + b_u + b_i + q_i (p_u + |N(u)|^-1/2 sum y_j)`, the sum over the items `j` in
+    `N(u)` that the user was shown. Items with and without a label are told apart by a learnt
+    weight of each kind. The item that is asked about is left out of the sum, since no training
+    pair is asked about later.
+
+    The sum is over at most `history` items, drawn once where a user was shown more. The factors
+    `y` are in play as a whole at every step, whatever the store.
+    """
+
+    tables: ClassVar[dict[str, Key]] = {
+        "user_embedding.weight": "user",
+        "user_bias.weight": "user",
+        "shown": "user",
+        "shown_labelled": "user",
+        "item_embedding.weight": "item",
+        "item_bias.weight": "item",
+        "item_ids": "item",
+    }
+
+    def __init__(
+        self, n_users: int, n_items: int, *, dim: PositiveInt = 32, history: PositiveInt = 100
+    ) -> None:
+        super().__init__()
+        self.user_embedding = embedding(n_users, dim)
+        self.item_embedding = embedding(n_items, dim)
+        self.user_bias = embedding(n_users, 1)
+        self.item_bias = embedding(n_items, 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.shown_factors = nn.Parameter(0.01 * torch.randn(n_items, dim))
+        self.kinds = nn.Parameter(torch.ones(2))
+        self.shown: Tensor
+        self.shown_labelled: Tensor
+        self.item_ids: Tensor
+        self.register_buffer("shown", torch.full((n_users, history), -1))
+        self.register_buffer("shown_labelled", torch.zeros(n_users, history))
+        self.register_buffer("item_ids", torch.arange(n_items))
+
+    def read(self, exposures: Exposures) -> None:
+        """Take in the items that each user was shown."""
+        n_users, length = self.shown.shape
+        rows = histories(exposures.users, n_users=n_users, length=length)
+        there = rows >= 0
+        labelled = there & (exposures.labels[rows] >= 0)
+        self.shown.copy_(torch.from_numpy(np.where(there, exposures.items[rows], -1)))
+        self.shown_labelled.copy_(torch.from_numpy(labelled))
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        shown = self.shown[users]
+        others = (shown >= 0) & (shown != self.item_ids[items][:, None])
+        weights = torch.lerp(self.kinds[0], self.kinds[1], self.shown_labelled[users]) * others
+        weights = weights * others.sum(1, keepdim=True).clamp_min(1).rsqrt()
+        summed = (weights[:, None] @ self.shown_factors[shown.clamp_min(0)]).squeeze(1)
+        product = ((self.user_embedding(users) + summed) * self.item_embedding(items)).sum(-1)
+        biases = self.user_bias(users) + self.item_bias(items)
+        return product + biases.squeeze(-1) + self.bias

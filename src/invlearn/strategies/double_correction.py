@@ -1,0 +1,131 @@
+"""Double correction: a pair is dropped for large losses that persist, and some are turned round.
+
+He et al., Double Correction Framework for Denoising Recommendation, KDD 2024
+(https://doi.org/10.1145/3637528.3671692). Two slips of the authors' program are mended: there the
+history of losses belongs to a place in a shuffled file, so that pairs swap histories, and the
+labels that it turns round are read afresh from where they never change.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from invlearn.losses import cross_entropy
+from invlearn.pairs import Batch, Feed, LabelledRows, Proposal, Score, Weights
+from invlearn.strategies.denoising import ramped
+from invlearn.strategies.ranks import ranks
+from invlearn.strategies.slopes import slope_and_more
+from invlearn.strategies.strategy import Strategy, all_logits
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DoubleCorrection(Strategy):
+    """`dcf`: positives whose mean damped loss stays high are dropped, the highest relabelled.
+
+    The damped loss of a positive is `q = log(1 + L + L^2 / 2)`; its mean over the epochs of a
+    window is corrected by how sure it is: `m - b`, where `b` shrinks the more often the pair was
+    kept. Of each batch the fraction `r` with the largest values is dropped, but for the
+    `relabel_fraction` of those that are largest of all: these count, and from the next epoch on
+    their label is 0. Unlabelled pairs stand in as negatives and are never suspected.
+    """
+
+    drop_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Part of a batch, unlabelled pairs included, that is dropped once the ramp is over
+    (`drop_rate` of the authors)."""
+    ramp_steps: PositiveInt = 30_000
+    """Steps over which it grows from 0 (`num_gradual` of the authors)."""
+    confidence: NonNegativeFloat = 1e-4
+    """Weight of the correction in the first epoch (`co_lambda` of the authors)."""
+    decay_epochs: PositiveInt = 10
+    """Epochs over which that weight falls to 0 in a line (the authors: all epochs)."""
+    relabel_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Part of the dropped pairs that is relabelled instead (`relabel_ratio` of the authors)."""
+    window: PositiveInt = 3
+    """Epochs after which means and counts begin anew (`time_step` of the authors)."""
+
+    @property
+    def feed(self) -> Feed:
+        """Unlabelled pairs beside labelled ones, and a ledger."""
+        return Feed(unlabelled=True, ledger=True)
+
+    def opening(self, rows: LabelledRows) -> Weights:
+        """Labels as they are, no history."""
+        nothing = torch.zeros_like(rows.labels)
+        return {
+            "labels": rows.labels.clone(),
+            "turned": rows.labels.clone(),
+            "means": nothing,
+            "kept": nothing.clone(),
+            "epochs": torch.zeros_like(nothing[:1]).squeeze(0),
+        }
+
+    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+        """Propose the slope of the mean loss of the pairs that are kept."""
+        assert batch.rows is not None, "the feed says that there is a ledger"
+        ledger, rows = batch.ledger, batch.rows
+        known = ledger["labels"][rows]
+        labels = torch.cat([known, torch.zeros_like(batch.unlabelled.users).to(known)])
+        logits = all_logits(score, {n: w.detach() for n, w in point.items()}, batch).detach()
+        losses = cross_entropy(logits, labels)[: len(known)] * known
+        means = self.mean(ledger["means"][rows], losses, ledger["epochs"])
+        lower = (means - self.bound(ledger["kept"][rows], ledger["epochs"])).clamp_min(0)
+        n_pairs = torch.ones_like(labels).sum()
+        n_dropped = torch.floor(self.dropped_fraction(batch.step) * n_pairs)
+        n_turned = torch.floor(self.relabel_fraction * n_dropped)
+        from_top = len(known) - 1 - ranks(torch.where(known > 0, lower, -1.0))
+        dropped = (known > 0) & (from_top < n_dropped)
+        turned = dropped & (from_top < n_turned)
+        kept = (~dropped | turned).to(known)
+        weights = torch.cat([kept, torch.ones_like(labels[len(known) :])])
+
+        def objective(at: Weights) -> tuple[Tensor, Tensor]:
+            terms = weights * cross_entropy(all_logits(score, at, batch), labels)
+            loss = terms.sum() / weights.sum().clamp_min(1)
+            return loss, loss.detach()
+
+        slope, loss = slope_and_more(objective, point)
+        notes = {
+            "means": means,
+            "kept": ledger["kept"][rows] + kept,
+            "turned": torch.where(turned, 0.0, known),
+        }
+        return Proposal(point, slope, {"loss": loss}, notes=notes)
+
+    def balance(self, ledger: Weights) -> Weights:
+        """Let the labels take effect that were turned, and begin a new window if one is over."""
+        ledger = {**ledger, "epochs": ledger["epochs"] + 1, "labels": ledger["turned"].clone()}
+        if ledger["epochs"] % self.window:
+            return ledger
+        nothing = {name: torch.zeros_like(ledger[name]) for name in ("means", "kept")}
+        return {**ledger, **nothing}
+
+    def dropped_fraction(self, step: int) -> float:
+        """Part of a batch that is dropped at a step."""
+        return ramped(step, self.ramp_steps, self.drop_fraction)
+
+    def mean(self, before: Tensor, losses: Tensor, epochs: Tensor) -> Tensor:
+        """Mean damped losses with those of this epoch: `(s m + q) / (s + 1)`.
+
+        Args:
+            before: Means so far in this window, shape `(pairs,)`.
+            losses: Log losses, shape `(pairs,)`.
+            epochs: Epochs that have passed, a scalar; `s` is 1 in the first of a window.
+        """
+        damped = torch.log1p(losses + losses.square() / 2)
+        s = epochs % self.window + 1
+        return (s * before + damped) / (s + 1)
+
+    def bound(self, kept: Tensor, epochs: Tensor) -> Tensor:
+        """How far below its mean a pair's loss may be: `c (s + c log(2 s) / s^2) / (n + 1 - c)`.
+
+        Args:
+            kept: How often each pair was kept in this window, `n`; shape `(pairs,)`.
+            epochs: Epochs that have passed, a scalar.
+        """
+        s = epochs % self.window + 1
+        c = self.confidence * (1 - epochs / self.decay_epochs).clamp_min(0)
+        return c * (s + c * torch.log(2 * s) / s.square()) / (kept + 1 - c)

@@ -1,0 +1,40 @@
+"""Ranks and means of rows by group, as the strategies that keep a ledger need them."""
+
+import torch
+from torch import Tensor
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Place of each value in ascending order, from 0; among equals the earlier comes first.
+
+    Args:
+        values: Shape `(rows,)`.
+
+    Example:
+        >>> ranks(torch.tensor([3.0, 1.0, 2.0, 1.0]))
+        tensor([3, 0, 2, 1])
+    """
+    order = torch.argsort(values, stable=True)
+    return torch.empty_like(order).index_copy(0, order, torch.arange(len(order)).to(order))
+
+
+def group_means(values: Tensor, groups: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """Mean of the values of each group, NaN where it has none.
+
+    Args:
+        values: Shape `(rows,)`.
+        groups: Id of the group of each row, from 0, shape `(rows,)`.
+        chosen: Which rows count, boolean of shape `(rows,)`; all if it is left out.
+
+    Returns:
+        By group id, up to the largest.
+
+    Example:
+        >>> group_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]))
+        tensor([2., nan, 5.])
+    """
+    weights = torch.ones_like(values) if chosen is None else chosen.to(values)
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    sums = torch.zeros(n_groups).to(values)
+    counts = sums.index_add(0, groups, weights)
+    return sums.index_add(0, groups, weights * values) / counts

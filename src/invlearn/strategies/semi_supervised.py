@@ -1,0 +1,94 @@
+"""Plain semi-supervised controls: unlabelled pairs sharpen what the model already believes.
+
+Neither looks at anything but the model's own output, so neither can mend a wrong belief. They are
+here to tell what inverse learning adds to self-training.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, final
+
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from torch import Tensor
+
+from invlearn.losses import cross_entropy, entropy
+from invlearn.pairs import Batch, Feed, Score, Weights
+from invlearn.strategies.strategy import LossStrategy, all_logits
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EntropyMinimisation(LossStrategy):
+    """`entropy`: unlabelled pairs are to be decided, whichever way.
+
+    Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, NeurIPS 2004.
+    """
+
+    weight: NonNegativeFloat = 0.1
+    """Weight `lambda` of the unlabelled pairs' mean entropy beside the labelled pairs' mean loss.
+    The paper chooses it by cross-validation; the default is ours."""
+
+    @property
+    def feed(self) -> Feed:
+        """Unlabelled pairs beside the labelled ones."""
+        return Feed(unlabelled=True)
+
+    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+        """Mean log loss of labelled pairs plus `weight` times the mean entropy of the others."""
+        labelled, unlabelled = _logits(score, point, batch)
+        clear = cross_entropy(labelled, batch.labels).mean()
+        return clear + self.weight * entropy(unlabelled).mean()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PseudoLabel(LossStrategy):
+    """`pseudo-label`: an unlabelled pair of which the model is sure gets the label it predicts.
+
+    Lee, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural
+    Networks, ICML 2013 workshop, Eq. 15 and 16; the threshold is that of Sohn et al., FixMatch,
+    NeurIPS 2020, Eq. 4.
+    """
+
+    weight: NonNegativeFloat = 3.0
+    """Weight of the unlabelled pairs at the end of the ramp (`alpha_f` of Lee)."""
+    threshold: Annotated[float, Field(ge=0.5, lt=1)] = 0.5
+    """Probability that the predicted label must reach; .5 takes every pair, as Lee does, FixMatch
+    takes .95."""
+    ramp_start: NonNegativeInt = 100
+    """Steps before the weight begins to grow from 0 (`T1` of Lee)."""
+    ramp_end: NonNegativeInt = 600
+    """Step at which it has grown (`T2` of Lee)."""
+
+    @property
+    def feed(self) -> Feed:
+        """Unlabelled pairs beside the labelled ones."""
+        return Feed(unlabelled=True)
+
+    def weight_at(self, step: int) -> float:
+        """Weight of the unlabelled pairs at a step (Eq. 16).
+
+        Example:
+            >>> strategy = PseudoLabel()
+            >>> strategy.weight_at(50), strategy.weight_at(350), strategy.weight_at(9000)
+            (0.0, 1.5, 3.0)
+        """
+        if step >= self.ramp_end:
+            return self.weight
+        grown = (step - self.ramp_start) / max(self.ramp_end - self.ramp_start, 1)
+        return self.weight * max(grown, 0.0)
+
+    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+        """Mean log loss of labelled pairs, plus that of the others under their predicted label."""
+        labelled, unlabelled = _logits(score, point, batch)
+        sure = torch.sigmoid(unlabelled.detach().abs()) >= self.threshold
+        predicted = (unlabelled.detach() > 0).to(unlabelled.dtype)
+        unclear = torch.where(sure, cross_entropy(unlabelled, predicted), 0.0).mean()
+        clear = cross_entropy(labelled, batch.labels).mean()
+        return clear + self.weight_at(batch.step) * unclear
+
+
+def _logits(score: Score, point: Weights, batch: Batch) -> tuple[Tensor, ...]:
+    """Logits of the labelled and of the unlabelled pairs."""
+    sizes = [len(batch.labels), len(batch.unlabelled.users)]
+    return all_logits(score, point, batch).split(sizes)
