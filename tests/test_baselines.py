@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from invlearn.baselines import BASELINES, PSEUDO_ROWS, baseline_scores
+from invlearn.baselines import BASELINES, baseline_scores
 from invlearn.data.dataset import Part
 from invlearn.errors import ConfigError
 from invlearn.evaluation import evaluate
+from invlearn.rates import PSEUDO_ROWS
 
 DATA = Path(os.environ.get("INVLEARN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

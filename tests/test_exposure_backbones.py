@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import invlearn
-from invlearn.backbones.exposures import Exposures, ReadsExposures, histories
+from invlearn.backbones.backbone import ReadsExposures
 from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
-from invlearn.composition import exposures_of
+from invlearn.exposures import Exposures, histories
 from toys import checkerboard
 
 N_USERS, N_ITEMS = 6, 5
@@ -129,7 +129,7 @@ def test_lightgcn_slopes_in_both_modes():
 
 def test_what_is_read_is_the_training_and_the_unlabelled_rows(tmp_path):
     board = checkerboard(tmp_path / "data")
-    found = exposures_of(board)
+    found = Exposures.of(board.train, board.unlabelled)
     assert len(found.users) == len(board.train) + len(board.unlabelled)
     assert (found.labels >= 0).sum() == len(board.train)
     test = set(zip(board.test.users.tolist(), board.test.items.tolist(), strict=True))

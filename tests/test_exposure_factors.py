@@ -14,10 +14,12 @@ from scipy.sparse.linalg import svds
 from sklearn.linear_model import LogisticRegression
 
 from invlearn.assessment import measure_baselines
-from invlearn.baselines import ALL_BASELINES, BASELINES, PSEUDO_ROWS, baseline_scores
+from invlearn.baselines import ALL_BASELINES, BASELINES, baseline_scores
 from invlearn.errors import ConfigError
 from invlearn.evaluation import evaluate
 from invlearn.exposure_factors import exposure_svd, fit_exposure_factors, logistic_regression
+from invlearn.exposures import Exposures
+from invlearn.rates import PSEUDO_ROWS
 from toys import checkerboard, part
 
 RNG = np.random.default_rng(0)
@@ -36,6 +38,7 @@ def labelled_and_not():
 
 
 TRAIN, UNLABELLED = labelled_and_not()
+SHOWN = Exposures.of(TRAIN, UNLABELLED)
 
 
 def every_score(model):
@@ -134,14 +137,14 @@ def test_scores_are_those_of_a_slow_obvious_way():
     pairs = [(u, i) for u in range(SIZE["n_users"]) for i in range(SIZE["n_items"])]
     scored = slow_columns(pairs, left, right, own=False)
     expected = oracle.decision_function((scored - rows.mean(axis=0)) * emphasis)
-    model = fit_exposure_factors(TRAIN, UNLABELLED, **SIZE, factors=3, l2=2.0)
+    model = fit_exposure_factors(SHOWN, **SIZE, factors=3, l2=2.0)
     np.testing.assert_allclose(every_score(model), expected, rtol=1e-6, atol=1e-8)
 
 
 @given(st.integers(1, 310))
 def test_blocks_change_nothing(block_rows):
-    whole = fit_exposure_factors(TRAIN, UNLABELLED, **SIZE, factors=3)
-    cut = fit_exposure_factors(TRAIN, UNLABELLED, **SIZE, factors=3, block_rows=block_rows)
+    whole = fit_exposure_factors(SHOWN, **SIZE, factors=3)
+    cut = fit_exposure_factors(SHOWN, **SIZE, factors=3, block_rows=block_rows)
     np.testing.assert_allclose(every_score(cut), every_score(whole), rtol=1e-9, atol=1e-9)
 
 
@@ -159,9 +162,9 @@ def test_where_only_exposures_tell():
     def auc(scores):
         return evaluate(users[test], same[test], scores, draws=0).values["auc"]
 
-    model = fit_exposure_factors(known, exposed, **size)
+    model = fit_exposure_factors(Exposures.of(known, exposed), **size)
     assert auc(model.score(users[test], items[test])) > 0.95
-    blind = fit_exposure_factors(known, part(), **size)
+    blind = fit_exposure_factors(Exposures.of(known, part()), **size)
     assert auc(blind.score(users[test], items[test])) < 0.8
     rates = baseline_scores("item+user-rate", known, users[test], items[test], **size)
     assert auc(rates) < 0.65
@@ -173,15 +176,14 @@ def test_an_own_label_does_not_leak():
     users = np.arange(2000)
     labels = rng.integers(2, size=2000)
     train = part(users, rng.integers(50, size=2000), labels)
-    model = fit_exposure_factors(train, part(), n_users=2000, n_items=50, factors=4)
+    model = fit_exposure_factors(Exposures.of(train, part()), n_users=2000, n_items=50, factors=4)
     assert np.abs(model.slopes[[4, 5]]).max() < 1e-6  # count and rate of users: the same for all
 
 
 def test_a_seed_is_its_factors_and_no_other_randomness():
     before = torch.random.get_rng_state()
     fits = [
-        every_score(fit_exposure_factors(TRAIN, UNLABELLED, **SIZE, factors=3, seed=seed))
-        for seed in (0, 0, 1)
+        every_score(fit_exposure_factors(SHOWN, **SIZE, factors=3, seed=seed)) for seed in (0, 0, 1)
     ]
     assert torch.equal(before, torch.random.get_rng_state())
     assert (fits[0] == fits[1]).all()
@@ -196,7 +198,7 @@ def test_a_seed_is_its_factors_and_no_other_randomness():
 def test_one_class_gives_the_mean(labels, expected):
     train = part(range(len(labels)), range(len(labels)), labels)
     for unlabelled in (part(), part([0, 1], [2, 2])):
-        found = every_score(fit_exposure_factors(train, unlabelled, **SIZE))
+        found = every_score(fit_exposure_factors(Exposures.of(train, unlabelled), **SIZE))
         np.testing.assert_allclose(found, log(expected / (1 - expected)))
 
 
@@ -214,7 +216,9 @@ def test_tiny_data_give_finite_scores(n_users, n_items, n, share, random, l2):
     n_known = round(share * len(cells))
     train = part(users[:n_known], items[:n_known], [random.randrange(2) for _ in range(n_known)])
     size = {"n_users": n_users + 1, "n_items": n_items + 1}  # the last of each was never shown
-    model = fit_exposure_factors(train, part(users[n_known:], items[n_known:]), **size, l2=l2)
+    model = fit_exposure_factors(
+        Exposures.of(train, part(users[n_known:], items[n_known:])), **size, l2=l2
+    )
     everyone, everything = np.divmod(np.arange((n_users + 1) * (n_items + 1)), n_items + 1)
     assert np.isfinite(model.score(everyone, everything)).all()
 
@@ -222,7 +226,7 @@ def test_tiny_data_give_finite_scores(n_users, n_items, n, share, random, l2):
 @pytest.mark.parametrize("wrong", [{"factors": 0}, {"l2": 0.0}, {"l2": float("nan")}])
 def test_settings_without_meaning(wrong):
     with pytest.raises(ConfigError, match="factors of at least 1 and l2 above 0"):
-        fit_exposure_factors(TRAIN, UNLABELLED, **SIZE, **wrong)
+        fit_exposure_factors(SHOWN, **SIZE, **wrong)
 
 
 # Beside the others
@@ -233,7 +237,7 @@ def test_baselines_are_measured_by_name(tmp_path):
     found = measure_baselines(board, board.test, draws=20, seed=3)
     assert tuple(found) == ALL_BASELINES == (*BASELINES, "exposure-factors")
     size = {"n_users": board.n_users, "n_items": board.n_items}
-    model = fit_exposure_factors(board.train, board.unlabelled, **size, seed=3)
+    model = fit_exposure_factors(Exposures.of(board.train, board.unlabelled), **size, seed=3)
     scores = model.score(board.test.users, board.test.items)
     again = evaluate(board.test.users, board.test.labels, scores, draws=20, seed=3)
     assert found["exposure-factors"].values == again.values
@@ -256,7 +260,7 @@ def test_movielens_with_few_labels(data_folder):
     known, hidden, test = (split == 0) & chosen, (split == 0) & ~chosen, split == 2
     train = part(users[known], items[known], labels[known])
     size = {"n_users": int(users.max()) + 1, "n_items": int(items.max()) + 1}
-    model = fit_exposure_factors(train, part(users[hidden], items[hidden]), **size)
+    model = fit_exposure_factors(Exposures.of(train, part(users[hidden], items[hidden])), **size)
     scores = model.score(users[test], items[test])
     found = evaluate(users[test], labels[test], scores, draws=0).values
     assert found["auc"] == pytest.approx(0.782, abs=0.004)

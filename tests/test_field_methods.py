@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
+from invlearn.errors import ConfigError
+from invlearn.losses import entropy
 from invlearn.pairs import LabelledRows, Pairs
 from invlearn.peers import add_peers, as_peer, of_peer, remove_peers
 from invlearn.strategies import STRATEGIES
@@ -60,6 +62,27 @@ def test_entropy_by_hand(weight):
     clear = mean(l1(z) if y else l0(z) for z, y in zip(labelled, batch.labels, strict=True))
     unclear = mean(sigmoid(z) * l1(z) + sigmoid(-z) * l0(z) for z in unlabelled)
     assert loss_of(strategy) == pytest.approx(clear + weight * unclear, rel=1e-6)
+
+
+def test_the_slopes_of_entropy_and_deca_follow_all_that_they_should():
+    """A probability that is held fixed has the same loss, and another slope."""
+    z = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
+    slope = torch.autograd.grad(entropy(z).sum(), z)[0]
+    torch.testing.assert_close(slope, -z * z.sigmoid() * (-z).sigmoid())
+    for step in (4, 5):
+        strategy = CrossModelAgreement(alpha=0.3, c1=7.0, c2=3.0)
+        score, point, batch, *_ = played(strategy, step=step)
+        move, far = strategy.propose(score, point, batch), 1e-4
+        for name in ("user_embedding.weight", "peer_1.item_bias.weight", "peer_2.bias"):
+            way = torch.randn(
+                point[name].shape, generator=torch.Generator().manual_seed(0)
+            ).double()
+            ends = [
+                float(strategy.loss(score, point | {name: point[name] + a * way}, batch))
+                for a in (far, -far)
+            ]
+            along = float((move.slope[name] * way).sum())
+            assert (ends[0] - ends[1]) / (2 * far) == pytest.approx(along, rel=1e-3, abs=1e-7)
 
 
 @pytest.mark.parametrize(("step", "alpha"), [(99, 0.0), (100, 0.0), (350, 1.5), (600, 3.0)])
@@ -364,3 +387,17 @@ def test_peers_differ_and_leave_no_trace():
     assert {name for name in state if not of_peer(name)} == before.keys()
     remove_peers(module)
     assert_near(dict(module.state_dict()), before, rtol=0, atol=0)
+
+
+def test_peers_leave_a_module_of_a_like_name_alone_and_must_differ():
+    module = small_backbone("mf", 9, 7)
+    module.add_module("peer_tower", torch.nn.Linear(2, 2))
+    add_peers(module, 1)
+    remove_peers(module)
+    assert "peer_tower.weight" in module.state_dict()
+    assert not of_peer("peer_tower.weight")
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.fill_(0.5)
+    with pytest.raises(ConfigError, match="constant weights"):
+        add_peers(module, 1)

@@ -15,6 +15,9 @@ FLOORS = (
     "errors interruption pairs progress",
     # draws
     "randomness",
+    # what is known of a dataset before a model trains
+    "exposures rates",
+    "exposure_factors",
     # mathematics of one batch or one column, settings, models, safe files
     "atomic backbones calibration config environment losses metrics top_k",
     # models beside models
@@ -28,7 +31,7 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "exposure_factors plots ranking replication run_folder steps data.catalogue data.lookup",
+    "plots ranking replication run_folder steps data.catalogue data.lookup",
     "training",
     # names become objects
     "assessment composition",

@@ -332,3 +332,22 @@ def test_rows_of_a_ledger_are_the_rows_of_the_batch(dataset):
             assert all(map(torch.equal, one, other))
         seen += batch.rows.tolist()
     assert sorted(seen) == [*range(len(dataset.train))]
+
+
+@pytest.mark.parametrize("ledger", [False, True])
+def test_rows_of_a_user_can_follow_each_other(dataset, ledger):
+    feed, source = Feed(ledger=ledger), UnlabelledSource(1.0)
+    cut = Sampler(dataset, feed, source, batch_size=16, seed=3, by_user=True)
+    orders = []
+    for epoch in (0, 1):
+        batches = [cut.batch(epoch, step, rate=0.1) for step in range(cut.steps_per_epoch)]
+        users = torch.cat([batch.labelled.users for batch in batches])
+        items = torch.cat([batch.labelled.items for batch in batches])
+        turns = torch.unique_consecutive(users)
+        assert len(turns) == len(torch.unique(users))
+        pairs = Counter(zip(users.tolist(), items.tolist(), strict=True))
+        train = dataset.train
+        assert pairs == Counter(zip(train.users.tolist(), train.items.tolist(), strict=True))
+        orders.append(turns.tolist())
+    assert orders[0] != orders[1]
+    assert orders[0] != sorted(orders[0])

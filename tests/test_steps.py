@@ -16,7 +16,7 @@ from invlearn.peers import add_peers, tables_with_peers
 from invlearn.steps import Stepper, compiled_turn, hardened, turn
 from invlearn.stores import DenseStore, RowStore
 from invlearn.strategies import STRATEGIES, Strategy, inverse
-from toys import assert_near, of_rows, random_batch, row_pool, small_backbone
+from toys import ACTIVE, assert_near, of_rows, random_batch, row_pool, small_backbone
 
 N_USERS, N_ITEMS, N_STEPS = 60, 50, 9
 POOL = row_pool(N_USERS, N_ITEMS)
@@ -84,7 +84,7 @@ def assert_agree(compiled, eager):
 @pytest.mark.parametrize("strategy_name", BY_ROWS)
 def test_traced_steps_agree_with_eager_ones(strategy_name, compiles_with):
     compiles_with("aot_eager")
-    strategy = STRATEGIES[strategy_name]()
+    strategy = STRATEGIES[strategy_name](**ACTIVE.get(strategy_name, {}))
     assert_agree(
         trained("mf", strategy, compiled=True, l2=0.01),
         trained("mf", strategy, compiled=False, l2=0.01),

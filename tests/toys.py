@@ -8,9 +8,10 @@ import torch
 
 from invlearn.atomic import new_folder
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.exposures import Exposures, ReadsExposures
+from invlearn.backbones.backbone import ReadsExposures
 from invlearn.config import OptimizerConfig
 from invlearn.data.dataset import Dataset, Part, write_dataset
+from invlearn.exposures import Exposures
 from invlearn.pairs import Batch, LabelledRows, Pairs
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.randomness import stream
@@ -23,6 +24,17 @@ FITTING = {
     "deca": {"c1": 3.0, "c2": 3.0},
 }
 """Options that methods made for noisy or one-sided labels need on data whose labels are right."""
+
+
+ACTIVE = {
+    "t-ce": {"drop_fraction": 0.3, "ramp_steps": 2},
+    "dcf": {"drop_fraction": 0.3, "ramp_steps": 2, "relabel_fraction": 0.5},
+    "pseudo-label": {"ramp_start": 0, "ramp_end": 1},
+    "udt": {"warmup_epochs": 1, "least": 0.1},
+    "pld": {"warmup_epochs": 1},
+    "co-teaching": {"ramp_epochs": 1},
+}
+"""Options with which methods that hold back at first do all that they do from the first steps."""
 
 
 def part(users=(), items=(), labels=()):

@@ -13,6 +13,7 @@ from invlearn.data.dataset import Dataset, Part
 from invlearn.errors import unknown
 from invlearn.evaluation import Evaluation, evaluate
 from invlearn.exposure_factors import fit_exposure_factors
+from invlearn.exposures import Exposures
 from invlearn.progress import Progress, silent
 from invlearn.randomness import stream
 from invlearn.ranking import rank_catalogue
@@ -185,8 +186,7 @@ def _baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores:
         raise unknown("baseline", name, ALL_BASELINES)
     if name in SLOW_BASELINES:
         model = fit_exposure_factors(
-            dataset.train,
-            dataset.unlabelled,
+            Exposures.of(dataset.train, dataset.unlabelled),
             n_users=dataset.n_users,
             n_items=dataset.n_items,
             seed=seed,

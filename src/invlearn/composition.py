@@ -11,7 +11,6 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.exposures import Exposures
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError, unknown
@@ -145,16 +144,6 @@ def make_backbone(config: RunConfig, n_users: int, n_items: int) -> nn.Module:
             f"backbone {config.backbone} cannot be made from n_users, n_items and its options "
             f"({error}); mend its class, or give the module itself from Python"
         ) from error
-
-
-def exposures_of(dataset: Dataset) -> Exposures:
-    """What a backbone may read of a dataset before it trains: its training and unlabelled rows."""
-    train, unlabelled = dataset.train, dataset.unlabelled
-    return Exposures(
-        np.concatenate([train.users, unlabelled.users]).astype(np.int64),
-        np.concatenate([train.items, unlabelled.items]).astype(np.int64),
-        np.concatenate([train.labels, np.full(len(unlabelled), -1, np.int8)]),
-    )
 
 
 @torch.no_grad()

@@ -10,16 +10,16 @@ Shapes: `users`, `items` and `labels` are `(rows,)`; `factors` is the number of 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from invlearn.baselines import Floats, IntegerIds, logit, mean_rate, shrunk_logit
-from invlearn.data.dataset import Part
 from invlearn.errors import ConfigError
+from invlearn.exposures import Exposures
 from invlearn.randomness import torch_seed
+from invlearn.rates import Floats, IntegerIds, logit, mean_rate, shrunk_logit
 
 FACTORS = 32
 """Singular values kept."""
@@ -32,15 +32,35 @@ Block = tuple[Floats, Floats]
 """Columns of shape `(rows, columns)` and labels of shape `(rows,)`."""
 
 
+class Tables(NamedTuple):
+    """A model of pairs as inner products: the logit is `left[u] @ right[i] + users[u] + items[i]`.
+
+    The intercept is among the users' values.
+    """
+
+    left: Floats
+    """Shape `(n_users, factors)`."""
+    right: Floats
+    """Shape `(n_items, factors)`."""
+    users: Floats
+    """Shape `(n_users,)`."""
+    items: Floats
+    """Shape `(n_items,)`."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExposureModel:
     """A logistic regression on exposure factors, fitted."""
 
-    users: "_Side"
-    items: "_Side"
+    users: "Side"
+    items: "Side"
     slopes: Floats
     """Of the columns as they are, not standardised; shape `(columns,)`."""
     intercept: float
+    strengths: Floats
+    """Singular values, descending."""
+    crossed: int
+    """Leading factors of either side whose products are columns, beside those of the same."""
 
     def score(self, users: IntegerIds, items: IntegerIds) -> Floats:
         """Logits of pairs, shape `(rows,)`; a training row's own label counts in its rates.
@@ -52,19 +72,39 @@ class ExposureModel:
         logits = np.full(len(users), self.intercept)
         for start in range(0, len(users), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            logits[rows] += _columns(self.users, self.items, users[rows], items[rows]) @ self.slopes
+            columns = _columns(self.users, self.items, users[rows], items[rows], self.crossed)
+            logits[rows] += columns @ self.slopes
         return logits
+
+    def tables(self) -> Tables:
+        """The same logits as inner products of a row a user and a row an item."""
+        k, n = self.users.factors.shape[1], self.crossed
+        of_users, of_items, products, crosses = np.split(
+            self.slopes, [k + 2, 2 * (k + 2), 3 * k + 4]
+        )
+        weights = np.diag(products)
+        weights[:n, :n] += crosses.reshape(n, n)
+        own, other = (
+            side.columns(np.arange(len(side.rows)), None) for side in (self.users, self.items)
+        )
+        return Tables(
+            left=self.users.factors @ weights,
+            right=self.items.factors,
+            users=own @ of_users + self.intercept,
+            items=other @ of_items,
+        )
 
 
 def fit_exposure_factors(
-    train: Part,
-    unlabelled: Part,
+    exposures: Exposures,
     *,
     n_users: int,
     n_items: int,
     seed: int = 0,
     factors: int = FACTORS,
     l2: float = L2,
+    smoothing: float | None = None,
+    crossed: int = 0,
     block_rows: int = BLOCK_ROWS,
 ) -> ExposureModel:
     """Fit labels of training rows by exposures.
@@ -77,13 +117,18 @@ def fit_exposure_factors(
     Memory is that of the exposures, of `(n_users + n_items) x factors`, and of one block.
 
     Args:
-        train: Labelled training rows. If all labels are equal, every logit is that of their mean.
-        unlabelled: Exposed rows without a label.
+        exposures: Training rows with and without a label. If all labels are equal, every logit is
+            that of their mean.
         n_users: Number of users; ids are below it.
         n_items: Number of items; ids are below it.
         seed: Of the randomised decomposition.
         factors: Singular values to keep; fewer if the matrix has fewer.
         l2: Half of it times the squared slopes is added to the log loss summed over the rows.
+        smoothing: Take the exposures relative to what degrees alone let expect, as correspondence
+            analysis does: each is divided by the roots of its user's and its item's exposures,
+            so many of them added to both, and factors once more by the root of their own side's,
+            so that they are means. Factors are then scaled, not centred. None: as they are.
+        crossed: Leading factors whose every product of a user's and an item's is a column, too.
         block_rows: Rows whose columns are in memory at once.
 
     Raises:
@@ -93,26 +138,41 @@ def fit_exposure_factors(
         raise ConfigError(
             f"exposure factors need factors of at least 1 and l2 above 0; found {factors} and {l2}"
         )
-    shown_users = np.concatenate([train.users, unlabelled.users])
-    shown_items = np.concatenate([train.items, unlabelled.items])
     left, strengths, right = exposure_svd(
-        shown_users, shown_items, n_users=n_users, n_items=n_items, factors=factors, seed=seed
+        exposures.users,
+        exposures.items,
+        n_users=n_users,
+        n_items=n_items,
+        factors=factors,
+        seed=seed,
+        smoothing=smoothing,
     )
-    users = _Side.of(left, shown_users, train.users, train.labels)
-    items = _Side.of(right, shown_items, train.items, train.labels)
+    known = exposures.labels >= 0
+    labels = exposures.labels[known]
+    shown = (exposures.users, exposures.items)
+    users, items = (
+        Side.of(side, ids, ids[known], labels)
+        for side, ids in zip((left, right), shown, strict=True)
+    )
+    crossed = min(crossed, len(strengths))
 
     def blocks() -> Iterator[Block]:
-        for start in range(0, len(train), block_rows):
+        for start in range(0, len(labels), block_rows):
             rows = slice(start, start + block_rows)
-            own = train.labels[rows].astype(np.float64)
-            yield _columns(users, items, train.users[rows], train.items[rows], own), own
+            own = labels[rows].astype(np.float64)
+            of_users, of_items = (ids[known][rows] for ids in shown)
+            yield _columns(users, items, of_users, of_items, crossed, own), own
 
     emphasis = strengths / strengths.max(initial=0.0)
-    emphasis = np.concatenate([emphasis, [1.0, 1.0], emphasis, [1.0, 1.0], emphasis])
-    if not 0 < train.labels.sum(dtype=np.int64) < len(train):
-        return ExposureModel(users, items, 0 * emphasis, float(logit(mean_rate(train.labels))))
+    one_side = np.concatenate([emphasis, [1.0, 1.0]])
+    of_product = np.sqrt(emphasis) if smoothing is None else emphasis
+    crosses = np.outer(of_product[:crossed], of_product[:crossed]).ravel()
+    emphasis = np.concatenate([one_side, one_side, of_product**2, crosses])
+    if not 0 < labels.sum(dtype=np.int64) < len(labels):
+        mean = float(logit(mean_rate(labels)))
+        return ExposureModel(users, items, 0 * emphasis, mean, strengths, crossed)
     slopes, intercept = _fit(blocks, emphasis, l2)
-    return ExposureModel(users, items, slopes, intercept)
+    return ExposureModel(users, items, slopes, intercept, strengths, crossed)
 
 
 def exposure_svd(
@@ -123,11 +183,21 @@ def exposure_svd(
     n_items: int,
     factors: int,
     seed: int = 0,
+    smoothing: float | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Decompose the binary matrix of exposed pairs by randomised subspace iteration.
 
     Halko, Martinsson and Tropp (2011), Algorithm 5.1, through `torch.svd_lowrank`; the matrix
     stays sparse, and a pair that occurs twice counts once.
+
+    Args:
+        users: Dense user ids, shape `(rows,)`.
+        items: Dense item ids, shape `(rows,)`.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        factors: Singular values to keep.
+        seed: Of the iteration's start.
+        smoothing: See `fit_exposure_factors`; the vectors are then divided by the roots, too.
 
     Returns:
         Left vectors `(n_users, k)`, singular values `(k,)` in descending order, right vectors
@@ -138,10 +208,18 @@ def exposure_svd(
     matrix = torch.sparse_coo_tensor(pairs, ones, (n_users, n_items), check_invariants=True)
     matrix = matrix.coalesce()
     matrix.values().fill_(1)
+    roots = None
+    if smoothing is not None:
+        degrees = (matrix.sum(side).to_dense() for side in (1, 0))
+        roots = [torch.sqrt(degree + smoothing) for degree in degrees]
+        of_users, of_items = (root[ids] for root, ids in zip(roots, matrix.indices(), strict=True))
+        matrix.values().div_(of_users * of_items)
     width = min(factors + 16, n_users, n_items)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch_seed(seed, "exposure factors"))
         left, strengths, right = torch.svd_lowrank(matrix, q=width, niter=16)
+    if roots:
+        left, right = left / roots[0][:, None], right / roots[1][:, None]
     kept = slice(min(factors, int((strengths > 1e-9 * strengths.max()).sum())))
     return left[:, kept].numpy(), strengths[kept].numpy(), right[:, kept].numpy()
 
@@ -223,7 +301,7 @@ def _moments(blocks: Callable[[], Iterator[Block]]) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class Side:
     """What is known of the users, or of the items, each of shape `(ids,)` but the factors."""
 
     factors: Floats
@@ -235,8 +313,9 @@ class _Side:
 
     @classmethod
     def of(
-        cls, factors: Floats, shown: IntegerIds, labelled: IntegerIds, labels: npt.NDArray[Any]
-    ) -> "_Side":
+        cls, factors: Floats, shown: IntegerIds, labelled: IntegerIds, labels: npt.NDArray[np.int8]
+    ) -> "Side":
+        """Count what was shown and labelled of each id."""
         n_ids = len(factors)
         return cls(
             factors,
@@ -256,21 +335,24 @@ class _Side:
 
 
 def _columns(
-    users: _Side,
-    items: _Side,
+    users: Side,
+    items: Side,
     user_ids: IntegerIds,
     item_ids: IntegerIds,
+    crossed: int,
     own: Floats | None = None,
 ) -> Floats:
-    """All columns of some pairs, shape `(rows, 3 factors + 4)`.
+    """All columns of some pairs, shape `(rows, 3 factors + 4 + crossed ** 2)`.
 
     Args:
         users: What is known of the users.
         items: What is known of the items.
         user_ids: Dense user ids, shape `(rows,)`.
         item_ids: Dense item ids, shape `(rows,)`.
+        crossed: Leading factors to cross.
         own: Labels to leave out of the rates, if the pairs are training rows; shape `(rows,)`.
     """
     left, right = users.columns(user_ids, own), items.columns(item_ids, own)
-    products = users.factors[user_ids] * items.factors[item_ids]
-    return np.column_stack([left, right, products])
+    mine, its = users.factors[user_ids], items.factors[item_ids]
+    crosses = mine[:, :crossed, None] * its[:, None, :crossed]
+    return np.column_stack([left, right, mine * its, crosses.reshape(len(mine), -1)])

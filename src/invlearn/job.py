@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from invlearn import atomic, checkpoint
-from invlearn.backbones.exposures import ReadsExposures
+from invlearn.backbones.backbone import ReadsExposures, SettlesByValidation
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
     check_backbone,
     decide_compile,
     exposed_fraction,
-    exposures_of,
     make_backbone,
     usable_device,
 )
@@ -24,6 +23,7 @@ from invlearn.data.dataset import Dataset
 from invlearn.data.sampler import Sampler, UnlabelledSource
 from invlearn.errors import DivergedError, RunError
 from invlearn.evaluation import evaluate
+from invlearn.exposures import Exposures
 from invlearn.losses import belief_in_positive
 from invlearn.peers import add_peers, remove_peers, tables_with_peers
 from invlearn.progress import Progress
@@ -79,14 +79,17 @@ class Job:
         module.to(usable_device(config.device)).train()
         check_backbone(module, config.store, n_users=dataset.n_users, n_items=dataset.n_items)
         if isinstance(module, ReadsExposures):
-            module.read(exposures_of(dataset))
+            module.read(Exposures.of(dataset.train, dataset.unlabelled))
         strategy = strategy_class(config.strategy)(**config.method)
         add_peers(module, strategy.feed.n_peers)
         hardest_of = config.unlabelled.hardest_of
         per_labelled = config.unlabelled.per_labelled * hardest_of
         source = UnlabelledSource(exposed_fraction(config), per_labelled)
         size, seed = config.batch_size, config.seed
-        sampler = Sampler(dataset, strategy.feed, source, batch_size=size, seed=seed)
+        by_user = bool(getattr(module, "by_user", False))
+        sampler = Sampler(
+            dataset, strategy.feed, source, batch_size=size, seed=seed, by_user=by_user
+        )
         tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
         store = STORES[config.store](module, tables, config.optimizer, seed=seed)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch
@@ -163,6 +166,8 @@ class Job:
 
     def _validate(self) -> dict[str, float]:
         rows = self.dataset.valid
+        if isinstance(self.module, SettlesByValidation):
+            self.module.settle(rows.users, rows.items, rows.labels)
         logits = score_pairs(self.module, rows.users, rows.items)
         if not np.isfinite(logits).all():
             raise DivergedError(
@@ -181,9 +186,8 @@ class Job:
         rng = stream(self.config.seed, "beliefs")
         users = rng.choice(self.dataset.train.users, BELIEF_PAIRS)
         pairs = self.sampler.unlabelled(users, rng)
-        logits = torch.from_numpy(
-            score_pairs(self.module, pairs.users.numpy(), pairs.items.numpy())
-        )
+        columns = (column.numpy()[:: len(column) // BELIEF_PAIRS] for column in pairs)
+        logits = torch.from_numpy(score_pairs(self.module, *columns))
         beliefs = belief_in_positive(logits).numpy()
         for name in ("first", "last") if epoch == 0 else ("last",):
             with (

@@ -5,6 +5,7 @@ While it trains, a backbone carries its peers as submodules `peer_1`, `peer_2`, 
 weights under the backbone's own names.
 """
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 
@@ -12,9 +13,11 @@ import torch
 from torch import nn
 
 from invlearn.backbones.backbone import Key
+from invlearn.errors import ConfigError
 from invlearn.pairs import Weights
 
 PREFIX = "peer_"
+_NAME = re.compile(rf"{PREFIX}\d+")
 
 
 def add_peers(module: nn.Module, n_peers: int) -> None:
@@ -26,6 +29,9 @@ def add_peers(module: nn.Module, n_peers: int) -> None:
     Args:
         module: The backbone; changed in place.
         n_peers: How many; peers that it has already are replaced.
+
+    Raises:
+        ConfigError: Every order of its weights is the same, so that peers could not differ.
     """
     remove_peers(module)
     peers = [deepcopy(module) for _ in range(n_peers)]
@@ -33,12 +39,19 @@ def add_peers(module: nn.Module, n_peers: int) -> None:
         for weight in (w for w in peer.parameters() if w.requires_grad):
             order = torch.randperm(weight.numel(), device=weight.device)
             weight.data = weight.data.flatten()[order].view_as(weight)
+        own = dict(module.named_parameters())
+        if all(torch.equal(weight, own[name]) for name, weight in peer.named_parameters()):
+            raise ConfigError(
+                f"backbone {type(module).__name__} starts with constant weights, so copies of it "
+                "that train beside it would stay the same; start them at random, or choose "
+                "another strategy"
+            )
         module.add_module(f"{PREFIX}{number}", peer)
 
 
 def remove_peers(module: nn.Module) -> None:
     """Take a backbone's peers away."""
-    for name in [name for name, _ in module.named_children() if name.startswith(PREFIX)]:
+    for name in [name for name, _ in module.named_children() if _NAME.fullmatch(name)]:
         delattr(module, name)
 
 
@@ -55,7 +68,7 @@ def tables_with_peers(tables: Mapping[str, Key], n_peers: int) -> dict[str, Key]
 
 def of_peer(name: str) -> bool:
     """Whether a weight belongs to a peer."""
-    return name.startswith(PREFIX)
+    return _NAME.fullmatch(name.partition(".")[0]) is not None
 
 
 def as_peer(point: Weights, number: int) -> Weights:

@@ -25,8 +25,8 @@ from invlearn.strategies import Strategy
 from invlearn.strategies.slopes import at_hand
 
 PAYING_STEPS = 30_000
-"""Steps from which compiling on a CPU is sure to pay: it takes some 5 to 40 seconds, and saves
-half a millisecond to several in a step (`benchmarks/step.py`)."""
+"""Steps from which compiling on a CPU mostly pays, with batches of 1,024: it takes 15 to 70
+seconds, and saves half a millisecond to several in a step (`benchmarks/step.py`)."""
 RECOMPILATIONS = 16
 """Variants of one step that are compiled at most: with and without unlabelled pairs, judges."""
 
@@ -96,12 +96,12 @@ class Stepper:
 
     def open_ledger(self, rows: LabelledRows) -> None:
         """Let the strategy open its ledger on the labelled rows of training."""
-        self._store.ledger = dict(self._strategy.opening(rows))
+        self._store.ledger = self._strategy.opening(rows)
 
     def close_epoch(self) -> None:
         """Let the strategy balance its ledger."""
         if self._store.ledger:
-            self._store.ledger = dict(self._strategy.balance(self._store.ledger))
+            self._store.ledger = self._strategy.balance(self._store.ledger)
 
 
 def turn(store: Store, strategy: Strategy, located: Located, hardest_of: int = 1) -> Step:

@@ -6,6 +6,7 @@ from invlearn.backbones.backbone import Backbone
 from invlearn.backbones.factorization import GMF, BiasedMF
 from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
+from invlearn.backbones.hybrid import ExposureHybrid
 from invlearn.backbones.neural import MLP, NeuMF
 
 __all__ = ["BACKBONES", "Backbone"]
@@ -17,5 +18,6 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "neumf": NeuMF,
     "svdpp": SVDpp,
     "lightgcn": LightGCN,
+    "exposure-hybrid": ExposureHybrid,
 }
 """Every backbone by the name that the command line, the files and the tables use."""

@@ -3,9 +3,13 @@
 `users` and `items` are dense ids, int64 of shape `(pairs,)`; the logits have shape `(pairs,)`.
 """
 
-from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
+
+from invlearn.exposures import Exposures
 
 Key = Literal["user", "item"]
 """The id by which a table is looked up."""
@@ -25,6 +29,33 @@ class Backbone(Protocol):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of pairs."""
+        ...
+
+
+@runtime_checkable
+class ReadsExposures(Protocol):
+    """A backbone that reads exposures before its first step.
+
+    What scoring needs of them must be in buffers whose shapes its constructor decides, so that
+    they are saved and loaded with the weights, and a trained backbone needs no dataset.
+    """
+
+    def read(self, exposures: Exposures) -> None:
+        """Take in who was shown what; called once, before training."""
+        ...
+
+
+@runtime_checkable
+class SettlesByValidation(Protocol):
+    """A backbone that leaves a few numbers, such as the weights of a mix, to validation."""
+
+    def settle(
+        self,
+        users: npt.NDArray[np.integer[Any]],
+        items: npt.NDArray[np.integer[Any]],
+        labels: npt.NDArray[np.integer[Any]],
+    ) -> None:
+        """Decide them by labelled rows of the validation part; called after every epoch."""
         ...
 
 

@@ -7,8 +7,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
-from invlearn.backbones.exposures import Exposures
 from invlearn.backbones.layers import embedding
+from invlearn.exposures import Exposures
 
 
 @final
@@ -18,8 +18,9 @@ class LightGCN(nn.Module):
     He et al., LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation,
     SIGIR 2020 (https://arxiv.org/abs/2002.02126), Eq. 3 and 4, all layers weighing the same. An
     edge counts `1 / sqrt(degree of user x degree of item)`; edges with and without a label are
-    told apart by a learnt weight of each kind in each layer. The biases are ours: the paper only
-    ranks, here a logit must also say how much is liked.
+    told apart by a learnt weight of each kind in each layer, and no edge carries a label. As in
+    the paper, the edge of a training pair is in the graph when that pair is asked about. The
+    biases are ours: the paper only ranks, here a logit must also say how much is liked.
 
     Every score passes messages over the whole graph while it trains, so a step costs what the
     graph costs, and it trains in the dense store. What the messages came to at the end of

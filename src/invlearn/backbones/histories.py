@@ -8,8 +8,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
-from invlearn.backbones.exposures import Exposures, histories
 from invlearn.backbones.layers import embedding
+from invlearn.exposures import Exposures, histories
 
 
 @final

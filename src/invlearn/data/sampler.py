@@ -43,7 +43,14 @@ class Sampler:
     """
 
     def __init__(
-        self, dataset: Dataset, feed: Feed, source: UnlabelledSource, *, batch_size: int, seed: int
+        self,
+        dataset: Dataset,
+        feed: Feed,
+        source: UnlabelledSource,
+        *,
+        batch_size: int,
+        seed: int,
+        by_user: bool = False,
     ) -> None:
         """Prepare to cut batches.
 
@@ -53,13 +60,16 @@ class Sampler:
             source: Where unlabelled pairs come from; not looked at unless the feed asks for them.
             batch_size: Labelled pairs in a batch; the last one of an epoch may be smaller.
             seed: Decides judges, order and draws.
+            by_user: Let the rows of a user follow each other, users in a new order each epoch, as
+                backbones like it whose work grows with the users of a batch.
 
         Raises:
             ConfigError: The dataset cannot give what the feed asks for.
         """
         self._train, self._exposed = dataset.train, dataset.unlabelled
+        self._n_users = dataset.n_users
         self._feed, self._source = feed, source
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._by_user = batch_size, seed, by_user
         self._train_train, self._judges = _judge_split(len(dataset.train), feed, seed)
         self._n_train_steps = -(-len(self._train_train) // batch_size)
         self._order = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
@@ -160,8 +170,14 @@ class Sampler:
             ]
             for rows in orders:
                 rng.shuffle(rows)
+            if self._by_user:
+                turn = rng.permutation(self._n_users)
+                orders = [rows[np.argsort(turn[self._users_of(rows)])] for rows in orders]
             self._order = (epoch, orders[0], orders[1])
         return self._order[2] if judges else self._order[1]
+
+    def _users_of(self, rows: Packed) -> Ids:
+        return self._train.users[rows] if self._feed.ledger else rows >> 32
 
 
 def _pack(part: Part, rows: Positions) -> Packed:

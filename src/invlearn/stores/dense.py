@@ -29,6 +29,7 @@ class DenseStore(Store):
             seed: Of dropout masks.
         """
         self._tables, self._l2 = dict(tables), config.l2
+        self._penalties: dict[str, float] = getattr(module, "penalties", {})
         self._score_at = scorer(module, seed)
         self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
         self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
@@ -61,6 +62,8 @@ class DenseStore(Store):
         """Let torch's optimizer step from where the weights are."""
         for name, parameter in self._parameters.items():
             parameter.grad = slope[name]
+            if name in self._penalties:
+                parameter.grad = slope[name].add(parameter, alpha=self._penalties[name])
             if self._l2 and name in self._tables:
                 rows = play.rows[self._tables[name]]
                 parameter.grad = slope[name].index_add(0, rows, self._l2 * parameter[rows])

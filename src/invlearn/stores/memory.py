@@ -25,6 +25,10 @@ class Memory:
         self._weights, self._tensors = weights, NOTHING
         self.ledger: Weights = NOTHING
 
+    def open(self, ledger: Mapping[str, Tensor]) -> None:
+        """Keep a ledger, in the place of any before, on the device of the weights."""
+        self.ledger = {name: tensor.to(self._device()) for name, tensor in ledger.items()}
+
     def shown_in(self, batch: Batch) -> Batch:
         """The batch with what is remembered."""
         if not self._tensors and not self.ledger:
@@ -35,7 +39,7 @@ class Memory:
         """Write values into rows of the ledger."""
         for name, values in notes.items():
             assert rows is not None, "a strategy that notes must say that it keeps a ledger"
-            self.ledger[name].index_copy_(0, rows, values)
+            self.ledger[name].index_copy_(0, rows, values.to(self.ledger[name]))
 
     def keep(self, memory: Weights) -> None:
         """Remember `memory` and nothing else.
@@ -59,7 +63,7 @@ class Memory:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Remember what stands in a store's state, on the device of the weights."""
-        device = next((w.device for w in self._weights.values()), torch.device("cpu"))
+        device = self._device()
         self._tensors, self.ledger = (
             {
                 name.removeprefix(mark): tensor.to(device, copy=True)
@@ -68,3 +72,6 @@ class Memory:
             }
             for mark in (MARK, LEDGER)
         )
+
+    def _device(self) -> torch.device:
+        return next((weight.device for weight in self._weights.values()), torch.device("cpu"))

@@ -73,8 +73,8 @@ class Store(ABC):
         return self._memory.ledger
 
     @ledger.setter
-    def ledger(self, ledger: Weights) -> None:
-        self._memory.ledger = ledger
+    def ledger(self, ledger: Mapping[str, Tensor]) -> None:
+        self._memory.open(ledger)
 
     @abstractmethod
     def locate(self, batch: Batch) -> Located:

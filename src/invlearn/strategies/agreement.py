@@ -52,7 +52,7 @@ class CoTeaching(LossStrategy):
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Sum of both models' mean losses, each over the pairs that the other chose."""
         labels, suspects = with_assumed_negatives(self.target, batch)
-        passed = (batch.ledger["epochs"] / self.ramp_epochs).clamp_max(1)
+        passed = (batch.ledger["epochs"].double() / self.ramp_epochs).clamp_max(1)
         n_left_out = torch.floor(self.forget_fraction * passed * suspects.sum())
         losses = [
             cross_entropy(all_logits(score, weights, batch), labels)
@@ -73,7 +73,8 @@ class CrossModelAgreement(LossStrategy):
     drawn together by their Kullback-Leibler divergence, while what was observed is to be likely:
     in even steps a true dislike was taken for a positive with probability `h`, in odd steps a true
     like was observed with probability `h'`. `g`, `h` and `h'` are peers of `f` here; the authors
-    take factor models for them.
+    take factor models for them. Labelled negatives count as not observed, like unlabelled pairs,
+    and the penalty of the authors' loss is left to the optimizer's `l2`.
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -80,7 +80,8 @@ class RankWeighted(WeightedByHistory):
     EARD, The Web Conference 2026, as its authors' program has it
     (https://github.com/Fammia/EARD): the weight is `F w_user w_item`. `F` is the share of rows of
     larger loss, `(rank of -loss - 1/2) / rows`; `w` falls in a line from `high` to `low` over the
-    users, or the items, in the order of their mean loss.
+    users, or the items, in the order of their mean loss. The authors rank sampled negatives, too,
+    under their pair; here unlabelled pairs, drawn anew each time, weigh 1.
     """
 
     high: PositiveFloat = 1.5

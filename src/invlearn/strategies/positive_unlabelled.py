@@ -34,8 +34,9 @@ class NonNegativePU(LossStrategy):
     """Share `pi` of positives among the unlabelled pairs; none: that among the labelled pairs of
     the batch, which is right where labels fell on pairs at random."""
     unlabelled_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Weight of the positive-unlabelled risk (`eta` of Sakai et al., who choose it by validation);
-    the labelled risk has the rest. With 1 labelled negatives are not looked at: nnPU as printed."""
+    """Weight of the positive-unlabelled risk (`eta` of Sakai et al., who choose it by validation;
+    the default is ours); the labelled risk has the rest. With 1 labelled negatives are not looked
+    at: nnPU as printed."""
     gamma: PositiveFloat = 1.0
     """Length of the step back, in units of a step, where the negative part falls below `-beta`
     (the authors' code: 1)."""
@@ -51,7 +52,7 @@ class NonNegativePU(LossStrategy):
         """The mixed risk; its slope is that of Algorithm 1 where the negative part is too low."""
         labels, sizes = batch.labels, [len(batch.labels), len(batch.unlabelled.users)]
         labelled, unlabelled = all_logits(score, point, batch).split(sizes)
-        prior = labels.mean() if self.prior is None else torch.as_tensor(self.prior)
+        prior = labels.mean() if self.prior is None else self.prior
         of_positives = prior * mean_where(labels, positive_loss(labelled))
         hidden = negative_loss(unlabelled).mean() - prior * mean_where(
             labels, negative_loss(labelled)

@@ -1,18 +1,36 @@
-"""What a backbone may know of a dataset before it trains: who was shown what."""
+"""Who was shown what in training: all that may be known of a dataset before any model trains."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 from invlearn.randomness import stream
 
 Ids = npt.NDArray[np.int64]
 
 
+class Rows(Protocol):
+    """Rows of a dataset as columns of shape `(rows,)`."""
+
+    @property
+    def users(self) -> npt.NDArray[np.integer[Any]]:
+        """Dense user ids."""
+        ...
+
+    @property
+    def items(self) -> npt.NDArray[np.integer[Any]]:
+        """Dense item ids."""
+        ...
+
+    @property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """1 or 0; empty in unlabelled rows."""
+        ...
+
+
 class Exposures(NamedTuple):
-    """Every pair that was shown in training, once; columns of shape `(rows,)`."""
+    """Pairs that were shown in training; columns of shape `(rows,)`."""
 
     users: Ids
     """Dense user ids."""
@@ -21,24 +39,14 @@ class Exposures(NamedTuple):
     labels: npt.NDArray[np.int8]
     """1, 0, or -1 where nobody said."""
 
-
-@runtime_checkable
-class ReadsExposures(Protocol):
-    """A backbone that reads exposures before its first step.
-
-    What it keeps of them must be buffers whose shapes its constructor decides, so that they are
-    saved and loaded with the weights, and a trained backbone needs no dataset.
-    """
-
-    def read(self, exposures: Exposures) -> None:
-        """Take in who was shown what; called once, before training."""
-        ...
-
-
-def matrix(exposures: Exposures, shape: tuple[int, int]) -> csr_matrix:
-    """Users x items, 1.0 where a pair was shown."""
-    ones = np.ones(len(exposures.users))
-    return csr_matrix((ones, (exposures.users, exposures.items)), shape=shape)
+    @classmethod
+    def of(cls, train: Rows, unlabelled: Rows) -> "Exposures":
+        """Labelled rows, then unlabelled ones."""
+        return cls(
+            np.concatenate([train.users, unlabelled.users]).astype(np.int64),
+            np.concatenate([train.items, unlabelled.items]).astype(np.int64),
+            np.concatenate([train.labels, np.full(len(unlabelled.users), -1, np.int8)]),
+        )
 
 
 def histories(users: Ids, *, n_users: int, length: int, seed: int = 0) -> Ids:

@@ -1,0 +1,184 @@
+"""The backbone that mixes exposures, histories and regressions: by hand, and as a whole."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+
+import invlearn
+from invlearn.backbones.hybrid import ExposureHybrid
+from invlearn.config import OptimizerConfig
+from invlearn.evaluation import evaluate
+from invlearn.exposure_factors import fit_exposure_factors
+from invlearn.exposures import Exposures
+from invlearn.pairs import Proposal
+from invlearn.stores import DenseStore
+from toys import checkerboard, random_batch
+
+N_USERS, N_ITEMS = 8, 7
+SMALL = {"dim": 3, "factors": 4, "crossed": 2}
+
+
+def exposures(seed=0, n=33):
+    cells = np.random.default_rng(seed).permutation(N_USERS * N_ITEMS)[:n]
+    users, items = np.divmod(cells, N_ITEMS)
+    return Exposures(users, items, (np.arange(n) % 3 - 1).astype(np.int8))
+
+
+def made(*, read=True, seed=0):
+    module = ExposureHybrid(N_USERS, N_ITEMS, **SMALL)
+    if read:
+        module.read(exposures())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    return module
+
+
+def every_pair():
+    users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
+    return torch.from_numpy(users), torch.from_numpy(items)
+
+
+def by_hand(module, user, item, *, leave_out):
+    """The trained part's logit, term by term."""
+    w = {name: weight.detach().double().numpy() for name, weight in module.state_dict().items()}
+    own = [(i, y) for u, i, y in zip(*exposures(), strict=True) if u == user]
+    n_labelled = sum(y >= 0 for _, y in own)
+    x, its = w["user_features"][user], w["item_features"][item]
+    person = w["users"][user] + x @ w["user_map"]
+    for j, y in own:
+        if leave_out and j == item:
+            continue
+        person = person + w["shown"][j] / sqrt(len(own))
+        if y >= 0:
+            person = person + w["liked" if y else "disliked"][j] / sqrt(n_labelled)
+    return (
+        person @ (w["items"][item] + its @ w["item_map"])
+        + x @ w["between"] @ its
+        + x @ w["user_slopes"]
+        + its @ w["item_slopes"]
+        + w["user_bias"][user]
+        + w["item_bias"][item]
+        + w["bias"][0]
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_trained_part_by_hand(training):
+    """While it trains the pair itself is left out; at rest it is a pair like any other."""
+    module = made().train(training)
+    found = module(*every_pair()).detach().numpy()
+    for number, (user, item) in enumerate(zip(*every_pair(), strict=True)):
+        expected = by_hand(module, int(user), int(item), leave_out=training)
+        assert found[number] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_at_rest_it_is_the_mix_of_its_members():
+    module, (users, items) = made(), every_pair()
+    own = made().eval()(users, items).detach().numpy()
+    members = [own]
+    for more in ({}, {"smoothing": 30.0, "crossed": 2}):
+        model = fit_exposure_factors(
+            exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=4, **more
+        )
+        members.append(model.score(users.numpy(), items.numpy()))
+    module.mix.copy_(torch.tensor([0.5, 0.2, 0.3]))
+    module.eval()
+    expected = 0.5 * members[0] + 0.2 * members[1] + 0.3 * members[2]
+    np.testing.assert_allclose(module(users, items).detach(), expected, rtol=1e-3, atol=1e-4)
+    factors = module.as_factors()
+    products = (factors.users @ factors.items.T).flatten()
+    np.testing.assert_allclose(products, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_validation_decides_the_mix():
+    """Labels that one member made are that member's; the mix found is no worse than any member."""
+    users, items = (ids.numpy() for ids in every_pair())
+    for wanted in range(3):
+        module = made()
+        alone = torch.zeros(3)
+        alone[wanted] = 1
+        module.mix.copy_(alone)
+        logits = module.eval()(*every_pair()).detach().numpy()
+        labels = (logits > np.median(logits)).astype(np.int8)
+        module.mix.copy_(torch.tensor([0.3, 0.3, 0.4]))
+        module.train().settle(users, items, labels)
+        assert module.training
+        found = module.eval()(*every_pair()).detach().numpy()
+        auc = evaluate(users, labels, found, draws=0, name="here").values["auc"]
+        assert auc > 0.99
+        assert float(module.mix.sum()) == pytest.approx(1)
+    before = module.mix.clone()
+    module.settle(users, items, np.ones_like(labels))
+    assert torch.equal(module.mix, before)
+
+
+def test_without_exposures_it_is_a_factor_model_with_biases():
+    module = made(read=False).train()
+    users, items = every_pair()
+    w = dict(module.named_parameters())
+    expected = (w["users"][users] * w["items"][items]).sum(1)
+    expected = expected + w["user_bias"][users] + w["item_bias"][items] + w["bias"]
+    torch.testing.assert_close(module(users, items), expected)
+    assert module.penalties == {}
+
+
+def test_penalties_are_part_of_the_slope():
+    module = made().train()
+    config = OptimizerConfig(name="sgd", lr=1.0)
+    store = DenseStore(module, {}, config, seed=0)
+    before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS, rate=0.5))
+    nothing = {name: torch.zeros_like(weight) for name, weight in play.point.items()}
+    store.commit(play, Proposal(play.point, nothing, {"loss": torch.zeros(())}))
+    assert module.penalties.keys() < before.keys()
+    for name, weight in module.named_parameters():
+        kept = 1 - 0.5 * module.penalties.get(name, 0.0)
+        torch.testing.assert_close(weight.detach(), kept * before[name])
+
+
+def test_penalties_are_in_rows():
+    n_labelled = int((exposures().labels >= 0).sum())
+    penalties = made().penalties
+    assert penalties["shown"] == pytest.approx(60 / n_labelled)
+    assert penalties["user_bias"] == pytest.approx(2 / n_labelled)
+
+
+@pytest.mark.parametrize("more", [{}, {"smoothing": 5.0, "crossed": 3}, {"crossed": 99}])
+def test_tables_of_a_regression_are_its_scores(more):
+    users, items = (ids.numpy() for ids in every_pair())
+    model = fit_exposure_factors(exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=4, **more)
+    tables = model.tables()
+    found = (tables.left @ tables.right.T)[users, items] + tables.users[users] + tables.items[items]
+    np.testing.assert_allclose(found, model.score(users, items), rtol=1e-9, atol=1e-9)
+
+
+def test_it_trains_with_every_part_of_the_library(tmp_path):
+    board = checkerboard(tmp_path / "data")
+    run = invlearn.train(
+        board.folder,
+        tmp_path / "run",
+        backbone="exposure-hybrid",
+        strategy="ig-sample",
+        model={"dim": 8, "shrinkage": 1.0},
+        epochs=20,
+        batch_size=64,
+        optimizer={"lr": 0.02},
+        select_by="auc",
+    )
+    assert run.config.store == "dense"
+    assert run.test["auc"] > 0.95
+    scores = run.score(board.test.users, board.test.items)
+    (tmp_path / "data").rename(tmp_path / "away")
+    again = invlearn.Run.open(tmp_path / "run")
+    assert np.array_equal(scores, again.score(board.test.users, board.test.items))
+
+
+def test_logits_of_pairs_do_not_depend_on_their_neighbours():
+    module, (users, items) = made().train(), every_pair()
+    whole = module(users, items)
+    alone = torch.cat([module(users[[n]], items[[n]]) for n in range(len(users))])
+    torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
