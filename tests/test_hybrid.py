@@ -116,6 +116,15 @@ def test_validation_decides_the_mix():
     assert torch.equal(module.mix, before)
 
 
+def test_a_mix_of_scores_that_are_no_numbers_is_left_alone():
+    module, (users, items) = made(), every_pair()
+    with torch.no_grad():
+        module.bias.fill_(torch.nan)
+    before = module.mix.clone()
+    module.settle(users.numpy(), items.numpy(), np.arange(len(users)) % 2)
+    assert torch.equal(module.mix, before)
+
+
 def test_without_exposures_it_is_a_factor_model_with_biases():
     module = made(read=False).train()
     users, items = every_pair()

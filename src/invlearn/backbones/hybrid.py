@@ -326,7 +326,7 @@ def _best_parts(
     while True:
         tried = [parts + move for move in moves if (parts + move >= 0).all()]
         scores = [score(mix) for mix in tried]
-        if max(scores) <= best:
+        if not max(scores) > best:  # NaN, from training that diverged, ends the climb as well
             return parts
         best, parts = max(scores), tried[int(np.argmax(scores))]
 
