@@ -11,28 +11,13 @@ from invlearn.backbones.backbone import ReadsExposures
 from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
 from invlearn.exposures import Exposures, histories
-from toys import checkerboard
+from toys import checkerboard, drawn, every_pair, small_exposures
 
 N_USERS, N_ITEMS = 6, 5
 
 
-def exposures(seed=0, n=17):
-    cells = np.random.default_rng(seed).permutation(N_USERS * N_ITEMS)[:n]
-    users, items = np.divmod(cells, N_ITEMS)
-    return Exposures(users, items, (np.arange(n) % 3 - 1).astype(np.int8))
-
-
-def drawn(module, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator))
-    return module
-
-
-def every_pair():
-    users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
-    return torch.from_numpy(users), torch.from_numpy(items)
+def exposures():
+    return small_exposures(N_USERS, N_ITEMS, n=17)
 
 
 @given(
@@ -53,7 +38,7 @@ def test_svdpp_by_hand():
     module, shown = drawn(SVDpp(N_USERS, N_ITEMS, dim=3, history=9)), exposures()
     module.read(shown)
     weights = {name: weight.detach().numpy() for name, weight in module.named_parameters()}
-    found = module(*every_pair()).detach().numpy().reshape(N_USERS, N_ITEMS)
+    found = module(*every_pair(N_USERS, N_ITEMS)).detach().numpy().reshape(N_USERS, N_ITEMS)
     for user in range(N_USERS):
         own = [(item, label) for other, item, label in zip(*shown, strict=True) if other == user]
         for item in range(N_ITEMS):
@@ -104,7 +89,7 @@ def test_lightgcn_by_hand(layers):
         + weights["bias"]
     )
     for mode in (True, False):
-        found = module.train(mode)(*every_pair()).detach().numpy()
+        found = module.train(mode)(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
         np.testing.assert_allclose(found, expected.flatten(), rtol=1e-4, atol=1e-5)
     factors = module.as_factors()
     np.testing.assert_allclose(
@@ -117,7 +102,7 @@ def test_lightgcn_slopes_in_both_modes():
     shown = exposures()
     module.read(shown)
     module._graphs = tuple(graph.double() for graph in module._graphs)
-    pairs, names = every_pair(), [name for name, _ in module.named_parameters()]
+    pairs, names = every_pair(N_USERS, N_ITEMS), [name for name, _ in module.named_parameters()]
 
     def logits(*values):
         point = dict(zip(names, values, strict=True))

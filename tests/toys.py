@@ -95,14 +95,8 @@ def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
     known = options_of(BACKBONES[name])
     module = BACKBONES[name](n_users, n_items, **{k: v for k, v in given.items() if k in known})
     if isinstance(module, ReadsExposures):
-        cells = stream(seed, "shown").permutation(n_users * n_items)[: n_users * n_items // 2]
-        labels = (np.arange(len(cells)) % 3 - 1).astype(np.int8)
-        module.read(Exposures(*np.divmod(cells, n_items), labels))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_(scale * torch.randn(weight.shape, generator=generator))
-    return module
+        module.read(small_exposures(n_users, n_items, n=n_users * n_items // 2, seed=seed))
+    return drawn(module, seed=seed, scale=scale)
 
 
 def with_ledger(batch, strategy, *, n_epochs=0, seed=0):
@@ -122,6 +116,27 @@ def with_ledger(batch, strategy, *, n_epochs=0, seed=0):
     if not strategy.feed.ledger:
         return batch._replace(ledger=ledger)
     return batch._replace(rows=order, origin=batch.unlabelled, ledger=ledger)
+
+
+def small_exposures(n_users, n_items, *, n, seed=0):
+    """Pairs that occur once each, a third of them without a label."""
+    cells = stream(seed, "shown").permutation(n_users * n_items)[:n]
+    return Exposures(*np.divmod(cells, n_items), (np.arange(n) % 3 - 1).astype(np.int8))
+
+
+def every_pair(n_users, n_items):
+    """All users with all items."""
+    users, items = np.divmod(np.arange(n_users * n_items), n_items)
+    return torch.from_numpy(users), torch.from_numpy(items)
+
+
+def drawn(module, *, seed=0, scale=1.0):
+    """The module with weights large enough to tell pairs apart."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_(scale * torch.randn(weight.shape, generator=generator))
+    return module
 
 
 def row_pool(n_users, n_items, *, n_rows=400, seed=0):

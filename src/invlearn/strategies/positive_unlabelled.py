@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invlearn.losses import negative_loss, positive_loss
 from invlearn.pairs import Batch, Feed, LabelledRows, Score, Weights
-from invlearn.strategies.strategy import LossStrategy, all_logits
+from invlearn.strategies.strategy import LossStrategy, all_logits, split_logits
 
 Prior = Annotated[float, Field(gt=0, lt=1)]
 
@@ -50,8 +50,8 @@ class NonNegativePU(LossStrategy):
 
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """The mixed risk; its slope is that of Algorithm 1 where the negative part is too low."""
-        labels, sizes = batch.labels, [len(batch.labels), len(batch.unlabelled.users)]
-        labelled, unlabelled = all_logits(score, point, batch).split(sizes)
+        labels = batch.labels
+        labelled, unlabelled = split_logits(score, point, batch)
         prior = labels.mean() if self.prior is None else self.prior
         of_positives = prior * mean_where(labels, positive_loss(labelled))
         hidden = negative_loss(unlabelled).mean() - prior * mean_where(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invlearn.losses import cross_entropy, entropy
 from invlearn.pairs import Batch, Feed, Score, Weights
-from invlearn.strategies.strategy import LossStrategy, all_logits
+from invlearn.strategies.strategy import LossStrategy, split_logits
 
 
 @final
@@ -35,7 +35,7 @@ class EntropyMinimisation(LossStrategy):
 
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean log loss of labelled pairs plus `weight` times the mean entropy of the others."""
-        labelled, unlabelled = _logits(score, point, batch)
+        labelled, unlabelled = split_logits(score, point, batch)
         clear = cross_entropy(labelled, batch.labels).mean()
         return clear + self.weight * entropy(unlabelled).mean()
 
@@ -80,15 +80,9 @@ class PseudoLabel(LossStrategy):
 
     def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
         """Mean log loss of labelled pairs, plus that of the others under their predicted label."""
-        labelled, unlabelled = _logits(score, point, batch)
+        labelled, unlabelled = split_logits(score, point, batch)
         sure = torch.sigmoid(unlabelled.detach().abs()) >= self.threshold
         predicted = (unlabelled.detach() > 0).to(unlabelled.dtype)
         unclear = torch.where(sure, cross_entropy(unlabelled, predicted), 0.0).mean()
         clear = cross_entropy(labelled, batch.labels).mean()
         return clear + self.weight_at(batch.step) * unclear
-
-
-def _logits(score: Score, point: Weights, batch: Batch) -> tuple[Tensor, ...]:
-    """Logits of the labelled and of the unlabelled pairs."""
-    sizes = [len(batch.labels), len(batch.unlabelled.users)]
-    return all_logits(score, point, batch).split(sizes)

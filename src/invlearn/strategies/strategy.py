@@ -72,12 +72,17 @@ def all_logits(score: Score, point: Weights, batch: Batch) -> Tensor:
     return score(point, pairs)
 
 
+def split_logits(score: Score, point: Weights, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The same, the labelled pairs' and the unlabelled ones' apart."""
+    sizes = [len(batch.labels), len(batch.unlabelled.users)]
+    labelled, unlabelled = all_logits(score, point, batch).split(sizes)
+    return labelled, unlabelled
+
+
 def mean_loss(
     score: Score, point: Weights, batch: Batch, of_unlabelled: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Mean over all pairs: log loss of the labelled ones, a loss of their logits of the others."""
-    labelled, unlabelled = all_logits(score, point, batch).split(
-        [len(batch.labels), len(batch.unlabelled.users)]
-    )
+    labelled, unlabelled = split_logits(score, point, batch)
     losses = [cross_entropy(labelled, batch.labels), of_unlabelled(unlabelled)]
     return torch.cat(losses).mean()
