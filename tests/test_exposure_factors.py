@@ -107,7 +107,7 @@ def test_a_step_too_far_is_cut(seed):
 # The whole
 
 
-def slow_columns(pairs, left, right, *, own):
+def slow_columns(pairs, left, right, *, own, crossed=0):
     """Columns of pairs one by one; `own` leaves a training row out of its rates."""
     mean = (TRAIN.labels.sum() + 1) / (len(TRAIN) + 2)
     found = []
@@ -123,22 +123,43 @@ def slow_columns(pairs, left, right, *, own):
             ]
             rate = (sum(others) + PSEUDO_ROWS * mean) / (len(others) + PSEUDO_ROWS)
             row.append(log(rate / (1 - rate)))
+        row += [a * b for a in left[user][:crossed] for b in right[item][:crossed]]
         found.append(row)
     return np.array(found)
 
 
-def test_scores_are_those_of_a_slow_obvious_way():
+@pytest.mark.parametrize(("smoothing", "crossed"), [(None, 0), (None, 2), (5.0, 0), (5.0, 2)])
+def test_scores_are_those_of_a_slow_obvious_way(smoothing, crossed):
     shown = [np.r_[getattr(TRAIN, key), getattr(UNLABELLED, key)] for key in ("users", "items")]
-    left, strengths, right = exposure_svd(*shown, **SIZE, factors=3)
-    rows = slow_columns(zip(TRAIN.users, TRAIN.items, strict=True), left, right, own=True)
-    emphasis = np.r_[np.tile(strengths / strengths[0], 3), np.ones(4)] / rows.std(axis=0)
+    left, strengths, right = exposure_svd(*shown, **SIZE, factors=3, smoothing=smoothing)
+    pairs = zip(TRAIN.users, TRAIN.items, strict=True)
+    rows = slow_columns(pairs, left, right, own=True, crossed=crossed)
+    share = strengths / strengths[0]
+    of_products = share if smoothing is None else share**2
+    of_crosses = np.sqrt(np.outer(of_products[:crossed], of_products[:crossed])).ravel()
+    emphasis = np.r_[share, share, of_products, np.ones(4), of_crosses] / rows.std(axis=0)
     oracle = LogisticRegression(C=0.5, tol=1e-12, solver="newton-cholesky", max_iter=1000)
     oracle.fit((rows - rows.mean(axis=0)) * emphasis, TRAIN.labels)
     pairs = [(u, i) for u in range(SIZE["n_users"]) for i in range(SIZE["n_items"])]
-    scored = slow_columns(pairs, left, right, own=False)
+    scored = slow_columns(pairs, left, right, own=False, crossed=crossed)
     expected = oracle.decision_function((scored - rows.mean(axis=0)) * emphasis)
-    model = fit_exposure_factors(SHOWN, **SIZE, factors=3, l2=2.0)
+    more = {"smoothing": smoothing, "crossed": crossed}
+    model = fit_exposure_factors(SHOWN, **SIZE, factors=3, l2=2.0, **more)
     np.testing.assert_allclose(every_score(model), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_smoothed_factors_are_those_of_a_dense_decomposition():
+    users, items = exposures()
+    matrix = np.zeros((40, 30))
+    matrix[users, items] = 1
+    roots = [np.sqrt(matrix.sum(axis=side) + 5.0) for side in (1, 0)]
+    left, strengths, right = np.linalg.svd(matrix / np.outer(*roots))
+    found = exposure_svd(users, items, **SIZE, factors=3, smoothing=5.0)
+    np.testing.assert_allclose(found[1], strengths[:3], rtol=1e-6)
+    for side, expected, root in zip(found[::2], (left, right.T), roots, strict=True):
+        expected = expected[:, :3] / root[:, None]
+        signs = np.sign((side * expected).sum(axis=0))
+        np.testing.assert_allclose(side, expected * signs, rtol=1e-4, atol=1e-6)
 
 
 @given(st.integers(1, 310))

@@ -11,35 +11,23 @@ from invlearn.backbones.hybrid import ExposureHybrid
 from invlearn.config import OptimizerConfig
 from invlearn.evaluation import evaluate
 from invlearn.exposure_factors import fit_exposure_factors
-from invlearn.exposures import Exposures
 from invlearn.pairs import Proposal
-from invlearn.stores import DenseStore
-from toys import checkerboard, random_batch
+from invlearn.stores import DenseStore, RowStore
+from toys import checkerboard, drawn, every_pair, random_batch, small_exposures
 
 N_USERS, N_ITEMS = 8, 7
 SMALL = {"dim": 3, "factors": 4, "crossed": 2}
 
 
-def exposures(seed=0, n=33):
-    cells = np.random.default_rng(seed).permutation(N_USERS * N_ITEMS)[:n]
-    users, items = np.divmod(cells, N_ITEMS)
-    return Exposures(users, items, (np.arange(n) % 3 - 1).astype(np.int8))
+def exposures():
+    return small_exposures(N_USERS, N_ITEMS, n=33)
 
 
-def made(*, read=True, seed=0):
+def made(*, read=True):
     module = ExposureHybrid(N_USERS, N_ITEMS, **SMALL)
     if read:
         module.read(exposures())
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator))
-    return module
-
-
-def every_pair():
-    users, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
-    return torch.from_numpy(users), torch.from_numpy(items)
+    return drawn(module)
 
 
 def by_hand(module, user, item, *, leave_out):
@@ -70,14 +58,14 @@ def by_hand(module, user, item, *, leave_out):
 def test_the_trained_part_by_hand(training):
     """While it trains the pair itself is left out; at rest it is a pair like any other."""
     module = made().train(training)
-    found = module(*every_pair()).detach().numpy()
-    for number, (user, item) in enumerate(zip(*every_pair(), strict=True)):
+    found = module(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
+    for number, (user, item) in enumerate(zip(*every_pair(N_USERS, N_ITEMS), strict=True)):
         expected = by_hand(module, int(user), int(item), leave_out=training)
         assert found[number] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_at_rest_it_is_the_mix_of_its_members():
-    module, (users, items) = made(), every_pair()
+    module, (users, items) = made(), every_pair(N_USERS, N_ITEMS)
     own = made().eval()(users, items).detach().numpy()
     members = [own]
     for more in ({}, {"smoothing": 30.0, "crossed": 2}):
@@ -96,18 +84,18 @@ def test_at_rest_it_is_the_mix_of_its_members():
 
 def test_validation_decides_the_mix():
     """Labels that one member made are that member's; the mix found is no worse than any member."""
-    users, items = (ids.numpy() for ids in every_pair())
+    users, items = (ids.numpy() for ids in every_pair(N_USERS, N_ITEMS))
     for wanted in range(3):
         module = made()
         alone = torch.zeros(3)
         alone[wanted] = 1
         module.mix.copy_(alone)
-        logits = module.eval()(*every_pair()).detach().numpy()
+        logits = module.eval()(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
         labels = (logits > np.median(logits)).astype(np.int8)
         module.mix.copy_(torch.tensor([0.3, 0.3, 0.4]))
         module.train().settle(users, items, labels)
         assert module.training
-        found = module.eval()(*every_pair()).detach().numpy()
+        found = module.eval()(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
         auc = evaluate(users, labels, found, draws=0, name="here").values["auc"]
         assert auc > 0.99
         assert float(module.mix.sum()) == pytest.approx(1)
@@ -117,7 +105,7 @@ def test_validation_decides_the_mix():
 
 
 def test_a_mix_of_scores_that_are_no_numbers_is_left_alone():
-    module, (users, items) = made(), every_pair()
+    module, (users, items) = made(), every_pair(N_USERS, N_ITEMS)
     with torch.no_grad():
         module.bias.fill_(torch.nan)
     before = module.mix.clone()
@@ -127,7 +115,7 @@ def test_a_mix_of_scores_that_are_no_numbers_is_left_alone():
 
 def test_without_exposures_it_is_a_factor_model_with_biases():
     module = made(read=False).train()
-    users, items = every_pair()
+    users, items = every_pair(N_USERS, N_ITEMS)
     w = dict(module.named_parameters())
     expected = (w["users"][users] * w["items"][items]).sum(1)
     expected = expected + w["user_bias"][users] + w["item_bias"][items] + w["bias"]
@@ -135,10 +123,11 @@ def test_without_exposures_it_is_a_factor_model_with_biases():
     assert module.penalties == {}
 
 
-def test_penalties_are_part_of_the_slope():
+@pytest.mark.parametrize("kind", [DenseStore, RowStore])
+def test_penalties_are_part_of_the_slope(kind):
     module = made().train()
     config = OptimizerConfig(name="sgd", lr=1.0)
-    store = DenseStore(module, {}, config, seed=0)
+    store = kind(module, {}, config, seed=0)
     before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS, rate=0.5))
     nothing = {name: torch.zeros_like(weight) for name, weight in play.point.items()}
@@ -158,7 +147,7 @@ def test_penalties_are_in_rows():
 
 @pytest.mark.parametrize("more", [{}, {"smoothing": 5.0, "crossed": 3}, {"crossed": 99}])
 def test_tables_of_a_regression_are_its_scores(more):
-    users, items = (ids.numpy() for ids in every_pair())
+    users, items = (ids.numpy() for ids in every_pair(N_USERS, N_ITEMS))
     model = fit_exposure_factors(exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=4, **more)
     tables = model.tables()
     found = (tables.left @ tables.right.T)[users, items] + tables.users[users] + tables.items[items]
@@ -187,7 +176,7 @@ def test_it_trains_with_every_part_of_the_library(tmp_path):
 
 
 def test_logits_of_pairs_do_not_depend_on_their_neighbours():
-    module, (users, items) = made().train(), every_pair()
+    module, (users, items) = made().train(), every_pair(N_USERS, N_ITEMS)
     whole = module(users, items)
     alone = torch.cat([module(users[[n]], items[[n]]) for n in range(len(users))])
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)

@@ -3,13 +3,12 @@
 `users` and `items` are dense ids, int64 of shape `(pairs,)`; the logits have shape `(pairs,)`.
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from invlearn.exposures import Exposures
+from invlearn.rates import IntegerIds
 
 Key = Literal["user", "item"]
 """The id by which a table is looked up."""
@@ -21,6 +20,10 @@ class Backbone(Protocol):
 
     It is made as `Class(n_users, n_items, **options)`. A module without `tables` is a backbone as
     well; all its weights are then taken to be touched at every step (DenseStore).
+
+    Two more attributes are looked for, and need not be there: `penalties`, a ridge penalty for each
+    weight by parameter name, whose product with the weights in play every store adds to their
+    slope; and `by_user`, true if the rows of a user had better follow each other in batches.
     """
 
     tables: ClassVar[dict[str, Key]]
@@ -49,12 +52,7 @@ class ReadsExposures(Protocol):
 class SettlesByValidation(Protocol):
     """A backbone that leaves a few numbers, such as the weights of a mix, to validation."""
 
-    def settle(
-        self,
-        users: npt.NDArray[np.integer[Any]],
-        items: npt.NDArray[np.integer[Any]],
-        labels: npt.NDArray[np.integer[Any]],
-    ) -> None:
+    def settle(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
         """Decide them by labelled rows of the validation part; called after every epoch."""
         ...
 

@@ -5,7 +5,6 @@ from itertools import permutations
 from typing import Any, NamedTuple, final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy.stats import rankdata
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Factors
 from invlearn.exposure_factors import ExposureModel, Side, fit_exposure_factors
 from invlearn.exposures import Exposures
-from invlearn.rates import mean_rate, shrunk_logit
+from invlearn.rates import Floats, IntegerIds, mean_rate, shrunk_logit
 
 KINDS = ("shown", "liked", "disliked")
 """What an item can be to a user: shown at all, and by its label."""
@@ -147,12 +146,7 @@ class ExposureHybrid(nn.Module):
             self._rest()
         return super().train(mode)
 
-    def settle(
-        self,
-        users: npt.NDArray[np.integer[Any]],
-        items: npt.NDArray[np.integer[Any]],
-        labels: npt.NDArray[np.integer[Any]],
-    ) -> None:
+    def settle(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
         """Weigh the three members as suits labelled rows of the validation part best, by AUC.
 
         Args:
@@ -166,9 +160,10 @@ class ExposureHybrid(nn.Module):
         was_training = self.training
         super().train(False)
         with torch.no_grad():
-            own = self(*(torch.from_numpy(ids.astype(np.int64)) for ids in (users, items)))
+            pairs = (torch.from_numpy(ids.astype(np.int64)) for ids in (users, items))
+            own = self(*(ids.to(self.bias.device) for ids in pairs))
         super().train(was_training)
-        members = [own.double().numpy()]
+        members = [own.double().cpu().numpy()]
         members += self._read.scores(users, items)
         before = np.round(MIX_STEPS * self.mix.cpu().numpy()).astype(np.float64)
         parts = _best_parts(before, labels, np.stack(members))
@@ -186,9 +181,9 @@ class ExposureHybrid(nn.Module):
             return own
         for kind, table in zip(self._read.histories.kinds, self._tables(), strict=True):
             counts = kind.counts[users]
-            bags = torch.repeat_interleave(torch.arange(len(users)), counts)
+            bags = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
             ends = counts.cumsum(0)
-            within = torch.arange(len(bags)) - (ends - counts)[bags]
+            within = torch.arange(len(bags), device=users.device) - (ends - counts)[bags]
             items = kind.items[kind.starts[users][bags] + within]
             summed = torch.zeros_like(own).index_add(0, bags, table[items])
             own = own + summed * kind.scales[users][:, None]
@@ -221,7 +216,8 @@ class ExposureHybrid(nn.Module):
     def _compose(self, mix: Tensor) -> None:
         """Write the tables of rest for a mix: left times right, then sides."""
         assert self._read is not None
-        every = torch.arange(self._shape[0])
+        device = self.bias.device
+        mix, every = mix.to(device), torch.arange(self._shape[0], device=device)
         persons = torch.cat([self._persons(block) for block in every.split(4096)])
         sides = [
             self._user_sides(every),
@@ -231,12 +227,12 @@ class ExposureHybrid(nn.Module):
         right = [self.items + self.item_features @ self.item_map, self.item_features]
         sides = [mix[0] * side for side in sides]
         for weight, model in zip(mix[1:], self._read.models, strict=True):
-            tables = [torch.from_numpy(table).float() for table in model.tables()]
+            tables = [torch.from_numpy(table).float().to(device) for table in model.tables()]
             pad = self._factors + 1 - tables[0].shape[1]
             left.append(nn.functional.pad(weight * tables[0], (0, pad)))
             right.append(nn.functional.pad(tables[1], (0, pad)))
             sides = [side + weight * more for side, more in zip(sides, tables[2:], strict=True)]
-        ones = [torch.ones(n, 1) for n in self._shape]
+        ones = [torch.ones(n, 1, device=device) for n in self._shape]
         self.user_rest.copy_(torch.cat([*left, sides[0][:, None], ones[0]], dim=1))
         self.item_rest.copy_(torch.cat([*right, ones[1], sides[1][:, None]], dim=1))
 
@@ -292,9 +288,9 @@ class _Read:
 
     def __init__(self, models: list[ExposureModel], histories: _Histories) -> None:
         self.models, self.histories = models, histories
-        self._scored: tuple[Any, Any, list[npt.NDArray[np.float64]]] | None = None
+        self._scored: tuple[Any, Any, list[Floats]] | None = None
 
-    def scores(self, users: Any, items: Any) -> list[npt.NDArray[np.float64]]:
+    def scores(self, users: Any, items: Any) -> list[Floats]:
         """Logits of the regressions; those of the last pairs that were asked for are kept."""
         if not self._scored or self._scored[0] is not users or self._scored[1] is not items:
             self._scored = users, items, [model.score(users, items) for model in self.models]
@@ -305,10 +301,10 @@ class _Read:
 
 
 def _best_parts(
-    parts: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.integer[Any]],
-    members: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
+    parts: Floats,
+    labels: IntegerIds,
+    members: Floats,
+) -> Floats:
     """Climb from one mix to the next, a part moved from a member to another, while AUC grows.
 
     Args:
@@ -317,7 +313,7 @@ def _best_parts(
         members: Logits, shape `(members, rows)`.
     """
 
-    def score(mix: npt.NDArray[np.float64]) -> float:
+    def score(mix: Floats) -> float:
         """Mean rank of the positives, which AUC grows with."""
         return float(rankdata(mix @ members)[labels > 0].mean())
 
@@ -331,7 +327,7 @@ def _best_parts(
         best, parts = max(scores), tried[int(np.argmax(scores))]
 
 
-def _standardised(side: Side, strengths: npt.NDArray[np.float64], width: int) -> Tensor:
+def _standardised(side: Side, strengths: Floats, width: int) -> Tensor:
     """Factors times how much they explain, zeros where there are fewer, then the log count."""
     columns = np.column_stack([side.factors, side.log_exposures])
     spread = columns.std(axis=0)

@@ -44,6 +44,7 @@ class RowStore(Store):
             seed: Of dropout masks.
         """
         self._tables, self._l2 = dict(tables), config.l2
+        self._penalties: dict[str, float] = getattr(module, "penalties", {})
         self._score_at = scorer(module, seed)
         self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
         everything = dict(module.named_parameters()) | dict(module.named_buffers())
@@ -90,6 +91,8 @@ class RowStore(Store):
                 continue
             moments = tuple(_read(moment, rows) for moment in self._moments[name])
             slope = move.slope[name] if rows is None else move.slope[name] + self._l2 * point
+            if name in self._penalties:
+                slope = slope + self._penalties[name] * point
             update = self._rule(point, slope, moments, step, rate)
             _write(weight, rows, where_sound(sound, update.weight, old))
             for kept, new, before in zip(self._moments[name], update.moments, moments, strict=True):
