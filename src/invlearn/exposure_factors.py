@@ -127,8 +127,9 @@ def fit_exposure_factors(
         smoothing: Take the exposures relative to what degrees alone let expect, as correspondence
             analysis does: each is divided by the roots of its user's and its item's exposures,
             so many of them added to both, and factors once more by the root of their own side's,
-            so that they are means. A product of two factors is then multiplied by the `s_k / s_1` of
-            both (by the root of that, without), so its use is penalised more. None: as they are.
+            so that they are means. A product of two factors is then multiplied by the `s_k / s_1`
+            of both (without, by the root of that), so its use is penalised more. None: as they
+            are.
         crossed: Leading factors whose every product of a user's and an item's is a column, too.
         block_rows: Rows whose columns are in memory at once.
 
