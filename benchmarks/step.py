@@ -8,7 +8,8 @@ popular and unpopular items (`timing.py`). Ways take turns in one process, so re
 * One step of `ig` by GMF of 32 factors: judged (dual slope, three judgements, step) and plain;
   beside the released program's way over whole tables (`dense_reference.py`), and a kernel
   written by hand (`fused.py`, which needs the extra `bench`), both checked first.
-* Strategies: each one's step over the plain step of `none` in the same store.
+* Strategies: each one's step over the plain step of `none` in the same store; by NeuMF and on two
+  threads a few of them.
 * Catalogue: 10 thousand to 10 million items beside a million users, GMF of 16 factors, eager and
   compiled; beside reading and writing the same rows and nothing else. Needs 5 GB of memory.
 * Compiling: seconds until the first steps are done, and after how many steps that is earned.
@@ -34,6 +35,8 @@ from invlearn.backbones import BACKBONES
 from invlearn.backbones.factorization import GMF
 from invlearn.config import OptimizerConfig
 from invlearn.environment import commit, machine, peak_bytes, reset_peak
+from invlearn.pairs import Batch, LabelledRows, Pairs
+from invlearn.peers import add_peers, tables_with_peers
 from invlearn.steps import PAYING_STEPS, Stepper
 from invlearn.stores import DenseStore, RowStore
 from invlearn.strategies import STRATEGIES
@@ -41,6 +44,8 @@ from invlearn.strategies import STRATEGIES
 SIZES = {"ml-1m": (6_041, 3_953), "micro-video": (37_692, 131_690)}
 CATALOGUES, CATALOGUE_USERS, CATALOGUE_DIM = (10**4, 10**5, 10**6, 10**7), 10**6, 16
 BY_ROWS = [name for name, kind in STRATEGIES.items() if not kind().feed.whole_tables]
+FEW = ["none", "ns", "idl", "ig", "ig-sample"]
+"""Strategies to measure where compiling all of them would take an hour."""
 MODES = {"eager": False, "compiled": True}
 HERE = Path(__file__).parent
 
@@ -77,7 +82,8 @@ def measure(threads: int, quick: bool) -> dict:
             over = [f"{ms[kind]:11.3f}{ms[kind] / best[kind]:8.2f}x" for kind in ms]
             print(f"{way:24}{''.join(over)}")
     for backbone in ("gmf",) if quick else ("gmf", "neumf"):
-        names = ("none", "ig") if quick else BY_ROWS
+        names = BY_ROWS if backbone == "gmf" and threads == 1 else FEW
+        names = ["none", "ig"] if quick else names
         result[backbone] = found = apart(strategies, backbone, names, threads, seconds)
         print(f"\n{backbone + ', over `none`':24}{'eager':>9}{'compiled':>11}")
         for step in found["eager"]:
@@ -114,17 +120,31 @@ def one_step(size: str, threads: int, seconds: float) -> dict[str, dict[str, flo
 def strategies(
     backbone: str, names: list[str], threads: int, seconds: float
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds of a step of each strategy, all on the same rows of the same store."""
+    """Milliseconds of a step of each strategy; on the same store unless it needs one of its own."""
     torch.set_num_threads(threads)
     kind, size = BACKBONES[backbone], SIZES["micro-video"]
-    store = RowStore(kind(*size).train(), kind.tables, OptimizerConfig(), seed=0)
     judged = simulated(*size)
-    found = {}
+    rows = labelled_rows(judged)
+    judged = [
+        batch._replace(rows=torch.arange(k * 1024, (k + 1) * 1024), origin=batch.unlabelled)
+        for k, batch in enumerate(judged)
+    ]
+
+    def store_with(n_peers: int) -> RowStore:
+        module = kind(*size).train()
+        add_peers(module, n_peers)
+        tables = tables_with_peers(kind.tables, n_peers)
+        return RowStore(module, tables, OptimizerConfig(), seed=0)
+
+    shared, found = store_with(0), {}
     for mode, compiled in MODES.items():
         ways = {}
         for name in names:
             strategy = STRATEGIES[name]()
+            feed = strategy.feed
+            store = store_with(feed.n_peers) if feed.n_peers or feed.ledger else shared
             step = Stepper(store, strategy, compiled_for=kind if compiled else None)
+            step.open_ledger(rows)
             if strategy.feed.judge_fraction:
                 ways |= {f"{name}, judged": (step, judged), f"{name}, plain": (step, plain(judged))}
             else:
@@ -134,6 +154,12 @@ def strategies(
             share = STRATEGIES["ig"]().judge_fraction
             ms["ig, whole epoch"] = share * ms["ig, judged"] + (1 - share) * ms["ig, plain"]
     return found
+
+
+def labelled_rows(batches: list[Batch]) -> LabelledRows:
+    """All labelled pairs of the batches, in order, for strategies that keep a ledger of them."""
+    pairs = Pairs(*(torch.cat(ids) for ids in zip(*(b.labelled for b in batches), strict=True)))
+    return LabelledRows(pairs, torch.cat([batch.labels for batch in batches]))
 
 
 def catalogue(sizes: tuple[int, ...]) -> dict[str, dict]:

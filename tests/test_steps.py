@@ -15,7 +15,7 @@ from invlearn.pairs import Feed, Pairs
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.steps import Stepper, compiled_turn, hardened, turn
 from invlearn.stores import DenseStore, RowStore
-from invlearn.strategies import STRATEGIES, Strategy, inverse
+from invlearn.strategies import STRATEGIES, Strategy, inverse, slopes
 from toys import ACTIVE, assert_near, of_rows, random_batch, row_pool, small_backbone
 
 N_USERS, N_ITEMS, N_STEPS = 60, 50, 9
@@ -222,7 +222,7 @@ def test_a_step_allocates_nothing_of_the_size_of_a_table(strategy_name, backbone
 @pytest.mark.parametrize("strategy_name", BY_ROWS)
 def test_on_a_device_no_step_waits_for_the_host(strategy_name, monkeypatch):
     """A device's tensors are never at hand; none may be asked for its value all the same."""
-    for module in (steps, inverse):
+    for module in (steps, slopes):
         monkeypatch.setattr(module, "at_hand", lambda choice: False)
     calls = counted_step(STRATEGIES[strategy_name](), 100).calls
     assert len(calls) > 20

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from invlearn.backbones import BACKBONES
@@ -9,7 +11,7 @@ from invlearn.config import OptimizerConfig
 from invlearn.pairs import Pairs, Proposal
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.stores import DenseStore, RowStore
-from invlearn.stores.store import draws_random_numbers
+from invlearn.stores.store import distinct_ids, draws_random_numbers
 from invlearn.strategies import STRATEGIES
 from toys import FITTING, assert_near, of_rows, random_batch, row_pool, small_backbone
 
@@ -320,3 +322,17 @@ def test_looking_for_random_numbers_leaves_the_generator_alone():
     assert draws_random_numbers(module.train())
     assert not draws_random_numbers(module.eval())
     assert torch.equal(before, torch.get_rng_state())
+
+
+@given(
+    st.sampled_from([1, 3, 2**16 - 1, 2**16, 2**16 + 5, 2**31 - 1, 2**40]).flatmap(
+        lambda largest: st.lists(st.integers(0, largest), max_size=60)
+    )
+)
+def test_distinct_ids_are_those_of_torch(ids):
+    column = torch.tensor(ids, dtype=torch.int64)
+    expected = torch.unique(column, return_inverse=True)
+    for ours, theirs in zip(distinct_ids(column), expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+    assert column.tolist() == ids  # nothing was sorted in place

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -154,10 +155,40 @@ def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
     places: list[tuple[Tensor, ...]] = []
     for key, column in (("user", 0), ("item", 1)):
         ids = torch.cat([batch.labelled[column], batch.unlabelled[column]])
-        rows[key], inverse = torch.unique(ids, return_inverse=True)
+        rows[key], inverse = distinct_ids(ids)
         places.append(inverse.split(split))
     labelled, unlabelled = (Pairs(users, items) for users, items in zip(*places, strict=True))
     return rows, batch._replace(labelled=labelled, unlabelled=unlabelled)
+
+
+def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct ids, ascending, and the place of each id among them: `torch.unique`, but faster.
+
+    A batch's ids are sorted by their lower 16 bits, then by the next: numpy's stable sort of such
+    short integers counts instead of comparing, and takes a quarter of the time
+    (`benchmarks/step.py`).
+
+    Args:
+        ids: Dense ids on the host, int64 of shape `(pairs,)`.
+
+    Returns:
+        Shapes `(rows,)` and `(pairs,)`, int64.
+
+    Example:
+        >>> distinct_ids(torch.tensor([70_000, 3, 70_000]))
+        (tensor([    3, 70000]), tensor([1, 0, 1]))
+    """
+    values = ids.numpy()
+    order = values.astype(np.uint16).argsort(kind="stable")
+    for shift in range(16, int(values.max(initial=0)).bit_length(), 16):
+        order = order[(values[order] >> shift).astype(np.uint16).argsort(kind="stable")]
+    ascending = values[order]
+    is_first = np.empty(len(values), np.bool_)
+    is_first[:1] = True
+    np.not_equal(ascending[1:], ascending[:-1], out=is_first[1:])
+    places = np.empty_like(values)
+    places[order] = is_first.cumsum() - 1
+    return torch.from_numpy(ascending[is_first]), torch.from_numpy(places)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

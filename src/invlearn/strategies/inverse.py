@@ -4,18 +4,16 @@ Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation, 
 (https://doi.org/10.1145/3616855.3635797).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Annotated, final
 
-import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from invlearn.losses import cross_entropy, inverse_dual_loss
 from invlearn.pairs import Batch, Feed, Proposal, Score, Weights
-from invlearn.strategies.slopes import at_hand, slope_and_loss
+from invlearn.strategies.slopes import slope_and_loss, slope_at_best
 from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
@@ -69,17 +67,15 @@ class InverseGradient(Strategy):
         def unlabelled_loss(weights: Weights) -> Tensor:
             return inverse_dual_loss(score(weights, batch.unlabelled)).mean()
 
-        verdict: dict[str, Tensor] = {}
-        if batch.judges:
-            trial = slope_and_loss(unlabelled_loss, point)[0]
-            alpha = self.alpha_ratio * batch.rate
-            points = [shifted(point, trial, alpha * stride) for stride in STRIDES]
-            losses = torch.stack([labelled_loss(weights).detach() for weights in points])
-            choice = best_choice(losses)
-            point = chosen(points, choice)
-            verdict = {"judge_losses": losses, "choice": choice}
-        slope, loss = slope_and_loss(labelled_loss, point)
-        return Proposal(point, slope, {"loss": loss, **verdict})
+        if not batch.judges:
+            slope, loss = slope_and_loss(labelled_loss, point)
+            return Proposal(point, slope, {"loss": loss})
+        trial = slope_and_loss(unlabelled_loss, point)[0]
+        alpha = self.alpha_ratio * batch.rate
+        points = [shifted(point, trial, alpha * stride) for stride in STRIDES]
+        best = slope_at_best(labelled_loss, points, best_choice)
+        verdict = {"judge_losses": best.losses, "choice": best.choice}
+        return Proposal(best.point, best.slope, {"loss": best.loss, **verdict})
 
 
 def shifted(point: Weights, slope: Weights, length: float) -> Weights:
@@ -87,24 +83,6 @@ def shifted(point: Weights, slope: Weights, length: float) -> Weights:
     if length == 0:
         return point
     return {name: weight + length * slope[name] for name, weight in point.items()}
-
-
-def chosen(points: Sequence[Weights], choice: Tensor) -> Weights:
-    """The point that a choice names, without asking a device for its number.
-
-    Args:
-        points: One for each of `CHOICES`.
-        choice: What `best_choice` gave, a scalar.
-    """
-    if at_hand(choice):
-        return points[int(choice)]
-    stay, inverse, direct = points
-    return {
-        name: torch.where(
-            choice == 0, weight, torch.where(choice == 1, inverse[name], direct[name])
-        )
-        for name, weight in stay.items()
-    }
 
 
 def best_choice(losses: Tensor) -> Tensor:

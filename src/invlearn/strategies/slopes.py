@@ -1,6 +1,7 @@
 """Slopes and choices, as cheaply as the way of computing allows: eager, compiled, on a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,13 +51,69 @@ def slope_and_more(
     if torch.compiler.is_compiling():  # which follows torch.func, but no call of autograd
         slope, (_, more) = grad_and_value(objective, has_aux=True)(point)
         return slope, more.detach()
-    leaves = {name: weight.detach().requires_grad_() for name, weight in point.items()}
+    leaves = as_leaves(point)
     with torch.enable_grad():
         loss, more = objective(leaves)
+    return _slope(loss, leaves), more.detach()
+
+
+class Best(NamedTuple):
+    """The point that was chosen among several."""
+
+    point: Weights
+    slope: Weights
+    loss: Tensor
+    losses: Tensor
+    """At every point, shape `(points,)`."""
+    choice: Tensor
+    """Place of the chosen point, a scalar."""
+
+
+def slope_at_best(
+    objective: Callable[[Weights], Tensor],
+    points: Sequence[Weights],
+    choose: Callable[[Tensor], Tensor],
+) -> Best:
+    """Compute a loss at several points, choose one of them by the losses, and the slope there.
+
+    Args:
+        objective: Loss of weights, without side effects.
+        points: Where to look; they stay as they are.
+        choose: From losses of shape `(points,)` to the place of the point to go on from.
+    """
+    if not at_hand(next(iter(points[0].values()))):
+        losses = torch.stack([objective(point).detach() for point in points])
+        choice = choose(losses)
+        point = _selected(points, choice)
+        return Best(point, *slope_and_loss(objective, point), losses, choice)
+    # The pass that found the loss of the chosen point is gone back over, not repeated.
+    leaves = [as_leaves(point) for point in points]
+    with torch.enable_grad():
+        found = [objective(weights) for weights in leaves]
+    losses = torch.stack([loss.detach() for loss in found])
+    choice = choose(losses)
+    k = int(choice)
+    return Best(points[k], _slope(found[k], leaves[k]), losses[k], losses, choice)
+
+
+def _selected(points: Sequence[Weights], choice: Tensor) -> Weights:
+    """The point of a place, without asking a device for its number."""
+    point = points[0]
+    for place, other in enumerate(points[1:], start=1):
+        point = {n: torch.where(choice == place, other[n], w) for n, w in point.items()}
+    return point
+
+
+def as_leaves(point: Weights) -> Weights:
+    """The weights of a point as the leaves of a graph of their own."""
+    return {name: weight.detach().requires_grad_() for name, weight in point.items()}
+
+
+def _slope(loss: Tensor, leaves: Weights) -> Weights:
     slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-    return dict(zip(leaves, slopes, strict=True)), more.detach()
+    return dict(zip(leaves, slopes, strict=True))
 
 
-def at_hand(choice: Tensor) -> bool:
+def at_hand(tensor: Tensor) -> bool:
     """Whether Python may branch on a tensor's value: no device to wait for, no graph to break."""
-    return choice.device.type == "cpu" and not torch.compiler.is_compiling()
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
