@@ -17,7 +17,8 @@ FLOORS = (
     "randomness",
     # what is known of a dataset before a model trains
     "exposures rates",
-    "exposure_factors",
+    "exposure_factors mixing",
+    "mixed_model",
     # mathematics of one batch or one column, settings, models, safe files
     "atomic backbones calibration config environment losses metrics top_k",
     # models beside models

@@ -11,6 +11,7 @@ from invlearn.backbones.hybrid import ExposureHybrid
 from invlearn.config import OptimizerConfig
 from invlearn.evaluation import evaluate
 from invlearn.exposure_factors import fit_exposure_factors
+from invlearn.mixed_model import fit_mixed_model
 from invlearn.pairs import Proposal
 from invlearn.stores import DenseStore, RowStore
 from toys import checkerboard, drawn, every_pair, random_batch, small_exposures
@@ -64,18 +65,27 @@ def test_the_trained_part_by_hand(training):
         assert found[number] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def members(module):
+    """Logits of every pair by each member of the mix, in its order."""
+    users, items = every_pair(N_USERS, N_ITEMS)
+    alone = made()
+    alone.mix.copy_(torch.eye(4)[0])
+    sizes = {"n_users": N_USERS, "n_items": N_ITEMS}
+    models = [
+        fit_exposure_factors(exposures(), factors=4, **sizes),
+        fit_mixed_model(exposures(), factors=4, crossed=2, **sizes),
+        fit_mixed_model(exposures(), factors=0, **sizes),
+    ]
+    own = alone.eval()(users, items).detach().numpy()
+    return np.stack([own, *(model.score(users.numpy(), items.numpy()) for model in models)])
+
+
 def test_at_rest_it_is_the_mix_of_its_members():
     module, (users, items) = made(), every_pair(N_USERS, N_ITEMS)
-    own = made().eval()(users, items).detach().numpy()
-    members = [own]
-    for more in ({}, {"smoothing": 30.0, "crossed": 2}):
-        model = fit_exposure_factors(
-            exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=4, **more
-        )
-        members.append(model.score(users.numpy(), items.numpy()))
-    module.mix.copy_(torch.tensor([0.5, 0.2, 0.3]))
+    mix = np.array([0.4, 0.2, 0.3, 0.1])
+    module.mix.copy_(torch.from_numpy(mix))
     module.eval()
-    expected = 0.5 * members[0] + 0.2 * members[1] + 0.3 * members[2]
+    expected = mix @ members(module)
     np.testing.assert_allclose(module(users, items).detach(), expected, rtol=1e-3, atol=1e-4)
     factors = module.as_factors()
     products = (factors.users @ factors.items.T).flatten()
@@ -85,14 +95,10 @@ def test_at_rest_it_is_the_mix_of_its_members():
 def test_validation_decides_the_mix():
     """Labels that one member made are that member's; the mix found is no worse than any member."""
     users, items = (ids.numpy() for ids in every_pair(N_USERS, N_ITEMS))
-    for wanted in range(3):
+    for logits in members(made()):
         module = made()
-        alone = torch.zeros(3)
-        alone[wanted] = 1
-        module.mix.copy_(alone)
-        logits = module.eval()(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
         labels = (logits > np.median(logits)).astype(np.int8)
-        module.mix.copy_(torch.tensor([0.3, 0.3, 0.4]))
+        module.mix.copy_(torch.tensor([0.25, 0.25, 0.25, 0.25]))
         module.train().settle(users, items, labels)
         assert module.training
         found = module.eval()(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
@@ -142,7 +148,8 @@ def test_penalties_are_in_rows():
     n_labelled = int((exposures().labels >= 0).sum())
     penalties = made().penalties
     assert penalties["shown"] == pytest.approx(60 / n_labelled)
-    assert penalties["user_bias"] == pytest.approx(2 / n_labelled)
+    plain = fit_mixed_model(exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=0)
+    assert penalties["user_bias"] == pytest.approx(plain.penalties["user_bias"] / n_labelled)
 
 
 @pytest.mark.parametrize("more", [{}, {"smoothing": 5.0, "crossed": 3}, {"crossed": 99}])

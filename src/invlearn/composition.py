@@ -58,8 +58,21 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
             "store": store,
             "unlabelled": config.unlabelled.model_copy(update={"source": source}),
             "device": usable_device(config.device),
+            "batch_size": batch_size(config, len(dataset.train)),
         }
     )
+
+
+def batch_size(config: RunConfig, n_rows: int) -> int:
+    """Labelled pairs in a batch, for so many labelled training rows.
+
+    Example:
+        >>> batch_size(RunConfig(steps_per_epoch=128), 600_000)
+        4688
+    """
+    if config.steps_per_epoch is None:
+        return config.batch_size
+    return min(max(-(-n_rows // config.steps_per_epoch), 32), 65_536)
 
 
 def _usable_store(

@@ -114,6 +114,9 @@ class RunConfig(Settings):
     """How the learning rate moves."""
     batch_size: PositiveInt = 1024
     """Labelled pairs in a batch."""
+    steps_per_epoch: PositiveInt | None = None
+    """Choose the batch size so that an epoch has about so many steps, between 32 and 65,536 pairs;
+    none: as `batch_size` says."""
     epochs: PositiveInt = 10
     """Epochs at most."""
     patience: PositiveInt | None = None

@@ -1,29 +1,30 @@
 """The backbone that reads everything: exposures, labels of the history, factors of its own."""
 
-from functools import partial
-from itertools import permutations
 from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
-from invlearn.exposure_factors import ExposureModel, Side, fit_exposure_factors
+from invlearn.exposure_factors import ExposureModel, Tables, fit_exposure_factors
 from invlearn.exposures import Exposures
-from invlearn.rates import Floats, IntegerIds, mean_rate, shrunk_logit
+from invlearn.mixed_model import MixedModel, fit_mixed_model
+from invlearn.mixing import PARTS, best_parts
+from invlearn.rates import Floats, IntegerIds
 
 KINDS = ("shown", "liked", "disliked")
 """What an item can be to a user: shown at all, and by its label."""
-MIX_STEPS = 10
-"""Parts that the members of the mix are weighed in."""
+MAP_SHRINKAGE, SLOPE_SHRINKAGE = 15.0, 10.0
+"""Ridge penalties of the maps of exposure factors and of their slopes, in rows."""
+MEMBERS = 4
+"""The trained part, exposure factors, the mixed model, intercepts alone."""
 
 
 @final
 class ExposureHybrid(nn.Module):
-    """Exposures in every form, mixed by validation with two regressions on them.
+    """Exposures in every form, mixed by validation with three regressions on them.
 
     The trained part is SVD++ with labels (Koren, KDD 2008, https://doi.org/10.1145/1401890.1401944,
     Eq. 15 and Section 4.3), whose factors add linear maps of exposure factors `x`:
@@ -31,13 +32,14 @@ class ExposureHybrid(nn.Module):
     `s_u = |N(u)|^-1/2 sum y_j + |R(u)|^-1/2 sum y'_j` over the items `N(u)` that the user was shown
     and the items `R(u)` that they labelled, `y'` being one table for likes and one for dislikes.
     While it trains, the pair that is asked about is left out of the sums, as it is for a pair that
-    comes up later. Each table has a ridge penalty of its own, in rows.
+    comes up later. Each table has a ridge penalty of its own, in rows; biases start where, and are
+    penalised as, a model of biases alone finds them by evidence (`invlearn.mixed_model`).
 
-    At rest its logits are mixed with those of two regressions on exposure factors
-    (`invlearn.exposure_factors`: as they are, and relative to degrees with crossed factors), which
-    are fitted when the exposures are read. Validation decides the three weights. So a dataset with
-    too few labels to learn factors from gets the regressions, and one with many the factors.
-    At rest all is one inner product.
+    At rest its logits are mixed with those of three regressions that are fitted when the exposures
+    are read: exposure factors (`invlearn.exposure_factors`), the mixed model of intercepts and
+    exposure factors, and that of intercepts alone. Validation decides the four weights. So a
+    dataset with too few labels to learn factors from gets a regression, and one with many the
+    factors. At rest all is one inner product.
 
     It trains in the dense store, and best in batches of whole users.
     """
@@ -52,14 +54,12 @@ class ExposureHybrid(nn.Module):
         dim: PositiveInt = 32,
         factors: PositiveInt = 32,
         shrinkage: NonNegativeFloat = 60.0,
-        bias_shrinkage: NonNegativeFloat = 2.0,
         smoothing: PositiveFloat = 30.0,
         crossed: PositiveInt = 16,
     ) -> None:
         super().__init__()
         self._shape, self._factors = (n_users, n_items), factors
-        self._shrinkage, self._bias_shrinkage = shrinkage, bias_shrinkage
-        self._smoothing, self._crossed = smoothing, crossed
+        self._shrinkage, self._smoothing, self._crossed = shrinkage, smoothing, crossed
         width = factors + 1
 
         def drawn(*shape: int) -> nn.Parameter:
@@ -76,7 +76,7 @@ class ExposureHybrid(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
         self.penalties: dict[str, float] = {}
         """Ridge penalty of each weight for each row of the loss's mean."""
-        rest = dim + 3 * width + 2
+        rest = dim + width + factors + 2
         self.user_features: Tensor
         self.item_features: Tensor
         self.user_rest: Tensor
@@ -86,45 +86,46 @@ class ExposureHybrid(nn.Module):
         self.register_buffer("item_features", torch.zeros(n_items, width))
         self.register_buffer("user_rest", torch.zeros(n_users, rest))
         self.register_buffer("item_rest", torch.zeros(n_items, rest))
-        self.register_buffer("mix", torch.tensor([1.0, 0.0, 0.0]))
+        self.register_buffer("mix", torch.eye(MEMBERS)[0])
         self._read: _Read | None = None
 
     def read(self, exposures: Exposures) -> None:
-        """Fit the regressions, take in the histories, start biases from rates."""
+        """Fit the regressions, take in the histories, start from intercepts."""
         n_users, n_items = self._shape
-        fit = partial(
-            fit_exposure_factors,
-            exposures,
-            n_users=n_users,
-            n_items=n_items,
-            factors=self._factors,
+
+        def mixed(factors: int) -> MixedModel:
+            return fit_mixed_model(
+                exposures,
+                n_users=n_users,
+                n_items=n_items,
+                factors=factors,
+                crossed=self._crossed,
+                smoothing=self._smoothing,
+            )
+
+        factors = fit_exposure_factors(
+            exposures, n_users=n_users, n_items=n_items, factors=self._factors
         )
-        models = [fit(), fit(smoothing=self._smoothing, crossed=self._crossed)]
-        self._read = _Read(models, _Histories.of(exposures, self._shape, self.bias.device))
-        smooth = models[1]
-        known = exposures.labels >= 0
-        labels = exposures.labels[known]
-        mean = mean_rate(labels)
-        middle = shrunk_logit(np.zeros(1), np.zeros(1), mean)
-        columns = (
-            (self.user_features, self.user_bias, smooth.users, exposures.users),
-            (self.item_features, self.item_bias, smooth.items, exposures.items),
-        )
+        smooth, plain = mixed(self._factors), mixed(0)
+        histories = _Histories.of(exposures, self._shape, self.bias.device)
+        self._read = _Read((factors, smooth, plain), histories)
         with torch.no_grad():
-            self.bias.copy_(torch.from_numpy(middle))
-            for features, bias, side, ids in columns:
-                features.copy_(_standardised(side, smooth.strengths, features.shape[1]))
-                rows = np.bincount(ids[known], minlength=len(bias))
-                positives = np.bincount(ids[known], weights=labels, minlength=len(bias))
-                bias.copy_(torch.from_numpy(shrunk_logit(positives, rows, mean) - middle))
-        s, n = self._shrinkage, max(len(labels), 1)
-        self.penalties = {
-            **dict.fromkeys(("users", "items", *KINDS), s / n),
-            **dict.fromkeys(("user_map", "item_map"), 15.0 / n),
-            **dict.fromkeys(("user_slopes", "item_slopes"), 10.0 / n),
-            **dict.fromkeys(("user_bias", "item_bias"), self._bias_shrinkage / n),
-            "between": max(s, 40.0) / n,
+            self.bias.fill_(plain.intercept)
+            for mine, found in (
+                (self.user_bias, plain.user_bias),
+                (self.item_bias, plain.item_bias),
+                (self.user_features[:, : smooth.users.shape[1]], smooth.users),
+                (self.item_features[:, : smooth.items.shape[1]], smooth.items),
+            ):
+                mine.copy_(torch.from_numpy(found))
+        n = max(int((exposures.labels >= 0).sum()), 1)
+        rows = {
+            **dict.fromkeys(("users", "items", *KINDS, "between"), self._shrinkage),
+            **dict.fromkeys(("user_map", "item_map"), MAP_SHRINKAGE),
+            **dict.fromkeys(("user_slopes", "item_slopes"), SLOPE_SHRINKAGE),
+            **{name: plain.penalties[name] for name in ("user_bias", "item_bias")},
         }
+        self.penalties = {name: shrinkage / n for name, shrinkage in rows.items()}
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
@@ -156,18 +157,17 @@ class ExposureHybrid(nn.Module):
         """
         if not self._read or not 0 < labels.sum() < len(labels):
             return
-        self._compose(torch.tensor([1.0, 0.0, 0.0]))
+        self._compose(torch.eye(MEMBERS)[0])
         was_training = self.training
         super().train(False)
         with torch.no_grad():
             pairs = (torch.from_numpy(ids.astype(np.int64)) for ids in (users, items))
             own = self(*(ids.to(self.bias.device) for ids in pairs))
         super().train(was_training)
-        members = [own.double().cpu().numpy()]
-        members += self._read.scores(users, items)
-        before = np.round(MIX_STEPS * self.mix.cpu().numpy()).astype(np.float64)
-        parts = _best_parts(before, labels, np.stack(members))
-        self.mix.copy_(torch.from_numpy(parts / MIX_STEPS))
+        members = np.stack([own.double().cpu().numpy(), *self._read.scores(users, items)])
+        before = np.round(PARTS * self.mix.cpu().numpy()).astype(np.int64)
+        parts = best_parts(members, labels, start=before)
+        self.mix.copy_(torch.from_numpy(parts / PARTS))
         self._rest()
 
     def as_factors(self) -> Factors:
@@ -219,22 +219,36 @@ class ExposureHybrid(nn.Module):
         device = self.bias.device
         mix, every = mix.to(device), torch.arange(self._shape[0], device=device)
         persons = torch.cat([self._persons(block) for block in every.split(4096)])
-        sides = [
-            self._user_sides(every),
-            self.item_bias + self.item_features @ self.item_slopes,
-        ]
-        left = [mix[0] * persons, mix[0] * self.user_features @ self.between]
-        right = [self.items + self.item_features @ self.item_map, self.item_features]
-        sides = [mix[0] * side for side in sides]
-        for weight, model in zip(mix[1:], self._read.models, strict=True):
-            tables = [torch.from_numpy(table).float().to(device) for table in model.tables()]
-            pad = self._factors + 1 - tables[0].shape[1]
-            left.append(nn.functional.pad(weight * tables[0], (0, pad)))
-            right.append(nn.functional.pad(tables[1], (0, pad)))
-            sides = [side + weight * more for side, more in zip(sides, tables[2:], strict=True)]
+        factors, mixed, plain = (
+            _Tables.of(model.tables(), self._factors, device) for model in self._read.models
+        )
+        crossed = mix[0] * self.user_features @ self.between
+        crossed[:, : mixed.left.shape[1]] += mix[2] * mixed.left
+        left = [mix[0] * persons, crossed, mix[1] * factors.left]
+        right = [self.items + self.item_features @ self.item_map, self.item_features, factors.right]
+        own = self._user_sides(every), self.item_bias + self.item_features @ self.item_slopes
+        others = (factors, mixed, plain)
+        users = mix @ torch.stack([own[0], *(model.users for model in others)])
+        items = mix @ torch.stack([own[1], *(model.items for model in others)])
         ones = [torch.ones(n, 1, device=device) for n in self._shape]
-        self.user_rest.copy_(torch.cat([*left, sides[0][:, None], ones[0]], dim=1))
-        self.item_rest.copy_(torch.cat([*right, ones[1], sides[1][:, None]], dim=1))
+        self.user_rest.copy_(torch.cat([*left, users[:, None], ones[0]], dim=1))
+        self.item_rest.copy_(torch.cat([*right, ones[1], items[:, None]], dim=1))
+
+
+class _Tables(NamedTuple):
+    """A regression as inner products (`exposure_factors.Tables`), on a device."""
+
+    left: Tensor
+    right: Tensor
+    users: Tensor
+    items: Tensor
+
+    @classmethod
+    def of(cls, tables: Tables, width: int, device: torch.device) -> "_Tables":
+        """Zeros fill up factors that are not there."""
+        left, right, users, items = (torch.from_numpy(t).float().to(device) for t in tables)
+        pad = (0, max(0, width - left.shape[1]))
+        return cls(nn.functional.pad(left, pad), nn.functional.pad(right, pad), users, items)
 
 
 class _Kind(NamedTuple):
@@ -286,7 +300,9 @@ class _Histories(NamedTuple):
 class _Read:
     """What was read; a copy of a backbone shares it."""
 
-    def __init__(self, models: list[ExposureModel], histories: _Histories) -> None:
+    def __init__(
+        self, models: tuple[ExposureModel, MixedModel, MixedModel], histories: _Histories
+    ) -> None:
         self.models, self.histories = models, histories
         self._scored: tuple[Any, Any, list[Floats]] | None = None
 
@@ -298,41 +314,3 @@ class _Read:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Read":
         return self
-
-
-def _best_parts(
-    parts: Floats,
-    labels: IntegerIds,
-    members: Floats,
-) -> Floats:
-    """Climb from one mix to the next, a part moved from a member to another, while AUC grows.
-
-    Args:
-        parts: Whole numbers, shape `(members,)`; where to start.
-        labels: 1 or 0, shape `(rows,)`.
-        members: Logits, shape `(members, rows)`.
-    """
-
-    def score(mix: Floats) -> float:
-        """Mean rank of the positives, which AUC grows with."""
-        return float(rankdata(mix @ members)[labels > 0].mean())
-
-    best = score(parts)
-    moves = [np.eye(len(parts))[a] - np.eye(len(parts))[b] for a, b in permutations(range(3), 2)]
-    while True:
-        tried = [parts + move for move in moves if (parts + move >= 0).all()]
-        scores = [score(mix) for mix in tried]
-        if not max(scores) > best:  # NaN, from training that diverged, ends the climb as well
-            return parts
-        best, parts = max(scores), tried[int(np.argmax(scores))]
-
-
-def _standardised(side: Side, strengths: Floats, width: int) -> Tensor:
-    """Factors times how much they explain, zeros where there are fewer, then the log count."""
-    columns = np.column_stack([side.factors, side.log_exposures])
-    spread = columns.std(axis=0)
-    columns = np.divide(columns - columns.mean(axis=0), spread, where=spread > 0, out=0 * columns)
-    columns[:, :-1] *= strengths / strengths.max(initial=0.0)
-    table = np.zeros((len(columns), width), np.float32)
-    table[:, : len(strengths)], table[:, -1] = columns[:, :-1], columns[:, -1]
-    return torch.from_numpy(table)
