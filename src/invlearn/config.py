@@ -38,6 +38,9 @@ WORDS = {
 }
 """What is wrong, by pydantic's name for it, where its own sentence is about Python."""
 
+PRESETS = ("recommended",)
+"""Settings that come with the library, by name: what `--config recommended` reads."""
+
 Model = TypeVar("Model", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -171,7 +174,7 @@ def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None =
 
     Args:
         values: Nested as the tree is, such as `{"optimizer": {"lr": 1e-3}}`.
-        base: YAML file of the same form, or settings that are there already.
+        base: YAML file of the same form, the name of a preset, or settings that are there already.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; all of them in one message.
@@ -186,8 +189,23 @@ def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None =
     if isinstance(base, RunConfig):
         given = base.model_dump()
     else:
-        given = {} if base is None else read_yaml(Path(base))
+        given = {} if base is None else read_settings(base)
     return validated(RunConfig, _merged(given, values))
+
+
+def read_settings(source: str | Path) -> dict[str, Any]:
+    """Read the settings of a preset or of a YAML file.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds something else.
+
+    Example:
+        >>> read_settings("recommended")["backbone"]
+        'exposure-hybrid'
+    """
+    if str(source) in PRESETS:
+        source = Path(__file__).with_name(f"{source}.yaml")
+    return read_yaml(Path(source))
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:

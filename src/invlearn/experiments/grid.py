@@ -11,6 +11,15 @@ tuning: {trials: 12}
 ```
 An entry of `backbones` or `strategies` can also be spelled out, with settings and a search of its
 own: `{wide gmf: {settings: {backbone: gmf, model: {dim: 128}}, search: {...}}}`.
+
+In the place of both, `methods` names whole ways to train, each with a backbone of its own:
+
+```yaml
+methods:
+  mf: {settings: {backbone: mf}}
+  mf ig: {settings: {backbone: mf, strategy: ig}}
+  recommended:                        # a preset, taken as it is
+```
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +30,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from invlearn.composition import complete, exposed_fraction
-from invlearn.config import RunConfig, Settings, load_config, validated
+from invlearn.config import PRESETS, RunConfig, Settings, load_config, read_settings, validated
 from invlearn.data.dataset import Dataset
 from invlearn.data.sampler import UnlabelledSource, check_source
 from invlearn.data.weaken import weaken
@@ -52,13 +61,19 @@ UNSEARCHABLE = ("strategy", "backbone", "seed", "select_by", "device", "tensorbo
 """Settings that are the grid's own, or decide how a run is judged."""
 
 
+OWN = "own backbones"
+"""Stands for the backbone of a grid of whole methods."""
+
+
 class Entry(Settings):
-    """A backbone or a strategy of a grid, spelled out."""
+    """A backbone, a strategy or a whole method of a grid, spelled out."""
 
     settings: dict[str, Any]
     """Of the run, as a tree."""
     search: Ranges = Field(default_factory=dict)
     """What is searched besides what the grid searches."""
+    tuned: bool = True
+    """Whether anything is searched; false takes the settings as they are."""
 
 
 class TuningPlan(Settings):
@@ -104,6 +119,23 @@ class Experiment(Settings):
     """Bootstrap draws over users."""
     threads: PositiveInt = 1
     """Threads of a training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_methods(cls, values: Any) -> Any:
+        """Whole methods are strategies that bring their backbones."""
+        if not isinstance(values, Mapping) or "methods" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key != "methods"}
+        if taken := [key for key in ("strategies", "backbones") if key in rest]:
+            raise ValueError(f"methods name whole ways to train; leave {' and '.join(taken)} out")
+        methods = values["methods"]
+        if isinstance(methods, list | tuple):
+            methods = dict.fromkeys(map(str, methods))
+        if not isinstance(methods, Mapping):
+            raise ValueError(f"methods: options by name are needed; got {methods!r}")
+        entries = {str(name): _whole_method(str(name), entry) for name, entry in methods.items()}
+        return {**rest, "strategies": entries, "backbones": {OWN: {"settings": {}}}}
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -151,6 +183,8 @@ class Experiment(Settings):
         _check_untaken("settings", self.settings, ("strategy", "backbone", "seed"))
         _check_untaken("tuning.search", self.tuning.search, UNSEARCHABLE)
         kinds = {"strategies": ("backbone", "model"), "backbones": ("strategy", "method")}
+        if OWN in self.backbones:
+            kinds = {"strategies": ()}
         for kind, taken in kinds.items():
             for name, entry in getattr(self, kind).items():
                 _check_untaken(f"{kind}.{name}.settings", entry.settings, (*taken, "seed"))
@@ -167,8 +201,22 @@ class Experiment(Settings):
         return self.reference or next(iter(self.strategies))
 
 
+def _whole_method(name: str, entry: Any) -> Any:
+    """A method with its strategy, which is `none` unless it says otherwise; or a preset."""
+    if entry is None and name in PRESETS:
+        return {"settings": read_settings(name), "tuned": False}
+    if isinstance(entry, Mapping) and isinstance(entry.get("settings", {}), Mapping):
+        return {**entry, "settings": {"strategy": "none", **entry.get("settings", {})}}
+    raise ValueError(
+        f"methods.{name}: settings are needed, or the name of a preset ({', '.join(PRESETS)}) "
+        f"without any; got {entry!r}"
+    )
+
+
 def _spelled_entry(kind: str, name: Any, entry: Any) -> Any:
     """An entry with its strategy or backbone, which is its name unless it says otherwise."""
+    if name == OWN:
+        return entry
     if isinstance(entry, str):
         return {"settings": {kind: entry}}
     if entry is None:
@@ -262,7 +310,7 @@ def _tuning(plan: TuningPlan, config: RunConfig, entries: tuple[Entry, ...]) -> 
     search = plan.search | STRATEGY_SEARCH.get(config.strategy, {})
     for entry in entries:
         search = search | entry.search
-    if plan.trials == 1 or not search:
+    if plan.trials == 1 or not search or not all(entry.tuned for entry in entries):
         return None
     tree = config.model_dump()
     check_default(search, {name: value_at(tree, name) for name in search})
