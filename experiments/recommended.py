@@ -8,7 +8,7 @@ It is paired with every method over biased factors or GMF whose mean AUC in `equ
 `NEAR` of the best of the twelve there, trained again with the settings that the search had chosen;
 where `equal_terms/` has no such cell, the six methods over biased factors are searched for here.
 
-A cell is an experiment of its own (`invlearn.compare`), and goes on after a stop. `--collect` writes
+A cell is an experiment of its own (`invlearn.compare`) and goes on after a stop. `--collect` writes
 `recommended.json` and `recommended.md` beside this file.
 """
 

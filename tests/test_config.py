@@ -21,6 +21,7 @@ store: auto
 optimizer: {name: adam, lr: 0.001, beta1: 0.9, beta2: 0.999, eps: 1.0e-08, l2: 0.0}
 schedule: {name: constant, warmup_steps: 0, final_fraction: 0.0}
 batch_size: 1024
+steps_per_epoch: null
 epochs: 10
 patience: null
 select_by: log_loss

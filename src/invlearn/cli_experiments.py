@@ -86,6 +86,47 @@ def compare(
     screen_experiments.show_results(results, out)
 
 
+def advise(
+    dataset: Path,
+    *,
+    out: Path = Path("advice"),
+    trials: int = 6,
+    seeds: int = 3,
+    workers: int = 1,
+) -> None:
+    """Find out whether unclear feedback helps on a dataset, by how much, and what to run next.
+
+    A small comparison of fixed size; the same command goes on after a stop.
+
+    Parameters
+    ----------
+    dataset
+        Dataset folder.
+    out
+        Folder of the experiment; it is made, or gone on with.
+    trials
+        Trainings of each search.
+    seeds
+        Fresh seeds of each method.
+    workers
+        Processes that share the work; the results are the same.
+    """
+    from invlearn import screen, screen_experiments
+    from invlearn.experiments.advise import advise as work
+
+    with screen.progress_bars() as progress, interruptible() as should_stop:
+        advice = work(
+            dataset,
+            out,
+            trials=trials,
+            seeds=seeds,
+            workers=workers,
+            progress=progress,
+            should_stop=should_stop,
+        )
+    screen_experiments.show_advice(advice, out)
+
+
 def reproduce(
     what: Literal["table2", "figure3", "figure4", "figure5", "figure6", "all"],
     *,

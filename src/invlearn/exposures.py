@@ -48,6 +48,12 @@ class Exposures(NamedTuple):
             np.concatenate([train.labels, np.full(len(unlabelled.users), -1, np.int8)]),
         )
 
+    @property
+    def labelled(self) -> "Exposures":
+        """The rows with a label."""
+        known = self.labels >= 0
+        return Exposures(self.users[known], self.items[known], self.labels[known])
+
 
 def histories(users: Ids, *, n_users: int, length: int, seed: int = 0) -> Ids:
     """Rows of each user, at most `length` of them, drawn at random where there are more.

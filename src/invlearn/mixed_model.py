@@ -323,7 +323,7 @@ def _newton(
         gradient = gradient + columns.T @ error
         root = columns * np.sqrt(rates[part] * (1 - rates[part])).astype(np.float32)[:, None]
         curvature += root.T @ root
-    inverse = np.linalg.inv(curvature)
+    inverse = np.linalg.inv(curvature).astype(np.float64)
     step = -inverse @ gradient
     change = design.times(step)
 
@@ -336,7 +336,7 @@ def _newton(
     length, before = 1.0, loss(0.0)
     while loss(length) > before and length > 1e-6:
         length /= 2
-    return slopes + length * step, offsets + length * change, np.diag(inverse).copy()
+    return slopes + length * step, offsets + length * change, inverse.diagonal().copy()
 
 
 def _by_evidence(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from invlearn.screen import NO_LOSS, SHOWN, console, ends, number_table, short
 
 if TYPE_CHECKING:
+    from invlearn.experiments.advise import Advice, Finding
     from invlearn.experiments.results import Group, Method, Results
 
 MARKS = {"win": "+", "tie": "=", "loss": "-"}
@@ -13,6 +14,8 @@ GROUPS_IN_FULL = 2
 """Groups of which every metric is shown; of more, AUC and the tally."""
 STRONG = ("item+user-rate", "exposure-factors")
 """Trivial baselines that are shown where there is little room."""
+ADVISED = ("auc", "gauc", "ndcg@10")
+"""Metrics of an advice."""
 COLUMNS = 3
 """Groups that stand side by side."""
 
@@ -112,3 +115,44 @@ def _show_failures(results: "Results") -> None:
     if empty := sum(not method.means for method in methods):
         word = "method has" if empty == 1 else "methods have"
         console.print(f"  {empty} {word} no result in a table, since every training failed.")
+
+
+def show_advice(advice: "Advice", out: Path) -> None:
+    """Print on one screen whether unclear rows help, by how much, and what to run next."""
+    console.print(
+        f"{advice.dataset}: {advice.n_labelled:,} labelled training rows, "
+        f"{advice.n_unlabelled:,} unclear ones"
+    )
+    found = number_table("Test part, means over seeds", "", (*ADVISED, "seconds"))
+    for method in (*advice.group.methods.values(), *advice.group.baselines.values()):
+        if method.name in (*advice.group.methods, *STRONG):
+            seconds = f"{method.effort.seconds:,.0f}" if method.effort else ""
+            values = (short(method.means[m].value) if m in method.means else "-" for m in ADVISED)
+            found.add_row(method.name, *values, seconds)
+    console.print(found)
+    console.print("Do the unclear rows help?")
+    if advice.as_exposures is None:
+        console.print("  As exposures: there are none; every row that was shown has a label.")
+    else:
+        _show_finding("As exposures (who was shown what)", advice.as_exposures)
+    _show_finding("As training pairs", advice.as_pairs)
+    _show_finding("Beside the best baseline", advice.beside_baseline)
+    if advice.winner in advice.group.baselines:
+        console.print(
+            f"  Mind: {advice.winner} is surely ahead of every method here; more labels, or other "
+            "rules for them, may be worth more than any training."
+        )
+    console.print(
+        "  Differences of AUC with 95 % intervals over users and seeds; see docs/choosing.md.\n"
+        f"  All numbers are in {out / 'results.md'}."
+    )
+    console.print(f"Next: {advice.command}", soft_wrap=True)
+
+
+def _show_finding(words: str, finding: "Finding") -> None:
+    value, low, high = finding.differences["auc"]
+    answer = {"helps": "yes", "hurts": "no, worse", "unsure": "not for sure"}[finding.verdict]
+    console.print(
+        f"  {words}: [bold]{answer}[/bold], {value:+.4f} ({low:+.4f} to {high:+.4f})\n"
+        f"    {finding.better} over {finding.than}"
+    )

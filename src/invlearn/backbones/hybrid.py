@@ -41,6 +41,7 @@ class ExposureHybrid(nn.Module):
     dataset with too few labels to learn factors from gets a regression, and one with many the
     factors. At rest all is one inner product.
 
+    With `unlabelled` off, rows without a label are not read, which shows what they are worth.
     It trains in the dense store, and best in batches of whole users.
     """
 
@@ -56,10 +57,12 @@ class ExposureHybrid(nn.Module):
         shrinkage: NonNegativeFloat = 60.0,
         smoothing: PositiveFloat = 30.0,
         crossed: PositiveInt = 16,
+        unlabelled: bool = True,
     ) -> None:
         super().__init__()
         self._shape, self._factors = (n_users, n_items), factors
         self._shrinkage, self._smoothing, self._crossed = shrinkage, smoothing, crossed
+        self._reads_unlabelled = unlabelled
         width = factors + 1
 
         def drawn(*shape: int) -> nn.Parameter:
@@ -92,6 +95,8 @@ class ExposureHybrid(nn.Module):
     def read(self, exposures: Exposures) -> None:
         """Fit the regressions, take in the histories, start from intercepts."""
         n_users, n_items = self._shape
+        if not self._reads_unlabelled:
+            exposures = exposures.labelled
 
         def mixed(factors: int) -> MixedModel:
             return fit_mixed_model(

@@ -92,7 +92,7 @@ def best_choice(losses: Tensor) -> Tensor:
         losses: Judges' losses at stay, inverse and direct, shape `(3,)`.
 
     Example:
-        >>> CHOICES[best_choice(torch.tensor([0.7, 0.5, 0.5]))]
+        >>> CHOICES[best_choice(Tensor([0.7, 0.5, 0.5]))]
         'inverse'
     """
     return losses.nan_to_num(nan=inf, posinf=inf).argmin()
