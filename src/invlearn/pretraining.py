@@ -57,7 +57,7 @@ def als_factors(
     factors: int,
     seed: int = 0,
     alpha: float = 40.0,
-    l2: float = 0.1,
+    l2: float = 10.0,
     sweeps: int = 15,
 ) -> PretrainedFactors:
     """Alternating least squares for implicit feedback, by the package `implicit`.
@@ -75,8 +75,8 @@ def als_factors(
         n_items: Number of items; ids are below it.
         factors: Number of factors.
         seed: Of the start.
-        alpha: What a pair counts for having been shown; the paper's.
-        l2: Penalty.
+        alpha: What a pair counts for having been shown, over one that was not; the paper's.
+        l2: Penalty; chosen by validation AUC on MovieLens-1M with 1 % of the labels.
         sweeps: Times that users, then items, are solved for.
 
     Raises:

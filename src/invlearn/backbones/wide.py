@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Key
 from invlearn.backbones.layers import embedding
 from invlearn.exposures import Exposures, Ids
-from invlearn.rates import PSEUDO_ROWS, mean_rate
+from invlearn.rates import PSEUDO_ROWS, Floats, mean_rate
 
 
 @final
@@ -23,18 +23,16 @@ class Wide(nn.Module):
     of the rates of its user and item, which would tell it otherwise.
 
     The slopes `s` stay above 0. Leaving a like out lowers its item's rate, so among the rows of one
-    item the lower rates belong to the likes: a bias could put the item back in its place, and a
-    negative slope would read the labels off.
+    item the lower rates belong to the likes. With a bias to put the item back in its place, a
+    negative slope would read off every label.
     """
 
     tables: ClassVar[dict[str, Key]] = {
         "user_bias.weight": "user",
-        "user_shown": "user",
-        "user_labels": "user",
+        "user_counts": "user",
         "user_ids": "user",
         "item_bias.weight": "item",
-        "item_shown": "item",
-        "item_labels": "item",
+        "item_counts": "item",
         "item_ids": "item",
     }
 
@@ -43,80 +41,74 @@ class Wide(nn.Module):
         self._shape = n_users, n_items
         self.user_bias = embedding(n_users, 1)
         self.item_bias = embedding(n_items, 1)
-        self.shown_slopes = nn.Parameter(torch.zeros(2))
+        self.count_slopes = nn.Parameter(torch.zeros(2))
         self.log_rate_slopes = nn.Parameter(torch.zeros(2))
-        self.user_shown: Tensor
-        self.item_shown: Tensor
-        self.user_labels: Tensor
-        self.item_labels: Tensor
+        self.user_counts: Tensor
+        self.item_counts: Tensor
         self.user_ids: Tensor
         self.item_ids: Tensor
         self.prior: Tensor
         for side, n in (("user", n_users), ("item", n_items)):
-            self.register_buffer(f"{side}_shown", torch.zeros(n))
-            self.register_buffer(f"{side}_labels", torch.zeros(n, 2))
+            self.register_buffer(f"{side}_counts", torch.zeros(n, 3))
             self.register_buffer(f"{side}_ids", torch.arange(n))
         self.register_buffer("prior", torch.full((2,), PSEUDO_ROWS / 2))
         self.keys: Tensor
-        self.labels: Tensor
+        self.marks: Tensor
         self._keep(np.empty(0, np.int64), np.empty(0, np.int8))
 
     def read(self, exposures: Exposures) -> None:
         """Count exposures, likes and dislikes, and keep the label of each labelled pair."""
         known = exposures.labels >= 0
         labels = exposures.labels[known]
-        for ids, shown, labelled in (
-            (exposures.users, self.user_shown, self.user_labels),
-            (exposures.items, self.item_shown, self.item_labels),
+        for ids, counts in (
+            (exposures.users, self.user_counts),
+            (exposures.items, self.item_counts),
         ):
-            shown.copy_(_standardised_log(np.bincount(ids, minlength=len(shown))))
-            for column, wanted in enumerate((1, 0)):
-                rows = ids[exposures.labels == wanted]
-                counts = np.bincount(rows, minlength=len(labelled))
-                labelled[:, column] = torch.from_numpy(counts).to(labelled)
+            shown, likes, dislikes = (
+                np.bincount(ids[rows], minlength=len(counts))
+                for rows in (slice(None), exposures.labels == 1, exposures.labels == 0)
+            )
+            columns = [_standardised_log(shown), likes, dislikes]
+            counts.copy_(torch.from_numpy(np.column_stack(columns)))
         mean = mean_rate(labels)
         self.prior.copy_(torch.from_numpy(PSEUDO_ROWS * np.array([mean, 1 - mean])))
         self._keep(exposures.users[known] * self._shape[1] + exposures.items[known], labels)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
-        shown = torch.stack([self.user_shown[users], self.item_shown[items]], dim=1)
-        labels = torch.stack([self.user_labels[users], self.item_labels[items]], dim=1)
+        counts = torch.stack([self.user_counts[users], self.item_counts[items]], dim=1)
+        shown, labels = counts[..., 0], counts[..., 1:]
         if self.training:
             labels = labels - self._own(users, items)[:, None]
-        middle = _log_odds(self.prior)
-        rates = _log_odds(labels + self.prior) - middle
-        slopes = self.log_rate_slopes.exp()
+        rates = _log_odds(1 + labels / self.prior)
         biases = self.user_bias(users) + self.item_bias(items)
-        return middle + rates @ slopes + shown @ self.shown_slopes + biases.squeeze(-1)
+        slopes = self.log_rate_slopes.exp()
+        wide = rates @ slopes + shown @ self.count_slopes + biases.squeeze(-1)
+        return wide + _log_odds(self.prior)
 
     def _own(self, users: Tensor, items: Tensor) -> Tensor:
         """The pair's own part in the likes and dislikes of its ids, shape `(pairs, 2)`."""
         keys = self.user_ids[users] * self._shape[1] + self.item_ids[items]
         place = torch.searchsorted(self.keys, keys)
-        label = torch.where(self.keys[place] == keys, self.labels[place], -1)
-        return torch.stack([label == 1, label == 0], dim=1).to(self.prior.dtype)
+        return self.marks[place] * (self.keys[place] == keys)[:, None]
 
     def _keep(self, keys: Ids, labels: npt.NDArray[np.int8]) -> None:
-        """Keep labels by key, ascending, and after them a key that no pair has.
+        """Keep likes and dislikes by key, ascending, and after them a key that no pair has.
 
         They are not saved with the weights: at rest nobody asks for them.
         """
         order = np.argsort(keys, kind="stable")
-        columns = {
-            "keys": np.append(keys[order], self._shape[0] * self._shape[1]),
-            "labels": np.append(labels[order], np.int8(-1)),
-        }
-        for name, column in columns.items():
-            tensor = torch.from_numpy(column).to(self.prior.device)
-            self.register_buffer(name, tensor, persistent=False)
+        ends = np.append(keys[order], self._shape[0] * self._shape[1])
+        marks = np.append(np.eye(2)[1 - labels[order]], np.zeros((1, 2)), axis=0)
+        self.register_buffer("keys", torch.from_numpy(ends).to(self.prior.device), persistent=False)
+        self.register_buffer("marks", torch.from_numpy(marks).to(self.prior), persistent=False)
 
 
-def _standardised_log(counts: Ids) -> Tensor:
+def _standardised_log(counts: Ids) -> Floats:
     """Log of one more than each count, with mean 0 and deviation 1 where they differ."""
     logs = np.log1p(counts)
     logs -= logs.mean()
-    return torch.from_numpy(logs / max(logs.std(), 1e-6))
+    return logs / max(logs.std(), 1e-6)
 
 
 def _log_odds(counts: Tensor) -> Tensor:
