@@ -86,7 +86,7 @@ def stepper_of(
     torch.manual_seed(0)
     kind = BACKBONES[backbone]
     module = deepcopy(kind(*SIZE)).to(device).train()
-    store = RowStore(module, kind.tables, OptimizerConfig(), seed=0)
+    store = RowStore(module, module.tables, OptimizerConfig(), seed=0)
     stepper = Stepper(store, STRATEGIES[strategy](), compiled_for=kind if compiled else None)
     return stepper, store, module
 

@@ -133,7 +133,7 @@ def strategies(
     def store_with(n_peers: int) -> RowStore:
         module = kind(*size).train()
         add_peers(module, n_peers)
-        tables = tables_with_peers(kind.tables, n_peers)
+        tables = tables_with_peers(module.tables, n_peers)
         return RowStore(module, tables, OptimizerConfig(), seed=0)
 
     shared, found = store_with(0), {}
@@ -261,7 +261,8 @@ def first_steps(backbone: str, strategy_name: str) -> dict:
     """
     torch.set_num_threads(1)
     kind, size, strategy = BACKBONES[backbone], SIZES["ml-1m"], STRATEGIES[strategy_name]()
-    store = RowStore(kind(*size).train(), kind.tables, OptimizerConfig(), seed=0)
+    module = kind(*size).train()
+    store = RowStore(module, module.tables, OptimizerConfig(), seed=0)
     share = strategy.feed.judge_fraction
     steppers = {
         mode: Stepper(store, strategy, compiled_for=kind if compiled else None)

@@ -15,7 +15,14 @@ from invlearn.registry import options_of
 from invlearn.strategies import STRATEGIES
 from toys import FITTING, assert_near, checkerboard, play_small, random_batch, with_ledger
 
-SMALL = {"dim": 8, "layers": 1, "factors": 4, "shrinkage": 0.1, "bias_shrinkage": 0.1}
+SMALL = {
+    "dim": 8,
+    "layers": 1,
+    "factors": 4,
+    "shrinkage": 0.1,
+    "bias_shrinkage": 0.1,
+    "deep": "gmf",
+}
 everywhere = pytest.mark.parametrize("strategy_name", STRATEGIES)
 on_every_backbone = pytest.mark.parametrize("backbone_name", BACKBONES)
 

@@ -121,10 +121,10 @@ def test_what_is_read_is_the_training_and_the_unlabelled_rows(tmp_path):
     assert not test & set(zip(found.users.tolist(), found.items.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("backbone", ["svdpp", "lightgcn"])
+@pytest.mark.parametrize("backbone", ["svdpp", "lightgcn", "wide-deep"])
 def test_a_trained_run_needs_no_dataset_to_score(backbone, tmp_path):
     board = checkerboard(tmp_path / "data")
-    model = {"svdpp": {"dim": 4, "history": 7}, "lightgcn": {"dim": 4}}[backbone]
+    model = {"dim": 4} | {"svdpp": {"history": 7}}.get(backbone, {})
     run = invlearn.train(
         board.folder, tmp_path / "run", backbone=backbone, model=model, epochs=2, batch_size=64
     )

@@ -18,7 +18,7 @@ FLOORS = (
     # what is known of a dataset before a model trains
     "exposures rates",
     "exposure_factors mixing",
-    "mixed_model",
+    "mixed_model pretraining",
     # mathematics of one batch or one column, settings, models, safe files
     "atomic backbones calibration config environment losses metrics top_k",
     # models beside models

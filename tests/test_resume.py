@@ -41,6 +41,11 @@ SETUPS = {
         "select_by": "auc",
         "checkpoint_steps": 4,
     },
+    "wide and deep by rows": {
+        "backbone": "wide-deep",
+        "model": {"dim": 4, "layers": 1, "factors": 3, "dropout": 0.3},
+        "checkpoint_steps": 3,
+    },
     "mf by rows, a mix, a schedule": {
         "backbone": "mf",
         "optimizer": {"name": "adagrad", "lr": 0.1, "l2": 1e-3},

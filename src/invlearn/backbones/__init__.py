@@ -8,6 +8,7 @@ from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
 from invlearn.backbones.hybrid import ExposureHybrid
 from invlearn.backbones.neural import MLP, NeuMF
+from invlearn.backbones.wide_deep import WideDeep
 
 __all__ = ["BACKBONES", "Backbone"]
 
@@ -19,5 +20,6 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "svdpp": SVDpp,
     "lightgcn": LightGCN,
     "exposure-hybrid": ExposureHybrid,
+    "wide-deep": WideDeep,
 }
 """Every backbone by the name that the command line, the files and the tables use."""

@@ -28,7 +28,8 @@ class Backbone(Protocol):
 
     tables: ClassVar[dict[str, Key]]
     """Id by which each table is looked up, by parameter name; a row per id, and no row is used
-    but through that id, so that a step needs only the rows of its batch."""
+    but through that id, so that a step needs only the rows of its batch. A property where the
+    options decide."""
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of pairs."""

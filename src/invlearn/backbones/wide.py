@@ -1,0 +1,117 @@
+"""The wide part: what counts and rates say of a pair, in a few weights."""
+
+from typing import ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.backbones.layers import embedding
+from invlearn.exposures import Exposures, Ids
+from invlearn.rates import PSEUDO_ROWS, Floats, mean_rate
+
+
+@final
+class Wide(nn.Module):
+    """Log counts, shrunk rates and biases of user and item, added up.
+
+    `z = m + s_u (r_u - m) + s_i (r_i - m) + w_u c_u + w_i c_i + b_u + b_i`: `c` is
+    `log(1 + exposures)`, standardised; `r` the logit of the positive rate, shrunk as in
+    `invlearn.rates`; `m` that of all rows. While it trains, a labelled pair's own label is left out
+    of the rates of its user and item, which would tell it otherwise.
+
+    The slopes `s` stay above 0. Leaving a like out lowers its item's rate, so among the rows of one
+    item the lower rates belong to the likes. With a bias to put the item back in its place, a
+    negative slope would read off every label.
+    """
+
+    tables: ClassVar[dict[str, Key]] = {
+        "user_bias.weight": "user",
+        "user_counts": "user",
+        "user_ids": "user",
+        "item_bias.weight": "item",
+        "item_counts": "item",
+        "item_ids": "item",
+    }
+
+    def __init__(self, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self._shape = n_users, n_items
+        self.user_bias = embedding(n_users, 1)
+        self.item_bias = embedding(n_items, 1)
+        self.count_slopes = nn.Parameter(torch.zeros(2))
+        self.log_rate_slopes = nn.Parameter(torch.zeros(2))
+        self.user_counts: Tensor
+        self.item_counts: Tensor
+        self.user_ids: Tensor
+        self.item_ids: Tensor
+        self.prior: Tensor
+        for side, n in (("user", n_users), ("item", n_items)):
+            self.register_buffer(f"{side}_counts", torch.zeros(n, 3))
+            self.register_buffer(f"{side}_ids", torch.arange(n))
+        self.register_buffer("prior", torch.full((2,), PSEUDO_ROWS / 2))
+        self.keys: Tensor
+        self.marks: Tensor
+        self._keep(np.empty(0, np.int64), np.empty(0, np.int8))
+
+    def read(self, exposures: Exposures) -> None:
+        """Count exposures, likes and dislikes, and keep the label of each labelled pair."""
+        known = exposures.labels >= 0
+        labels = exposures.labels[known]
+        for ids, counts in (
+            (exposures.users, self.user_counts),
+            (exposures.items, self.item_counts),
+        ):
+            shown, likes, dislikes = (
+                np.bincount(ids[rows], minlength=len(counts))
+                for rows in (slice(None), exposures.labels == 1, exposures.labels == 0)
+            )
+            columns = [_standardised_log(shown), likes, dislikes]
+            counts.copy_(torch.from_numpy(np.column_stack(columns)))
+        mean = mean_rate(labels)
+        self.prior.copy_(torch.from_numpy(PSEUDO_ROWS * np.array([mean, 1 - mean])))
+        self._keep(exposures.users[known] * self._shape[1] + exposures.items[known], labels)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        counts = torch.stack([self.user_counts[users], self.item_counts[items]], dim=1)
+        shown, labels = counts[..., 0], counts[..., 1:]
+        if self.training:
+            labels = labels - self._own(users, items)[:, None]
+        rates = _log_odds(1 + labels / self.prior)
+        biases = self.user_bias(users) + self.item_bias(items)
+        slopes = self.log_rate_slopes.exp()
+        wide = rates @ slopes + shown @ self.count_slopes + biases.squeeze(-1)
+        return wide + _log_odds(self.prior)
+
+    def _own(self, users: Tensor, items: Tensor) -> Tensor:
+        """The pair's own part in the likes and dislikes of its ids, shape `(pairs, 2)`."""
+        keys = self.user_ids[users] * self._shape[1] + self.item_ids[items]
+        place = torch.searchsorted(self.keys, keys)
+        return self.marks[place] * (self.keys[place] == keys)[:, None]
+
+    def _keep(self, keys: Ids, labels: npt.NDArray[np.int8]) -> None:
+        """Keep likes and dislikes by key, ascending, and after them a key that no pair has.
+
+        They are not saved with the weights: at rest nobody asks for them.
+        """
+        order = np.argsort(keys, kind="stable")
+        ends = np.append(keys[order], self._shape[0] * self._shape[1])
+        marks = np.append(np.eye(2)[1 - labels[order]], np.zeros((1, 2)), axis=0)
+        self.register_buffer("keys", torch.from_numpy(ends).to(self.prior.device), persistent=False)
+        self.register_buffer("marks", torch.from_numpy(marks).to(self.prior), persistent=False)
+
+
+def _standardised_log(counts: Ids) -> Floats:
+    """Log of one more than each count, with mean 0 and deviation 1 where they differ."""
+    logs = np.log1p(counts)
+    logs -= logs.mean()
+    return logs / max(logs.std(), 1e-6)
+
+
+def _log_odds(counts: Tensor) -> Tensor:
+    """Log of the first count over the second, along the last axis."""
+    logs = counts.log()
+    return logs[..., 0] - logs[..., 1]

@@ -1,0 +1,131 @@
+"""A wide part beside a deep one, whose embeddings know factors pretrained on exposures."""
+
+from typing import Any, Literal, final
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.backbones.factorization import GMF, BiasedMF
+from invlearn.backbones.layers import Dropout
+from invlearn.backbones.neural import MLP, NeuMF
+from invlearn.backbones.wide import Wide
+from invlearn.exposures import Exposures
+from invlearn.pretraining import PRETRAINING
+
+DEEP: dict[str, type[GMF | BiasedMF | MLP | NeuMF]] = {
+    "gmf": GMF,
+    "mf": BiasedMF,
+    "mlp": MLP,
+    "neumf": NeuMF,
+}
+"""What can be the deep part."""
+
+
+@final
+class WideDeep(nn.Module):
+    """A wide part and a deep part, added up and trained together.
+
+    Cheng et al., Wide & Deep Learning for Recommender Systems, DLRS 2016
+    (https://doi.org/10.1145/2988450.2988454), Eq. 3: `z = wide + deep`. The wide part is `Wide`:
+    counts, rates and biases. The deep part is another backbone, `gmf`, `mf`, `mlp` or `neumf`, of
+    `dim`, `layers` and `dropout` as far as that has them.
+
+    The deep part's embeddings know `factors` pretrained on exposures (`invlearn.pretraining`),
+    scaled to rows of length 1 in the mean. As fixed inputs they stay beside the embeddings:
+    `p_u + x_u A` stands in the place of `p_u`, with a matrix `A` of each embedding that starts as
+    the identity. If they are trainable, embeddings start with them added and nothing else is kept:
+    the same logits before the first step. A pair of training is among the exposures that its
+    factors were made from.
+    """
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        *,
+        deep: Literal["gmf", "mf", "mlp", "neumf"] = "neumf",
+        pretrained: Literal["none", "svd", "als"] = "svd",
+        trainable: bool = False,
+        factors: PositiveInt = 32,
+        dim: PositiveInt = 32,
+        layers: PositiveInt = 3,
+        dropout: Dropout = 0.0,
+    ) -> None:
+        super().__init__()
+        self._shape, self._pretrained, self._factors = (n_users, n_items), pretrained, factors
+        self.wide = Wide(n_users, n_items)
+        tower: dict[str, Any] = {"layers": layers, "dropout": dropout}
+        given = {} if deep in ("gmf", "mf") else tower
+        self.deep = DEEP[deep](n_users, n_items, dim=dim, **given)
+        self._sides: dict[str, Key] = {
+            name.removesuffix(".weight"): key
+            for name, key in self.deep.tables.items()
+            if not name.endswith("_bias.weight")
+        }
+        if pretrained != "none" and not trainable:
+            for name in self._sides:
+                weight = self.deep.get_parameter(f"{name}.weight")
+                setattr(self.deep, name, InformedEmbedding(weight, factors))
+
+    @property
+    def tables(self) -> dict[str, Key]:
+        """Id by which each table of either part is looked up."""
+        fixed: dict[str, Key] = {
+            f"{name}.factors": self._sides[name]
+            for name, table in self.deep.named_children()
+            if isinstance(table, InformedEmbedding)
+        }
+        parts = {"wide": Wide.tables, "deep": self.deep.tables | fixed}
+        return {
+            f"{part}.{name}": key for part, tables in parts.items() for name, key in tables.items()
+        }
+
+    def read(self, exposures: Exposures) -> None:
+        """Count, and make factors."""
+        self.wide.read(exposures)
+        if self._pretrained == "none":
+            return
+        n_users, n_items = self._shape
+        made = PRETRAINING[self._pretrained](
+            exposures, n_users=n_users, n_items=n_items, factors=self._factors
+        )
+        of_side = {"user": torch.from_numpy(made.users), "item": torch.from_numpy(made.items)}
+        for name, side in self._sides.items():
+            _inform(self.deep.get_submodule(name), _of_length_one(of_side[side]))
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        return self.wide(users, items) + self.deep(users, items)
+
+
+@final
+class InformedEmbedding(nn.Module):
+    """An embedding to which a linear map of fixed factors is added: `p + x A`."""
+
+    def __init__(self, weight: nn.Parameter, n_factors: int) -> None:
+        super().__init__()
+        self.weight = weight
+        self.map = nn.Parameter(torch.eye(n_factors, weight.shape[1]))
+        self.factors: Tensor
+        self.register_buffer("factors", torch.zeros(len(weight), n_factors))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of shape `(ids, width)`."""
+        return nn.functional.embedding(ids, self.weight) + self.factors[ids] @ self.map
+
+
+@torch.no_grad()
+def _inform(table: nn.Module, factors: Tensor) -> None:
+    """Give factors to an embedding, as fixed inputs if it takes them, else as its start."""
+    if isinstance(table, InformedEmbedding):
+        table.factors.copy_(factors)
+    elif isinstance(table, nn.Embedding):
+        width = min(table.embedding_dim, factors.shape[1])
+        table.weight[:, :width] += factors[:, :width].to(table.weight)
+
+
+def _of_length_one(factors: Tensor) -> Tensor:
+    """Factors times the number that makes the mean of the rows' squared lengths 1."""
+    return factors / factors.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
