@@ -99,7 +99,7 @@ def test_every_key_of_an_experiment_stands_on_its_page_with_its_default(title):
 
 
 def test_the_experiment_file_on_its_page_is_one_with_every_key_and_the_default_search():
-    file, own = [
+    file, own, whole = [
         yaml.safe_load(block)
         for block in re.findall(r"```yaml\n(.*?)```", EXPERIMENTS, flags=re.DOTALL)
     ]
@@ -109,6 +109,7 @@ def test_the_experiment_file_on_its_page_is_one_with_every_key_and_the_default_s
     assert experiment.tuning == TuningPlan()
     ranges = {name: {key: Range(**r) for key, r in keys.items()} for name, keys in own.items()}
     assert (ranges, experiment.tuning.search) == (STRATEGY_SEARCH, SEARCH)
+    assert [*load_experiment(whole).strategies] == [*whole["methods"]]
 
 
 def test_the_page_on_experiments_names_every_way_to_repeat_the_paper():
