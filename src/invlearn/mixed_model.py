@@ -200,6 +200,8 @@ class _Layout(NamedTuple):
     """Column of the user in each product, shape `(products,)`."""
     right: npt.NDArray[np.int64]
     """Column of the item in each product."""
+    n_crossed: int = 0
+    """Factors of which all products come first; those of the same number follow."""
 
     @classmethod
     def of(cls, k: int, crossed: int) -> "_Layout":
@@ -210,7 +212,7 @@ class _Layout(NamedTuple):
         left, right = np.concatenate([left, rest]), np.concatenate([right, rest])
         same, other = GROUPS.index("same"), GROUPS.index("crossed")
         sides = np.concatenate([np.full(k, 0), [2], np.full(k, 1), [3]])
-        return cls(np.concatenate([sides, np.where(left == right, same, other)]), left, right)
+        return cls(np.concatenate([sides, np.where(left == right, same, other)]), left, right, n)
 
     @classmethod
     def empty(cls) -> "_Layout":
@@ -280,10 +282,11 @@ class _Design:
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Parts of the rows, and their columns in single precision, which is twice as fast."""
         left, right = (side.astype(np.float32) for side in self.sides)
+        n, rest = self.layout.n_crossed, slice(self.layout.n_crossed, -1)
         for part in self._parts():
             mine, its = left[self.rows.users[part]], right[self.rows.items[part]]
-            products = mine[:, self.layout.left] * its[:, self.layout.right]
-            yield part, np.concatenate([mine, its, products], axis=1)
+            crossed = (mine[:, :n, None] * its[:, None, :n]).reshape(len(mine), n * n)
+            yield part, np.concatenate([mine, its, crossed, mine[:, rest] * its[:, rest]], axis=1)
 
     def times(self, slopes: Floats) -> Floats:
         """Columns times slopes, shape `(rows,)`, without making the columns."""
