@@ -340,7 +340,7 @@ WRONG = {
     "--strategy r-ce --method.alhpa 1": ["method.alhpa", "did you mean 'alpha'?"],
     "--strategy t-ce --method.target all": ["method.target", "'positives'", "'all'"],
     "--strategy igg": ["unknown strategy 'igg'", "did you mean 'ig'?", "Known: co-teaching, dcf, "],
-    "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: exposure-hybrid"],
+    "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: deepfm"],
     "--select-by acu": ["unknown metric 'acu'", "did you mean 'auc'?", "log_loss"],
     "--device gpu": ["device 'gpu' is not there", "--device cpu"],
     "--device meta": ["device 'meta' is not there", "--device cpu"],
