@@ -110,12 +110,17 @@ def test_any_numbers_can_be_standardised(column):
     assert np.isfinite(values).all()
     assert np.isfinite([scale.mean, scale.spread]).all()
     assert (values[~there] == 0).all()
-    if len({*np.array(column)[there].tolist()} - {-0.0}) > 1:
+    if len({*np.array(column)[there].tolist()}) > 1:
         kept = values[there].astype(np.float64)
         assert kept.mean() == pytest.approx(0, abs=1e-5)
         assert kept.std() == pytest.approx(1, rel=1e-4)
     else:
         assert not values.any()
+
+
+def test_small_differences_between_large_numbers_are_seen():
+    values, _ = standardised(1e9 + np.array([0.0, 1e-3, 2e-3]))
+    np.testing.assert_allclose(values, [-(1.5**0.5), 0, 1.5**0.5], rtol=1e-3, atol=1e-3)
 
 
 def test_a_large_table_of_equal_values_is_no_noise():

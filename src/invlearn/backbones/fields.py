@@ -22,6 +22,9 @@ class SideFields(nn.Module):
 
     Codes and values of the features are buffers, so that they are saved with the weights. Until
     they are read, every category is unknown and every number is its mean.
+
+    Ids are looked up in a table; the weights of categories and numbers are in play as a whole at
+    every step, whatever the store, so a step costs what all categories together cost.
     """
 
     def __init__(self, n_ids: int, card: SideCard, width: int, *, spread: float) -> None:

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from invlearn import atomic
 from invlearn.config import in_words
-from invlearn.data.feature_files import open_side
+from invlearn.data.feature_files import FEATURE_FILES, open_side
 from invlearn.errors import DataError
 from invlearn.features import NO_FEATURES, FeatureCard, Features
 
@@ -127,7 +127,8 @@ class Dataset:
     @property
     def side_files(self) -> list[str]:
         """Names of the files about users and items: their original ids, and their features."""
-        return [name for name in self.card["files"] if name.partition(".")[0] not in PARTS]
+        features = [name for name in FEATURE_FILES if name in self.card["files"]]
+        return ["users.parquet", "items.parquet", *features]
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> "Dataset":

@@ -20,6 +20,13 @@ from invlearn.data.parquet import write_parquet
 from invlearn.errors import DataError
 from invlearn.features import Kind, SideCard, SideFeatures
 
+FEATURE_FILES = tuple(
+    f"{kind}_features.{name}"
+    for kind in ("user", "item")
+    for name in ("codes.npy", "values.npy", "vocabulary.parquet")
+)
+"""All names of such files."""
+
 
 def write_side(
     folder: Path, kind: Kind, side: SideFeatures, vocabulary: pl.DataFrame | None = None

@@ -129,8 +129,9 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
 def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
     """Subtract the mean of a column and divide by its standard deviation.
 
-    Both are of the values that are there. The column is first divided by its largest size, so that
-    no square overflows. A column of equal values becomes zeros.
+    Both are of the values that are there. These are first divided by the largest size among them,
+    so that no square overflows, and taken from the first, so that small differences between large
+    numbers stay exact. A column of equal values becomes zeros.
 
     Args:
         column: NaN where a value is missing, shape `(ids,)`.
@@ -147,9 +148,12 @@ def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
         mean = float(there[0]) if len(there) else 0.0
         return np.zeros(len(column), np.float32), Scale(mean=mean, spread=0.0)
     size = np.abs(there).max()
-    mean, spread = (there / size).mean(), (there / size).std()
-    values = np.nan_to_num((column / size - mean) / spread).astype(np.float32)
-    return values, Scale(mean=float(mean * size), spread=float(spread * size))
+    first = there[0] / size
+    moved, there = column / size - first, there / size - first
+    mean, spread = there.mean(), there.std()
+    values = np.nan_to_num((moved - mean) / spread).astype(np.float32)
+    within = np.clip([first + mean, spread], -1, 1)  # rounding must not lead beyond all numbers
+    return values, Scale(mean=float(within[0] * size), spread=float(within[1] * size))
 
 
 def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
