@@ -19,7 +19,7 @@ from invlearn.data.simulate import simulate
 
 COMMANDS = {
     "prepare": "log rule out format user item time split split-column valid-fraction test-fraction"
-    " repeats bad-rows core seed overwrite",
+    " repeats bad-rows core seed user-features item-features categorical overwrite",
     "simulate": "out users items rows seed chunk-rows overwrite",
     "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",
     "datasets list": "",

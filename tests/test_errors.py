@@ -145,6 +145,36 @@ def test_a_preparation_with_wrong_settings_is_refused(name, here):
     refused(*prepare(*options), says=says)
 
 
+FEATURES = {
+    "id twice": ({"user": [1, 2, 1]}, ["people.csv, row 3", "repeats the id 1", "keep the row"]),
+    "no id": ({"user": [1, None, 2]}, ["people.csv, row 2", "column 'user'", "nothing (null)"]),
+    "fractional ids": ({"user": [1.5, 2.5, 3.5]}, ["column 'user'", "integer or string id"]),
+    "other ids": ({"user": ["x", "y", "z"]}, ["no id in column 'user' of people.csv", "'0'"]),
+    "infinite": ({"age": [1.0, float("inf"), 2.0]}, ["row 2", "column 'age'", "found inf"]),
+    "other name": ({"user": None}, ["people.csv has no column 'user'"]),
+    "no features": ({"age": None}, ["people.csv has no column besides 'user'", "or none"]),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_table_of_features_of_no_use_is_refused(name, here):
+    changed, says = FEATURES[name]
+    columns = {"user": [1, 2, 3], "age": [20.0, 30.0, 40.0]} | changed
+    write_feed()
+    pl.DataFrame({k: v for k, v in columns.items() if v is not None}).write_csv("people.csv")
+    refused(*prepare("--user-features", "people.csv"), says=says)
+
+
+def test_features_that_are_not_there_are_refused(here):
+    write_feed()
+    says = ["peple.csv does not exist"]
+    refused(*prepare("--item-features", "peple.csv"), says=says)
+    refused(*prepare("--categorical", "age"), says=["'age'", "--user-features or --item-features"])
+    pl.DataFrame({"user": [1, 2, 3], "age": [20, 30, 40]}).write_csv("people.csv")
+    options = ("--user-features", "people.csv", "--categorical", "ago")
+    refused(*prepare(*options), says=["unknown feature 'ago'", "did you mean 'age'"])
+
+
 def test_a_log_that_is_not_there_or_holds_nothing_is_refused(here):
     refused(*prepare(), says=["feed.csv does not exist", "name a file"])
     write_feed()
@@ -257,6 +287,8 @@ def test_a_bad_row_of_several_files_is_named_within_its_own(here):
         ({"fingerprint": None}, "fingerprint: "),
         ({"rule": 3}, "rule: "),
         ({"columns": []}, "columns: "),
+        ({"features": {"user": {"categorical": {"town": 0}}}}, "features.user.categorical.town: "),
+        ({"features": {"users": {}}}, "features.users: unknown option; did you mean 'user'?"),
         ({"files": {}, "gone": "train.user.npy"}, "train.user.npy is damaged"),
     ],
 )
@@ -267,7 +299,7 @@ def test_a_card_with_values_of_the_wrong_kind_is_refused(changed, says, place):
     refused("train", "data", "--out", "new", says=[says, "damaged", "prepare the dataset again"])
 
 
-@pytest.mark.parametrize("key", ["dataset", "fingerprint", "n_users", "n_items"])
+@pytest.mark.parametrize("key", ["dataset", "fingerprint", "n_users", "n_items", "features"])
 def test_a_run_card_with_values_of_the_wrong_kind_is_refused(key, place):
     edit_json("run/run.json", **{key: [3]})
     for command in ("resume", "evaluate"):
@@ -308,7 +340,7 @@ WRONG = {
     "--strategy r-ce --method.alhpa 1": ["method.alhpa", "did you mean 'alpha'?"],
     "--strategy t-ce --method.target all": ["method.target", "'positives'", "'all'"],
     "--strategy igg": ["unknown strategy 'igg'", "did you mean 'ig'?", "Known: co-teaching, dcf, "],
-    "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: exposure-hybrid"],
+    "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: deepfm"],
     "--select-by acu": ["unknown metric 'acu'", "did you mean 'auc'?", "log_loss"],
     "--device gpu": ["device 'gpu' is not there", "--device cpu"],
     "--device meta": ["device 'meta' is not there", "--device cpu"],

@@ -8,10 +8,12 @@ import torch
 
 from invlearn.atomic import new_folder
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.backbone import ReadsExposures
+from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures
 from invlearn.config import OptimizerConfig
 from invlearn.data.dataset import Dataset, Part, write_dataset
+from invlearn.data.feature_files import write_side
 from invlearn.exposures import Exposures
+from invlearn.features import Features, Scale, SideCard, SideFeatures
 from invlearn.pairs import Batch, LabelledRows, Pairs
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.randomness import stream
@@ -44,14 +46,19 @@ def part(users=(), items=(), labels=()):
     )
 
 
-def write_toy(folder, parts, *, n_users, n_items):
+def write_toy(folder, parts, *, n_users, n_items, features=None):
     """Write a dataset folder of `parts` (missing ones are empty) and open it."""
     with new_folder(Path(folder)) as partial:
         pl.DataFrame({"id": np.arange(n_users)}).write_parquet(partial / "users.parquet")
         pl.DataFrame({"id": np.arange(n_items)}).write_parquet(partial / "items.parquet")
         names = ("train", "valid", "test", "unlabelled")
         full = {name: parts.get(name, part()) for name in names}
-        write_dataset(partial, full, {"n_users": n_users, "n_items": n_items})
+        card = {"n_users": n_users, "n_items": n_items}
+        if features is not None:
+            write_side(partial, "user", features.users)
+            write_side(partial, "item", features.items)
+            card["features"] = features.card.model_dump()
+        write_dataset(partial, full, card)
     return Dataset.open(folder)
 
 
@@ -91,9 +98,15 @@ def random_batch(*, n_users, n_items, n_labelled=24, n_unlabelled=24, seed=0, **
 
 def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
     """Make a small backbone whose weights are large enough to tell pairs apart."""
-    given = {"dim": 4, "layers": 2} | options
+    given = {"dim": 4, "layers": 2, "width": 8} | options
     known = options_of(BACKBONES[name])
-    module = BACKBONES[name](n_users, n_items, **{k: v for k, v in given.items() if k in known})
+    chosen = {key: value for key, value in given.items() if key in known}
+    features = small_features(n_users, n_items, seed=seed)
+    if issubclass(BACKBONES[name], ReadsFeatures):
+        chosen["features"] = features.card
+    module = BACKBONES[name](n_users, n_items, **chosen)
+    if isinstance(module, ReadsFeatures):
+        module.read_features(features)
     if isinstance(module, ReadsExposures):
         module.read(small_exposures(n_users, n_items, n=n_users * n_items // 2, seed=seed))
     return drawn(module, seed=seed, scale=scale)
@@ -122,6 +135,20 @@ def small_exposures(n_users, n_items, *, n, seed=0):
     """Pairs that occur once each, a third of them without a label."""
     cells = stream(seed, "shown").permutation(n_users * n_items)[:n]
     return Exposures(*np.divmod(cells, n_items), (np.arange(n) % 3 - 1).astype(np.int8))
+
+
+def small_features(n_users, n_items, *, seed=0):
+    """Two categories and a number of users, a category of items."""
+    rng = stream(seed, "features")
+
+    def side(n_ids, card):
+        codes = [rng.integers(n_codes, size=n_ids) for n_codes in card.categorical.values()]
+        values = rng.standard_normal((n_ids, len(card.numeric)))
+        return SideFeatures(card, np.stack(codes, 1).astype(np.int32), values.astype(np.float32))
+
+    scales = {"age": Scale(mean=40.0, spread=9.0)}
+    users = SideCard(categorical={"town": 3, "device": 2}, numeric=scales)
+    return Features(side(n_users, users), side(n_items, SideCard(categorical={"genre": 4})))
 
 
 def every_pair(n_users, n_items):

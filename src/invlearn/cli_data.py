@@ -28,6 +28,9 @@ def prepare(
     bad_rows: Literal["error", "drop"] = "error",
     core: int = 0,
     seed: int = 0,
+    user_features: str | None = None,
+    item_features: str | None = None,
+    categorical: Annotated[list[str] | None, Parameter(negative="")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a log of impressions into a dataset folder, and print the audit.
@@ -66,6 +69,12 @@ def prepare(
         Keep users and items with at least so many rows.
     seed
         Of the random splits.
+    user_features
+        Table of users: the log's user column, and a column for each feature.
+    item_features
+        Table of items: the log's item column, and a column for each feature.
+    categorical
+        Feature that is a category although it is a number; may be given several times.
     overwrite
         Replace a dataset folder of that name.
     """
@@ -89,6 +98,9 @@ def prepare(
             bad_rows=bad_rows,
             core=core,
             seed=seed,
+            user_features=user_features,
+            item_features=item_features,
+            categorical=categorical or (),
             overwrite=overwrite,
             progress=progress,
         )

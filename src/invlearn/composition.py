@@ -11,10 +11,12 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError, unknown
 from invlearn.evaluation import evaluate
+from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.registry import backbone_class, complete_options, path_of, strategy_class
 from invlearn.steps import PAYING_STEPS, has_compiler
 from invlearn.stores.store import draws_random_numbers
@@ -144,14 +146,24 @@ def exposed_fraction(config: RunConfig) -> float:
     return fractions[config.unlabelled.source]
 
 
-def make_backbone(config: RunConfig, n_users: int, n_items: int) -> nn.Module:
+def make_backbone(
+    config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
+) -> nn.Module:
     """Make the backbone that completed settings name.
+
+    Args:
+        config: The settings.
+        n_users: Number of users.
+        n_items: Number of items.
+        features: Which features there are of them, for a backbone that reads these.
 
     Raises:
         ConfigError: Its class cannot be found, or does not take what it is given.
     """
+    kind = backbone_class(config.backbone)
+    known: dict[str, Any] = {"features": features} if issubclass(kind, ReadsFeatures) else {}
     try:
-        return backbone_class(config.backbone)(n_users, n_items, **config.model)
+        return kind(n_users, n_items, **known, **config.model)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"backbone {config.backbone} cannot be made from n_users, n_items and its options "

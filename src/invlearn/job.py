@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from invlearn import atomic, checkpoint
-from invlearn.backbones.backbone import ReadsExposures, SettlesByValidation
+from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures, SettlesByValidation
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
     check_backbone,
@@ -75,11 +75,15 @@ class Job:
             n_runs: Trainings of the same form that this process may see.
         """
         torch.manual_seed(config.seed)
-        module = module or make_backbone(config, dataset.n_users, dataset.n_items)
+        if module is None:
+            sizes = dataset.n_users, dataset.n_items
+            module = make_backbone(config, *sizes, dataset.feature_card)
         module.to(usable_device(config.device)).train()
         check_backbone(module, config.store, n_users=dataset.n_users, n_items=dataset.n_items)
         if isinstance(module, ReadsExposures):
             module.read(Exposures.of(dataset.train, dataset.unlabelled))
+        if isinstance(module, ReadsFeatures):
+            module.read_features(dataset.features)
         strategy = strategy_class(config.strategy)(**config.method)
         add_peers(module, strategy.feed.n_peers)
         hardest_of = config.unlabelled.hardest_of

@@ -217,7 +217,8 @@ class _Layout(NamedTuple):
     @classmethod
     def empty(cls) -> "_Layout":
         """Without slopes."""
-        return cls(*(np.zeros(0, np.int64) for _ in range(3)))
+        none = np.zeros(0, np.int64)
+        return cls(none, none, none)
 
     def spread(self, slopes: Floats, width: int) -> tuple[Floats, Floats, Floats]:
         """The slopes as vectors and a matrix."""

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, create_model
 from torch import nn
 
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.config import Settings, validated
 from invlearn.errors import ConfigError, unknown
 from invlearn.strategies import STRATEGIES, Strategy
@@ -58,15 +59,16 @@ def path_of(cls: type, known: Mapping[str, type], *, remember: bool = True) -> s
 
 
 def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Options that a class takes: type and default by name, without `n_users` and `n_items`.
+    """Options that a class takes: type and default by name, without what the dataset decides.
 
     A default of `...` means that a value is needed.
     """
     hints = get_type_hints(cls.__init__, include_extras=True)
+    decided = {"n_users", "n_items"} | ({"features"} if issubclass(cls, ReadsFeatures) else set())
     return {
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
         for name, p in inspect.signature(cls).parameters.items()
-        if name not in ("n_users", "n_items") and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if name not in decided and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
 
 

@@ -24,6 +24,7 @@ from invlearn.config import RunConfig, load_config
 from invlearn.data.dataset import PARTS, Dataset, Part
 from invlearn.errors import DataError, RunError, Stopped, unknown
 from invlearn.evaluation import Evaluation
+from invlearn.features import FeatureCard
 from invlearn.job import Job
 from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
@@ -55,7 +56,8 @@ class Run:
         """
         folder = Path(folder)
         card, config = read_run(folder)
-        module = backbone or make_backbone(config, card["n_users"], card["n_items"])
+        features = FeatureCard.model_validate(card.get("features", {}))
+        module = backbone or make_backbone(config, card["n_users"], card["n_items"], features)
         load_weights(module, checkpoint.load(folder / "checkpoints", "best"), folder)
         module.eval()
         return cls(folder, config, module, card)

@@ -3,7 +3,7 @@
 ```
 RUN/
   config.yaml          every setting, defaults written out; also a file for `--config`
-  run.json             dataset, its fingerprint, sizes; format version
+  run.json             dataset, its fingerprint, sizes, features if any; format version
   environment.json     versions, threads, machine
   users.parquet        original ids, row number = dense id; items.parquet likewise
   steps.jsonl          one line a step: loss, and the judges' losses and choice where there are any
@@ -29,6 +29,7 @@ from invlearn.config import RunConfig, in_words, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.environment import environment
 from invlearn.errors import RunError
+from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.peers import of_peer
 
 FORMAT = 1
@@ -44,6 +45,7 @@ class _Card(BaseModel):
     fingerprint: str
     n_users: int
     n_items: int
+    features: FeatureCard = NO_FEATURES
 
 
 def write_run(folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool) -> None:
@@ -57,6 +59,8 @@ def write_run(folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: b
             "n_users": dataset.n_users,
             "n_items": dataset.n_items,
         }
+        if "features" in dataset.card:
+            card["features"] = dataset.card["features"]
         (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         atomic.write_json(partial / "environment.json", environment())
         for name in ("users.parquet", "items.parquet"):

@@ -71,6 +71,7 @@ def show_audit(audit: "Audit", out: str) -> None:
         f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
     )
     _show_parts(audit)
+    _show_features(audit)
     share = f"{audit.final.labelled_fraction:.1%}"
     console.print(f"Wrote {out}: {audit.final.rows:,} pairs, {share} of them labelled.")
 
@@ -209,6 +210,20 @@ def _show_parts(audit: "Audit") -> None:
         )
         table.add_row(name, *(f"{n:,}" for n in numbers))
     console.print(table)
+
+
+def _show_features(audit: "Audit") -> None:
+    for kind, facts in audit.features.items():
+        words = [
+            f"{name} ({'categorical' if name in facts.rare else 'numeric'}, {n:,} missing"
+            + (f", {facts.rare[name]:,} rare)" if facts.rare.get(name) else ")")
+            for name, n in facts.missing.items()
+        ]
+        console.print(f"  {kind} features of {facts.name}: {', '.join(words)}")
+        console.print(
+            f"    {facts.without_row:,} {kind}s have no row there; {facts.not_in_log:,} rows there "
+            f"are of {kind}s that the dataset does not have"
+        )
 
 
 def _metrics_table(

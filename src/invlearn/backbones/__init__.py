@@ -3,11 +3,13 @@
 from torch import nn
 
 from invlearn.backbones.backbone import Backbone
+from invlearn.backbones.deepfm import DeepFM
 from invlearn.backbones.factorization import GMF, BiasedMF
 from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
 from invlearn.backbones.hybrid import ExposureHybrid
 from invlearn.backbones.neural import MLP, NeuMF
+from invlearn.backbones.two_tower import TwoTower
 from invlearn.backbones.wide_deep import WideDeep
 
 __all__ = ["BACKBONES", "Backbone"]
@@ -17,6 +19,8 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "mf": BiasedMF,
     "mlp": MLP,
     "neumf": NeuMF,
+    "deepfm": DeepFM,
+    "two-tower": TwoTower,
     "svdpp": SVDpp,
     "lightgcn": LightGCN,
     "exposure-hybrid": ExposureHybrid,

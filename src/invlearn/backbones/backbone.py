@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from invlearn.exposures import Exposures
+from invlearn.features import Features
 from invlearn.rates import IntegerIds
 
 Key = Literal["user", "item"]
@@ -46,6 +47,19 @@ class ReadsExposures(Protocol):
 
     def read(self, exposures: Exposures) -> None:
         """Take in who was shown what; called once, before training."""
+        ...
+
+
+@runtime_checkable
+class ReadsFeatures(Protocol):
+    """A backbone that knows users and items by more than their ids.
+
+    It is made as `Class(n_users, n_items, features=card, **options)`: the card (`FeatureCard`)
+    decides all shapes. The features themselves must be in buffers, as for `ReadsExposures`.
+    """
+
+    def read_features(self, features: Features) -> None:
+        """Take in the features of all users and items; called once, before training."""
         ...
 
 

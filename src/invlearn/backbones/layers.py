@@ -7,7 +7,6 @@ Kaiming-uniform for a sigmoid, biases zero: what the paper's GMF and NeuMF use.
 from itertools import pairwise
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import nn
 
@@ -15,10 +14,10 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 """Chance that an input of a layer is left out while training."""
 
 
-def embedding(rows: int, dim: int) -> nn.Embedding:
-    """Table of `rows` x `dim` weights."""
+def embedding(rows: int, dim: int, *, spread: float = 0.01) -> nn.Embedding:
+    """Table of `rows` x `dim` weights, normal with deviation `spread`."""
     table = nn.Embedding(rows, dim)
-    nn.init.normal_(table.weight, std=0.01)
+    nn.init.normal_(table.weight, std=spread)
     return table
 
 
@@ -26,6 +25,14 @@ def output_layer(dim: int) -> nn.Linear:
     """Map of `dim` features to one logit."""
     layer = nn.Linear(dim, 1)
     nn.init.kaiming_uniform_(layer.weight, a=1, nonlinearity="sigmoid")
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def projection(before: int, after: int) -> nn.Linear:
+    """Map of `before` features to `after`, without a rectifier."""
+    layer = nn.Linear(before, after)
+    nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -39,10 +46,7 @@ def tower(widths: list[int], dropout: float) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layer = nn.Linear(before, after)
-        nn.init.xavier_uniform_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
-        layers += [nn.Dropout(dropout), layer, nn.ReLU()]
+        layers += [nn.Dropout(dropout), projection(before, after), nn.ReLU()]
     return nn.Sequential(*layers)
 
 

@@ -1,7 +1,7 @@
 """What preparation did to a log, step by step: plain values for the screen and the card."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,24 @@ class PartFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SideFacts:
+    """What became of a table of user or item features."""
+
+    name: str
+    """What to call the table."""
+    sha256: str
+    """Checksum of its content."""
+    without_row: int
+    """Ids of the dataset that the table has no row for: all of their features are missing."""
+    not_in_log: int
+    """Rows of the table whose id is none of the dataset's; they were left out."""
+    missing: Mapping[str, int]
+    """Ids without a value, by column; those without a row among them."""
+    rare: Mapping[str, int]
+    """Ids whose category no other id has, by categorical column; it counts as unknown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """The story of one preparation."""
 
@@ -57,6 +75,8 @@ class Audit:
     """Pairs that occurred with both labels."""
     parts: Mapping[str, PartFacts]
     """Facts of train, valid and test."""
+    features: Mapping[str, SideFacts] = field(default_factory=dict[str, SideFacts])
+    """Facts of the table of `user` and of `item` features, where there are any."""
 
     @property
     def final(self) -> Counts:
@@ -65,7 +85,8 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the audit as plain values, as `data.json` keeps it."""
-        return asdict(self) | {"stages": [asdict(stage) for stage in self.stages]}
+        values = asdict(self) | {"stages": [asdict(stage) for stage in self.stages]}
+        return {name: value for name, value in values.items() if name != "features" or value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Audit":
@@ -75,7 +96,8 @@ class Audit:
             for stage in value["stages"]
         )
         parts = {name: PartFacts(**facts) for name, facts in value["parts"].items()}
-        return cls(stages, value["repeated_pairs"], value["conflicts"], parts)
+        sides = {name: SideFacts(**facts) for name, facts in value.get("features", {}).items()}
+        return cls(stages, value["repeated_pairs"], value["conflicts"], parts, sides)
 
 
 def facts_of(part: Part, *, n_users: int, n_items: int) -> PartFacts:

@@ -8,6 +8,7 @@ DATASET/
   {train,valid,test}.{user,item,label}.npy     int32, int32, int8 (1 or 0)
   unlabelled.{user,item}.npy                   int32, int32
   {train,unlabelled}.truth.npy                 int8, only where labels were hidden or flipped
+  {user,item}_features.*                       only where there are any, see `data.feature_files`
 ```
 Columns are memory-mapped; rows of a part are in the order (user, item). No pair occurs twice,
 within a part or across parts.
@@ -27,7 +28,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from invlearn import atomic
 from invlearn.config import in_words
+from invlearn.data.feature_files import FEATURE_FILES, open_side
 from invlearn.errors import DataError
+from invlearn.features import NO_FEATURES, FeatureCard, Features
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
@@ -51,6 +54,7 @@ class _Card(BaseModel):
     rule: list[str] = []
     repeats: str = "last"
     columns: dict[str, Any] = {}
+    features: FeatureCard = NO_FEATURES
 
 
 PARTS = ("train", "valid", "test", "unlabelled")
@@ -101,6 +105,30 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of the columns and id maps: equal for equal content."""
         return str(self.card["fingerprint"])
+
+    @property
+    def feature_card(self) -> FeatureCard:
+        """Which features there are of users and items: what a backbone for them is made by."""
+        return FeatureCard.model_validate(self.card.get("features", {}))
+
+    @property
+    def features(self) -> Features:
+        """Features of all users and items, memory-mapped; without columns where there are none.
+
+        Raises:
+            DataError: The files do not fit the card.
+        """
+        card = self.feature_card
+        return Features(
+            open_side(self.folder, "user", card.user, self.n_users),
+            open_side(self.folder, "item", card.item, self.n_items),
+        )
+
+    @property
+    def side_files(self) -> list[str]:
+        """Names of the files about users and items: their original ids, and their features."""
+        features = [name for name in FEATURE_FILES if name in self.card["files"]]
+        return ["users.parquet", "items.parquet", *features]
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> "Dataset":

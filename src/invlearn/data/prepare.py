@@ -22,6 +22,7 @@ from invlearn.data.labels import Rule, labelled
 from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.repeats import core_of, one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
+from invlearn.data.side_tables import open_tables
 from invlearn.data.spill import spilling
 from invlearn.data.splits import Split, part_of, with_part
 from invlearn.data.table import (
@@ -40,7 +41,7 @@ from invlearn.data.table import (
     n_rows_of,
     settled,
 )
-from invlearn.data.written import write_ids, write_rows
+from invlearn.data.written import write_ids, write_rows, write_sides
 from invlearn.errors import DataError
 from invlearn.progress import Progress, silent
 
@@ -78,6 +79,9 @@ def prepare(
     bad_rows: str = "error",
     core: int = 0,
     seed: int = 0,
+    user_features: Any = None,
+    item_features: Any = None,
+    categorical: Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Audit:
@@ -103,12 +107,17 @@ def prepare(
         bad_rows: Whether rows without a usable value are an `error` or `drop`ped and counted.
         core: Drop users and items with fewer rows, again and again; 0 keeps all.
         seed: Of the hash that splits.
+        user_features: A table of users, in any form that a log may have: the column `user` and
+            features (see `invlearn.data.side_tables`).
+        item_features: The same of items.
+        categorical: Features that are categories although they are numbers.
         overwrite: Replace `out` if it is there.
         progress: Told after each step.
 
     Raises:
         ConfigError: A setting is unknown or contradicts another.
-        DataError: The log lacks a column, has bad rows, or gives no usable labels.
+        DataError: The log lacks a column, has bad rows, or gives no usable labels; or a table of
+            features has no id of the log, one of them twice, or an unusable column.
         InvlearnError: The folder exists or cannot be written.
     """
     log = log if isinstance(log, Log) else open_log(log, format=format)
@@ -123,6 +132,7 @@ def prepare(
         bad_rows=bad_rows,
         core=core,
     )
+    sides = open_tables({"user": (user_features, user), "item": (item_features, item)}, categorical)
     with atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json") as folder:
         with spilling(folder) as settle:
             result = prepared(log, settings, settle=settle, progress=progress)
@@ -131,10 +141,11 @@ def prepare(
                 "n_items": write_ids(result.items, folder / "items.parquet"),
             }
             write_rows(result.rows, folder)
+        card, side_facts = write_sides(sides, folder)
         facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
         _check_classes(facts, log.name)
-        audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts)
-        write_card(folder, sizes | _card(log, settings, audit))
+        audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
+        write_card(folder, sizes | _card(log, settings, audit) | card)
     progress("prepare", N_STEPS, N_STEPS, step="written")
     return audit
 

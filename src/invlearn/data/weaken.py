@@ -132,7 +132,7 @@ def weaken(
         "unlabelled": _without_idle_truth(found.unlabelled),
     }
     with atomic.new_folder(out, overwrite=overwrite, marker="data.json") as folder:
-        for name in ("users.parquet", "items.parquet"):
+        for name in source.side_files:
             shutil.copyfile(source.folder / name, folder / name)
         write_dataset(folder, parts, _card(source, found, how))
     return Dataset.open(out)

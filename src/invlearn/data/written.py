@@ -1,13 +1,19 @@
 """Tables that preparation made, as the files of a dataset folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
+import polars as pl
 
+from invlearn.data.audit import SideFacts
 from invlearn.data.dataset import PARTS, Part, write_parts
+from invlearn.data.feature_files import write_side
 from invlearn.data.parquet import write_parquet
+from invlearn.data.side_tables import ReadSide, SideTable, read_side
 from invlearn.data.table import ITEM, LABEL, PAIR, PART, USER, Rows, collected, pieces
+from invlearn.features import FeatureCard, Kind
 
 
 def write_ids(ids: Rows, file: Path) -> int:
@@ -32,6 +38,32 @@ def write_rows(rows: Rows, folder: Path) -> None:
     sizes: dict[str, int] = dict.fromkeys(PARTS, 0)
     sizes |= {PARTS[position]: int(n) for position, n in found}
     write_parts(folder, sizes, map(_parts, pieces(rows)))
+
+
+def write_sides(
+    sides: Mapping[Kind, SideTable], folder: Path
+) -> tuple[dict[str, Any], dict[str, SideFacts]]:
+    """Write the features of users and items, in the order of the ids that were written.
+
+    Args:
+        sides: Tables of features by whose they are.
+        folder: Where `write_ids` wrote, and where the features go.
+
+    Returns:
+        What the card says of them, if there are any, and facts for the audit.
+
+    Raises:
+        DataError: A table is of no use (see `read_side`).
+        InvlearnError: The disk is full or cannot be written.
+    """
+    found: dict[Kind, ReadSide] = {}
+    for kind, table in sides.items():
+        side = read_side(table, pl.read_parquet(folder / f"{kind}s.parquet")["id"])
+        write_side(folder, kind, side.features, side.vocabulary)
+        found[kind] = side
+    cards = {kind: side.features.card for kind, side in found.items()}
+    card = {"features": FeatureCard(**cards).model_dump()} if cards else {}
+    return card, {kind: side.facts for kind, side in found.items()}
 
 
 def _parts(piece: Rows) -> dict[str, Part]:

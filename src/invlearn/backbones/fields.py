@@ -1,0 +1,121 @@
+"""Users and items as fields: the id, and a field for every feature.
+
+A field is a row of weights: of the id, of a category, or of a numeric column times its value.
+`fields` tensors have the shape `(ids, fields, width)`.
+"""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from invlearn.backbones.backbone import Key
+from invlearn.backbones.layers import embedding
+from invlearn.errors import ConfigError
+from invlearn.features import NO_FEATURES, FeatureCard, Features, SideCard, SideFeatures
+
+
+@final
+class SideFields(nn.Module):
+    """Fields of users, or of items.
+
+    Codes and values of the features are buffers, so that they are saved with the weights. Until
+    they are read, every category is unknown and every number is its mean.
+
+    Ids are looked up in a table; the weights of categories and numbers are in play as a whole at
+    every step, whatever the store, so a step costs what all categories together cost.
+    """
+
+    def __init__(self, n_ids: int, card: SideCard, width: int, *, spread: float) -> None:
+        super().__init__()
+        sizes = torch.tensor([0, *card.categorical.values()], dtype=torch.int32)
+        starts, n_codes = sizes.cumsum(0, dtype=torch.int32)[:-1], int(sizes.sum())
+        self.ids = embedding(n_ids, width, spread=spread)
+        self.categories = _rows(n_codes, width, spread)
+        """Weights of the codes of all columns, one column after another, `(codes, width)`."""
+        self.slopes = _rows(len(card.numeric), width, spread)
+        """Weights of the numeric columns, which their values multiply, `(columns, width)`."""
+        self.codes: Tensor
+        self.values: Tensor
+        self.register_buffer("codes", starts.repeat(n_ids, 1))
+        self.register_buffer("values", torch.zeros(n_ids, len(card.numeric)))
+        self.n_fields = 1 + self.codes.shape[1] + self.values.shape[1]
+        self._starts = starts
+
+    def read(self, features: SideFeatures) -> None:
+        """Take in codes, as rows of `categories`, and values."""
+        self.codes.copy_(torch.tensor(features.codes) + self._starts)
+        self.values.copy_(torch.tensor(features.values))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Fields of some dense ids, shape `(ids, fields, width)`."""
+        fields = [self.ids(ids)[:, None]]
+        if self.categories is not None:
+            fields.append(functional.embedding(self.codes[ids], self.categories))
+        if self.slopes is not None:
+            fields.append(self.values[ids][:, :, None] * self.slopes)
+        return torch.cat(fields, dim=1)
+
+
+@final
+class PairFields(nn.Module):
+    """Fields of users and of items."""
+
+    tables: ClassVar[dict[str, Key]] = {
+        "fields.user.ids.weight": "user",
+        "fields.user.codes": "user",
+        "fields.user.values": "user",
+        "fields.item.ids.weight": "item",
+        "fields.item.codes": "item",
+        "fields.item.values": "item",
+    }
+    """Tables of a backbone that keeps its fields under the name `fields`."""
+
+    def __init__(
+        self, n_users: int, n_items: int, card: FeatureCard, width: int, *, spread: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.user = SideFields(n_users, card.user, width, spread=spread)
+        self.item = SideFields(n_items, card.item, width, spread=spread)
+        self._card = card
+
+    @property
+    def n_fields(self) -> int:
+        """Fields of a pair."""
+        return self.user.n_fields + self.item.n_fields
+
+    def read(self, features: Features) -> None:
+        """Take in the features of users and items; nothing if the card has none.
+
+        Raises:
+            ConfigError: They are not those of the card.
+        """
+        if self._card == NO_FEATURES:
+            return
+        if features.card != self._card:
+            raise ConfigError(
+                f"the backbone was made for {_in_words(self._card)}, and the dataset has "
+                f"{_in_words(features.card)}, or others of their categories or scales; make it "
+                "with features=Dataset.open(...).feature_card"
+            )
+        self.user.read(features.users)
+        self.item.read(features.items)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Fields of pairs, those of the user first, shape `(pairs, fields, width)`."""
+        return torch.cat([self.user(users), self.item(items)], dim=1)
+
+
+def _rows(n_rows: int, width: int, spread: float) -> nn.Parameter | None:
+    """Weights of some rows, if there are any."""
+    return nn.Parameter(spread * torch.randn(n_rows, width)) if n_rows else None
+
+
+def _in_words(card: FeatureCard) -> str:
+    names = [
+        f"{kind} {name}"
+        for kind, side in (("user", card.user), ("item", card.item))
+        for name in (*side.categorical, *side.numeric)
+    ]
+    return f"the features {', '.join(names)}" if names else "none"

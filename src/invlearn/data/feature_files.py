@@ -1,0 +1,83 @@
+"""Features of users and items as files of a dataset folder.
+
+```
+DATASET/
+  {user,item}_features.codes.npy            int32, (ids, categorical columns)
+  {user,item}_features.values.npy           float32, (ids, numeric columns)
+  {user,item}_features.vocabulary.parquet   columns `feature`, `code`, `value`: what codes stand for
+```
+A file is there only if it has columns; `features` in `data.json` names them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from invlearn.data.parquet import write_parquet
+from invlearn.errors import DataError
+from invlearn.features import Kind, SideCard, SideFeatures
+
+FEATURE_FILES = tuple(
+    f"{kind}_features.{name}"
+    for kind in ("user", "item")
+    for name in ("codes.npy", "values.npy", "vocabulary.parquet")
+)
+"""All names of such files."""
+
+
+def write_side(
+    folder: Path, kind: Kind, side: SideFeatures, vocabulary: pl.DataFrame | None = None
+) -> None:
+    """Write the features of users or of items.
+
+    Args:
+        folder: A dataset folder under its temporary name.
+        kind: Whose they are.
+        side: The features.
+        vocabulary: What the codes stand for.
+
+    Raises:
+        InvlearnError: The disk is full or cannot be written.
+    """
+    for name, columns in (("codes", side.codes), ("values", side.values)):
+        if columns.shape[1]:
+            np.save(folder / f"{kind}_features.{name}.npy", np.ascontiguousarray(columns))
+    if vocabulary is not None and len(vocabulary):
+        write_parquet(vocabulary, folder / f"{kind}_features.vocabulary.parquet")
+
+
+def open_side(folder: Path, kind: Kind, card: SideCard, n_ids: int) -> SideFeatures:
+    """Memory-map the features of users or of items.
+
+    Args:
+        folder: The dataset folder.
+        kind: Whose features.
+        card: Which there are, as `data.json` says.
+        n_ids: Number of users or items.
+
+    Raises:
+        DataError: The files do not fit the card.
+    """
+    none = SideFeatures.none(n_ids)
+    stem = folder / f"{kind}_features"
+    codes = _opened(stem.with_suffix(".codes.npy")) if card.categorical else none.codes
+    values = _opened(stem.with_suffix(".values.npy")) if card.numeric else none.values
+    try:
+        side = SideFeatures(card, codes, values)
+    except DataError as error:
+        raise DataError(f"{folder}: {kind} {error}, or prepare it again") from error
+    if len(side) != n_ids:
+        raise DataError(
+            f"{folder} has {n_ids:,} {kind}s and features of {len(side):,}; prepare it again"
+        )
+    return side
+
+
+def _opened(file: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
