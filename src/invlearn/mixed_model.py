@@ -5,9 +5,10 @@ and item, slopes for what is known of either (exposure factors, log count of exp
 for products of the two. Each group of coefficients has a normal prior; its precision, which is the
 ridge penalty, is the one that makes the labels likely (empirical Bayes by Laplace's approximation:
 MacKay, Bayesian Interpolation, Neural Computation 1992, https://doi.org/10.1162/neco.1992.4.3.415,
-Eq. 3.21 and Section 4; for intercepts the slower, steadier update of expectation maximisation). So
-a dataset whose items differ much and whose factors tell little gets intercepts alone, and another
-gets factors, with no setting to choose.
+Eq. 3.21 and Section 4). So a dataset whose items differ much and whose factors tell little gets
+intercepts alone, and another gets factors, with no setting to choose. For intercepts it is the
+slower, steadier update of expectation maximisation, which ends after a fixed number of passes:
+where ids do not differ at all, their penalty is still on its way up.
 
 Shapes: `users`, `items` and `labels` are `(rows,)`; `width` is the factors and the log count.
 """
@@ -184,9 +185,9 @@ def _columns_of(
     def columns(vectors: Floats, shown: IntegerIds) -> Floats:
         counts = np.log1p(np.bincount(shown, minlength=len(vectors)))
         found = np.column_stack([vectors, counts])
-        spread = found.std(axis=0)
-        centred = found - found.mean(axis=0)
-        return np.divide(centred, spread, out=np.zeros_like(found), where=spread > 0) * emphasis
+        spread, centred = found.std(axis=0), found - found.mean(axis=0)
+        is_more = spread > 1e-6 * np.abs(found).max(axis=0)  # than rounding
+        return np.divide(centred, spread, out=np.zeros_like(found), where=is_more) * emphasis
 
     return (columns(left, exposures.users), columns(right, exposures.items)), strengths
 
@@ -338,7 +339,7 @@ def _newton(
         return float(fit.sum() + 0.5 * (penalties * moved**2).sum())
 
     length, before = 1.0, loss(0.0)
-    while loss(length) > before and length > 1e-6:
+    while not loss(length) <= before and length > 1e-6:
         length /= 2
     return slopes + length * step, offsets + length * change, inverse.diagonal().copy()
 
@@ -349,7 +350,7 @@ def _by_evidence(
     """Penalty of each group: coefficients that the labels determine, over their squared length."""
     determined = np.bincount(groups, 1 - penalties * variances)
     squares = np.bincount(groups, slopes**2)
-    found = determined / np.maximum(squares, 1e-12)
+    found = np.divide(determined, squares, out=np.full_like(squares, MOST), where=squares > 1e-12)
     return np.clip(found, LEAST, MOST)[groups]
 
 

@@ -17,8 +17,8 @@ PARTS = 12
 COARSE = 3
 """Models among which the parts are shared out evenly at first: every such mix is tried."""
 
-LEVELS = 1 << 16
-"""Scores that are told apart."""
+LEVELS, TAIL = 1 << 16, 1e-3
+"""Scores that are told apart, and the part on either side that is not."""
 
 Parts = npt.NDArray[np.int64]
 
@@ -27,8 +27,9 @@ def best_parts(members: Floats, labels: IntegerIds, *, start: Parts) -> Parts:
     """Find the mix of highest AUC: the best of a coarse grid and of `start`, then a climb.
 
     The grid gives every third of the mix to some model, so it holds each model alone, and the climb
-    moves a part from one model to another while that helps: what is found ranks these rows at
-    least as well as any model alone. With scores that are no numbers `start` stays.
+    moves a part from one model to another while that helps: what is found ranks these rows no
+    worse than any model alone, as far as `_area` can tell. With scores that are no numbers `start`
+    stays.
 
     Example:
         >>> labels = np.array([1, 0, 1, 0])
@@ -63,9 +64,14 @@ def _neighbours(parts: Parts) -> Iterator[Parts]:
 
 
 def _area(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
-    """AUC of the scores rounded to `LEVELS` levels, ties 1/2: no sorting, off by some 1e-6."""
-    low, high = scores.min(), scores.max()
-    levels = ((scores - low) * (LEVELS / max(high - low, 1e-30))).astype(np.int32)
+    """AUC of the scores rounded to `LEVELS` levels, ties 1/2: no sorting, off by some 1e-6.
+
+    The outermost thousandth on either side counts as tied, or one score far out would leave no
+    levels to the others.
+    """
+    low, high = np.quantile(scores, [TAIL, 1 - TAIL])
+    within = np.clip(scores, low, high) - low
+    levels = (within * (LEVELS / max(high - low, 1e-30))).astype(np.int32)
     rows = np.bincount(levels, minlength=LEVELS + 1)
     positives = np.bincount(levels[positive], minlength=LEVELS + 1)
     negatives = rows - positives

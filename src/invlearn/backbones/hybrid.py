@@ -8,14 +8,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
+from invlearn.backbones.shown import KINDS, Shown
 from invlearn.exposure_factors import ExposureModel, Tables, fit_exposure_factors
 from invlearn.exposures import Exposures
 from invlearn.mixed_model import MixedModel, fit_mixed_model
 from invlearn.mixing import PARTS, best_parts
 from invlearn.rates import Floats, IntegerIds
 
-KINDS = ("shown", "liked", "disliked")
-"""What an item can be to a user: shown at all, and by its label."""
 MAP_SHRINKAGE, SLOPE_SHRINKAGE = 15.0, 10.0
 """Ridge penalties of the maps of exposure factors and of their slopes, in rows."""
 MEMBERS = 4
@@ -91,6 +90,8 @@ class ExposureHybrid(nn.Module):
         self.register_buffer("item_rest", torch.zeros(n_items, rest))
         self.register_buffer("mix", torch.eye(MEMBERS)[0])
         self._read: _Read | None = None
+        self._rests = False
+        """Whether the tables of rest are those of the weights and the mix."""
 
     def read(self, exposures: Exposures) -> None:
         """Fit the regressions, take in the histories, start from intercepts."""
@@ -112,8 +113,8 @@ class ExposureHybrid(nn.Module):
             exposures, n_users=n_users, n_items=n_items, factors=self._factors
         )
         smooth, plain = mixed(self._factors), mixed(0)
-        histories = _Histories.of(exposures, self._shape, self.bias.device)
-        self._read = _Read((factors, smooth, plain), histories)
+        shown = Shown.of(exposures, self._shape, self.bias.device)
+        self._read = _Read((factors, smooth, plain), shown)
         with torch.no_grad():
             self.bias.fill_(plain.intercept)
             for mine, found in (
@@ -136,24 +137,26 @@ class ExposureHybrid(nn.Module):
         """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
         if not self.training:
             return (self.user_rest[users] * self.item_rest[items]).sum(-1)
+        self._rests = False
         distinct, place = torch.unique(users, return_inverse=True)
         x_users, x_items = self.user_features[users], self.item_features[items]
         its = self.items[items] + x_items @ self.item_map
         mine = (self._persons(distinct)[place] * its).sum(-1)
         if self._read:
-            mine = mine - (self._own(users, items) * its).sum(-1)
+            own = self._read.shown.own(users, items, self._tables())
+            mine = mine - (own * its).sum(-1)
         crossed = ((x_users @ self.between) * x_items).sum(-1)
         sides = self._user_sides(users) + self.item_bias[items] + x_items @ self.item_slopes
         return mine + crossed + sides
 
     def train(self, mode: bool = True) -> "ExposureHybrid":
         """Switch between training and rest, for which all is written as one inner product."""
-        if self.training and not mode and self._read:
-            self._rest()
+        if self.training and not mode and self._read and not self._rests:
+            self._rest(self._trained(self._read.shown))
         return super().train(mode)
 
     def settle(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
-        """Weigh the three members as suits labelled rows of the validation part best, by AUC.
+        """Weigh the four members as suits labelled rows of the validation part best, by AUC.
 
         Args:
             users: Dense user ids, shape `(rows,)`.
@@ -162,18 +165,13 @@ class ExposureHybrid(nn.Module):
         """
         if not self._read or not 0 < labels.sum() < len(labels):
             return
-        self._compose(torch.eye(MEMBERS)[0])
-        was_training = self.training
-        super().train(False)
-        with torch.no_grad():
-            pairs = (torch.from_numpy(ids.astype(np.int64)) for ids in (users, items))
-            own = self(*(ids.to(self.bias.device) for ids in pairs))
-        super().train(was_training)
-        members = np.stack([own.double().cpu().numpy(), *self._read.scores(users, items)])
+        trained = self._trained(self._read.shown)
+        own = trained.scores(users, items).double().cpu().numpy()
+        members = np.stack([own, *self._read.scores(users, items)])
         before = np.round(PARTS * self.mix.cpu().numpy()).astype(np.int64)
         parts = best_parts(members, labels, start=before)
         self.mix.copy_(torch.from_numpy(parts / PARTS))
-        self._rest()
+        self._rest(trained)
 
     def as_factors(self) -> Factors:
         """The tables of rest."""
@@ -184,29 +182,7 @@ class ExposureHybrid(nn.Module):
         own = self.users[users] + self.user_features[users] @ self.user_map
         if not self._read:
             return own
-        for kind, table in zip(self._read.histories.kinds, self._tables(), strict=True):
-            counts = kind.counts[users]
-            bags = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-            ends = counts.cumsum(0)
-            within = torch.arange(len(bags), device=users.device) - (ends - counts)[bags]
-            items = kind.items[kind.starts[users][bags] + within]
-            summed = torch.zeros_like(own).index_add(0, bags, table[items])
-            own = own + summed * kind.scales[users][:, None]
-        return own
-
-    def _own(self, users: Tensor, items: Tensor) -> Tensor:
-        """What the pair itself adds to its user's sums, shape `(pairs, dim)`."""
-        assert self._read is not None
-        histories = self._read.histories
-        keys = users * self._shape[1] + items
-        place = torch.searchsorted(histories.keys, keys).clamp_max(len(histories.keys) - 1)
-        there = histories.keys[place] == keys
-        labels = histories.labels[place]
-        marks = (there, there & (labels == 1), there & (labels == 0))
-        total = torch.zeros_like(self.items[items])
-        for kind, mark, table in zip(histories.kinds, marks, self._tables(), strict=True):
-            total = total + (mark * kind.scales[users])[:, None] * table[items]
-        return total
+        return own + self._read.shown.sums(users, self._tables())
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.shown, self.liked, self.disliked
@@ -214,34 +190,37 @@ class ExposureHybrid(nn.Module):
     def _user_sides(self, users: Tensor) -> Tensor:
         return self.bias + self.user_bias[users] + self.user_features[users] @ self.user_slopes
 
-    def _rest(self) -> None:
-        self._compose(self.mix)
+    @torch.no_grad()
+    def _trained(self, shown: Shown) -> "_Tables":
+        """The trained part as inner products, nothing left out of the sums."""
+        every = torch.arange(self._shape[0], device=self.bias.device)
+        persons = torch.cat([self._persons(block) for block in shown.blocks()])
+        return _Tables(
+            torch.cat([persons, self.user_features @ self.between], dim=1),
+            torch.cat([self.items + self.item_features @ self.item_map, self.item_features], dim=1),
+            self._user_sides(every),
+            self.item_bias + self.item_features @ self.item_slopes,
+        )
 
     @torch.no_grad()
-    def _compose(self, mix: Tensor) -> None:
-        """Write the tables of rest for a mix: left times right, then sides."""
+    def _rest(self, trained: "_Tables") -> None:
+        """Write the tables of rest for the mix: left times right, then sides."""
         assert self._read is not None
-        device = self.bias.device
-        mix, every = mix.to(device), torch.arange(self._shape[0], device=device)
-        persons = torch.cat([self._persons(block) for block in every.split(4096)])
-        factors, mixed, plain = (
-            _Tables.of(model.tables(), self._factors, device) for model in self._read.models
-        )
-        crossed = mix[0] * self.user_features @ self.between
-        crossed[:, : mixed.left.shape[1]] += mix[2] * mixed.left
-        left = [mix[0] * persons, crossed, mix[1] * factors.left]
-        right = [self.items + self.item_features @ self.item_map, self.item_features, factors.right]
-        own = self._user_sides(every), self.item_bias + self.item_features @ self.item_slopes
-        others = (factors, mixed, plain)
-        users = mix @ torch.stack([own[0], *(model.users for model in others)])
-        items = mix @ torch.stack([own[1], *(model.items for model in others)])
+        device, mix = self.bias.device, self.mix
+        members = self._read.tables(self._factors, device)
+        factors, mixed = members[:2]
+        left, dim = mix[0] * trained.left, trained.left.shape[1] - self.between.shape[0]
+        left[:, dim : dim + mixed.left.shape[1]] += mix[2] * mixed.left
+        users = mix @ torch.stack([trained.users, *(model.users for model in members)])
+        items = mix @ torch.stack([trained.items, *(model.items for model in members)])
         ones = [torch.ones(n, 1, device=device) for n in self._shape]
-        self.user_rest.copy_(torch.cat([*left, users[:, None], ones[0]], dim=1))
-        self.item_rest.copy_(torch.cat([*right, ones[1], items[:, None]], dim=1))
+        self.user_rest.copy_(torch.cat([left, mix[1] * factors.left, users[:, None], ones[0]], 1))
+        self.item_rest.copy_(torch.cat([trained.right, factors.right, ones[1], items[:, None]], 1))
+        self._rests = True
 
 
 class _Tables(NamedTuple):
-    """A regression as inner products (`exposure_factors.Tables`), on a device."""
+    """A model as inner products (`exposure_factors.Tables`), on a device."""
 
     left: Tensor
     right: Tensor
@@ -255,60 +234,20 @@ class _Tables(NamedTuple):
         pad = (0, max(0, width - left.shape[1]))
         return cls(nn.functional.pad(left, pad), nn.functional.pad(right, pad), users, items)
 
-
-class _Kind(NamedTuple):
-    """Items of one kind by user: those of `u` are `items[starts[u]:starts[u] + counts[u]]`."""
-
-    items: Tensor
-    starts: Tensor
-    counts: Tensor
-    scales: Tensor
-    """One over the root of the number of items that the sum is divided by, shape `(n_users,)`."""
-
-
-class _Histories(NamedTuple):
-    """What every user was shown, and the label of each pair."""
-
-    kinds: tuple[_Kind, ...]
-    """As `KINDS`."""
-    keys: Tensor
-    """`user * n_items + item` of every exposed pair, ascending."""
-    labels: Tensor
-    """1, 0 or -1 of each."""
-
-    @classmethod
-    def of(cls, exposures: Exposures, shape: tuple[int, int], device: torch.device) -> "_Histories":
-        keys = exposures.users * shape[1] + exposures.items
-        order = np.argsort(keys, kind="stable")
-        users, items, labels = (column[order] for column in exposures)
-        n_shown, n_labelled = (
-            np.bincount(users[rows], minlength=shape[0]) for rows in (labels >= -1, labels >= 0)
+    def scores(self, users: IntegerIds, items: IntegerIds) -> Tensor:
+        """Logits of pairs of dense ids, shape `(rows,)`."""
+        u, i = (
+            torch.from_numpy(ids.astype(np.int64)).to(self.left.device) for ids in (users, items)
         )
-        kinds: list[_Kind] = []
-        for rows, total in (
-            (labels >= -1, n_shown),
-            (labels == 1, n_labelled),
-            (labels == 0, n_labelled),
-        ):
-            counts = np.bincount(users[rows], minlength=shape[0])
-            columns = (items[rows], counts.cumsum() - counts, counts)
-            scales = np.maximum(total, 1).astype(np.float32) ** -0.5
-            tensors = (torch.from_numpy(column).to(device) for column in (*columns, scales))
-            kinds.append(_Kind(*tensors))
-        return cls(
-            tuple(kinds),
-            torch.from_numpy(keys[order]).to(device),
-            torch.from_numpy(labels).to(device),
-        )
+        return (self.left[u] * self.right[i]).sum(-1) + self.users[u] + self.items[i]
 
 
 class _Read:
     """What was read; a copy of a backbone shares it."""
 
-    def __init__(
-        self, models: tuple[ExposureModel, MixedModel, MixedModel], histories: _Histories
-    ) -> None:
-        self.models, self.histories = models, histories
+    def __init__(self, models: tuple[ExposureModel, MixedModel, MixedModel], shown: Shown) -> None:
+        self.models, self.shown = models, shown
+        self._tables: tuple[_Tables, ...] = ()
         self._scored: tuple[Any, Any, list[Floats]] | None = None
 
     def scores(self, users: Any, items: Any) -> list[Floats]:
@@ -316,6 +255,13 @@ class _Read:
         if not self._scored or self._scored[0] is not users or self._scored[1] is not items:
             self._scored = users, items, [model.score(users, items) for model in self.models]
         return self._scored[2]
+
+    def tables(self, width: int, device: torch.device) -> tuple[_Tables, ...]:
+        """The regressions as inner products on a device; they are kept."""
+        if not self._tables or self._tables[0].left.device != device:
+            found = (_Tables.of(model.tables(), width, device) for model in self.models)
+            self._tables = tuple(found)
+        return self._tables
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Read":
         return self
