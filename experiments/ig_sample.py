@@ -3,8 +3,9 @@
     python experiments/ig_sample.py --data data --work work [--only ml-1m 0.05] [--collect]
 
 Biased factors. `none`, `idl` and `ig` train with the settings that the search of `equal_terms/`
-chose in ten trials; `ig-sample` gets the same ten trials (the same rates and penalties), and draws
-policy and weight of the unlabelled part, 0 among them, in each. Five fresh seeds, paired intervals.
+chose in ten trials; `ig-sample` gets the same ten trials (the same rates and penalties), and has to
+find policy and weight of the unlabelled part, 0 among them, in them as well. Five fresh seeds,
+paired intervals.
 """
 
 import argparse
@@ -16,11 +17,6 @@ import yaml
 from recommended import DATASETS, HERE, SHARES, settings
 
 import invlearn
-
-SEARCH = {
-    "method.policy": {"choices": ["pass", "relabel", "evidence"]},
-    "method.weight": {"choices": [0.0, 0.3, 1.0]},
-}
 
 
 def main() -> None:
@@ -61,7 +57,6 @@ def compared(dataset: str, share: float) -> dict[str, Any] | None:
     tuning = yaml.safe_load((HERE / "equal_terms.yaml").read_text())["tuning"]
     methods["ig-sample"] = {
         "settings": {**plan["settings"], "backbone": "mf", "strategy": "ig-sample"},
-        "search": SEARCH,
     }
     return {"methods": methods, "tuning": tuning}
 

@@ -107,7 +107,10 @@ def test_the_experiment_file_on_its_page_is_one_with_every_key_and_the_default_s
     assert set(file) == set(Experiment.model_fields)
     assert set(file["tuning"]) == set(TuningPlan.model_fields)
     assert experiment.tuning == TuningPlan()
-    ranges = {name: {key: Range(**r) for key, r in keys.items()} for name, keys in own.items()}
+    ranges = {
+        name: {key: (Range if "low" in r else Choices)(**r) for key, r in keys.items()}
+        for name, keys in own.items()
+    }
     assert (ranges, experiment.tuning.search) == (STRATEGY_SEARCH, SEARCH)
     assert [*load_experiment(whole).strategies] == [*whole["methods"]]
 

@@ -1,19 +1,31 @@
 """Whole methods in one comparison, the recommended preset, and the advice that rests on both."""
 
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from console import call
 from invlearn import atomic
+from invlearn.backbones import BACKBONES
+from invlearn.composition import batch_size
 from invlearn.config import load_config, read_settings
 from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError
 from invlearn.evaluation import Difference
-from invlearn.experiments.advise import ALONE, RECOMMENDED, WITHOUT, Advice, Finding, advise
+from invlearn.experiments.advise import (
+    ALONE,
+    RECOMMENDED,
+    WITHOUT,
+    Advice,
+    Finding,
+    advise,
+)
 from invlearn.experiments.compare import compare
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.results import Group, Method
@@ -83,7 +95,10 @@ def test_methods_over_several_backbones_are_paired(board, tmp_path):
     (group,) = results.groups
     assert group.title == "board, own backbones"
     assert [*group.methods] == ["mf", "wide gmf"]
-    assert group.methods["wide gmf"].differences["auc"].low <= 1
+    means = [method.means["auc"].value for method in group.methods.values()]
+    found = group.methods["wide gmf"].differences["auc"]
+    assert found.value == pytest.approx(means[1] - means[0])
+    assert found.low < found.value < found.high
     assert "own backbones" in (tmp_path / "out/results.md").read_text()
 
 
@@ -91,15 +106,30 @@ def test_methods_over_several_backbones_are_paired(board, tmp_path):
     ("changes", "words"),
     [
         ({"strategies": ["none"]}, "methods name whole ways to train; leave strategies out"),
-        ({"methods": ["mf"]}, r"methods\.mf: settings are needed, or the name of a preset"),
+        ({"methods": ["mf"]}, r"methods\.mf: settings with a backbone are needed, or the name"),
+        ({"methods": {"mf": {}}}, r"methods\.mf: settings with a backbone are needed"),
+        ({"methods": {"recommended": {"tuned": False}}}, r"a preset \(recommended\) and nothing"),
+        ({"methods": {}}, "methods: at least one is needed"),
+        ({"reference": "b"}, "reference 'b' is none of the methods"),
         ({"methods": 3}, "methods: options by name are needed; got 3"),
-        ({"methods": {"a": {"settings": {"seed": 1}}}}, "seed has no effect here"),
+        (
+            {"methods": {"a": {"settings": {"backbone": "mf", "seed": 1}}}},
+            r"methods\.a\.settings\.seed has no effect here",
+        ),
     ],
 )
 def test_methods_that_cannot_be_are_errors_that_teach(board, changes, words):
     grid = {"datasets": [str(board)], "methods": TWO} | changes
     with pytest.raises(ConfigError, match=words):
         load_experiment(grid)
+
+
+def test_a_preset_is_taken_as_it_is(board, tmp_path):
+    under = {"optimizer": {"name": "sgd", "l2": 0.1}, "model": {"dim": 3}, "epochs": 2}
+    grid = {"datasets": [str(board)], "methods": ["recommended"], "settings": under}
+    (cell,) = cells_of_grid(load_experiment(grid), tmp_path).values()
+    assert cell.config.optimizer == load_config({}, "recommended").optimizer
+    assert (cell.config.model["dim"], cell.config.epochs) == (32, 40)
 
 
 def test_the_recommended_preset_is_a_file_of_settings(board, tmp_path):
@@ -119,10 +149,10 @@ def test_the_recommended_preset_is_a_file_of_settings(board, tmp_path):
     ("rows", "steps", "size"), [(1_000, 10, 100), (90, 10, 32), (10**9, 10, 65_536)]
 )
 def test_batches_follow_the_rows(rows, steps, size):
-    from invlearn.composition import batch_size
-
     assert batch_size(load_config({"steps_per_epoch": steps}), rows) == size
     assert batch_size(load_config({"batch_size": 7}), rows) == 7
+    over = load_config({"batch_size": 7}, load_config({"steps_per_epoch": steps}))
+    assert batch_size(over, rows) == 7
 
 
 def test_advice_finds_what_exposures_tell(tmp_path):
@@ -149,6 +179,34 @@ def test_advice_without_exposed_rows_asks_about_pairs_alone(tmp_path):
     assert advice.as_exposures is None
     assert WITHOUT not in advice.group.methods
     assert advice.n_unlabelled == 0
+
+
+def test_the_next_command_can_be_called(tmp_path, monkeypatch):
+    """Whatever won, and wherever the dataset lies."""
+    data = tastes(tmp_path / "my tastes")
+    advice = advise(data.folder, tmp_path / "out", trials=2, seeds=1)
+    monkeypatch.chdir(tmp_path)
+    for winner in (RECOMMENDED, WITHOUT, ALONE, "mf ig-sample", "item-rate"):
+        words = shlex.split(replace(advice, winner=winner).command)
+        assert words[:2] == ["invlearn", "train"]
+        fewer = [] if "--epochs" in words else ["--epochs", 1]
+        answer = call(*words[1:], *fewer, "--overwrite")
+        assert (answer.code, answer.err) == (0, "")
+        config = Run.open(Path("run")).config
+        expected = "mf" if winner.startswith("mf") else "exposure-hybrid"
+        assert config.backbone == expected
+        assert config.model.get("unlabelled", True) == (winner != WITHOUT)
+
+
+def test_a_method_that_fails_leaves_the_rest_of_the_advice(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        BACKBONES["mf"], "forward", lambda module, users, items: module.bias * torch.nan * users
+    )
+    data = tastes(tmp_path / "tastes")
+    advice = advise(data.folder, tmp_path / "out", trials=2, seeds=1)
+    assert advice.as_pairs is None
+    assert advice.as_exposures is not None
+    assert advice.winner != ALONE
 
 
 def advice_with(winner, **settings):

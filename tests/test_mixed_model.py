@@ -5,7 +5,7 @@ import pytest
 
 from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
-from invlearn.mixed_model import GROUPS, fit_mixed_model
+from invlearn.mixed_model import GROUPS, LEAST, MOST, fit_mixed_model
 from invlearn.rates import logit, mean_rate
 
 
@@ -116,10 +116,67 @@ def test_the_order_of_rows_changes_nothing():
 
 @pytest.mark.parametrize("label", [-1, 0, 1])
 def test_labels_of_one_kind_give_their_mean(label):
-    shown = drawn(10, 8, shown=0.7)._replace()
+    shown = drawn(10, 8, shown=0.7)
     shown = shown._replace(labels=np.full(len(shown.users), label, np.int8))
     model = fit_mixed_model(shown, n_users=10, n_items=8, factors=3)
     known = shown.labels[shown.labels >= 0]
     found = model.score(np.arange(8), np.arange(8))
     np.testing.assert_allclose(found, float(logit(mean_rate(known))))
-    assert set(model.penalties) <= {*GROUPS, "user_bias", "item_bias"}
+    assert {*model.penalties} == {"user_bias", "item_bias", *GROUPS}
+
+
+def test_penalties_of_slopes_are_those_of_the_evidence():
+    """MacKay's Eq. 3.21 once more, by whole matrices, from the model that was found."""
+    shown, _ = tastes(labelled=0.8)
+    model = fit_mixed_model(shown, n_users=60, n_items=40, factors=4, crossed=2)
+    known = shown.labels >= 0
+    mine, its = model.users[shown.users[known]], model.items[shown.items[known]]
+    crossed = [mine[:, [i]] * its[:, [j]] for i in range(2) for j in range(2)]
+    same = [mine[:, [k]] * its[:, [k]] for k in (2, 3)]
+    columns = np.hstack([mine, its, *crossed, *same])
+    between = model.between
+    slopes = np.concatenate(
+        [model.user_slopes, model.item_slopes, between[:2, :2].ravel(), np.diag(between)[2:4]]
+    )
+    groups = np.repeat(["user_slopes", "user_count", "item_slopes", "item_count"], [4, 1, 4, 1])
+    groups = np.append(groups, ["same", "crossed", "crossed", "same", "same", "same"])
+    penalties = np.array([model.penalties[name] for name in groups])
+    rates = sigmoid(model.score(shown.users[known], shown.items[known]))
+    weighted = columns * (rates * (1 - rates))[:, None]
+    variances = np.diag(np.linalg.inv(columns.T @ weighted + np.diag(penalties)))
+    for name in ("same", "item_slopes"):
+        rows = groups == name
+        determined = (1 - penalties * variances)[rows].sum()
+        expected = np.clip(determined / (slopes[rows] ** 2).sum(), LEAST, MOST)
+        assert model.penalties[name] == pytest.approx(expected, rel=0.25), name
+
+
+def test_slopes_find_the_precision_that_they_were_drawn_with():
+    rng = np.random.default_rng(3)
+    shown, _ = tastes(n_users=300, n_items=200, labelled=1.0)
+    columns = fit_mixed_model(shown, n_users=300, n_items=200, factors=8, crossed=8)
+    between = np.zeros_like(columns.between)
+    between[:8, :8] = rng.normal(size=(8, 8)) * 2.0
+    logits = (columns.users @ between * 1.0)[shown.users] * columns.items[shown.items]
+    labels = (rng.random(len(shown.users)) < sigmoid(logits.sum(1))).astype(np.int8)
+    found = fit_mixed_model(
+        shown._replace(labels=labels), n_users=300, n_items=200, factors=8, crossed=8
+    )
+    assert found.penalties["crossed"] == pytest.approx(2.0**-2, rel=0.6)
+    assert np.corrcoef(found.between[:8, :8].ravel(), between[:8, :8].ravel())[0, 1] > 0.9
+
+
+def test_exposures_without_any_difference_make_no_columns():
+    """All pairs shown: what is left of factors and counts is rounding, not to be scaled up."""
+    users, items = (ids.ravel() for ids in np.indices((60, 40)))
+    labels = np.random.default_rng(0).integers(0, 2, 2400).astype(np.int8)
+    model = fit_mixed_model(Exposures(users, items, labels), n_users=60, n_items=40, factors=1)
+    assert not model.users.any()
+    assert not model.items.any()
+
+
+def test_ids_that_do_not_differ_are_held_together():
+    shown = drawn(400, 50, user_sd=0.0, item_sd=0.0)
+    model = fit_mixed_model(shown, n_users=400, n_items=50, factors=0)
+    assert min(model.penalties.values()) > 50
+    assert model.user_bias.std() < 0.1

@@ -51,3 +51,11 @@ def test_scores_that_are_no_numbers_leave_the_mix_as_it_is():
     start = np.array([5, 7])
     members = np.array([[0.0, 1.0], [np.nan, 0.0]])
     assert best_parts(members, np.array([0, 1]), start=start) is start
+
+
+def test_one_score_far_out_leaves_the_others_told_apart():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=5_000)
+    scores = rng.normal(size=5_000) + labels
+    scores[7] = 1e7
+    assert _area(scores, labels > 0) == pytest.approx(exact(labels, scores), abs=1e-3)

@@ -119,7 +119,7 @@ class RunConfig(Settings):
     """Labelled pairs in a batch."""
     steps_per_epoch: PositiveInt | None = None
     """Choose the batch size so that an epoch has about so many steps, between 32 and 65,536 pairs;
-    none: as `batch_size` says."""
+    none: as `batch_size` says. A `batch_size` that is given over it takes its place."""
     epochs: PositiveInt = 10
     """Epochs at most."""
     patience: PositiveInt | None = None
@@ -190,6 +190,8 @@ def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None =
         given = base.model_dump()
     else:
         given = {} if base is None else read_settings(base)
+    if "batch_size" in values:
+        given = given | {"steps_per_epoch": None}
     return validated(RunConfig, _merged(given, values))
 
 

@@ -84,3 +84,14 @@ def as_peer(point: Weights, number: int) -> Weights:
     """
     prefix = f"{PREFIX}{number}."
     return {n.removeprefix(prefix): w for n, w in point.items() if n.startswith(prefix)}
+
+
+def name_in_backbone(name: str) -> str:
+    """Name that a weight of a peer has in the backbone itself; any other name is its own.
+
+    Example:
+        >>> name_in_backbone("peer_2.users")
+        'users'
+    """
+    first, _, rest = name.partition(".")
+    return rest if _NAME.fullmatch(first) else name

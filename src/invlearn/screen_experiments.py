@@ -135,7 +135,10 @@ def show_advice(advice: "Advice", out: Path) -> None:
         console.print("  As exposures: there are none; every row that was shown has a label.")
     else:
         _show_finding("As exposures (who was shown what)", advice.as_exposures)
-    _show_finding("As training pairs", advice.as_pairs)
+    if advice.as_pairs is None:
+        console.print("  As training pairs: unknown, since trainings failed; results.md says why.")
+    else:
+        _show_finding("As training pairs", advice.as_pairs)
     _show_finding("Beside the best baseline", advice.beside_baseline)
     if advice.winner in advice.group.baselines:
         console.print(

@@ -165,6 +165,10 @@ def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTa
         raise DataError(
             f"{log.name} has no column besides '{id_column}'; give a table with features, or none"
         )
+    if taken := {_KEY, _THERE} & set(names):
+        raise DataError(
+            f"{log.name} has a column '{taken.pop()}', a name that is needed here; give it another"
+        )
     words: list[str] = []
     for name in names:
         dtype = schema[name]

@@ -9,16 +9,17 @@ factors trained on the labelled rows alone).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from invlearn.config import read_settings
 from invlearn.data.dataset import Dataset
-from invlearn.errors import ConfigError
+from invlearn.errors import ConfigError, RunError
 from invlearn.evaluation import Difference, Evaluation
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import CellFolder
 from invlearn.experiments.compare import compare
-from invlearn.experiments.results import Group, Method
+from invlearn.experiments.results import Group, Method, failures
 from invlearn.progress import Progress, silent
 from invlearn.replication import paired_over_seeds
 
@@ -65,28 +66,28 @@ class Advice:
     """All methods and baselines."""
     as_exposures: Finding | None
     """The recommended default with and without unlabelled rows; none if there are none."""
-    as_pairs: Finding
-    """The strategy that validation likes best, from training on the labelled rows alone."""
+    as_pairs: Finding | None
+    """The strategy that validation likes best, from training on the labelled rows alone; none if
+    their trainings failed."""
     beside_baseline: Finding
     """The recommended default from the best trivial baseline."""
     winner: str
-    """The recommended default, or a method or baseline that is surely ahead of it."""
+    """The recommended default, or the best of the methods and baselines whose 95 % interval is
+    ahead of it. It is picked on the test part, so its lead flatters it a little."""
 
     @property
     def command(self) -> str:
-        """What to run next."""
-        if self.winner == RECOMMENDED or self.winner in self.group.baselines:
-            return f"invlearn train {self.dataset} --config recommended --out run"
-        method = self.group.methods[self.winner]
+        """What to run next; baselines cannot be trained, so one that wins changes nothing."""
+        options: dict[str, Any] = {"config": RECOMMENDED}
         if self.winner == WITHOUT:
-            return (
-                f"invlearn train {self.dataset} --config recommended --model.unlabelled false "
-                "--out run"
-            )
-        assert method.cell is not None
-        chosen = {"backbone": "mf", "strategy": method.cell.config.strategy, **SETTINGS}
-        options = (f"--{n.replace('_', '-')} {v}" for n, v in (chosen | method.settings).items())
-        return f"invlearn train {self.dataset} {' '.join(options)} --out run"
+            options |= {"model.unlabelled": "false"}
+        elif self.winner in self.group.methods and self.winner != RECOMMENDED:
+            method = self.group.methods[self.winner]
+            assert method.cell is not None
+            options = {"backbone": "mf", "strategy": method.cell.config.strategy, **SETTINGS}
+            options |= method.settings
+        words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
+        return " ".join(["invlearn train", quote(str(self.dataset)), *words, "--out run"])
 
 
 def advise(
@@ -114,7 +115,8 @@ def advise(
         should_stop: Asked all the time; true stops.
 
     Raises:
-        ConfigError, DataError, RunError, Stopped: As `compare` does.
+        ConfigError, DataError, Stopped: As `compare` does.
+        RunError: As `compare` does, or the recommended default failed.
     """
     if trials < 2:
         raise ConfigError(
@@ -157,14 +159,18 @@ def _evaluations(out: Path, group: Group) -> Evaluations:
     found = {name: CellFolder(out, cell).evaluations() for name, cell in cells.items()}
     some = cells[RECOMMENDED]
     baselines = BaselineFolder(out, some).evaluations()
-    return found | {name: dict.fromkeys(some.seeds, one) for name, one in baselines.items()}
+    found |= {name: dict.fromkeys(some.seeds, one) for name, one in baselines.items()}
+    return {name: evaluations for name, evaluations in found.items() if evaluations}
 
 
 def _advice(dataset: Path, data: Dataset, group: Group, found: Evaluations) -> Advice:
     def finding(better: str, than: str) -> Finding:
         return Finding(better, than, paired_over_seeds(found[better], found[than]))
 
-    pairs = max(AS_PAIRS.values(), key=lambda name: _validated(group.methods[name]))
+    if RECOMMENDED not in found:
+        raise RunError(f"the recommended default failed: {failures([group.methods[RECOMMENDED]])}")
+    pairs = [name for name in AS_PAIRS.values() if name in found and ALONE in found]
+    pairs.sort(key=lambda name: _validated(group.methods[name]))
     trivial = max(group.baselines, key=lambda name: group.baselines[name].means["auc"].value)
     ahead = [
         name
@@ -179,7 +185,7 @@ def _advice(dataset: Path, data: Dataset, group: Group, found: Evaluations) -> A
         len(data.unlabelled),
         group,
         finding(RECOMMENDED, WITHOUT) if WITHOUT in found else None,
-        finding(pairs, ALONE),
+        finding(pairs[-1], ALONE) if pairs else None,
         finding(RECOMMENDED, trivial),
         winner,
     )

@@ -53,6 +53,10 @@ STRATEGY_SEARCH: dict[str, Ranges] = {
     "t-ce": {"method.drop_fraction": Range(low=0.01, high=0.5, log=True)},
     "r-ce": {"method.alpha": Range(low=0.05, high=1.0, log=True)},
     "ig": {"method.alpha_ratio": Range(low=0.01, high=100.0, log=True)},
+    "ig-sample": {
+        "method.policy": Choices(choices=["pass", "relabel", "evidence"]),
+        "method.weight": Choices(choices=[0.0, 0.3, 1.0]),
+    },
 }
 """What is searched besides, for strategies that have hyper-parameters of weight."""
 
@@ -74,6 +78,8 @@ class Entry(Settings):
     """What is searched besides what the grid searches."""
     tuned: bool = True
     """Whether anything is searched; false takes the settings as they are."""
+    alone: bool = False
+    """Whether the grid's settings are left out from under these, as they are for a preset."""
 
 
 class TuningPlan(Settings):
@@ -173,22 +179,26 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
+        whole = OWN in self.backbones
+        words = {"strategies": "methods"} if whole else {}
         for name in ("datasets", "strategies", "backbones", "label_shares", "seeds"):
             if not getattr(self, name):
-                raise ValueError(f"{name}: at least one is needed")
+                raise ValueError(f"{words.get(name, name)}: at least one is needed")
         if self.reference and self.reference not in self.strategies:
+            kind = words.get("strategies", "strategies")
             raise ValueError(
-                f"reference '{self.reference}' is none of the strategies {list(self.strategies)}"
+                f"reference '{self.reference}' is none of the {kind} {list(self.strategies)}"
             )
         _check_untaken("settings", self.settings, ("strategy", "backbone", "seed"))
         _check_untaken("tuning.search", self.tuning.search, UNSEARCHABLE)
         kinds = {"strategies": ("backbone", "model"), "backbones": ("strategy", "method")}
-        if OWN in self.backbones:
+        if whole:
             kinds = {"strategies": ()}
         for kind, taken in kinds.items():
             for name, entry in getattr(self, kind).items():
-                _check_untaken(f"{kind}.{name}.settings", entry.settings, (*taken, "seed"))
-                _check_untaken(f"{kind}.{name}.search", entry.search, UNSEARCHABLE)
+                place = f"{words.get(kind, kind)}.{name}"
+                _check_untaken(f"{place}.settings", entry.settings, (*taken, "seed"))
+                _check_untaken(f"{place}.search", entry.search, UNSEARCHABLE)
         if self.tuning.seed in self.seeds:
             raise ValueError(
                 f"seed {self.tuning.seed} is used by the search; the reported seeds must be fresh"
@@ -204,12 +214,14 @@ class Experiment(Settings):
 def _whole_method(name: str, entry: Any) -> Any:
     """A method with its strategy, which is `none` unless it says otherwise; or a preset."""
     if entry is None and name in PRESETS:
-        return {"settings": read_settings(name), "tuned": False}
-    if isinstance(entry, Mapping) and isinstance(entry.get("settings", {}), Mapping):
-        return {**entry, "settings": {"strategy": "none", **entry.get("settings", {})}}
+        return {"settings": read_settings(name), "tuned": False, "alone": True}
+    if isinstance(entry, Mapping):
+        settings = entry.get("settings")
+        if isinstance(settings, Mapping) and "backbone" in settings:
+            return {**entry, "settings": {"strategy": "none", **settings}}
     raise ValueError(
-        f"methods.{name}: settings are needed, or the name of a preset ({', '.join(PRESETS)}) "
-        f"without any; got {entry!r}"
+        f"methods.{name}: settings with a backbone are needed, or the name of a preset "
+        f"({', '.join(PRESETS)}) and nothing else; got {entry!r}"
     )
 
 
@@ -283,7 +295,8 @@ def cells_of_grid(experiment: Experiment, folder: Path) -> dict[Place, Cell]:
 
 def _cell(experiment: Experiment, dataset: Dataset, backbone: str, strategy: str) -> Cell:
     entries = (experiment.backbones[backbone], experiment.strategies[strategy])
-    config = load_config({"select_by": "auc"} | experiment.settings)
+    under = {} if any(entry.alone for entry in entries) else experiment.settings
+    config = load_config({"select_by": "auc"} | under)
     for entry in entries:
         config = load_config(entry.settings, config)
     config = complete(config, dataset, None)

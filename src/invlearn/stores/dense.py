@@ -10,7 +10,16 @@ from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Proposal, Weights
 from invlearn.stores.memory import Memory
-from invlearn.stores.store import Located, Play, Store, distinct, scorer, sent, sent_batch
+from invlearn.stores.store import (
+    Located,
+    Play,
+    Store,
+    distinct,
+    penalties_of,
+    scorer,
+    sent,
+    sent_batch,
+)
 
 
 @final
@@ -29,7 +38,7 @@ class DenseStore(Store):
             seed: Of dropout masks.
         """
         self._tables, self._l2 = dict(tables), config.l2
-        self._penalties: dict[str, float] = getattr(module, "penalties", {})
+        self._penalties = penalties_of(module)
         self._score_at = scorer(module, seed)
         self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
         self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
@@ -66,7 +75,7 @@ class DenseStore(Store):
                 parameter.grad = slope[name].add(parameter, alpha=self._penalties[name])
             if self._l2 and name in self._tables:
                 rows = play.rows[self._tables[name]]
-                parameter.grad = slope[name].index_add(0, rows, self._l2 * parameter[rows])
+                parameter.grad = parameter.grad.index_add(0, rows, self._l2 * parameter[rows])
         for group in self._optimizer.param_groups:
             group["lr"] = play.batch.rate
         self._optimizer.step()

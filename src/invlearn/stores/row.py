@@ -16,6 +16,7 @@ from invlearn.stores.store import (
     Play,
     Store,
     distinct,
+    penalties_of,
     scorer,
     sent,
     sent_batch,
@@ -44,7 +45,7 @@ class RowStore(Store):
             seed: Of dropout masks.
         """
         self._tables, self._l2 = dict(tables), config.l2
-        self._penalties: dict[str, float] = getattr(module, "penalties", {})
+        self._penalties = penalties_of(module)
         self._score_at = scorer(module, seed)
         self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
         everything = dict(module.named_parameters()) | dict(module.named_buffers())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from invlearn.pairs import Batch, Pairs, Proposal, Score, Weights
+from invlearn.peers import name_in_backbone
 from invlearn.randomness import torch_seed
 from invlearn.stores.memory import Memory
 
@@ -146,6 +147,13 @@ def _generator_states(device: torch.device) -> list[Tensor]:
 
 def _score(module: nn.Module, weights: Weights, pairs: Pairs) -> Tensor:
     return functional_call(module, weights, (pairs.users, pairs.items))
+
+
+def penalties_of(module: nn.Module) -> dict[str, float]:
+    """Ridge penalties by parameter name, those of a backbone's peers like its own."""
+    own: dict[str, float] = getattr(module, "penalties", {})
+    names = (name for name, _ in module.named_parameters())
+    return {name: own[base] for name in names if (base := name_in_backbone(name)) in own}
 
 
 def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
