@@ -1,6 +1,6 @@
 """Each unlabelled pair judged by itself (`ig-sample`) beside `none`, `idl` and `ig`, same backbone.
 
-    python experiments/ig_sample.py --data data --work work [--only ml-1m 0.05] [--collect]
+    python experiments/ig_sample.py --data data --work work [--only ml-1m 0.05]
 
 Biased factors. `none`, `idl` and `ig` train with the settings that the search of `equal_terms/`
 chose in ten trials; `ig-sample` gets the same ten trials (the same rates and penalties), and has to
@@ -18,9 +18,11 @@ from recommended import DATASETS, HERE, SHARES, settings
 
 import invlearn
 
+METHODS = ("none", "idl", "ig", "ig-sample")
+
 
 def main() -> None:
-    """Run the cells that have committed settings, the small ones first."""
+    """Run the cells that are asked for, small shares first."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,16 +33,16 @@ def main() -> None:
     for share in SHARES:
         for dataset in DATASETS:
             name = f"{dataset}-{share:g}"
-            grid = compared(dataset, share)
-            if grid is None or (given.only and name not in given.only):
+            if given.only and name not in given.only:
                 continue
+            grid = compared(dataset, share)
             print(name, flush=True)
             cell = {"datasets": {dataset: given.data / dataset}, "label_shares": [share]}
-            invlearn.compare(grid | cell, given.work / name)
+            invlearn.compare(grid | cell, given.work / name, reference="ig-sample")
 
 
-def compared(dataset: str, share: float) -> dict[str, Any] | None:
-    """Grid of a cell; none where no settings are committed."""
+def compared(dataset: str, share: float) -> dict[str, Any]:
+    """Grid of a cell; where no settings are committed, all four are searched for."""
     committed = json.loads((HERE / "equal_terms" / f"{dataset}.json").read_text())
     rows = {
         row["method"]: row
@@ -48,16 +50,19 @@ def compared(dataset: str, share: float) -> dict[str, Any] | None:
         if row["label_share"] == share and row.get("backbone") == "mf" and not row["trivial"]
     }
     if not rows:
-        return None
+        plan = yaml.safe_load((HERE / "equal_terms_small.yaml").read_text())
+        factors = {**plan["settings"], "backbone": "mf"}
+        methods = {name: {"settings": {**factors, "strategy": name}} for name in METHODS}
+        return {"methods": methods, "tuning": plan["tuning"]}
     methods = {
         name: {"settings": settings(committed, rows[name]), "tuned": False}
-        for name in ("none", "idl", "ig")
+        for name in METHODS
+        if name in rows
     }
     plan = committed["experiments"][str(rows["none"]["experiment"])]["plan"]
+    factors = {**plan["settings"], "backbone": "mf"}
+    methods["ig-sample"] = {"settings": {**factors, "strategy": "ig-sample"}}
     tuning = yaml.safe_load((HERE / "equal_terms.yaml").read_text())["tuning"]
-    methods["ig-sample"] = {
-        "settings": {**plan["settings"], "backbone": "mf", "strategy": "ig-sample"},
-    }
     return {"methods": methods, "tuning": tuning}
 
 

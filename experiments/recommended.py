@@ -1,6 +1,6 @@
 """The recommended default beside the paper's methods, the trivial baselines, and ig-sample.
 
-    python experiments/recommended.py --data data --work work [--only ml-1m 0.05] [--collect]
+    python experiments/recommended.py --data data --work work [--only ml-1m 0.05]
 
 `--data` holds the datasets that `invlearn datasets prepare` made. In each cell (dataset x share of
 the training labels that is kept) the default is trained with five seeds as it is, without a search.
@@ -8,8 +8,8 @@ It is paired with every method over biased factors or GMF whose mean AUC in `equ
 `NEAR` of the best of the twelve there, trained again with the settings that the search had chosen;
 where `equal_terms/` has no such cell, the six methods over biased factors are searched for here.
 
-A cell is an experiment of its own (`invlearn.compare`) and goes on after a stop. `--collect` writes
-`recommended.json` and `recommended.md` beside this file.
+A cell is an experiment of its own (`invlearn.compare`) and goes on after a stop. `curves.py`
+collects them, `leads.py` sums them up.
 """
 
 import argparse
