@@ -1,10 +1,11 @@
 """What experiments found, small enough to commit: JSON, tables, and curves over label shares.
 
-    python experiments/curves.py OUT/results.json [...] --out experiments/equal_terms
+    python experiments/curves.py OUT/results.json [...] --out experiments/equal_terms [--keep]
 
 For each dataset, whichever experiments it was in: `DATASET.json`, a row a method in a group (share
 of labels x backbone); `DATASET.md`, tables of AUC and GAUC, differences and cost; and, if several
-shares were measured, `DATASET-BACKBONE-METRIC.svg`. Needs the extra `report` for the curves.
+shares were measured, `DATASET-BACKBONE-METRIC.svg`. Needs the extra `report` for the curves. With
+`--keep`, groups that an earlier call wrote and this one has not measured stay.
 """
 
 import argparse
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     experiments = [json.loads(file.read_text()) for file in given.results]
@@ -47,11 +49,30 @@ def main() -> None:
             "reference": reference,
             "experiments": {at: heads[at] for at, _ in own},
         }
-        write(
-            given.out,
-            head,
-            [row for at, group in sorted(own, key=order) for row in rows_of(at, group)],
-        )
+        rows = [row for at, group in sorted(own, key=order) for row in rows_of(at, group)]
+        if given.keep:
+            head, rows = with_earlier(given.out / f"{name}.json", head, rows)
+        write(given.out, head, rows)
+
+
+def with_earlier(file: Path, head: dict, rows: list[dict]) -> tuple[dict, list[dict]]:
+    """What a call found, and groups of an earlier one that it has not measured."""
+    if not file.exists():
+        return head, rows
+    earlier = json.loads(file.read_text())
+    if earlier["reference"] != head["reference"]:
+        raise SystemExit(f"{file} compares with {earlier['reference']}; choose another --out")
+    shape = (*SHAPE, "backbone")
+    measured = {tuple(row[key] for key in shape) for row in rows}
+    kept = [r for r in earlier["rows"] if tuple(r[key] for key in shape) not in measured]
+    numbers = {
+        int(at): max([*head["experiments"], -1]) + 1 + int(at) for at in earlier["experiments"]
+    }
+    used = {row["experiment"] for row in kept}
+    more = {numbers[int(at)]: e for at, e in earlier["experiments"].items() if int(at) in used}
+    kept = [row | {"experiment": numbers[row["experiment"]]} for row in kept]
+    rows = sorted([*rows, *kept], key=lambda row: [row[key] for key in (*SHAPE[1:], SHAPE[0])])
+    return head | {"experiments": head["experiments"] | more}, rows
 
 
 def write(out: Path, head: dict, rows: list[dict]) -> None:
@@ -144,7 +165,7 @@ def charts(name: str, rows: list[dict]):
             note = "Bands: 95 % intervals of the mean, for other users and other seeds."
             title = f"{name}, {backbone}: training labels hidden"
             chart = share_chart(readings(found, metric), title, f"test {metric.upper()}", note)
-            yield chart, f"{backbone}-{metric}"
+            yield chart, f"{backbone.replace(' ', '-')}-{metric}"
 
 
 def readings(rows: list[dict], metric: str) -> list[Reading]:
