@@ -17,7 +17,7 @@ FLOORS = (
     "randomness",
     # what is known of a dataset before a model trains
     "exposures features rates",
-    "exposure_factors mixing",
+    "exposure_factors intercepts mixing",
     "mixed_model pretraining",
     # mathematics of one batch or one column, settings, models, safe files
     "atomic backbones calibration config environment losses metrics top_k",

@@ -5,7 +5,8 @@ import pytest
 
 from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
-from invlearn.mixed_model import GROUPS, LEAST, MOST, fit_mixed_model
+from invlearn.intercepts import LEAST, MOST
+from invlearn.mixed_model import GROUPS, fit_mixed_model
 from invlearn.rates import logit, mean_rate
 
 

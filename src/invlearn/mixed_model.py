@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from invlearn.exposure_factors import BLOCK_ROWS, FACTORS, Tables, exposure_svd
 from invlearn.exposures import Exposures
-from invlearn.rates import Floats, IntegerIds, logit, mean_rate
+from invlearn.intercepts import LEAST, MOST, Intercepts, LabelledColumns, rate_of, swept
+from invlearn.rates import Floats, IntegerIds
 
 CROSSED = 16
 """Leading factors of which all products are columns; of the others those of the same number are."""
@@ -30,13 +31,9 @@ SMOOTHING = 30.0
 """Exposures added to every degree before the decomposition (`exposure_svd`)."""
 ROUNDS = 10
 """Rounds of intercepts, slopes and penalties in turn."""
-SWEEPS = 8
-"""Passes over the intercepts in a round."""
-LEAST, MOST = 0.05, 1e5
-"""Bounds of every penalty: below, one class alone would send a coefficient far out; above, a
-coefficient is nothing."""
-LONGEST = 1.0
-"""Longest step of an intercept in a pass: from far out, Newton's method overshoots."""
+
+FIRST_PENALTY = 10.0
+"""Of every slope, before the first evidence."""
 
 GROUPS = ("user_slopes", "item_slopes", "user_count", "item_count", "same", "crossed")
 """Groups of slopes with a penalty each."""
@@ -117,48 +114,39 @@ def fit_mixed_model(
     """
     sides, strengths = _columns_of(exposures, (n_users, n_items), factors, smoothing, seed)
     known = exposures.labels >= 0
-    rows = _Rows(
+    rows = LabelledColumns(
         exposures.users[known], exposures.items[known], exposures.labels[known].astype(np.float64)
     )
     layout = _Layout.of(len(strengths), crossed) if factors else _Layout.empty()
-    intercepts = _Intercepts.start(rows, (n_users, n_items))
-    slopes = np.zeros(len(layout.groups))
-    penalties = np.full(len(slopes), 10.0)
+    design = _Design(rows, sides, layout)
+    intercepts = Intercepts.start(rows, (n_users, n_items))
+    slopes, penalties = np.zeros(len(layout.groups)), np.full(len(layout.groups), FIRST_PENALTY)
     if 0 < rows.labels.sum() < len(rows.labels):
-        offsets, variances = np.zeros(len(rows.labels)), np.zeros(0)
-        for _ in range(ROUNDS):
-            intercepts = _swept(intercepts, rows, offsets)
-            if len(slopes):
-                design = _Design(rows, sides, layout)
-                if len(variances):
-                    penalties = _by_evidence(slopes, variances, penalties, layout.groups)
-                slopes, offsets, variances = _newton(
-                    design, intercepts.of(rows), slopes, penalties, offsets
-                )
-        intercepts = _swept(intercepts, rows, offsets)
-    user_slopes, item_slopes, between = layout.spread(slopes, sides[0].shape[1])
+        intercepts, slopes, penalties = _fitted(design, intercepts, slopes, penalties)
     by_group = {
         name: float(penalties[layout.groups == number][0])
         for number, name in enumerate(GROUPS)
         if (layout.groups == number).any()
     }
-    return MixedModel(
-        intercepts.constant,
-        *intercepts.values,
-        *sides,
-        user_slopes,
-        item_slopes,
-        between,
-        by_group | dict(zip(("user_bias", "item_bias"), intercepts.penalties, strict=True)),
-    )
+    by_group |= dict(zip(("user_bias", "item_bias"), intercepts.penalties, strict=True))
+    spread = layout.spread(slopes, sides[0].shape[1])
+    return MixedModel(intercepts.constant, *intercepts.values, *sides, *spread, by_group)
 
 
-class _Rows(NamedTuple):
-    """Labelled rows."""
-
-    users: IntegerIds
-    items: IntegerIds
-    labels: Floats
+def _fitted(
+    design: "_Design", intercepts: Intercepts, slopes: Floats, penalties: Floats
+) -> tuple[Intercepts, Floats, Floats]:
+    """Intercepts, slopes and penalties of the slopes, found in turn."""
+    offsets, variances = np.zeros(len(design.rows.labels)), np.zeros(0)
+    for _ in range(ROUNDS):
+        intercepts = swept(intercepts, design.rows, offsets)
+        if not len(slopes):
+            continue
+        if len(variances):
+            penalties = _by_evidence(slopes, variances, penalties, design.layout.groups)
+        base = intercepts.of(design.rows)
+        slopes, offsets, variances = _newton(design, base, slopes, penalties, offsets)
+    return swept(intercepts, design.rows, offsets), slopes, penalties
 
 
 def _columns_of(
@@ -228,56 +216,11 @@ class _Layout(NamedTuple):
         return slopes[:width], slopes[width : 2 * width], between
 
 
-class _Intercepts(NamedTuple):
-    """The constant, and the intercepts of users and of items with their penalties."""
-
-    constant: float
-    values: tuple[Floats, Floats]
-    penalties: tuple[float, float]
-
-    @classmethod
-    def start(cls, rows: _Rows, shape: tuple[int, int]) -> "_Intercepts":
-        """All zero but the constant."""
-        mean = float(logit(mean_rate(rows.labels.astype(np.int8))))
-        return cls(mean, (np.zeros(shape[0]), np.zeros(shape[1])), (1.0, 1.0))
-
-    def of(self, rows: _Rows) -> Floats:
-        """Their sum for each row."""
-        return self.constant + self.values[0][rows.users] + self.values[1][rows.items]
-
-
-def _swept(start: _Intercepts, rows: _Rows, offsets: Floats) -> _Intercepts:
-    """Improve the intercepts by Newton steps for one side at a time, and their penalties.
-
-    Given the other side, a side's intercepts do not depend on each other.
-    """
-    constant, values, penalties = start.constant, [*start.values], [*start.penalties]
-    ids = (rows.users, rows.items)
-
-    def misfit() -> tuple[Floats, Floats]:
-        rates = _rate(constant + values[0][rows.users] + values[1][rows.items] + offsets)
-        return rows.labels - rates, rates * (1 - rates)
-
-    for _ in range(SWEEPS):
-        for side in (1, 0):
-            error, weight = misfit()
-            value, n = values[side], len(values[side])
-            pull = np.bincount(ids[side], error, n) - penalties[side] * value
-            precision = np.bincount(ids[side], weight, n) + penalties[side]
-            values[side] = value + np.clip(pull / precision, -LONGEST, LONGEST)
-            has = np.bincount(ids[side], minlength=n) > 0
-            spread = (values[side][has] ** 2 + 1 / precision[has]).sum()
-            penalties[side] = float(np.clip(has.sum() / spread, LEAST, MOST))
-        error, weight = misfit()
-        constant += float(np.clip(error.sum() / max(weight.sum(), 1e-9), -LONGEST, LONGEST))
-    return _Intercepts(constant, (values[0], values[1]), (penalties[0], penalties[1]))
-
-
 @dataclass(frozen=True, slots=True)
 class _Design:
     """The columns of labelled rows, made block by block."""
 
-    rows: _Rows
+    rows: LabelledColumns
     sides: tuple[Floats, Floats]
     layout: _Layout
 
@@ -321,7 +264,7 @@ def _newton(
         Slopes, columns times slopes, and posterior variances of the slopes.
     """
     labels = design.rows.labels
-    rates = _rate(base + offsets)
+    rates = rate_of(base + offsets)
     gradient, curvature = penalties * slopes, np.diag(penalties)
     for part, columns in design.blocks():
         error = (rates[part] - labels[part]).astype(np.float32)
@@ -352,7 +295,3 @@ def _by_evidence(
     squares = np.bincount(groups, slopes**2)
     found = np.divide(determined, squares, out=np.full_like(squares, MOST), where=squares > 1e-12)
     return np.clip(found, LEAST, MOST)[groups]
-
-
-def _rate(logits: Floats) -> Floats:
-    return 0.5 + 0.5 * np.tanh(logits / 2)
