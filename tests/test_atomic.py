@@ -59,3 +59,9 @@ def test_a_failed_file_leaves_the_old_one(tmp_path):
         raise ValueError
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("path", [Path(), Path("/")])
+def test_a_path_without_a_name_is_an_error_that_teaches(path):
+    with pytest.raises(InvlearnError, match="needs a name of its own; found"), atomic.new_file(path):
+        pass

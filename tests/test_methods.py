@@ -163,9 +163,9 @@ def test_advice_finds_what_exposures_tell(tmp_path):
     assert max(map(len, lines[:-1])) <= 80
     assert len(lines) <= 24
     told = " ".join(answer.out.split())
+    assert "Do unclear rows help here? yes" in told
     assert "As exposures (who was shown what): yes, +" in told
-    assert "Next: invlearn train" in told
-    assert f"{data.folder} --config recommended --out run" in told
+    assert f"Next: invlearn train {data.folder} --config recommended --out tastes-run" in told
     results = json.loads((tmp_path / "out/results.json").read_text())
     (group,) = results["groups"]
     assert {RECOMMENDED, WITHOUT, ALONE} < group["methods"].keys()
@@ -179,6 +179,7 @@ def test_advice_without_exposed_rows_asks_about_pairs_alone(tmp_path):
     assert advice.as_exposures is None
     assert WITHOUT not in advice.group.methods
     assert advice.n_unlabelled == 0
+    assert advice.verdict == advice.as_pairs.verdict
 
 
 def test_the_next_command_can_be_called(tmp_path, monkeypatch):
@@ -192,7 +193,7 @@ def test_the_next_command_can_be_called(tmp_path, monkeypatch):
         fewer = [] if "--epochs" in words else ["--epochs", 1]
         answer = call(*words[1:], *fewer, "--overwrite")
         assert (answer.code, answer.err) == (0, "")
-        config = Run.open(Path("run")).config
+        config = Run.open(Path("my tastes-run")).config
         expected = "mf" if winner.startswith("mf") else "exposure-hybrid"
         assert config.backbone == expected
         assert config.model.get("unlabelled", True) == (winner != WITHOUT)
@@ -219,9 +220,9 @@ def advice_with(winner, **settings):
 
 def test_the_next_command_is_the_winners():
     recommended = "invlearn train d --config recommended"
-    assert advice_with(RECOMMENDED).command == f"{recommended} --out run"
-    assert advice_with("item-rate").command == f"{recommended} --out run"
-    assert advice_with(WITHOUT).command == f"{recommended} --model.unlabelled false --out run"
+    assert advice_with(RECOMMENDED).command == f"{recommended} --out d-run"
+    assert advice_with("item-rate").command == f"{recommended} --out d-run"
+    assert advice_with(WITHOUT).command == f"{recommended} --model.unlabelled false --out d-run"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +231,14 @@ def test_the_next_command_is_the_winners():
 def test_a_verdict_goes_by_the_interval(low, high, verdict):
     found = Finding("a", "b", {"auc": Difference((low + high) / 2, low, high)})
     assert found.verdict == verdict
+
+
+def test_too_few_users_are_no_basis_for_advice(tmp_path):
+    parts = {name: part([0, 1, 2], [0, 1, 0], [0, 1, 1]) for name in ("train", "valid", "test")}
+    data = write_toy(tmp_path / "few", parts, n_users=3, n_items=2)
+    answer = call("advise", data.folder, "--out", tmp_path / "out")
+    assert answer.code == 2
+    assert "has 3 users" in answer.err
 
 
 def test_an_advice_without_a_search_is_refused(board, tmp_path):

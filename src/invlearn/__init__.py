@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from invlearn.evaluation import Evaluation as Evaluation
     from invlearn.evaluation import evaluate as evaluate
     from invlearn.evaluation import paired_difference as paired_difference
+    from invlearn.experiments.advise import Advice as Advice
+    from invlearn.experiments.advise import advise as advise
     from invlearn.experiments.compare import compare as compare
     from invlearn.experiments.results import Results as Results
     from invlearn.pairs import Batch as Batch
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = version("invlearn")
 
 _HOMES = {
+    "Advice": "experiments.advise",
     "Assessment": "assessment",
     "Audit": "data.audit",
     "Backbone": "backbones",
@@ -64,6 +67,7 @@ _HOMES = {
     "Run": "run",
     "RunConfig": "config",
     "Strategy": "strategies",
+    "advise": "experiments.advise",
     "compare": "experiments.compare",
     "compare_runs": "comparison",
     "evaluate": "evaluation",

@@ -23,7 +23,7 @@ def new_file(path: Path) -> Generator[Path, None, None]:
     Raises:
         InvlearnError: The disk is full or the folder cannot be written; `path` is as it was.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _beside(path, "partial")
     try:
         yield partial
         _sync(partial)
@@ -57,7 +57,7 @@ def new_folder(
         raise InvlearnError(
             f"{path} is not overwritten, since there is no {marker} in it; choose another name"
         )
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _beside(path, "partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -157,7 +157,20 @@ def recover(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+    return _beside(path, "old")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A hidden name beside a path.
+
+    Raises:
+        InvlearnError: The path has no name of its own.
+    """
+    if not path.name:
+        raise InvlearnError(
+            f"what is written needs a name of its own; found '{path}', so name a new file or folder"
+        )
+    return path.with_name(f".{path.name}.{suffix}")
 
 
 def _swap(partial: Path, path: Path) -> None:

@@ -89,7 +89,7 @@ def compare(
 def advise(
     dataset: Path,
     *,
-    out: Path = Path("advice"),
+    out: Path | None = None,
     trials: int = 6,
     seeds: int = 3,
     workers: int = 1,
@@ -103,7 +103,7 @@ def advise(
     dataset
         Dataset folder.
     out
-        Folder of the experiment; it is made, or gone on with.
+        Folder of the experiment, advice-DATASET if left out; it is made, or gone on with.
     trials
         Trainings of each search.
     seeds
@@ -114,6 +114,7 @@ def advise(
     from invlearn import screen, screen_experiments
     from invlearn.experiments.advise import advise as work
 
+    out = out or Path(f"advice-{dataset.resolve().name}")
     with screen.progress_bars() as progress, interruptible() as should_stop:
         advice = work(
             dataset,

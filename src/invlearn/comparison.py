@@ -48,7 +48,7 @@ class Comparison:
 
 
 def compare_runs(
-    folders: Sequence[Path],
+    folders: Sequence[str | Path],
     *,
     part: PartName = "test",
     other: OtherLog | None = None,
@@ -85,8 +85,9 @@ def compare_runs(
         )
     if other and other.log is None:
         raise ConfigError("options of another log were given, but no log; name it with --log")
-    runs = {_name(folder, folders): Run.open(folder) for folder in folders}
-    if len(runs) < len(folders):
+    paths = [Path(folder) for folder in folders]
+    runs = {_name(path, paths): Run.open(path) for path in paths}
+    if len(runs) < len(paths):
         raise ConfigError("a run is named twice; name each once")
     fingerprints = {run.card["fingerprint"] for run in runs.values()}
     if len(fingerprints) > 1:

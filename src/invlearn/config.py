@@ -207,6 +207,10 @@ def read_settings(source: str | Path) -> dict[str, Any]:
     """
     if str(source) in PRESETS:
         source = Path(__file__).with_name(f"{source}.yaml")
+    elif not Path(source).exists():
+        raise ConfigError(
+            f"cannot read {source}: there is no such file, and presets are {', '.join(PRESETS)}"
+        )
     return read_yaml(Path(source))
 
 

@@ -130,21 +130,22 @@ def show_advice(advice: "Advice", out: Path) -> None:
             values = (short(method.means[m].value) if m in method.means else "-" for m in ADVISED)
             found.add_row(method.name, *values, seconds)
     console.print(found)
-    console.print("Do the unclear rows help?")
+    answer = {"helps": "yes", "hurts": "no, they hurt", "unsure": "not for sure"}[advice.verdict]
+    console.print(f"Do unclear rows help here? [bold]{answer}[/bold]")
     if advice.as_exposures is None:
         console.print("  As exposures: there are none; every row that was shown has a label.")
     else:
         _show_finding("As exposures (who was shown what)", advice.as_exposures)
+    source = "shown, unclear" if advice.as_exposures else "sampled, never shown"
     if advice.as_pairs is None:
         console.print("  As training pairs: unknown, since trainings failed; results.md says why.")
     else:
-        _show_finding("As training pairs", advice.as_pairs)
-    _show_finding("Beside the best baseline", advice.beside_baseline)
-    if advice.winner in advice.group.baselines:
-        console.print(
-            f"  Mind: {advice.winner} is surely ahead of every method here; more labels, or other "
-            "rules for them, may be worth more than any training."
-        )
+        _show_finding(f"As training pairs ({source})", advice.as_pairs)
+    lead = advice.lead.differences["auc"]
+    console.print(
+        f"Best: [bold]{advice.winner}[/bold], {lead.value:+.4f} ({lead.low:+.4f} to "
+        f"{lead.high:+.4f}) over {advice.lead.than}"
+    )
     console.print(
         "  Differences of AUC with 95 % intervals over users and seeds; see docs/choosing.md.\n"
         f"  All numbers are in {out / 'results.md'}."

@@ -12,9 +12,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
+
 from invlearn.config import read_settings
 from invlearn.data.dataset import Dataset
-from invlearn.errors import ConfigError, RunError
+from invlearn.errors import ConfigError, DataError, RunError
 from invlearn.evaluation import Difference, Evaluation
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import CellFolder
@@ -33,6 +35,11 @@ SETTINGS: dict[str, Any] = {
     "select_by": "auc",
 }
 """Of the methods over biased factors; the recommended default has its own."""
+
+FEWEST_USERS = 10
+"""Of the test part, below which an interval over users means nothing."""
+SEARCH = {"method.weight": {"choices": [0.3, 1.0]}}
+"""Of `ig-sample` here, where the question is what unlabelled pairs do: abstaining is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +76,19 @@ class Advice:
     as_pairs: Finding | None
     """The strategy that validation likes best, from training on the labelled rows alone; none if
     their trainings failed."""
-    beside_baseline: Finding
-    """The recommended default from the best trivial baseline."""
+    lead: Finding
+    """The winner from the recommended default; of the default itself, from the best baseline."""
     winner: str
     """The recommended default, or the best of the methods and baselines whose 95 % interval is
     ahead of it. It is picked on the test part, so its lead flatters it a little."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether unlabelled rows help in either way, as `Finding.verdict` says it."""
+        found = [finding.verdict for finding in (self.as_exposures, self.as_pairs) if finding]
+        if "helps" in found:
+            return "helps"
+        return "hurts" if found and {*found} == {"hurts"} else "unsure"
 
     @property
     def command(self) -> str:
@@ -87,7 +102,8 @@ class Advice:
             options = {"backbone": "mf", "strategy": method.cell.config.strategy, **SETTINGS}
             options |= method.settings
         words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
-        return " ".join(["invlearn train", quote(str(self.dataset)), *words, "--out run"])
+        out = quote(f"{self.dataset.resolve().name}-run")
+        return " ".join(["invlearn train", quote(str(self.dataset)), *words, f"--out {out}"])
 
 
 def advise(
@@ -116,6 +132,7 @@ def advise(
 
     Raises:
         ConfigError, DataError, Stopped: As `compare` does.
+        DataError: The test part has too few users.
         RunError: As `compare` does, or the recommended default failed.
     """
     if trials < 2:
@@ -123,6 +140,11 @@ def advise(
             f"an advice compares what validation chose, so trials must be 2 or more; found {trials}"
         )
     data, out = Dataset.open(dataset), Path(out)
+    if (n_users := len(np.unique(data.test.users))) < FEWEST_USERS:
+        raise DataError(
+            f"the test part of {dataset} has {n_users} users, and an interval over so few says "
+            f"nothing; an advice needs {FEWEST_USERS}"
+        )
     grid = {
         "datasets": [str(dataset)],
         "methods": methods_for(exposed=len(data.unlabelled) > 0),
@@ -144,7 +166,10 @@ def methods_for(*, exposed: bool) -> dict[str, Any]:
         **({WITHOUT: {"settings": twin, "tuned": False}} if exposed else {}),
         ALONE: {"settings": {**factors, "strategy": "none"}},
         **{
-            name: {"settings": {**factors, "strategy": strategy}}
+            name: {
+                "settings": {**factors, "strategy": strategy},
+                "search": SEARCH if strategy == "ig-sample" else {},
+            }
             for strategy, name in AS_PAIRS.items()
         },
     }
@@ -179,6 +204,8 @@ def _advice(dataset: Path, data: Dataset, group: Group, found: Evaluations) -> A
     ]
     everyone = group.methods | group.baselines
     winner = max(ahead, key=lambda n: everyone[n].means["auc"].value, default=RECOMMENDED)
+    if winner in pairs and ALONE in ahead and finding(winner, ALONE).verdict != "helps":
+        winner = ALONE  # the simpler one, if nothing is sure to be gained
     return Advice(
         dataset,
         len(data.train),
@@ -186,7 +213,7 @@ def _advice(dataset: Path, data: Dataset, group: Group, found: Evaluations) -> A
         group,
         finding(RECOMMENDED, WITHOUT) if WITHOUT in found else None,
         finding(pairs[-1], ALONE) if pairs else None,
-        finding(RECOMMENDED, trivial),
+        finding(RECOMMENDED, trivial) if winner == RECOMMENDED else finding(winner, RECOMMENDED),
         winner,
     )
 
