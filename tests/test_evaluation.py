@@ -232,3 +232,15 @@ def test_any_finite_score_will_do():
     users, labels, scores = [0, 0, 0, 1, 1], [1, 0, 1, 0, 1], [1e308, -1e308, 5e-324, 1e308, -1.0]
     found = evaluate(users, labels, scores, draws=10)
     assert found.values["auc"] == pytest.approx(3.5 / 6)
+
+
+def test_an_interval_of_the_auc_stays_within_its_range():
+    """Seven users ranked almost without a mistake, of whom some draws are all mistake."""
+    rng = np.random.default_rng(0)
+    n_users = int(rng.integers(2, 8))
+    labels = (rng.random(4 * n_users) < rng.choice([0.2, 0.5, 0.8])).astype(int)
+    scores = labels + 0.6 * rng.normal(size=4 * n_users)
+    found = evaluate(np.repeat(np.arange(n_users), 4), labels, scores, name="here")
+    low, high = found.intervals["auc"]
+    assert 0 <= low < high <= 1
+    assert found.draws["auc"].max() > 1  # the projection does leave it

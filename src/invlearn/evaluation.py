@@ -148,7 +148,9 @@ def summarise(
     with np.errstate(over="ignore", invalid="ignore"):  # the log loss of huge scores is infinite
         values = {name: value(metric) for name, metric in found.items()}
         drawn = resampled(found, draws=draws, seed=seed) if draws else {}
-    intervals = {name: interval(sample) for name, sample in drawn.items()}
+    # The projection of the AUC is linear, and can leave its range.
+    within = {n: draw.clip(0, 1) if n == "auc" else draw for n, draw in drawn.items()}
+    intervals = {name: interval(sample) for name, sample in within.items()}
     return Evaluation(values, intervals, counts, drawn, f"{basis} {draws} {seed}")
 
 
