@@ -52,9 +52,9 @@ def batches(strategy):
         )
 
 
-def trained(backbone, strategy, *, compiled, kind=RowStore, **optimizer):
+def trained(backbone, strategy, *, compiled, kind=RowStore, n_users=N_USERS, **optimizer):
     """Weights, moments and logs after some steps."""
-    module, n_peers = small_backbone(backbone, N_USERS, N_ITEMS).train(), strategy.feed.n_peers
+    module, n_peers = small_backbone(backbone, n_users, N_ITEMS).train(), strategy.feed.n_peers
     torch.manual_seed(0)
     add_peers(module, n_peers)
     tables = tables_with_peers(module.tables, n_peers)
@@ -127,6 +127,14 @@ def test_one_graph_serves_every_setting(compiles_with):
     for ratio, l2 in ((0.1, 0.0), (0.4, 1e-3), (2.0, 0.5)):
         trained("gmf", inverse.InverseGradient(alpha_ratio=ratio), compiled=True, l2=l2)
     assert len(graphs) == 2
+
+
+def test_each_size_of_dataset_has_a_limit_of_its_own(compiles_with, monkeypatch):
+    """Past the limit a step is not compiled, with a warning, which would fail this test."""
+    monkeypatch.setattr(steps, "RECOMPILATIONS", 2)
+    compiles_with("aot_eager")
+    for more in range(4):
+        trained("gmf", STRATEGIES["ig"](), compiled=True, n_users=N_USERS + more)
 
 
 def test_a_failing_compiler_is_told_once_and_done_without(compiles_with):

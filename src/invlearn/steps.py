@@ -2,8 +2,8 @@
 
 Compiled (`torch.compile`), all tensor arithmetic of a step becomes one graph: losses, slopes,
 trials, choice and the optimizer's update are fused, and only the rows of the batch are touched,
-as without. What is compiled serves every later training of the same backbone, strategy and store
-in the process, whatever their settings.
+as without. What is compiled serves every later training of the same backbone, strategy and shapes
+of weights in the process, whatever their settings.
 """
 
 import os
@@ -71,8 +71,11 @@ class Stepper:
         self._turn: Turn = turn
         self._failures: tuple[type[Exception], ...] = ()
         if compiled_for and isinstance(store, RowStore):
-            self._turn, self._failures = compiled_turn(compiled_for, type(strategy)), failures()
-            for tensor in store.tensors():
+            tensors = [*store.tensors()]
+            shapes = tuple(tensor.shape for tensor in tensors)
+            self._turn = compiled_turn(compiled_for, type(strategy), shapes)
+            self._failures = failures()
+            for tensor in tensors:
                 torch._dynamo.mark_static(tensor)  # pyright: ignore[reportPrivateUsage]
 
     def __call__(self, batch: Batch) -> Step:
@@ -153,8 +156,11 @@ def is_finite(move: Proposal) -> Tensor:
 
 
 @cache
-def compiled_turn(backbone: type, strategy: type) -> Turn:
-    """Make the compiled form of `turn` for a kind of backbone and a kind of strategy."""
+def compiled_turn(backbone: type, strategy: type, shapes: tuple[torch.Size, ...]) -> Turn:
+    """Make the compiled form of `turn` for a kind of backbone, of strategy, and shapes of weights.
+
+    Shapes are compiled in, so each dataset has variants of its own, and a limit of its own to them.
+    """
     # The last two options are missing from the declared signature.
     return torch.compile(  # pyright: ignore[reportCallIssue]
         turn,
