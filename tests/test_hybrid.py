@@ -176,6 +176,7 @@ def test_it_trains_with_every_part_of_the_library(tmp_path):
     )
     assert run.config.store == "dense"
     assert run.test["auc"] > 0.95
+    assert sum(run.test["settled"].values()) == pytest.approx(1)
     scores = run.score(board.test.users, board.test.items)
     (tmp_path / "data").rename(tmp_path / "away")
     again = invlearn.Run.open(tmp_path / "run")

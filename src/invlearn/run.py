@@ -12,6 +12,7 @@ from torch import nn
 
 from invlearn import atomic, checkpoint
 from invlearn.assessment import Assessment, assess
+from invlearn.backbones.backbone import SettlesByValidation
 from invlearn.baselines import ALL_BASELINES, BASELINES
 from invlearn.composition import (
     complete,
@@ -254,5 +255,8 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
     run = Run.open(job.folder, backbone=job.module)
     tested = run.evaluate(dataset=job.dataset, baselines=BASELINES, progress=progress)
     epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
-    atomic.write_json(job.folder / "test.json", {"epoch": epoch, **tested.to_json()})
+    module = job.module
+    settled = module.settled if isinstance(module, SettlesByValidation) else {}
+    found = {"epoch": epoch, **({"settled": settled} if settled else {}), **tested.to_json()}
+    atomic.write_json(job.folder / "test.json", found)
     return run

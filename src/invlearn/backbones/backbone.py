@@ -71,6 +71,11 @@ class SettlesByValidation(Protocol):
         """Decide them by labelled rows of the validation part; called after every epoch."""
         ...
 
+    @property
+    def settled(self) -> dict[str, float]:
+        """What was decided, by name; shown to whoever trained it."""
+        ...
+
 
 class Factors(NamedTuple):
     """Two tables whose inner products are logits: `z = users[u] @ items[i]`."""

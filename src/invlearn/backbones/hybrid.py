@@ -17,8 +17,8 @@ from invlearn.rates import Floats, IntegerIds
 
 MAP_SHRINKAGE, SLOPE_SHRINKAGE = 15.0, 10.0
 """Ridge penalties of the maps of exposure factors and of their slopes, in rows."""
-MEMBERS = 4
-"""The trained part, exposure factors, the mixed model, intercepts alone."""
+MEMBERS = ("trained part", "exposure factors", "mixed model", "intercepts")
+"""Of the mix, in its order."""
 
 
 @final
@@ -88,7 +88,7 @@ class ExposureHybrid(nn.Module):
         self.register_buffer("item_features", torch.zeros(n_items, width))
         self.register_buffer("user_rest", torch.zeros(n_users, rest))
         self.register_buffer("item_rest", torch.zeros(n_items, rest))
-        self.register_buffer("mix", torch.eye(MEMBERS)[0])
+        self.register_buffer("mix", torch.eye(len(MEMBERS))[0])
         self._read: _Read | None = None
         self._rests = False
         """Whether the tables of rest are those of the weights and the mix."""
@@ -172,6 +172,11 @@ class ExposureHybrid(nn.Module):
         parts = best_parts(members, labels, start=before)
         self.mix.copy_(torch.from_numpy(parts / PARTS))
         self._rest(trained)
+
+    @property
+    def settled(self) -> dict[str, float]:
+        """The weights of the mix."""
+        return dict(zip(MEMBERS, self.mix.tolist(), strict=True))
 
     def as_factors(self) -> Factors:
         """The tables of rest."""
