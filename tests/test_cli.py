@@ -21,6 +21,7 @@ COMMANDS = {
     "prepare": "log rule out format user item time split split-column valid-fraction test-fraction"
     " repeats bad-rows core seed user-features item-features categorical overwrite",
     "simulate": "out users items rows seed chunk-rows overwrite",
+    "advise": "dataset out trials seeds workers",
     "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",
     "datasets list": "",
     "datasets prepare": "name out from rule split bad-rows core seed overwrite",
@@ -29,8 +30,8 @@ COMMANDS = {
     " unlabelled.hardest-of store"
     " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"
     " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
-    " batch-size epochs patience select-by seed device compile checkpoint-steps tensorboard"
-    " no-tensorboard",
+    " batch-size steps-per-epoch epochs patience select-by seed device compile checkpoint-steps"
+    " tensorboard no-tensorboard",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
     " as-released draws seed out",

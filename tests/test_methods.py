@@ -146,6 +146,12 @@ def test_the_recommended_preset_is_a_file_of_settings(board, tmp_path):
     assert config.batch_size == max(32, -(-n_rows // config.steps_per_epoch))
 
 
+def test_a_mistyped_preset_is_told_of_presets(board, tmp_path):
+    answer = call("train", board, "--config", "recommendd", "--out", tmp_path / "run")
+    assert answer.code == 2
+    assert "'recommendd' is neither a file nor a preset; presets: recommended" in answer.err
+
+
 @pytest.mark.parametrize(
     ("rows", "steps", "size"), [(1_000, 10, 100), (90, 10, 32), (10**9, 10, 65_536)]
 )

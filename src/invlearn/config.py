@@ -207,9 +207,9 @@ def read_settings(source: str | Path) -> dict[str, Any]:
     """
     if str(source) in PRESETS:
         source = Path(__file__).with_name(f"{source}.yaml")
-    elif not Path(source).exists():
+    elif Path(source).name == str(source) and "." not in str(source) and not Path(source).exists():
         raise ConfigError(
-            f"cannot read {source}: there is no such file, and presets are {', '.join(PRESETS)}"
+            f"'{source}' is neither a file nor a preset; presets: {', '.join(PRESETS)}"
         )
     return read_yaml(Path(source))
 
