@@ -1,6 +1,6 @@
 """Each unlabelled pair judged by itself (`ig-sample`) beside `none`, `idl` and `ig`, same backbone.
 
-    python experiments/ig_sample.py --data data --work work [--only ml-1m 0.05]
+    python experiments/ig_sample.py --data data --work work [--only ml-1m-0.05 ...]
 
 Biased factors. `none`, `idl` and `ig` train with the settings that the search of `equal_terms/`
 chose in ten trials; `ig-sample` gets the same ten trials (the same rates and penalties), and has to
@@ -8,37 +8,18 @@ find policy and weight of the unlabelled part, 0 among them, in them as well. Fi
 paired intervals.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import yaml
-from recommended import DATASETS, HERE, SHARES, settings
-
-import invlearn
+from recommended import HERE, run_cells, settings
 
 METHODS = ("none", "idl", "ig", "ig-sample")
 
 
 def main() -> None:
-    """Run the cells that are asked for, small shares first."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", default=[])
-    given = parser.parse_args()
-    for share in SHARES:
-        for dataset in DATASETS:
-            name = f"{dataset}-{share:g}"
-            if given.only and name not in given.only:
-                continue
-            grid = compared(dataset, share)
-            print(name, flush=True)
-            cell = {"datasets": {dataset: given.data / dataset}, "label_shares": [share]}
-            invlearn.compare(grid | cell, given.work / name, reference="ig-sample")
+    """Run the cells that are asked for."""
+    run_cells(__doc__, compared, reference="ig-sample")
 
 
 def compared(dataset: str, share: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The recommended default beside the paper's methods, the trivial baselines, and ig-sample.
 
-    python experiments/recommended.py --data data --work work [--only ml-1m 0.05]
+    python experiments/recommended.py --data data --work work [--only ml-1m-0.05 ...]
 
 `--data` holds the datasets that `invlearn datasets prepare` made. In each cell (dataset x share of
 the training labels that is kept) the default is trained with five seeds as it is, without a search.
@@ -14,6 +14,7 @@ collects them, `leads.py` sums them up.
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,35 @@ LARGE = {("kuairand", 0.5)}
 
 
 def main() -> None:
-    """Run the cells that are asked for, in that order; or all, small shares first."""
+    """Run the cells that are asked for."""
+    run_cells(__doc__, opponents)
+
+
+def run_cells(
+    description: str | None, grid_of: Callable[[str, float], dict[str, Any]], **options: Any
+) -> None:
+    """Compare in each cell that the command line asks for, in that order; or in all of them.
+
+    Args:
+        description: What `--help` says.
+        grid_of: From dataset and share of the labels to methods and tuning.
+        options: Of every comparison.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
     every = {f"{dataset}-{share:g}": (dataset, share) for share in SHARES for dataset in DATASETS}
-    for name in given.only or every:
+    parser.add_argument("--only", nargs="+", choices=every, default=list(every))
+    given = parser.parse_args()
+    for name in given.only:
         dataset, share = every[name]
-        grid = {"datasets": {dataset: given.data / dataset}, "label_shares": [share]}
         print(name, flush=True)
-        grid |= opponents(dataset, share)
-        invlearn.compare(grid, given.work / name, workers=given.workers)
+        grid = {"datasets": {dataset: given.data / dataset}, "label_shares": [share]}
+        grid |= grid_of(dataset, share)
+        invlearn.compare(grid, given.work / name, workers=given.workers, **options)
 
 
 def opponents(dataset: str, share: float) -> dict[str, Any]:

@@ -57,10 +57,6 @@ class ExposureModel:
     slopes: Floats
     """Of the columns as they are, not standardised; shape `(columns,)`."""
     intercept: float
-    strengths: Floats
-    """Singular values, descending."""
-    crossed: int
-    """Leading factors of either side whose products are columns, beside those of the same."""
 
     def score(self, users: IntegerIds, items: IntegerIds) -> Floats:
         """Logits of pairs, shape `(rows,)`; a training row's own label counts in its rates.
@@ -72,23 +68,19 @@ class ExposureModel:
         logits = np.full(len(users), self.intercept)
         for start in range(0, len(users), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            columns = _columns(self.users, self.items, users[rows], items[rows], self.crossed)
+            columns = _columns(self.users, self.items, users[rows], items[rows])
             logits[rows] += columns @ self.slopes
         return logits
 
     def tables(self) -> Tables:
         """The same logits as inner products of a row a user and a row an item."""
-        k, n = self.users.factors.shape[1], self.crossed
-        of_users, of_items, products, crosses = np.split(
-            self.slopes, [k + 2, 2 * (k + 2), 3 * k + 4]
-        )
-        weights = np.diag(products)
-        weights[:n, :n] += crosses.reshape(n, n)
+        k = self.users.factors.shape[1]
+        of_users, of_items, products = np.split(self.slopes, [k + 2, 2 * (k + 2)])
         own, other = (
             side.columns(np.arange(len(side.rows)), None) for side in (self.users, self.items)
         )
         return Tables(
-            left=self.users.factors @ weights,
+            left=self.users.factors * products,
             right=self.items.factors,
             users=own @ of_users + self.intercept,
             items=other @ of_items,
@@ -103,8 +95,6 @@ def fit_exposure_factors(
     seed: int = 0,
     factors: int = FACTORS,
     l2: float = L2,
-    smoothing: float | None = None,
-    crossed: int = 0,
     block_rows: int = BLOCK_ROWS,
 ) -> ExposureModel:
     """Fit labels of training rows by exposures.
@@ -124,13 +114,6 @@ def fit_exposure_factors(
         seed: Of the randomised decomposition.
         factors: Singular values to keep; fewer if the matrix has fewer.
         l2: Half of it times the squared slopes is added to the log loss summed over the rows.
-        smoothing: Take the exposures relative to what degrees alone let expect, as correspondence
-            analysis does: each is divided by the roots of its user's and its item's exposures,
-            so many of them added to both, and factors once more by the root of their own side's,
-            so that they are means. A product of two factors is then multiplied by the `s_k / s_1`
-            of both (without, by the root of that), so its use is penalised more. None: as they
-            are.
-        crossed: Leading factors whose every product of a user's and an item's is a column, too.
         block_rows: Rows whose columns are in memory at once.
 
     Raises:
@@ -147,7 +130,6 @@ def fit_exposure_factors(
         n_items=n_items,
         factors=factors,
         seed=seed,
-        smoothing=smoothing,
     )
     known = exposures.labels >= 0
     labels = exposures.labels[known]
@@ -156,25 +138,22 @@ def fit_exposure_factors(
         Side.of(side, ids, ids[known], labels)
         for side, ids in zip((left, right), shown, strict=True)
     )
-    crossed = min(crossed, len(strengths))
 
     def blocks() -> Iterator[Block]:
         for start in range(0, len(labels), block_rows):
             rows = slice(start, start + block_rows)
             own = labels[rows].astype(np.float64)
             of_users, of_items = (ids[known][rows] for ids in shown)
-            yield _columns(users, items, of_users, of_items, crossed, own), own
+            yield _columns(users, items, of_users, of_items, own), own
 
     emphasis = strengths / strengths.max(initial=0.0)
     one_side = np.concatenate([emphasis, [1.0, 1.0]])
-    of_product = np.sqrt(emphasis) if smoothing is None else emphasis
-    crosses = np.outer(of_product[:crossed], of_product[:crossed]).ravel()
-    emphasis = np.concatenate([one_side, one_side, of_product**2, crosses])
+    emphasis = np.concatenate([one_side, one_side, emphasis])
     if not 0 < labels.sum(dtype=np.int64) < len(labels):
         mean = float(logit(mean_rate(labels)))
-        return ExposureModel(users, items, 0 * emphasis, mean, strengths, crossed)
+        return ExposureModel(users, items, 0 * emphasis, mean)
     slopes, intercept = _fit(blocks, emphasis, l2)
-    return ExposureModel(users, items, slopes, intercept, strengths, crossed)
+    return ExposureModel(users, items, slopes, intercept)
 
 
 def exposure_svd(
@@ -199,7 +178,10 @@ def exposure_svd(
         n_items: Number of items; ids are below it.
         factors: Singular values to keep.
         seed: Of the iteration's start.
-        smoothing: See `fit_exposure_factors`; the vectors are then divided by the roots, too.
+        smoothing: Take the exposures relative to what degrees alone let expect, as correspondence
+            analysis does: each is divided by the roots of its user's and its item's exposures, so
+            many of them added to both, and the vectors once more by the root of their own side's,
+            so that they are means. None: as they are.
 
     Returns:
         Left vectors `(n_users, k)`, singular values `(k,)` in descending order, right vectors
@@ -341,20 +323,17 @@ def _columns(
     items: Side,
     user_ids: IntegerIds,
     item_ids: IntegerIds,
-    crossed: int,
     own: Floats | None = None,
 ) -> Floats:
-    """All columns of some pairs, shape `(rows, 3 factors + 4 + crossed ** 2)`.
+    """All columns of some pairs, shape `(rows, 3 factors + 4)`.
 
     Args:
         users: What is known of the users.
         items: What is known of the items.
         user_ids: Dense user ids, shape `(rows,)`.
         item_ids: Dense item ids, shape `(rows,)`.
-        crossed: Leading factors to cross.
         own: Labels to leave out of the rates, if the pairs are training rows; shape `(rows,)`.
     """
     left, right = users.columns(user_ids, own), items.columns(item_ids, own)
     mine, its = users.factors[user_ids], items.factors[item_ids]
-    crosses = mine[:, :crossed, None] * its[:, None, :crossed]
-    return np.column_stack([left, right, mine * its, crosses.reshape(len(mine), -1)])
+    return np.column_stack([left, right, mine * its])
