@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.factorization import BiasedMF
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Pairs, Proposal
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.stores import DenseStore, RowStore
+from invlearn.stores.huge_pages import on_huge_pages
 from invlearn.stores.store import distinct_ids, draws_random_numbers
 from invlearn.strategies import STRATEGIES
 from toys import FITTING, assert_near, of_rows, random_batch, row_pool, small_backbone
@@ -336,3 +338,27 @@ def test_distinct_ids_are_those_of_torch(ids):
         assert ours.dtype == theirs.dtype
         assert torch.equal(ours, theirs)
     assert column.tolist() == ids  # nothing was sorted in place
+
+
+def test_big_tables_move_to_huge_pages_with_their_values_aligned():
+    big = torch.rand(1 << 16, 17)
+    moved = on_huge_pages(big)
+    assert torch.equal(moved, big)
+    assert moved.data_ptr() != big.data_ptr()
+    assert moved.data_ptr() % 64 == 0
+    small = torch.rand(10)
+    assert on_huge_pages(small) is small
+
+
+def test_a_row_store_keeps_the_parameters_whose_tables_it_moves():
+    module = BiasedMF(70_000, 10, dim=16).train()
+    table = module.user_embedding.weight
+    before, place = table.detach().clone(), table.data_ptr()
+    store = RowStore(module, BiasedMF.tables, OptimizerConfig(), seed=0)
+    assert module.user_embedding.weight is table
+    assert table.data_ptr() != place
+    assert torch.equal(table, before)
+    play = store.play(random_batch(n_users=70_000, n_items=10))
+    slope = {name: torch.ones_like(point) for name, point in play.point.items()}
+    store.commit(play, Proposal(play.point, slope, {}))
+    assert torch.equal((table != before).any(1).nonzero().flatten(), play.rows["user"])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Pairs, Proposal, Weights
+from invlearn.stores.huge_pages import on_huge_pages
 from invlearn.stores.memory import Memory
 from invlearn.stores.optimizers import Moments, update_rule
 from invlearn.stores.store import (
@@ -30,7 +31,7 @@ class RowStore(Store):
 
     The optimizer is row-wise: rows that a batch does not touch, and their moments, stay as they
     are. Weights that belong to no table are in play as a whole. Frozen weights (without
-    `requires_grad`) stay as they are.
+    `requires_grad`) stay as they are. Big tables move to huge pages, under the same parameters.
     """
 
     def __init__(
@@ -47,13 +48,16 @@ class RowStore(Store):
         self._tables, self._l2 = dict(tables), config.l2
         self._penalties = penalties_of(module)
         self._score_at = scorer(module, seed)
+        for name, weight in module.named_parameters():
+            if name in self._tables:
+                weight.data = on_huge_pages(weight.data)
         self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
         everything = dict(module.named_parameters()) | dict(module.named_buffers())
         self._frozen = {n: everything[n].detach() for n in tables if n not in self._weights}
         self._device = next((w.device for w in everything.values()), torch.device("cpu"))
         n_moments, self._rule = update_rule(config)
         self._moments: dict[str, Moments] = {
-            name: tuple(torch.zeros_like(weight) for _ in range(n_moments))
+            name: tuple(on_huge_pages(torch.zeros_like(weight)) for _ in range(n_moments))
             for name, weight in self._weights.items()
         }
         self._memory = Memory(self._weights)
