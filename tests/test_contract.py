@@ -19,7 +19,8 @@ SMALL = {
     "dim": 8,
     "layers": 1,
     "factors": 4,
-    "shrinkage": 0.1,
+    "least_shrinkage": 0.1,
+    "most_shrinkage": 0.1,
     "bias_shrinkage": 0.1,
     "deep": "gmf",
 }

@@ -147,7 +147,11 @@ def test_penalties_are_part_of_the_slope(kind):
 def test_penalties_are_in_rows():
     n_labelled = int((exposures().labels >= 0).sum())
     penalties = made().penalties
-    assert penalties["shown"] == pytest.approx(60 / n_labelled)
+    ratios = penalties["shown"][1:] / penalties["shown"][:-1]
+    assert float(penalties["shown"][0]) == pytest.approx(1 / n_labelled)
+    assert float(penalties["shown"][-1]) == pytest.approx(64 / n_labelled)
+    assert ratios.numpy() == pytest.approx(float(ratios[0]))
+    assert penalties["between"] == pytest.approx(60 / n_labelled)
     plain = fit_mixed_model(exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=0)
     assert penalties["user_bias"] == pytest.approx(plain.penalties["user_bias"] / n_labelled)
 
@@ -167,7 +171,7 @@ def test_it_trains_with_every_part_of_the_library(tmp_path):
         tmp_path / "run",
         backbone="exposure-hybrid",
         strategy="ig-sample",
-        model={"dim": 8, "shrinkage": 1.0},
+        model={"dim": 8, "most_shrinkage": 1.0},
         epochs=20,
         batch_size=64,
         optimizer={"lr": 0.02},

@@ -36,7 +36,7 @@ SETUPS = {
     },
     "hybrid, hard negatives": {
         "backbone": "exposure-hybrid",
-        "model": {"dim": 4, "factors": 3, "shrinkage": 1.0},
+        "model": {"dim": 4, "factors": 3, "most_shrinkage": 1.0},
         "unlabelled": {"source": "sampled", "hardest_of": 3},
         "select_by": "auc",
         "checkpoint_steps": 4,

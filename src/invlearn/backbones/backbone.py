@@ -23,8 +23,9 @@ class Backbone(Protocol):
     well; all its weights are then taken to be touched at every step (DenseStore).
 
     Two more attributes are looked for, and need not be there: `penalties`, a ridge penalty for each
-    weight by parameter name, whose product with the weights in play every store adds to their
-    slope; and `by_user`, true if the rows of a user had better follow each other in batches.
+    weight by parameter name (a number, or a tensor with one for each column), whose product with
+    the weights in play every store adds to their slope; and `by_user`, true if the rows of a user
+    had better follow each other in batches.
     """
 
     tables: ClassVar[dict[str, Key]]

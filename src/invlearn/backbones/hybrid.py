@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
@@ -15,8 +15,9 @@ from invlearn.mixed_model import MixedModel, fit_mixed_model
 from invlearn.mixing import PARTS, best_parts
 from invlearn.rates import Floats, IntegerIds
 
-MAP_SHRINKAGE, SLOPE_SHRINKAGE = 15.0, 10.0
-"""Ridge penalties of the maps of exposure factors and of their slopes, in rows."""
+MAP_SHRINKAGE, SLOPE_SHRINKAGE, BETWEEN_SHRINKAGE = 15.0, 10.0, 60.0
+"""Ridge penalties of the maps of exposure factors, of their slopes, and of those of their products,
+in rows."""
 MEMBERS = ("trained part", "exposure factors", "mixed model", "intercepts")
 """Of the mix, in its order."""
 
@@ -31,8 +32,11 @@ class ExposureHybrid(nn.Module):
     `s_u = |N(u)|^-1/2 sum y_j + |R(u)|^-1/2 sum y'_j` over the items `N(u)` that the user was shown
     and the items `R(u)` that they labelled, `y'` being one table for likes and one for dislikes.
     While it trains, the pair that is asked about is left out of the sums, as it is for a pair that
-    comes up later. Each table has a ridge penalty of its own, in rows; biases start where, and are
-    penalised as, a model of biases alone finds them by evidence (`invlearn.mixed_model`).
+    comes up later. Penalties are ridge, in rows. Those of the columns of `p`, `q`, `y` and `y'` go
+    up from `least_shrinkage` to `most_shrinkage` in equal ratios: a few strong tastes find columns
+    that hold them back little, many weak ones find columns that keep noise out, and no one constant
+    has to suit every dataset. Biases start where, and are penalised as, a model of biases alone
+    finds them by evidence (`invlearn.mixed_model`).
 
     At rest its logits are mixed with those of three regressions that are fitted when the exposures
     are read: exposure factors (`invlearn.exposure_factors`), the mixed model of intercepts and
@@ -53,15 +57,17 @@ class ExposureHybrid(nn.Module):
         *,
         dim: PositiveInt = 32,
         factors: PositiveInt = 32,
-        shrinkage: NonNegativeFloat = 60.0,
+        least_shrinkage: PositiveFloat = 1.0,
+        most_shrinkage: PositiveFloat = 64.0,
         smoothing: PositiveFloat = 30.0,
         crossed: PositiveInt = 16,
         unlabelled: bool = True,
     ) -> None:
         super().__init__()
         self._shape, self._factors = (n_users, n_items), factors
-        self._shrinkage, self._smoothing, self._crossed = shrinkage, smoothing, crossed
-        self._reads_unlabelled = unlabelled
+        self._smoothing, self._crossed, self._reads_unlabelled = smoothing, crossed, unlabelled
+        columns = np.geomspace(least_shrinkage, most_shrinkage, dim)
+        self._shrinkages = torch.from_numpy(columns).float()
         width = factors + 1
 
         def drawn(*shape: int) -> nn.Parameter:
@@ -76,8 +82,8 @@ class ExposureHybrid(nn.Module):
         self.user_bias = nn.Parameter(torch.zeros(n_users))
         self.item_bias = nn.Parameter(torch.zeros(n_items))
         self.bias = nn.Parameter(torch.zeros(1))
-        self.penalties: dict[str, float] = {}
-        """Ridge penalty of each weight for each row of the loss's mean."""
+        self.penalties: dict[str, float | Tensor] = {}
+        """Ridge penalty of each weight, or of each of its columns, for a row of the loss's mean."""
         rest = dim + width + factors + 2
         self.user_features: Tensor
         self.item_features: Tensor
@@ -125,8 +131,9 @@ class ExposureHybrid(nn.Module):
             ):
                 mine.copy_(torch.from_numpy(found))
         n = max(int((exposures.labels >= 0).sum()), 1)
-        rows = {
-            **dict.fromkeys(("users", "items", *KINDS, "between"), self._shrinkage),
+        rows: dict[str, float | Tensor] = {
+            **dict.fromkeys(("users", "items", *KINDS), self._shrinkages),
+            "between": BETWEEN_SHRINKAGE,
             **dict.fromkeys(("user_map", "item_map"), MAP_SHRINKAGE),
             **dict.fromkeys(("user_slopes", "item_slopes"), SLOPE_SHRINKAGE),
             **{name: plain.penalties[name] for name in ("user_bias", "item_bias")},

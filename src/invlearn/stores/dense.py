@@ -72,7 +72,7 @@ class DenseStore(Store):
         for name, parameter in self._parameters.items():
             parameter.grad = slope[name]
             if name in self._penalties:
-                parameter.grad = slope[name].add(parameter, alpha=self._penalties[name])
+                parameter.grad = slope[name].addcmul(parameter, self._penalties[name])
             if self._l2 and name in self._tables:
                 rows = play.rows[self._tables[name]]
                 parameter.grad = parameter.grad.index_add(0, rows, self._l2 * parameter[rows])

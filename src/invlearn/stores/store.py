@@ -149,11 +149,14 @@ def _score(module: nn.Module, weights: Weights, pairs: Pairs) -> Tensor:
     return functional_call(module, weights, (pairs.users, pairs.items))
 
 
-def penalties_of(module: nn.Module) -> dict[str, float]:
+def penalties_of(module: nn.Module) -> dict[str, Tensor]:
     """Ridge penalties by parameter name, those of a backbone's peers like its own."""
-    own: dict[str, float] = getattr(module, "penalties", {})
-    names = (name for name, _ in module.named_parameters())
-    return {name: own[base] for name in names if (base := name_in_backbone(name)) in own}
+    own: dict[str, float | Tensor] = getattr(module, "penalties", {})
+    return {
+        name: torch.as_tensor(own[base], dtype=weight.dtype, device=weight.device)
+        for name, weight in module.named_parameters()
+        if (base := name_in_backbone(name)) in own
+    }
 
 
 def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
