@@ -362,3 +362,48 @@ def test_a_row_store_keeps_the_parameters_whose_tables_it_moves():
     slope = {name: torch.ones_like(point) for name, point in play.point.items()}
     store.commit(play, Proposal(play.point, slope, {}))
     assert torch.equal((table != before).any(1).nonzero().flatten(), play.rows["user"])
+
+
+@both_stores
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_rows_without_slope_rest_if_that_is_proposed(kind, name):
+    """Neither penalty nor, by rows, momentum moves them; without the word both do."""
+    module, store = make_store(kind, "mf", name=name, l2=0.1)
+    before = module.user_embedding.weight.detach().clone()
+    play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS))
+    slope = {key: torch.zeros_like(weight) for key, weight in play.point.items()}
+    mine = int(play.rows["user"][0])
+    slope["user_embedding.weight"][0 if kind is RowStore else mine] = 1.0
+    store.commit(play, Proposal(play.point, slope, {}, rests=True))
+    after = module.user_embedding.weight.detach().clone()
+    assert (after != before).any(1).nonzero().flatten().tolist() == [mine]
+    store.commit(play, Proposal(play.point, slope, {}))
+    assert (module.user_embedding.weight != after).any(1).sum() > 1
+
+
+def test_faint_unlabelled_pairs_that_move_labelled_rows_leave_plain_training():
+    """By rows and with Adam, whose steps are as long however faint a slope is."""
+
+    def trained(**options):
+        module, store = make_store(RowStore, "mf", l2=0.01, lr=0.05)
+        for step in range(6):
+            batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, seed=step)
+            play = store.play(batch._replace(step=step))
+            strategy = STRATEGIES["ig-sample"](**options)
+            store.commit(play, strategy.propose(play.score, play.point, play.batch))
+        return copies(module.named_parameters())
+
+    def labelled_alone():
+        module, store = make_store(RowStore, "mf", l2=0.01, lr=0.05)
+        for step in range(6):
+            batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, seed=step)
+            nobody = Pairs(*(ids[:0] for ids in batch.unlabelled))
+            play = store.play(batch._replace(step=step, unlabelled=nobody))
+            move = STRATEGIES["none"]().propose(play.score, play.point, play.batch)
+            store.commit(play, move)
+        return copies(module.named_parameters())
+
+    plain = labelled_alone()
+    assert_near(trained(weight=1e-9, moves="labelled"), plain)
+    free = trained(weight=1e-9, moves="every")
+    assert (free["user_embedding.weight"] - plain["user_embedding.weight"]).abs().max() > 1e-3

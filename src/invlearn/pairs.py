@@ -78,6 +78,9 @@ class Proposal(NamedTuple):
     memory: Weights = NOTHING
     """Tensors by any name, detached, to be handed back as `Batch.memory` at the next step; the
     store keeps them, in its checkpoints too. What is not proposed again is forgotten."""
+    rests: bool = False
+    """Whether rows of tables whose slope is zero rest. Otherwise the optimizer's momentum and its
+    penalty move every row in play."""
     notes: Weights = NOTHING
     """Values of shape `(pairs,)`, detached, to be noted in the ledger under these names, at the
     rows of the labelled pairs."""

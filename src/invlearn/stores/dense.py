@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
-from invlearn.pairs import Batch, Proposal, Weights
+from invlearn.pairs import Batch, Proposal
 from invlearn.stores.memory import Memory
 from invlearn.stores.store import (
     Located,
@@ -20,6 +20,7 @@ from invlearn.stores.store import (
     sent,
     sent_batch,
 )
+from invlearn.strategies.slopes import rows_with_slope
 
 
 @final
@@ -65,17 +66,20 @@ class DenseStore(Store):
             for name, parameter in self._parameters.items():
                 parameter.copy_(move.point[name])
         if move.slope:
-            self._step(play, move.slope)
+            self._step(play, move)
 
-    def _step(self, play: Play, slope: Weights) -> None:
+    def _step(self, play: Play, move: Proposal) -> None:
         """Let torch's optimizer step from where the weights are."""
         for name, parameter in self._parameters.items():
-            parameter.grad = slope[name]
+            parameter.grad = move.slope[name]
             if name in self._penalties:
-                parameter.grad = slope[name].addcmul(parameter, self._penalties[name])
+                parameter.grad = move.slope[name].addcmul(parameter, self._penalties[name])
             if self._l2 and name in self._tables:
                 rows = play.rows[self._tables[name]]
-                parameter.grad = parameter.grad.index_add(0, rows, self._l2 * parameter[rows])
+                shrinking = parameter[rows]
+                if move.rests:
+                    shrinking = shrinking * rows_with_slope(move.slope[name][rows])
+                parameter.grad = parameter.grad.index_add(0, rows, self._l2 * shrinking)
         for group in self._optimizer.param_groups:
             group["lr"] = play.batch.rate
         self._optimizer.step()

@@ -11,7 +11,7 @@ from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Pairs, Proposal, Weights
 from invlearn.stores.huge_pages import on_huge_pages
 from invlearn.stores.memory import Memory
-from invlearn.stores.optimizers import Moments, update_rule
+from invlearn.stores.optimizers import Moments, Update, update_rule
 from invlearn.stores.store import (
     Located,
     Play,
@@ -23,6 +23,7 @@ from invlearn.stores.store import (
     sent_batch,
     where_sound,
 )
+from invlearn.strategies.slopes import rows_with_slope
 
 
 @final
@@ -99,6 +100,8 @@ class RowStore(Store):
             if name in self._penalties:
                 slope = slope + self._penalties[name] * point
             update = self._rule(point, slope, moments, step, rate)
+            if move.rests and rows is not None:
+                update = _rested(update, Update(point, moments), rows_with_slope(move.slope[name]))
             _write(weight, rows, where_sound(sound, update.weight, old))
             for kept, new, before in zip(self._moments[name], update.moments, moments, strict=True):
                 _write(kept, rows, where_sound(sound, new, before))
@@ -126,6 +129,13 @@ class RowStore(Store):
         for name, moment in self._named_moments().items():
             moment.copy_(state[name])
         self._memory.load_state(state)
+
+
+def _rested(update: Update, before: Update, moving: Tensor) -> Update:
+    """An update of the moving rows alone."""
+    pairs = zip(update.moments, before.moments, strict=True)
+    moments = tuple(torch.where(moving, new, old) for new, old in pairs)
+    return Update(torch.where(moving, update.weight, before.weight), moments)
 
 
 def _read(tensor: Tensor, rows: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from torch.func import jvp
 
 from invlearn.losses import belief_in_positive, cross_entropy, soft_slope
 from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
-from invlearn.strategies.slopes import slope_and_loss
+from invlearn.strategies.slopes import rows_with_slope, slope_and_loss
 from invlearn.strategies.strategy import Strategy
 
 Policy = Literal["pass", "invert", "relabel", "evidence"]
@@ -40,14 +40,22 @@ class InverseGradientPerPair(Strategy):
     * `relabel`: the pair is taken for positive where `a < 0`, for negative where `a > 0`.
     * `evidence`: the influence shifts the belief: `w1 = sigmoid(2 log(l0 / l1) - beta a / s)`,
       `s` the root mean square of `a` in the batch, and `d = sigmoid(z) - w1`.
+
+    Adam steps by the direction of a slope, whatever its length. So a small `weight` spares rows
+    that labelled and unlabelled pairs share, but not those that unlabelled pairs alone look up:
+    they go as far as any. With `moves="labelled"` those rest, and the smaller the weight, the
+    nearer is the training to `none`.
     """
 
-    policy: Policy = "pass"
+    policy: Policy = "evidence"
     """What follows from a pair's influence."""
     weight: NonNegativeFloat = 1.0
     """Weight of the unlabelled pairs' mean beside the labelled pairs' mean; 0 leaves them out."""
     beta: PositiveFloat = 3.0
     """Weight of the influence in `evidence`."""
+    moves: Literal["every", "labelled"] = "every"
+    """Rows that unlabelled pairs may move: every one, or those that labelled pairs of the batch
+    move, too."""
     judge_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Part of the labelled training rows that judges and is held out from the rest of an epoch, as
     for `ig`; with 0, the labelled pairs of every batch judge the unlabelled ones beside them."""
@@ -73,9 +81,12 @@ class InverseGradientPerPair(Strategy):
             return (pulls * score(weights, batch.unlabelled)).mean()
 
         added = slope_and_loss(pulled, point)[0]
+        rests = self.moves == "labelled"
+        if rests:
+            added = {name: value * rows_with_slope(slope[name]) for name, value in added.items()}
         slope = {name: value + self.weight * added[name] for name, value in slope.items()}
         helpful = (soft_slope(logits, belief_in_positive(logits)) * influence > 0).float().mean()
-        return Proposal(point, slope, {"loss": loss, "helpful": helpful})
+        return Proposal(point, slope, {"loss": loss, "helpful": helpful}, rests=rests)
 
 
 def influences(score: Score, point: Weights, pairs: Pairs, slope: Weights) -> tuple[Tensor, Tensor]:

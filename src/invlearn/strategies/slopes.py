@@ -117,3 +117,15 @@ def _slope(loss: Tensor, leaves: Weights) -> Weights:
 def at_hand(tensor: Tensor) -> bool:
     """Whether Python may branch on a tensor's value: no device to wait for, no graph to break."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def rows_with_slope(slope: Tensor) -> Tensor:
+    """Which rows of a table have a slope, in a shape that broadcasts with the table's.
+
+    Example:
+        >>> rows_with_slope(torch.tensor([[0.0, 0.5], [0.0, 0.0]]))
+        tensor([[ True],
+                [False]])
+    """
+    others = tuple(range(1, slope.dim()))
+    return (slope != 0).any(dim=others, keepdim=True) if others else slope != 0
