@@ -18,6 +18,12 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile("same")
 
+
+def pytest_addoption(parser):
+    """Let a page be written anew with what its examples print now."""
+    parser.addoption("--renew", action="store_true", help="write what pages show anew")
+
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
