@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOG_RULE := play_time_ms / duration_ms >= 1.5, < 0.3
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 # The main job on a simulated video feed: log, dataset, four runs, one table.
 demo: .venv/installed
@@ -23,6 +23,10 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+# The documentation site, into build/site; a warning is an error.
+docs: .venv/installed
+	$(BIN)/python docs/build.py
 
 # The benchmarks' short set: tables only, nothing is written down.
 bench: .venv/installed
