@@ -7,9 +7,10 @@ from types import ModuleType
 
 import pytest
 import yaml
+from cyclopts import CycloptsError
 
 from conftest import ROOT
-from invlearn.cli import main
+from invlearn.cli import app, main
 from invlearn.experiments.grid import (
     SEARCH,
     STRATEGY_SEARCH,
@@ -20,8 +21,9 @@ from invlearn.experiments.grid import (
 )
 from invlearn.experiments.search import Choices, Range
 from invlearn.paper.plan import SEEDS
+from test_pages import PAGES as COMPARED
 
-PAGES = ("README.md", "docs/training.md", "docs/experiments.md")
+PAGES = ("README.md", "docs/data.md", "docs/training.md", "docs/experiments.md")
 EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
 TABLES = {
     "the file": Experiment,
@@ -54,8 +56,38 @@ def test_examples_run_in_order(tmp_path, monkeypatch, capsys):
                     main(shlex.split(line)[1:])
                 assert left.value.code == 0, line
     out = capsys.readouterr().out
-    assert "Difference from none" in out
-    assert re.search(r"AUC 0\.\d\d, item and user rates 0\.\d\d", out)
+    assert "means, below them the difference from none" in out
+    assert re.search(r"AUC 0\.\d\d, by rates 0\.\d\d", out)
+
+
+def test_every_page_with_examples_is_one_that_a_test_names():
+    tests = "\n".join(file.read_text() for file in (ROOT / "tests").glob("*.py"))
+    named = {*PAGES, *(f"docs/{name}.md" for name in COMPARED)}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for page in (str(file.relative_to(ROOT)) for file in pages):
+        shown = re.search(r"```console\n", (ROOT / page).read_text())
+        if examples(page) or shown:
+            assert page in named or page.rpartition("/")[2] in tests, page
+
+
+def shown_commands():
+    """Every command of the pages but of the one on errors, which are made on purpose."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in (page for page in pages if page.name != "faq.md"):
+        blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+            if line.removeprefix("$ ").startswith("invlearn "):
+                yield page.name, shlex.split(line.removeprefix("$ "), comments=True)[1:]
+
+
+def test_commands_that_are_shown_exist_with_their_options_also_where_they_are_not_run():
+    commands = list(shown_commands())
+    assert len(commands) > 20
+    for page, words in commands:
+        try:
+            app.parse_args(words, exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            pytest.fail(f"{page}: {' '.join(words)}: {error}")
 
 
 def test_the_tree_in_the_readme_names_every_module_and_no_other():
