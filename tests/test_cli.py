@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from console import IDS, RULE, call, contents, done
-from invlearn import screen
+from invlearn import environment, screen
 from invlearn.baselines import ALL_BASELINES, BASELINES
 from invlearn.cli import app
 from invlearn.data.simulate import simulate
@@ -40,6 +40,7 @@ COMMANDS = {
     "reproduce": "what data out page row way seeds trials stand-in no-stand-in full-size workers",
     "strategies": "",
     "backbones": "",
+    "doctor": "",
 }
 """Every command and its long options; a new one must be wanted by two people, here and there."""
 
@@ -251,6 +252,24 @@ def test_every_strategy_and_backbone_is_listed_with_its_options():
         assert f" {name} " in f" {said}"
     assert "--method.alpha-ratio, 0.1 by default" in said
     assert "--model.dropout, 0.0 by default" in done("backbones")
+
+
+def test_the_doctor_says_what_is_there_and_what_is_not(monkeypatch):
+    import torch
+
+    found = environment.version
+
+    def without_optuna(package):
+        if package == "optuna":
+            raise environment.PackageNotFoundError
+        return found(package)
+
+    monkeypatch.setattr(environment, "version", without_optuna)
+    said = {line.split()[0]: line.split(maxsplit=1)[1] for line in done("doctor").splitlines()}
+    assert said["torch"].strip() == torch.__version__
+    assert said["[tune]"].strip() == "lacks optuna"
+    assert said["[report]"].strip() == "installed"
+    assert said["threads"].startswith(f"{torch.get_num_threads()} ")
 
 
 def test_every_public_data_set_is_listed_with_its_licence():

@@ -158,6 +158,15 @@ def backbones() -> None:
     screen.show_choices(describe_backbones(), "model")
 
 
+@app.command
+def doctor() -> None:
+    """Say what is installed and what it runs on: versions, threads, GPU, extras."""
+    from invlearn import screen
+    from invlearn.environment import environment, lacking
+
+    screen.show_environment(environment(), lacking())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leave with 0, or with 2 and one sentence, or 130 when stopped."""
     # Waiting threads that spin would make two trainings on one machine slow each other down.

@@ -6,7 +6,7 @@ import re
 import subprocess
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,36 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {name: version(name) for name in packages},
     }
+
+
+def lacking() -> dict[str, list[str]]:
+    """Packages that are not installed, by the extra of the library that brings them.
+
+    Example:
+        >>> lacking().keys() >= {"report", "tune"}
+        True
+    """
+    found: dict[str, list[str]] = {
+        e: [] for e in metadata("invlearn").get_all("Provides-Extra", [])
+    }
+    for needed in requires("invlearn") or []:
+        name = re.match(r"[\w.-]+", needed)
+        extra = re.search(r"extra == .(\w+)", needed)
+        if name and extra and not is_installed(name[0]):
+            found[extra[1]].append(name[0])
+    return found
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package of that name, as package indices have it, is installed.
+
+    Example:
+        >>> is_installed("torch"), is_installed("no-such-package")
+        (True, False)
+    """
+    with suppress(PackageNotFoundError):
+        return bool(version(package))
+    return False
 
 
 def machine() -> str:

@@ -199,6 +199,25 @@ def show_choices(
     console.print(lines)
 
 
+def show_environment(found: Mapping[str, Any], lacking: Mapping[str, Sequence[str]]) -> None:
+    """Print what the library was found to run on.
+
+    Args:
+        found: What `environment.environment` gives.
+        lacking: Packages that are not installed, by extra.
+    """
+    lines = Table.grid(padding=(0, 2))
+    for name, version in {"python": found["python"], **found["versions"]}.items():
+        lines.add_row(name, version)
+    lines.add_row("machine", f"{found['platform']}, {found['cpu_count']} processors")
+    lines.add_row("threads", f"{found['threads']} (OMP_NUM_THREADS decides)")
+    lines.add_row("gpu", found["gpu"] or "none; none is needed")
+    for extra, packages in lacking.items():
+        says = f"lacks {', '.join(packages)}" if packages else "installed"
+        lines.add_row(f"\\[{extra}]", says)
+    console.print(lines)
+
+
 def _show_parts(audit: "Audit") -> None:
     names = ("positive", "negative", "users", "with both classes", "all +", "all -")
     table = number_table("What the dataset holds", "part", names)
