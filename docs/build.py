@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def staged(page: Path, root: Path = ROOT) -> tuple[str, dict[str, Path]]:
     return outside_code(page.read_text(encoding="utf-8"), on_site), pictures
 
 
-def outside_code(text: str, on_site: Any) -> str:
+def outside_code(text: str, on_site: Callable[[re.Match[str]], str]) -> str:
     """Rewrite the links of a page, and leave its code as it is."""
     parts, last = list[str](), 0
     for code in CODE.finditer(text):
