@@ -35,6 +35,7 @@ COMMANDS = {
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
     " as-released draws seed out",
+    "annotate": "run out pairs format user item truth precision dataset seed overwrite",
     "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
     " trials seeds workers",
     "reproduce": "what data out page row way seeds trials stand-in no-stand-in full-size workers",
