@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invlearn import checkpoint
 from invlearn.checkpoint import Checkpoint, TrainState
-from invlearn.data.asked import Asked
+from invlearn.data.asked import BLOCK_PAIRS, Asked
 from invlearn.run import Run
 from invlearn.run_folder import load_weights
 from invlearn.scoring import score_pairs
@@ -47,8 +47,7 @@ class OtherEpochs:
         """
         if not self.numbers or not asked.n_pairs:
             return None
-        file = place / "above.npy"
-        above = np.lib.format.open_memmap(file, "w+", np.uint16, shape=(asked.n_pairs,))
+        above = _zeros(place / "above", asked.n_pairs)
         try:
             for number, epoch in enumerate(self.numbers):
                 self._put(checkpoint.load_kept(self._place, epoch))
@@ -64,3 +63,11 @@ class OtherEpochs:
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         load_weights(self._run.module, Checkpoint(weights, {}, TrainState()), self._run.folder)
+
+
+def _zeros(file: Path, n_pairs: int) -> npt.NDArray[np.uint16]:
+    """A mapped file of zeros, written out: a full disk would kill whoever writes to a hole."""
+    with file.open("wb") as stream:
+        for start in range(0, n_pairs, BLOCK_PAIRS):
+            np.zeros(min(BLOCK_PAIRS, n_pairs - start), np.uint16).tofile(stream)
+    return np.memmap(file, np.uint16, "r+", shape=(n_pairs,))

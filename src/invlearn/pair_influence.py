@@ -54,8 +54,9 @@ class PairInfluence:
         found = np.empty(len(users), np.float32)
         for start in range(0, len(users), BLOCK_PAIRS):
             block = slice(start, start + BLOCK_PAIRS)
-            pairs = _pairs(users[block], items[block])
-            found[block] = influences(self._score, self._point, pairs, self._slope)[1].numpy()
+            pairs = _pairs(self._module, users[block], items[block])
+            along = influences(self._score, self._point, pairs, self._slope)[1]
+            found[block] = along.cpu().numpy()
         return found
 
     def _score(self, weights: Weights, pairs: Pairs) -> Tensor:
@@ -68,10 +69,10 @@ def _slope(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Weig
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for start in range(0, len(chosen), BLOCK_PAIRS):
         block = chosen[start : start + BLOCK_PAIRS]
-        logits = module(*_pairs(rows.users[block], rows.items[block]))
+        logits = module(*_pairs(module, rows.users[block], rows.items[block]))
         if not logits.requires_grad:
             return {}
-        labels = torch.from_numpy(rows.labels[block].astype(np.float32))
+        labels = torch.from_numpy(rows.labels[block].astype(np.float32)).to(logits)
         loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(chosen)
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         for name, slope in zip(weights, slopes, strict=True):
@@ -79,5 +80,7 @@ def _slope(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Weig
     return total
 
 
-def _pairs(users: IntegerIds, items: IntegerIds) -> Pairs:
-    return Pairs(*(torch.from_numpy(ids.astype(np.int64)) for ids in (users, items)))
+def _pairs(module: nn.Module, users: IntegerIds, items: IntegerIds) -> Pairs:
+    """Pairs on the device of the weights."""
+    device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+    return Pairs(*(torch.from_numpy(ids.astype(np.int64)).to(device) for ids in (users, items)))
