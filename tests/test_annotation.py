@@ -41,7 +41,7 @@ def run(place):
 @pytest.fixture(scope="module")
 def made(place):
     """The annotation of all unlabelled pairs: its table and its summary."""
-    said = done("annotate", place / "run", "--out", place / "all.parquet")
+    said = done("annotate", place / "run", "--precision", 0.7, "--out", place / "all.parquet")
     summary = json.loads((place / "all.json").read_text())
     return pl.read_parquet(place / "all.parquet"), summary, said
 
@@ -95,6 +95,7 @@ def test_labels_are_those_of_the_thresholds_in_the_json(made):
     expected = np.where(p >= (above or 2), "positive", "unclear")
     expected = np.where(p <= (-1 if below is None else below), "negative", expected)
     assert table["label"].to_list() == expected.tolist()
+    assert {"negative", "unclear"} <= set(table["label"])
     tally = table["label"].value_counts().rows()
     assert {name: summary["counts"][name] for name, _ in tally} == dict(tally)
     assert {promise[n]["pairs"] for n in ("positive", "negative")} <= {0, *dict(tally).values()}
@@ -170,7 +171,7 @@ def test_the_summary_measures_the_truth_that_was_hidden(made):
                 given = y[p >= threshold] if label else y[p <= threshold]
                 assert promise[name]["truth"]["rows"] == len(given)
                 assert promise[name]["truth"]["precision"] == pytest.approx((given == label).mean())
-    assert [p["precision"] for p in summary["promises"]] == [0.8, 0.9, 0.95]
+    assert [p["precision"] for p in summary["promises"]] == [0.7, 0.8, 0.9, 0.95]
 
 
 def test_the_promise_rests_on_enough_validation_rows(made):
@@ -202,7 +203,10 @@ def test_the_size_of_blocks_changes_nothing(place, made, tmp_path, monkeypatch):
     monkeypatch.setattr(asked, "BLOCK_PAIRS", 1000)
     calls = []
     found = invlearn.annotate(
-        place / "run", tmp_path / "a.parquet", progress=lambda *told, **_: calls.append(told)
+        place / "run",
+        tmp_path / "a.parquet",
+        precision=0.7,
+        progress=lambda *told, **_: calls.append(told),
     )
     again = pl.read_parquet(tmp_path / "a.parquet")
     assert_frame_equal(again, table, rel_tol=1e-5)  # short blocks round differently
@@ -225,6 +229,24 @@ def test_a_screen_of_eighty_columns_says_it_all(made):
     assert f"{summary['counts']['pairs']:,} pairs" in said
 
 
+def test_a_promise_that_the_truth_breaks_is_called_broken(place, made, tmp_path):
+    """The opposite of what is so is told as the truth."""
+    table, summary, said = made
+    assert "broken by truth" not in said
+    mean = table["probability"].mean()
+    assert summary["mean_probability"] == pytest.approx(mean, rel=1e-5)
+    assert f"mean probability of the pairs {mean:.1%}" in said
+    opposite = pl.col("probability") < 0.5
+    file = tmp_path / "pairs.parquet"
+    table.select("user", "item", opposite.cast(pl.Int8).alias("no")).write_parquet(file)
+    names = ("--user", "user", "--item", "item", "--truth", "no")
+    said = done(
+        *("annotate", place / "run", "--pairs", file, *names, "--out", tmp_path / "a.parquet")
+    )
+    assert "broken by truth: " in said
+    assert "not like the validation rows" in " ".join(said.split())
+
+
 # Pairs of a file
 
 
@@ -233,7 +255,7 @@ def test_pairs_of_a_file_are_what_they_are_in_the_dataset(place, made, tmp_path)
     some = table.sample(300, seed=0, shuffle=True)
     file = tmp_path / "pairs.csv"
     some.select(pl.col("user").alias("user_id"), pl.col("item").alias("video_id")).write_csv(file)
-    found = invlearn.annotate(place / "run", tmp_path / "a.parquet", pairs=file)
+    found = invlearn.annotate(place / "run", tmp_path / "a.parquet", pairs=file, precision=0.7)
     annotated = pl.read_parquet(tmp_path / "a.parquet")
     assert_frame_equal(annotated, some.drop("truth"), rel_tol=1e-5)
     assert found.summary["truth"] is None

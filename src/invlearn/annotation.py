@@ -146,6 +146,7 @@ def _summary(annotator: Annotator, asked: Asked, tally: Tally, epochs: list[int]
         "precision": annotator.precision,
         "counts": {"pairs": asked.n_pairs}
         | {name: tally.counts[name] for name in (*WORDS, "unknown", "labelled_already")},
+        "mean_probability": tally.probability / max(asked.n_pairs - tally.counts["unknown"], 1),
         "calibration": annotator.calibration,
         "promises": promised(tally, asked.n_pairs, measured),
         "test": facts(test),

@@ -88,6 +88,8 @@ class Tally:
         """Pairs of each suggestion, and how many are unknown or labelled already."""
         self.labelled = np.zeros((len(promises), 2), np.int64)
         """Pairs that each promise calls positive and negative, shape `(promises, 2)`."""
+        self.probability = 0.0
+        """Sum of all probabilities."""
         self._n_items = dataset.n_items
         parts = (dataset.train, dataset.valid, dataset.test)
         self._keys = [self._key(part.users, part.items) for part in parts]
@@ -99,6 +101,7 @@ class Tally:
         for row, promise in enumerate(self.promises):
             labels = suggested(said.columns["probability"], promise.thresholds)
             self.labelled[row] += [int((labels == label).sum()) for label in CLASSES.values()]
+        self.probability += float(np.nansum(said.columns["probability"], dtype=np.float64))
         key = self._key(block.users, block.items)
         is_labelled = said.known & np.any([_is_in(key, keys) for keys in self._keys], axis=0)
         flags = {name: said.labels == label for name, label in CLASSES.items()}

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from invlearn.screen import console, number_table
+from invlearn.thresholds import LEAST_ROWS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from invlearn.annotation import Annotation
 
 MEASURES = {"auc": "AUC", "ece": "ECE", "brier": "Brier", "log_loss": "log loss"}
+MARGIN = 0.02
+"""By how much the truth may fall short of a promise before it is called broken."""
 CLASSES = ("positive", "negative")
 
 
@@ -98,6 +101,8 @@ def _show_notes(said: dict[str, Any]) -> None:
         if any(p[name]["threshold"] is None for p in said["promises"] for name in CLASSES)
         else "",
         _without_model(said),
+        _likeness(said),
+        _broken(said),
         _count(said, "unknown", "have a user or item that the run does not know"),
         _count(said, "labelled_already", "are labelled in the dataset, and not held against truth"),
         *_agreement(said["agreement"]),
@@ -114,6 +119,33 @@ def _without_model(said: dict[str, Any]) -> str:
     word = CLASSES[share < 0.5]
     right = max(share, 1 - share)
     return f"without a model: calling all pairs {word} is right for {right:.1%} of {name}"
+
+
+def _likeness(said: dict[str, Any]) -> str:
+    """What hints, without any truth, that the pairs are not like the validation rows."""
+    valid = said["calibration"]["calibrated"]["positive_fraction"]
+    return (
+        f"mean probability of the pairs {said['mean_probability']:.1%}, positive validation rows "
+        f"{valid:.1%}"
+    )
+
+
+def _broken(said: dict[str, Any]) -> str:
+    """Whether the truth falls short of a promise."""
+    short = [
+        f"{promise['precision']:.0%} {name}"
+        for promise in said["promises"]
+        for name in CLASSES
+        if said["truth"]
+        and promise[name]["truth"]["rows"] >= LEAST_ROWS
+        and promise[name]["truth"]["precision"] < promise["precision"] - MARGIN
+    ]
+    if not short:
+        return ""
+    return (
+        f"broken by truth: {', '.join(short)}; these pairs are not like the validation rows, so "
+        "do not use these labels"
+    )
 
 
 def _count(said: dict[str, Any], name: str, what: str) -> str:
