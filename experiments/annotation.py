@@ -143,9 +143,11 @@ def table(runs: list[dict[str, Any]]) -> Iterator[str]:
     promises = [p["precision"] for p in runs[0]["promises"]]
     heads = [f"{p:.0%} {sign}" for p in promises for sign in "+-"]
     yield (
-        "| case | model | AUC valid | AUC truth | ECE raw | ECE truth | " + " | ".join(heads) + " |"
+        "| case | model | seeds | AUC valid | AUC truth | ECE raw | ECE truth | "
+        + " | ".join(heads)
+        + " |"
     )
-    yield "|---|---|--:|--:|--:|--:|" + "--:|" * len(heads)
+    yield "|---|---|--:|--:|--:|--:|--:|" + "--:|" * len(heads)
     for case, way in dict.fromkeys((run["case"], run["way"]) for run in runs):
         same = [run for run in runs if (run["case"], run["way"]) == (case, way)]
         measures = (
@@ -160,7 +162,7 @@ def table(runs: list[dict[str, Any]]) -> Iterator[str]:
             for k in range(len(promises))
             for name in ("positive", "negative")
         ]
-        yield f"| {case} | `{way}` | " + " | ".join([*numbers, *cells]) + " |"
+        yield f"| {case} | `{way}` | {len(same)} | " + " | ".join([*numbers, *cells]) + " |"
 
 
 def kept(labels: list[dict[str, Any]]) -> str:
