@@ -78,6 +78,41 @@ def test_only_last_and_best_are_kept(folder):
     assert len([*folder.iterdir()]) == 2
 
 
+def test_the_weights_of_the_last_epochs_stay_and_nothing_else_of_them(tmp_path):
+    for epoch, best in ((1, False), (2, True), (3, False), (4, False), (5, False)):
+        checkpoint.save(tmp_path, made(epoch), best=best, keep=3)
+        checkpoint.save(tmp_path, made(epoch, step=2), best=False, keep=3)
+    assert checkpoint.kept_epochs(tmp_path) == [3, 4, 5]
+    for epoch in (3, 4, 5):
+        kept = checkpoint.load_kept(tmp_path, epoch)
+        assert all(torch.equal(kept[name], made(epoch).weights[name]) for name in kept)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    whole = {
+        f"epoch-000{name}/{file}" for name in ("2-step-000000", "5-step-000002") for file in FILES
+    }
+    weights = {f"epoch-000{epoch}-step-000000/weights.safetensors" for epoch in (3, 4, 5)}
+    assert files == {"index.json"} | whole | weights
+    assert_equal(checkpoint.load(tmp_path, "best"), made(2))
+    assert_equal(checkpoint.load(tmp_path, "last"), made(5, step=2))
+
+
+def test_fewer_kept_epochs_than_before(tmp_path):
+    for epoch in (1, 2, 3):
+        checkpoint.save(tmp_path, made(epoch), best=epoch == 1, keep=3)
+    checkpoint.save(tmp_path, made(4), best=False)
+    assert checkpoint.kept_epochs(tmp_path) == []
+    assert len([*tmp_path.iterdir()]) == 3
+
+
+def test_a_damaged_kept_epoch_is_named_and_spoils_nothing_else(tmp_path):
+    for epoch in (1, 2, 3):
+        checkpoint.save(tmp_path, made(epoch), best=epoch == 1, keep=2)
+    truncate(tmp_path / "epoch-0002-step-000000" / "weights.safetensors")
+    with pytest.raises(RunError, match=r"epoch-0002.*was changed or truncated"):
+        checkpoint.load_kept(tmp_path, 2)
+    assert_equal(checkpoint.load(tmp_path, "last"), made(3))
+
+
 def test_none_yet(tmp_path):
     assert not checkpoint.exists(tmp_path)
     with pytest.raises(RunError, match=r"index\.json cannot be read: No such file"):

@@ -31,10 +31,11 @@ COMMANDS = {
     " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"
     " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
     " batch-size steps-per-epoch epochs patience select-by seed device compile checkpoint-steps"
-    " tensorboard no-tensorboard",
+    " keep-epochs tensorboard no-tensorboard",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
     " as-released draws seed out",
+    "annotate": "run out pairs format user item truth precision dataset seed overwrite",
     "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
     " trials seeds workers",
     "reproduce": "what data out page row way seeds trials stand-in no-stand-in full-size workers",

@@ -29,6 +29,7 @@ seed: 0
 device: auto
 compile: auto
 checkpoint_steps: null
+keep_epochs: 3
 tensorboard: false
 """
 """Decides what old configurations mean: a changed default changes what people measured."""

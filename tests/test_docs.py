@@ -23,7 +23,13 @@ from invlearn.experiments.search import Choices, Range
 from invlearn.paper.plan import SEEDS
 from test_pages import PAGES as COMPARED
 
-PAGES = ("README.md", "docs/data.md", "docs/training.md", "docs/experiments.md")
+PAGES = (
+    "README.md",
+    "docs/data.md",
+    "docs/training.md",
+    "docs/experiments.md",
+    "docs/annotation.md",
+)
 EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
 TABLES = {
     "the file": Experiment,

@@ -20,7 +20,7 @@ FLOORS = (
     "exposure_factors intercepts mixing",
     "mixed_model pretraining",
     # mathematics of one batch or one column, settings, models, safe files
-    "atomic backbones calibration config environment losses metrics top_k",
+    "atomic backbones calibration calibrators config environment losses metrics thresholds top_k",
     # models beside models
     "peers",
     # strategies; logs as tables, and what may be said of their rows
@@ -33,17 +33,18 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "plots ranking replication run_folder steps data.catalogue data.lookup",
-    "training",
+    "plots ranking replication run_folder steps data.asked data.catalogue data.lookup",
+    "training annotation_facts pair_influence",
     # names become objects
     "assessment composition",
     "job",
     "run",
-    "comparison",
-    "experiments",
+    "comparison annotator epoch_sides",
+    "annotation experiments",
     "paper screen",
-    "screen_experiments",
-    "cli_data cli_experiments",
+    "screen_annotation screen_experiments",
+    "cli_data",
+    "cli_annotation cli_experiments",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

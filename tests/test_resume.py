@@ -111,6 +111,7 @@ def assert_same_run(found, expected):
         for mine, theirs in ((one.weights, other.weights), (one.optimizer, other.optimizer)):
             assert mine.keys() == theirs.keys()
             assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert_same_kept(found / "checkpoints", expected / "checkpoints")
     for name in ("steps.jsonl", "test.json", "config.yaml"):
         assert (found / name).read_bytes() == (expected / name).read_bytes()
     for name in ("beliefs-first.npy", "beliefs-last.npy"):
@@ -120,6 +121,16 @@ def assert_same_run(found, expected):
     lines = [(f / "epochs.jsonl").read_text().splitlines() for f in (found, expected)]
     one, other = ([without_times(json.loads(line)) for line in text] for text in lines)
     assert one == other
+
+
+def assert_same_kept(found, expected):
+    epochs = checkpoint.kept_epochs(expected)
+    assert checkpoint.kept_epochs(found) == epochs
+    assert len(epochs) == 3
+    for epoch in epochs:
+        mine, theirs = (checkpoint.load_kept(folder, epoch) for folder in (found, expected))
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 EVERYWHERE = ("none", "ig", "ig-as-released", "dcf")

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from invlearn.annotation import Annotation as Annotation
+    from invlearn.annotation import annotate as annotate
     from invlearn.assessment import Assessment as Assessment
     from invlearn.backbones import Backbone as Backbone
     from invlearn.comparison import compare_runs as compare_runs
@@ -52,6 +54,7 @@ __version__ = version("invlearn")
 
 _HOMES = {
     "Advice": "experiments.advise",
+    "Annotation": "annotation",
     "Assessment": "assessment",
     "Audit": "data.audit",
     "Backbone": "backbones",
@@ -68,6 +71,7 @@ _HOMES = {
     "RunConfig": "config",
     "Strategy": "strategies",
     "advise": "experiments.advise",
+    "annotate": "annotation",
     "compare": "experiments.compare",
     "compare_runs": "comparison",
     "evaluate": "evaluation",

@@ -2,9 +2,10 @@
 
 ```
 checkpoints/
-  index.json               names of the last and of the best checkpoint, and their checksums
+  index.json               names of the last, the best and the kept checkpoints, their checksums
   epoch-0001-step-000000/  weights.safetensors  optimizer.safetensors  state.json
 ```
+Of an epoch that is only kept, the weights stay and the rest goes.
 A checkpoint is named by the epochs and the steps of the next one that it has behind it. It is
 written whole under a name that no earlier one has before the index names it, and what the index
 does not name is removed after. So the index always names whole checkpoints.
@@ -29,6 +30,9 @@ from invlearn.errors import RunError
 FILES = ("optimizer.safetensors", "state.json", "weights.safetensors")
 
 Which = Literal["last", "best"]
+
+_KEPT = "epoch-"
+"""Begins the name of a kept epoch in the index."""
 
 
 @dataclass(slots=True)
@@ -56,13 +60,14 @@ class Checkpoint:
     state: TrainState
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, best: bool) -> None:
+def save(folder: Path, checkpoint: Checkpoint, *, best: bool, keep: int = 0) -> None:
     """Write a checkpoint, make it the last one, and remove those no longer named.
 
     Args:
         folder: The run's `checkpoints` folder.
         checkpoint: What to write.
         best: Make it the best one as well.
+        keep: Epochs, this one among them if it is at an end, whose weights stay besides.
 
     Raises:
         InvlearnError: The disk is full or cannot be written; earlier checkpoints are as they were.
@@ -78,8 +83,12 @@ def save(folder: Path, checkpoint: Checkpoint, *, best: bool) -> None:
     index = _read_index(folder) if (folder / "index.json").exists() else {}
     entry = {"name": name, "sha256": checksums}
     index |= {"last": entry, "best": entry} if best else {"last": entry}
+    if checkpoint.state.step == 0 and checkpoint.state.epoch > 0:
+        index[_kept_as(checkpoint.state.epoch)] = entry
+        for epoch in _kept(index)[: -keep or None]:
+            del index[_kept_as(epoch)]
     atomic.write_json(folder / "index.json", index)
-    _remove_unnamed(folder, {entry["name"] for entry in index.values()})
+    _remove_unnamed(folder, index)
 
 
 def load(folder: Path, which: Which) -> Checkpoint:
@@ -106,6 +115,40 @@ def load(folder: Path, which: Which) -> Checkpoint:
 def exists(folder: Path) -> bool:
     """Whether any checkpoint was written."""
     return (folder / "index.json").is_file()
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """Numbers of the epochs, from 1, whose weights are kept besides; rising.
+
+    Raises:
+        RunError: There is no checkpoint, or the index is damaged.
+    """
+    return _kept(_read_index(folder))
+
+
+def load_kept(folder: Path, epoch: int) -> dict[str, Tensor]:
+    """Read the weights at the end of one of `kept_epochs`.
+
+    Raises:
+        RunError: The file is missing, truncated or changed.
+    """
+    index, which = _read_index(folder), _kept_as(epoch)
+    file = folder / index[which]["name"] / "weights.safetensors"
+    _check(file, which, index)
+    try:
+        return _read_tensors(file)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"{file} cannot be read ({error}); train the run again") from error
+
+
+def _kept_as(epoch: int) -> str:
+    """What the index calls a kept epoch."""
+    return f"{_KEPT}{epoch:04d}"
+
+
+def _kept(index: Mapping[str, Any]) -> list[int]:
+    numbers = (name.removeprefix(_KEPT) for name in index if name.startswith(_KEPT))
+    return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -163,7 +206,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _check(file: Path, which: Which, index: Mapping[str, Any]) -> None:
+def _check(file: Path, which: str, index: Mapping[str, Any]) -> None:
     """Raise unless the file is what was written."""
     if file.is_file() and sha256(file) == index[which]["sha256"].get(file.name):
         return
@@ -175,7 +218,13 @@ def _check(file: Path, which: Which, index: Mapping[str, Any]) -> None:
     raise RunError(f"{file} {found}; restore it or train the run again{hint}")
 
 
-def _remove_unnamed(folder: Path, named: set[str]) -> None:
+def _remove_unnamed(folder: Path, index: Mapping[str, Any]) -> None:
+    """Remove what the index does not name, and of a kept epoch what is not its weights."""
+    named = {entry["name"] for entry in index.values()}
+    whole = {index[which]["name"] for which in ("last", "best") if which in index}
     for path in folder.glob("*step-*"):
         if path.name not in named:
             shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in whole:
+            for name in FILES[:2]:
+                (path / name).unlink(missing_ok=True)

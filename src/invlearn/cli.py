@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
+from invlearn.cli_annotation import annotate
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
 from invlearn.config import OtherLog, RunConfig, in_words
@@ -21,7 +22,7 @@ app = App(
     help="Recommenders from logs in which almost nobody says what they liked.",
     suppress_keyboard_interrupt=False,
 )
-for command in (prepare, simulate, datasets, weaken, advise, compare, reproduce):
+for command in (prepare, simulate, datasets, weaken, annotate, advise, compare, reproduce):
     app.command(command)
 
 

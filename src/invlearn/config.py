@@ -135,6 +135,9 @@ class RunConfig(Settings):
     equal to rounding; auto: where a compiler is found and the run is long enough to pay."""
     checkpoint_steps: PositiveInt | None = None
     """Save every so many steps besides the end of each epoch."""
+    keep_epochs: NonNegativeInt = 3
+    """Weights of so many last epochs stay in the run folder, for `annotate` to see how often they
+    agree with the best; each takes a file of the size of the backbone."""
     tensorboard: bool = False
     """Write TensorBoard scalars into the run folder as well."""
 

@@ -202,4 +202,5 @@ class Job:
 
     def _save(self, state: TrainState, best: bool) -> None:
         saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state)
-        checkpoint.save(self.folder / "checkpoints", saved, best=best)
+        keep = self.config.keep_epochs
+        checkpoint.save(self.folder / "checkpoints", saved, best=best, keep=keep)

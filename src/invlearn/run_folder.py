@@ -10,7 +10,7 @@ RUN/
   epochs.jsonl         one line an epoch: losses, validation metrics, choices, speed
   beliefs-first.npy    w1 of a fixed sample of unlabelled pairs after the first epoch
   beliefs-last.npy     the same after the last epoch
-  checkpoints/         the last and the best
+  checkpoints/         the last and the best; of the last epochs the weights
   test.json            metrics of the best epoch on the test part, baselines beside them
 ```
 """

@@ -1,6 +1,7 @@
 """Parquet files, written so that a full disk is an ordinary error."""
 
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -20,15 +21,22 @@ def write_parquet(frame: pl.DataFrame, file: Path) -> None:
         raise _cannot_write(file, error) from error
 
 
-def sink_parquet(rows: pl.LazyFrame, file: Path) -> None:
-    """Carry out what was planned for a table batch by batch, into a file that is soon read again.
+def sink_parquet(
+    rows: pl.LazyFrame, file: Path, *, compression: Literal["lz4", "zstd"] = "lz4"
+) -> None:
+    """Carry out what was planned for a table batch by batch, into a file.
+
+    Args:
+        rows: The table.
+        file: A file under its temporary name.
+        compression: `lz4` is quick, for a file that is soon read again; `zstd` is small.
 
     Raises:
         InvlearnError: The disk is full or cannot be written.
         OSError: The rows cannot be read, or `polars.exceptions.ComputeError`.
     """
     try:
-        rows.sink_parquet(file, compression="lz4")
+        rows.sink_parquet(file, compression=compression)
     except pl.exceptions.ComputeError as error:
         if "(os error " in str(error):
             raise _cannot_write(file, error) from error

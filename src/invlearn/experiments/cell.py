@@ -32,7 +32,7 @@ from invlearn.training import is_better
 
 Model = TypeVar("Model", bound=BaseModel)
 
-IRRELEVANT = {"seed", "tensorboard", "checkpoint_steps", "compile"}
+IRRELEVANT = {"seed", "tensorboard", "checkpoint_steps", "keep_epochs", "compile"}
 """Settings of a run that do not decide what a cell measures; the seed is the experiment's, and
 compiled or not the weights are the same to rounding."""
 
