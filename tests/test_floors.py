@@ -33,17 +33,17 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "plots ranking replication run_folder steps data.catalogue data.lookup",
-    "training",
+    "plots replication seen run_folder steps data.catalogue data.lookup",
+    "ids ranking training",
     # names become objects
     "assessment composition",
     "job",
-    "run",
-    "comparison",
-    "experiments",
+    "ann run",
+    "comparison recommendation",
+    "experiments lists",
     "paper screen",
-    "screen_experiments",
-    "cli_data cli_experiments",
+    "screen_experiments screen_serving",
+    "cli_data cli_experiments cli_serving",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

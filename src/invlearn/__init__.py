@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from invlearn.experiments.advise import advise as advise
     from invlearn.experiments.compare import compare as compare
     from invlearn.experiments.results import Results as Results
+    from invlearn.lists import Recommended as Recommended
+    from invlearn.lists import recommend as recommend
     from invlearn.pairs import Batch as Batch
     from invlearn.pairs import Feed as Feed
     from invlearn.pairs import Pairs as Pairs
@@ -63,6 +65,7 @@ _HOMES = {
     "LossStrategy": "strategies",
     "Pairs": "pairs",
     "Proposal": "pairs",
+    "Recommended": "lists",
     "Results": "experiments.results",
     "Run": "run",
     "RunConfig": "config",
@@ -75,6 +78,7 @@ _HOMES = {
     "paired_difference": "evaluation",
     "prepare": "data.prepare",
     "prepare_known": "data.catalogue",
+    "recommend": "lists",
     "reproduce": "paper.reproduce",
     "resume": "run",
     "simulate": "data.simulate",
