@@ -12,7 +12,7 @@ SOURCE = Path(invlearn.__file__).parent
 
 FLOORS = (
     # value types and words
-    "errors interruption pairs progress",
+    "errors guards interruption pairs progress wire",
     # draws
     "randomness",
     # what is known of a dataset before a model trains
@@ -33,14 +33,16 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "plots replication seen run_folder steps data.catalogue data.lookup",
-    "ids ranking training",
+    "export_page plots replication seen run_folder steps data.catalogue data.lookup",
+    "ids onnx_file ranking training",
     # names become objects
     "assessment composition",
     "job",
     "ann run",
     "comparison recommendation",
-    "experiments lists",
+    "answering experiments exporting lists",
+    "serving",
+    "service",
     "paper screen",
     "screen_experiments screen_serving",
     "cli_data cli_experiments cli_serving",

@@ -1,0 +1,106 @@
+"""Answers to requests, computed by a run: no network here."""
+
+from importlib.metadata import version
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from invlearn.errors import DataError
+from invlearn.ids import UNKNOWN, IdMap, IntegerIds, Integers
+from invlearn.recommendation import Recommender
+from invlearn.wire import (
+    Health,
+    Id,
+    ItemList,
+    RecommendAnswer,
+    RecommendRequest,
+    ScoreAnswer,
+    ScoreRequest,
+)
+
+
+class Answering:
+    """A recommender that answers requests, one at a time, and counts them.
+
+    Args:
+        recommender: The run, made ready.
+    """
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._ready, self._turn = recommender, Lock()
+        self._requests = self._unknown_pairs = self._unknown_users = 0
+
+    def score(self, request: ScoreRequest) -> ScoreAnswer:
+        """Logits of pairs.
+
+        Raises:
+            DataError: The columns are of different lengths.
+        """
+        if len(request.users) != len(request.items):
+            raise DataError(
+                f"users and items are two columns of the same pairs; found {len(request.users)} "
+                f"users and {len(request.items)} items"
+            )
+        users = _dense(self._ready.users, request.users)
+        items = _dense(self._ready.items, request.items)
+        known = (users != UNKNOWN) & (items != UNKNOWN)
+        found: list[float | None] = [None] * len(users)
+        with self._turn:
+            logits = self._ready.run.score(users[known], items[known])
+            self._requests += 1
+            self._unknown_pairs += int((~known).sum())
+        for place, logit in zip(np.flatnonzero(known).tolist(), logits.tolist(), strict=True):
+            found[place] = logit
+        return ScoreAnswer(logits=found, unknown_pairs=int((~known).sum()))
+
+    def recommend(self, request: RecommendRequest) -> RecommendAnswer:
+        """Lists of items for some users.
+
+        Raises:
+            DataError: `items` names none of the run.
+        """
+        users = _dense(self._ready.users, request.users)
+        barred = self._barred(request)
+        lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
+        n_unknown = int((users == UNKNOWN).sum())
+        with self._turn:
+            for block in self._ready.lists(
+                users, k=request.k, barred=barred, with_seen=not request.exclude_seen
+            ):
+                for place, row, scores in zip(
+                    block.places.tolist(), block.top.items, block.top.scores, strict=True
+                ):
+                    there = row != UNKNOWN
+                    lists[place].source = block.source
+                    lists[place].items = self._ready.items.original(row[there]).to_list()
+                    lists[place].scores = scores[there].tolist()
+            self._requests += 1
+            self._unknown_users += n_unknown
+        return RecommendAnswer(lists=lists, unknown_users=n_unknown)
+
+    def health(self) -> Health:
+        """What was answered so far."""
+        return Health(
+            version=version("invlearn"),
+            requests=self._requests,
+            unknown_pairs=self._unknown_pairs,
+            unknown_users=self._unknown_users,
+        )
+
+    def _barred(self, request: RecommendRequest) -> IntegerIds | None:
+        if request.items is None:
+            barred = _dense(self._ready.items, request.exclude_items)
+            return barred[barred != UNKNOWN]
+        allowed = np.zeros(len(self._ready.items), np.bool_)
+        for ids, value in ((request.items, True), (request.exclude_items, False)):
+            dense = _dense(self._ready.items, ids)
+            allowed[dense[dense != UNKNOWN]] = value
+        if not allowed.any():
+            raise DataError("no item that was asked for is left to recommend; name known ones")
+        return np.flatnonzero(~allowed)
+
+
+def _dense(known: IdMap, ids: list[Any] | list[Id]) -> Integers:
+    return known.dense(pl.Series([str(one) for one in ids], dtype=pl.String))
