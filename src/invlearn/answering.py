@@ -1,13 +1,12 @@
 """Answers to requests, computed by a run: no network here."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from invlearn.errors import DataError
 from invlearn.ids import UNKNOWN, IdMap, IntegerIds, Integers
 from invlearn.recommendation import Recommender
 from invlearn.wire import (
@@ -33,18 +32,9 @@ class Answering:
         self._requests = self._unknown_pairs = self._unknown_users = 0
 
     def score(self, request: ScoreRequest) -> ScoreAnswer:
-        """Logits of pairs.
-
-        Raises:
-            DataError: The columns are of different lengths.
-        """
-        if len(request.users) != len(request.items):
-            raise DataError(
-                f"users and items are two columns of the same pairs; found {len(request.users)} "
-                f"users and {len(request.items)} items"
-            )
-        users = _dense(self._ready.users, request.users)
-        items = _dense(self._ready.items, request.items)
+        """Logits of pairs."""
+        users = _dense(self._ready.users, [user for user, _ in request.pairs])
+        items = _dense(self._ready.items, [item for _, item in request.pairs])
         known = (users != UNKNOWN) & (items != UNKNOWN)
         found: list[float | None] = [None] * len(users)
         with self._turn:
@@ -56,11 +46,7 @@ class Answering:
         return ScoreAnswer(logits=found, unknown_pairs=int((~known).sum()))
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
-        """Lists of items for some users.
-
-        Raises:
-            DataError: `items` names none of the run.
-        """
+        """Lists of items for some users."""
         users = _dense(self._ready.users, request.users)
         barred = self._barred(request)
         lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
@@ -97,10 +83,8 @@ class Answering:
         for ids, value in ((request.items, True), (request.exclude_items, False)):
             dense = _dense(self._ready.items, ids)
             allowed[dense[dense != UNKNOWN]] = value
-        if not allowed.any():
-            raise DataError("no item that was asked for is left to recommend; name known ones")
         return np.flatnonzero(~allowed)
 
 
-def _dense(known: IdMap, ids: list[Any] | list[Id]) -> Integers:
+def _dense(known: IdMap, ids: Sequence[Id]) -> Integers:
     return known.dense(pl.Series([str(one) for one in ids], dtype=pl.String))

@@ -130,10 +130,12 @@ def _bracketed(host: str) -> str:
 
 
 def _listening(host: str, port: int) -> Any:
+    if not 0 <= port < 1 << 16:
+        raise ConfigError(f"a port is a number from 0 to 65535; found {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InvlearnError(
             f"cannot listen at {_bracketed(host)}:{port} ({error}); choose another --host or --port"
         ) from error

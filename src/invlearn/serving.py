@@ -1,7 +1,7 @@
 """The HTTP service of a run: which request goes where, and what is said of a bad one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib.metadata import version
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from invlearn.answering import Answering
-from invlearn.errors import ConfigError, DataError
+from invlearn.errors import ConfigError
 from invlearn.guards import ShortBodies, TokenNeeded
 from invlearn.recommendation import Recommender
 from invlearn.wire import (
@@ -26,6 +26,8 @@ PACKAGES = ("fastapi", "uvicorn")
 """What the extra `serve` installs."""
 OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
 """Paths that need no token; they tell nothing of the data."""
+BRANCHES = ("int", "str", "constrained-str")
+"""What pydantic calls the two kinds of ids in the place of an error."""
 Answer = TypeVar("Answer")
 
 
@@ -121,21 +123,34 @@ def _say_problems(app: Any) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def misfit(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        if first["type"] == "json_invalid":
+        found = error.errors()
+        if found[0]["type"] == "json_invalid":
+            place = found[0]["loc"][-1]
             return said(400, f"the body is no JSON from character {place} on; send an object")
-        return said(422, f"{place}: {first['msg']}")
-
-    @app.exception_handler(DataError)
-    async def wrong(_: Request, error: DataError) -> JSONResponse:
-        return said(422, str(error))
+        return said(422, _misfit(found))
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
         return said(error.status_code, str(error.detail), error.headers)
 
-    del misfit, wrong, refused  # the decorators keep them
+    del misfit, refused  # the decorators keep them
+
+
+def _misfit(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong at the first place where something is, in one sentence.
+
+    Example:
+        >>> loc = ("body", "users", 0)
+        >>> _misfit([{"loc": (*loc, "int"), "msg": "No integer"}, {"loc": loc, "msg": "No text"}])
+        'users.0: No integer; or: No text'
+    """
+    by_place: dict[str, list[str]] = {}
+    for error in errors:
+        parts = [str(part) for part in error["loc"] if part not in ("body", *BRANCHES)]
+        place = ".".join(part for part in parts if "[" not in part) or "the body"
+        by_place.setdefault(place, []).append(error["msg"])
+    place, messages = next(iter(by_place.items()))
+    return f"{place}: {'; or: '.join(messages)}"
 
 
 def _page(openapi: dict[str, Any]) -> str:

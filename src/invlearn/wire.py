@@ -2,16 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 MAX_PAIRS, MAX_USERS, MAX_K = 10_000, 256, 1_000
 """Pairs, users and items of a list that one request may ask for."""
 MAX_BODY_BYTES = 2 << 20
 """Length of a request's body."""
 
-Id = (
-    Annotated[StrictInt, Field(ge=-(2**63), lt=2**64)] | Annotated[StrictStr, Field(max_length=256)]
-)
+
+def _whole(value: object) -> object:
+    """A number without a fraction as an integer, which is what JSON takes it for."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Id = Annotated[StrictInt, WHOLE] | Annotated[StrictStr, Field(max_length=256)]
 """Original id of a user or an item, as the dataset has it, or the same as text."""
 
 
@@ -20,12 +25,10 @@ class _Closed(BaseModel):
 
 
 class ScoreRequest(_Closed):
-    """Pairs to score, as two columns."""
+    """Pairs to score."""
 
-    users: list[Id] = Field(min_length=1, max_length=MAX_PAIRS)
-    """User of each pair."""
-    items: list[Id] = Field(min_length=1, max_length=MAX_PAIRS)
-    """Item of each pair, as many as there are users."""
+    pairs: list[tuple[Id, Id]] = Field(min_length=1, max_length=MAX_PAIRS)
+    """User and item of each pair."""
 
 
 class ScoreAnswer(_Closed):
@@ -42,7 +45,7 @@ class RecommendRequest(_Closed):
 
     users: list[Id] = Field(min_length=1, max_length=MAX_USERS)
     """Whom to answer."""
-    k: Annotated[StrictInt, Field(ge=1, le=MAX_K)] = 10
+    k: Annotated[StrictInt, Field(ge=1, le=MAX_K), WHOLE] = 10
     """Length of the lists."""
     exclude_seen: Annotated[bool, Field(strict=True)] = True
     """Leave out the pairs that the service was started to leave out."""
