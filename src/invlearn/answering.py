@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -21,14 +20,14 @@ from invlearn.wire import (
 
 
 class Answering:
-    """A recommender that answers requests, one at a time, and counts them.
+    """A recommender that answers requests and counts them; for one thread at a time.
 
     Args:
         recommender: The run, made ready.
     """
 
     def __init__(self, recommender: Recommender) -> None:
-        self._ready, self._turn = recommender, Lock()
+        self._ready = recommender
         self._requests = self._unknown_pairs = self._unknown_users = 0
 
     def score(self, request: ScoreRequest) -> ScoreAnswer:
@@ -37,10 +36,9 @@ class Answering:
         items = _dense(self._ready.items, [item for _, item in request.pairs])
         known = (users != UNKNOWN) & (items != UNKNOWN)
         found: list[float | None] = [None] * len(users)
-        with self._turn:
-            logits = self._ready.run.score(users[known], items[known])
-            self._requests += 1
-            self._unknown_pairs += int((~known).sum())
+        logits = self._ready.run.score(users[known], items[known])
+        self._requests += 1
+        self._unknown_pairs += int((~known).sum())
         for place, logit in zip(np.flatnonzero(known).tolist(), logits.tolist(), strict=True):
             found[place] = logit
         return ScoreAnswer(logits=found, unknown_pairs=int((~known).sum()))
@@ -51,19 +49,18 @@ class Answering:
         barred = self._barred(request)
         lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
         n_unknown = int((users == UNKNOWN).sum())
-        with self._turn:
-            for block in self._ready.lists(
-                users, k=request.k, barred=barred, with_seen=not request.exclude_seen
+        for block in self._ready.lists(
+            users, k=request.k, barred=barred, with_seen=not request.exclude_seen
+        ):
+            for place, row, scores in zip(
+                block.places.tolist(), block.top.items, block.top.scores, strict=True
             ):
-                for place, row, scores in zip(
-                    block.places.tolist(), block.top.items, block.top.scores, strict=True
-                ):
-                    there = row != UNKNOWN
-                    lists[place].source = block.source
-                    lists[place].items = self._ready.items.original(row[there]).to_list()
-                    lists[place].scores = scores[there].tolist()
-            self._requests += 1
-            self._unknown_users += n_unknown
+                there = row != UNKNOWN
+                lists[place].source = block.source
+                lists[place].items = self._ready.items.original(row[there]).to_list()
+                lists[place].scores = scores[there].tolist()
+        self._requests += 1
+        self._unknown_users += n_unknown
         return RecommendAnswer(lists=lists, unknown_users=n_unknown)
 
     def health(self) -> Health:

@@ -104,9 +104,9 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
         return HTMLResponse(_page(app.openapi()))
 
     _say_problems(app)
-    if token is not None:
-        app.add_middleware(TokenNeeded, token=token, open_paths=OPEN_PATHS)
     app.add_middleware(ShortBodies, max_bytes=MAX_BODY_BYTES)
+    if token is not None:  # outside of the other, so that no body of a stranger is read
+        app.add_middleware(TokenNeeded, token=token, open_paths=OPEN_PATHS)
     return app
 
 

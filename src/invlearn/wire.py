@@ -81,6 +81,7 @@ class Health(_Closed):
     """That the service is up, and what it has done since it started."""
 
     status: Literal["ok"] = "ok"
+    """Always that; a service that is not has no answer."""
     version: str
     """Of invlearn."""
     requests: int
