@@ -39,6 +39,10 @@ COMMANDS = {
     "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
     " trials seeds workers",
     "reproduce": "what data out page row way seeds trials stand-in no-stand-in full-size workers",
+    "recommend": "run out k users items exclude-items leave-out fallback approximate dataset"
+    " overwrite",
+    "export": "run out overwrite",
+    "serve": "run host port token-file leave-out fallback threads dataset",
     "strategies": "",
     "backbones": "",
     "doctor": "",

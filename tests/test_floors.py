@@ -12,7 +12,7 @@ SOURCE = Path(invlearn.__file__).parent
 
 FLOORS = (
     # value types and words
-    "errors interruption pairs progress",
+    "errors guards interruption pairs progress wire",
     # draws
     "randomness",
     # what is known of a dataset before a model trains
@@ -33,18 +33,21 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "plots ranking replication run_folder steps data.asked data.catalogue data.lookup",
-    "training annotation_facts pair_influence",
+    "export_page plots replication seen run_folder steps"
+    " data.asked data.catalogue data.lookup",
+    "annotation_facts ids onnx_file pair_influence ranking training",
     # names become objects
     "assessment composition",
     "job",
-    "run",
-    "comparison annotator epoch_sides",
-    "annotation experiments",
+    "ann run",
+    "annotator comparison epoch_sides recommendation",
+    "annotation answering experiments exporting lists",
+    "serving",
+    "service",
     "paper screen",
-    "screen_annotation screen_experiments",
+    "screen_annotation screen_experiments screen_serving",
     "cli_data",
-    "cli_annotation cli_experiments",
+    "cli_annotation cli_experiments cli_serving",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from invlearn.experiments.advise import advise as advise
     from invlearn.experiments.compare import compare as compare
     from invlearn.experiments.results import Results as Results
+    from invlearn.exporting import Exported as Exported
+    from invlearn.exporting import export as export
+    from invlearn.lists import Recommended as Recommended
+    from invlearn.lists import recommend as recommend
     from invlearn.pairs import Batch as Batch
     from invlearn.pairs import Feed as Feed
     from invlearn.pairs import Pairs as Pairs
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from invlearn.run import Run as Run
     from invlearn.run import resume as resume
     from invlearn.run import train as train
+    from invlearn.service import serve as serve
+    from invlearn.serving import create_app as create_app
     from invlearn.strategies import LossStrategy as LossStrategy
     from invlearn.strategies import Strategy as Strategy
     from invlearn.strategies.slopes import slope_and_loss as slope_and_loss
@@ -61,11 +67,13 @@ _HOMES = {
     "Batch": "pairs",
     "Dataset": "data.dataset",
     "Evaluation": "evaluation",
+    "Exported": "exporting",
     "Feed": "pairs",
     "InvlearnError": "errors",
     "LossStrategy": "strategies",
     "Pairs": "pairs",
     "Proposal": "pairs",
+    "Recommended": "lists",
     "Results": "experiments.results",
     "Run": "run",
     "RunConfig": "config",
@@ -74,13 +82,17 @@ _HOMES = {
     "annotate": "annotation",
     "compare": "experiments.compare",
     "compare_runs": "comparison",
+    "create_app": "serving",
     "evaluate": "evaluation",
+    "export": "exporting",
     "list_datasets": "data.catalogue",
     "paired_difference": "evaluation",
     "prepare": "data.prepare",
     "prepare_known": "data.catalogue",
+    "recommend": "lists",
     "reproduce": "paper.reproduce",
     "resume": "run",
+    "serve": "service",
     "simulate": "data.simulate",
     "slope_and_loss": "strategies.slopes",
     "train": "run",

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from invlearn.cli_annotation import annotate
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
+from invlearn.cli_serving import export, recommend, serve
 from invlearn.config import OtherLog, RunConfig, in_words
 from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
 from invlearn.interruption import interruptible
@@ -22,7 +23,19 @@ app = App(
     help="Recommenders from logs in which almost nobody says what they liked.",
     suppress_keyboard_interrupt=False,
 )
-for command in (prepare, simulate, datasets, weaken, annotate, advise, compare, reproduce):
+for command in (
+    prepare,
+    simulate,
+    datasets,
+    weaken,
+    annotate,
+    advise,
+    compare,
+    reproduce,
+    recommend,
+    export,
+    serve,
+):
     app.command(command)
 
 

@@ -7,11 +7,12 @@ showed the user counts as a miss, liked or not. Legend of shapes: `block` users 
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from invlearn.bootstrap import Ratio
 from invlearn.data.dataset import Part
@@ -19,7 +20,7 @@ from invlearn.errors import ConfigError
 from invlearn.evaluation import Evaluation, check_finite, fingerprint, summarise
 from invlearn.metrics import Floats, Integers, discounts, expected_gain
 from invlearn.progress import Progress, silent
-from invlearn.scoring import CatalogueScorer
+from invlearn.seen import SeenItems
 from invlearn.top_k import top_k
 
 Matrix = npt.NDArray[np.floating[Any]]
@@ -79,8 +80,8 @@ def rank_catalogue(
     """
     gains = _gains(ks)
     block = block or max(1, min(BLOCK_USERS, BLOCK_SCORES // n_items))
-    liked = _Lists.of([_positives(test)])
-    masked = _Lists.of([train, *also_masked])
+    liked = SeenItems.of([_positives(test)])
+    masked = SeenItems.of([train, *also_masked])
     relevant = liked.lengths(users)
     ranked, wanted = users[relevant > 0], relevant[relevant > 0]
     sums = np.zeros((len(gains), len(ranked)))
@@ -99,6 +100,21 @@ def rank_catalogue(
     return summarise(found, _counts(relevant, n_items), basis=basis, draws=draws, seed=seed)
 
 
+class BlockScorer(Protocol):
+    """Scores every item for some users at a time, as `invlearn.scoring.CatalogueScorer` does."""
+
+    n_items: int
+    """Number of items; ids are below it."""
+
+    def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
+        """Scores of shape `(users, n_items)`, float32, in the first rows of `out` if given."""
+        ...
+
+    def empty(self, n_users: int) -> Tensor:
+        """Room for the scores of `n_users` users."""
+        ...
+
+
 class TopItems(NamedTuple):
     """The items that come first for some users."""
 
@@ -112,11 +128,12 @@ class TopItems(NamedTuple):
 
 
 def catalogue_top_k(
-    score_users: CatalogueScorer,
+    score_users: BlockScorer,
     users: IntegerIds,
     *,
     k: int,
-    seen: Sequence[Part] = (),
+    seen: Sequence[Part] | SeenItems = (),
+    barred: IntegerIds | None = None,
     block: int | None = None,
     name: str = "run",
     progress: Progress = silent,
@@ -129,7 +146,8 @@ def catalogue_top_k(
         score_users: Scores of every item for a block of users.
         users: Dense ids of the users, shape `(users,)`.
         k: Length of the lists.
-        seen: Parts whose pairs are left out.
+        seen: Parts whose pairs are left out, or all of them sorted already.
+        barred: Dense ids of items that nobody is to get, shape `(items,)`.
         block: Users at a time; by default at most 256, and at most 2 million scores.
         name: What to call the scores in an error message.
         progress: Told of each block.
@@ -142,8 +160,9 @@ def catalogue_top_k(
         DataError: A score is not finite.
     """
     block = block or max(1, min(BLOCK_USERS, CACHED_SCORES // score_users.n_items))
-    masked = _Lists.of(seen)
+    masked = seen if isinstance(seen, SeenItems) else SeenItems.of(seen)
     room = score_users.empty(min(block, len(users)))
+    out = torch.from_numpy(np.empty(0, np.int64) if barred is None else barred.astype(np.int64))
     for start in range(0, len(users), block):
         some = users[start : start + block]
         scores = score_users(some, out=room)
@@ -151,6 +170,7 @@ def catalogue_top_k(
             check_finite(scores.cpu().numpy(), name=name)
         row, item = (torch.from_numpy(ids).to(scores.device) for ids in masked.cells(some))
         scores.view(-1).index_fill_(0, row * score_users.n_items + item, -inf)
+        scores.index_fill_(1, out.to(scores.device), -inf)
         items, highest = top_k(scores, k)
         items = items.masked_fill(highest == -inf, -1)
         progress("rank the catalogue", start + len(some), len(users))
@@ -196,39 +216,6 @@ def _earned(scores: Matrix, relevant: tuple[Integers, Integers], gains: dict[str
     tied = np.where(own[:, 0] == least[row], equals_of_least[row], (top[row] == own).sum(axis=1))
     earned = [expected_gain(above, tied, gain.cumulative) for gain in gains.values()]
     return np.array([np.bincount(row, e, minlength=len(scores)) for e in earned], np.float64)
-
-
-class _Lists(NamedTuple):
-    """Items of each user, ready to be picked for a block of users."""
-
-    users: IntegerIds
-    """Ascending, shape `(rows,)`."""
-    items: Integers
-    """Beside `users`."""
-
-    @classmethod
-    def of(cls, parts: Sequence[Part]) -> "_Lists":
-        none = np.empty(0, np.int32)
-        users = np.concatenate([none, *(part.users for part in parts)])
-        items = np.concatenate([none, *(part.items for part in parts)]).astype(np.int64)
-        order = np.argsort(users, kind="stable")
-        return cls(users[order], items[order])
-
-    def lengths(self, users: IntegerIds) -> Integers:
-        first, last = self._bounds(users)
-        return last - first
-
-    def cells(self, users: IntegerIds) -> tuple[Integers, Integers]:
-        """Rows and columns of the items of `users` in a matrix `(len(users), n_items)`."""
-        first, last = self._bounds(users)
-        picked = [self.items[a:b] for a, b in zip(first, last, strict=True)]
-        columns = np.concatenate([np.empty(0, np.int64), *picked])
-        return np.repeat(np.arange(len(users)), last - first), columns
-
-    def _bounds(self, users: IntegerIds) -> tuple[Integers, Integers]:
-        users = users.astype(self.users.dtype)  # else every search converts the whole column
-        first = np.searchsorted(self.users, users, side="left")
-        return first, np.searchsorted(self.users, users, side="right")
 
 
 def _positives(test: Part) -> Part:

@@ -1,0 +1,75 @@
+"""What stands before a service: the length of a body, and the token."""
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from json import dumps
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class ShortBodies:
+    """Reads a body before the service sees it, and refuses one that is too long (413).
+
+    Args:
+        app: The service behind.
+        max_bytes: Length that is still accepted.
+    """
+
+    def __init__(self, app: App, *, max_bytes: int) -> None:
+        self._app, self._max = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+            if len(body) > self._max:
+                said = f"a request may have {self._max} bytes; ask for less at a time"
+                await _refuse(send, 413, said)
+                return
+        waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> MutableMapping[str, Any]:
+            return waiting.pop() if waiting else await receive()
+
+        await self._app(scope, again, send)
+
+
+class TokenNeeded:
+    """Lets only requests with the token pass, save those for some open paths (401).
+
+    Args:
+        app: The service behind.
+        token: What must come as `Authorization: Bearer TOKEN`.
+        open_paths: Paths that anybody may see.
+    """
+
+    def __init__(self, app: App, *, token: str, open_paths: frozenset[str]) -> None:
+        self._app, self._open = app, open_paths
+        self._wanted = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
+        if scope["type"] == "http" and scope["path"] not in self._open:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._wanted):
+                said = "this service wants a token, as the header 'Authorization: Bearer TOKEN'"
+                await _refuse(send, 401, said, (b"www-authenticate", b"Bearer"))
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(send: Send, status: int, said: str, *headers: tuple[bytes, bytes]) -> None:
+    kind = (b"content-type", b"application/json")
+    await send({"type": "http.response.start", "status": status, "headers": [kind, *headers]})
+    await send({"type": "http.response.body", "body": dumps({"error": said}).encode()})

@@ -1,0 +1,171 @@
+"""The HTTP service of a run: which request goes where, and what is said of a bad one."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from invlearn.answering import Answering
+from invlearn.errors import ConfigError
+from invlearn.guards import ShortBodies, TokenNeeded
+from invlearn.recommendation import Recommender
+from invlearn.wire import (
+    MAX_BODY_BYTES,
+    Health,
+    Problem,
+    RecommendAnswer,
+    RecommendRequest,
+    ScoreAnswer,
+    ScoreRequest,
+)
+
+PACKAGES = ("fastapi", "uvicorn")
+"""What the extra `serve` installs."""
+OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
+"""Paths that need no token; they tell nothing of the data."""
+BRANCHES = ("int", "str", "constrained-str")
+"""What pydantic calls the two kinds of ids in the place of an error."""
+Answer = TypeVar("Answer")
+
+
+def check_packages() -> None:
+    """Refuse to begin what could not be finished.
+
+    Raises:
+        ConfigError: The extra `serve` is not installed.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"a service needs {', '.join(missing)}, which the extra 'serve' installs: "
+            "pip install 'invlearn[serve]'"
+        )
+
+
+def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
+    """Make the ASGI application of a run: `POST /score`, `POST /recommend`, `GET /health`.
+
+    The model works in one thread of its own, one request at a time, so that others are still heard
+    meanwhile. `/openapi.json` describes everything, and `/docs` shows it without a script.
+
+    Args:
+        recommender: The run, made ready (`Recommender.of`).
+        token: What requests must bring as `Authorization: Bearer TOKEN`; none: nothing.
+
+    Raises:
+        ConfigError: The extra `serve` is not installed.
+    """
+    check_packages()
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
+
+    answering, worker = Answering(recommender), ThreadPoolExecutor(1, "model")
+    app = FastAPI(
+        title="invlearn",
+        version=version("invlearn"),
+        description="Scores pairs and recommends items by one run.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": why}
+        for status, why in (
+            (400, "The body is no JSON"),
+            (401, "The token is missing or wrong"),
+            (413, "The body is too long"),
+            (422, "The request does not fit"),
+        )
+        if status != 401 or token is not None
+    }
+
+    async def worked(answer: Callable[[Any], Answer], request: object) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(worker, answer, request)
+
+    @app.post("/score", responses=refusals)
+    async def score(request: ScoreRequest) -> ScoreAnswer:
+        """Logits of pairs; `1 / (1 + exp(-logit))` is the probability of a like."""
+        return await worked(answering.score, request)
+
+    @app.post("/recommend", responses=refusals)
+    async def recommend(request: RecommendRequest) -> RecommendAnswer:
+        """The items that come first for each user."""
+        return await worked(answering.recommend, request)
+
+    @app.get("/health")
+    async def health() -> Health:
+        """That the service is up; needs no token."""
+        return answering.health()
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(_page(app.openapi()))
+
+    _say_problems(app)
+    app.add_middleware(ShortBodies, max_bytes=MAX_BODY_BYTES)
+    if token is not None:  # outside of the other, so that no body of a stranger is read
+        app.add_middleware(TokenNeeded, token=token, open_paths=OPEN_PATHS)
+    return app
+
+
+def _say_problems(app: Any) -> None:
+    """Answer whatever is wrong with one sentence."""
+    from fastapi import Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
+
+    def said(status: int, sentence: str, headers: Any = None) -> JSONResponse:
+        readable = sentence.encode("utf-8", "replace").decode()
+        return JSONResponse({"error": readable[:500]}, status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()
+        if found[0]["type"] == "json_invalid":
+            place = found[0]["loc"][-1]
+            return said(400, f"the body is no JSON from character {place} on; send an object")
+        return said(422, _misfit(found))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return said(error.status_code, str(error.detail), error.headers)
+
+    del misfit, refused  # the decorators keep them
+
+
+def _misfit(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong at the first place where something is, in one sentence.
+
+    Example:
+        >>> loc = ("body", "users", 0)
+        >>> _misfit([{"loc": (*loc, "int"), "msg": "No integer"}, {"loc": loc, "msg": "No text"}])
+        'users.0: No integer; or: No text'
+    """
+    by_place: dict[str, list[str]] = {}
+    for error in errors:
+        parts = [str(part) for part in error["loc"] if part not in ("body", *BRANCHES)]
+        place = ".".join(part for part in parts if "[" not in part) or "the body"
+        by_place.setdefault(place, []).append(error["msg"])
+    place, messages = next(iter(by_place.items()))
+    return f"{place}: {'; or: '.join(messages)}"
+
+
+def _page(openapi: dict[str, Any]) -> str:
+    """The routes as one page that loads nothing else."""
+    parts = ["<!doctype html><meta charset=utf-8><title>invlearn</title>"]
+    parts += ["<h1>invlearn</h1><p>All of it: <a href=/openapi.json>/openapi.json</a></p>"]
+    for path, methods in openapi["paths"].items():
+        for method, told in methods.items():
+            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
+            parts.append(f"<p>{escape(told.get('description', ''))}</p>")
+    for name, schema in openapi["components"]["schemas"].items():
+        rows = "".join(
+            f"<tr><td><code>{escape(key)}</code><td>{escape(field.get('description', ''))}"
+            for key, field in schema.get("properties", {}).items()
+        )
+        parts.append(f"<h3>{escape(name)}</h3><p>{escape(schema.get('description', ''))}</p>")
+        parts.append(f"<table>{rows}</table>")
+    return "\n".join(parts)

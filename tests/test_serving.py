@@ -1,0 +1,308 @@
+"""The service by a real client against the run itself, and by machine-made requests."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+
+from console import call
+from invlearn import create_app
+from invlearn.errors import ConfigError, InvlearnError
+from invlearn.guards import ShortBodies
+from invlearn.recommendation import Recommender
+from invlearn.service import check_token, read_token, serve
+from invlearn.wire import MAX_BODY_BYTES, MAX_K, MAX_PAIRS, MAX_USERS
+from shops import KNOWN, N_ITEMS, N_USERS, original, shop
+
+TOKEN = "0123456789abcdef"
+
+
+@contextmanager
+def live(app):
+    """A client of a server that really listens."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return shop(tmp_path_factory.mktemp("shop"), "mf")[0]
+
+
+@pytest.fixture(scope="module")
+def app(run):
+    return create_app(Recommender.of(run))
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    with live(app) as found:
+        yield found
+
+
+def test_scores_are_those_of_the_run(client, run):
+    dense = [0, 3, 3, N_USERS - 1], [5, 0, N_ITEMS - 1, 5]
+    users, items = original("user", dense[0]), original("item", dense[1])
+    users[1] = str(users[1])
+    pairs = [*zip(users, items, strict=True), ("who", items[0])]
+    found = client.post("/score", json={"pairs": pairs}).json()
+    assert found["logits"][:-1] == pytest.approx(run.score(*dense).tolist(), rel=1e-6)
+    assert found["logits"][-1] is None
+    assert found["unknown_pairs"] == 1
+
+
+def test_lists_are_those_of_the_recommender(client, run):
+    ready = Recommender.of(run)
+    users = [*original("user", [2, KNOWN, 0]), "who"]
+    only, never = original("item", range(0, 20)), original("item", [4])
+    request = {"users": users, "k": 7, "items": only, "exclude_items": [*never, "what"]}
+    found = client.post("/recommend", json=request).json()
+    barred = ready.items.dense(ready.items.ids[[4, *range(20, N_ITEMS)]])
+    expected = {}
+    dense = ready.users.dense(pl.Series([str(user) for user in users]))
+    for block in ready.lists(dense, k=7, barred=barred):
+        for place, items, scores in zip(block.places, *block.top[1:], strict=True):
+            left = items[items >= 0]
+            expected[users[place]] = (
+                block.source, original("item", left), scores[: len(left)].tolist()
+            )  # fmt: skip
+    assert [one["user"] for one in found["lists"]] == users
+    for one in found["lists"]:
+        assert (one["source"], one["items"], one["scores"]) == expected[one["user"]]
+    assert {one["source"] for one in found["lists"]} == {"model", "item-rate"}
+    assert found["unknown_users"] == 1
+
+
+def test_no_known_item_is_an_empty_list_and_a_whole_number_is_an_id(client):
+    request = {"users": [float(original("user", [2])[0])], "items": ["none"]}
+    (found,) = client.post("/recommend", json=request).json()["lists"]
+    assert found == {"user": original("user", [2])[0], "source": "model", "items": [], "scores": []}
+
+
+def test_seen_items_come_on_request_and_without_fallback_nobody_answers(run):
+    user = original("user", [2])
+    with live(create_app(Recommender.of(run, fallback="none"))) as client:
+        request = {"users": [*user, "who"], "k": N_ITEMS}
+        without = client.post("/recommend", json=request).json()["lists"]
+        every = client.post("/recommend", json=request | {"exclude_seen": False}).json()["lists"]
+    assert len(every[0]["items"]) == N_ITEMS > len(without[0]["items"])
+    assert every[1] == {"user": "who", "source": None, "items": [], "scores": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "status", "said"),
+    [
+        ("/score", {"pairs": [[1]]}, 422, "pairs.0.1: Field required"),
+        ("/score", {}, 422, "pairs: Field required"),
+        ("/score", {"pairs": [[1.5, 1]]}, 422, "pairs.0.0"),
+        ("/score", {"pairs": [[True, 1]]}, 422, "pairs.0.0"),
+        ("/score", {"pairs": []}, 422, "at least 1 item"),
+        ("/score", {"pairs": [[0, 0]] * (MAX_PAIRS + 1)}, 422, f"at most {MAX_PAIRS}"),
+        ("/recommend", {"users": [0] * (MAX_USERS + 1)}, 422, f"at most {MAX_USERS}"),
+        ("/recommend", {"users": [1], "k": MAX_K + 1}, 422, f"equal to {MAX_K}"),
+        ("/recommend", {"users": [1], "k": 0}, 422, "greater than or equal to 1"),
+        ("/recommend", {"users": [1], "kk": 1}, 422, "kk: Extra inputs are not permitted"),
+        ("/recommend", {"users": [[]]}, 422, "users.0: Input should be a valid integer; or: "),
+        ("/nowhere", {}, 404, "Not Found"),
+        ("/health", {}, 405, "Method Not Allowed"),
+    ],
+)
+def test_a_bad_request_is_refused_in_a_sentence(client, path, request_, status, said):
+    answer = client.post(path, json=request_)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+    assert said in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"users": [', 400),
+        (b"\xff\xfe", 400),
+        (b'{"users": ["\\ud800"]}', 422),
+        (b'{"users": [1], "\\ud800": 2}', 422),
+        (b"[" * 100_000, 400),
+        (b"9" * 5000, 400),
+        (b" " * (MAX_BODY_BYTES + 1), 413),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(client, body, status):
+    headers = {"content-type": "application/json"}
+    answer = client.post("/recommend", content=body, headers=headers)
+    assert (answer.status_code, set(answer.json())) == (status, {"error"})
+
+
+def test_a_long_body_is_refused_before_it_is_read():
+    def pieces():
+        while True:
+            sent.append(1)
+            yield {"type": "http.request", "body": b"x" * 10, "more_body": True}
+
+    async def receive():
+        return next(source)
+
+    async def send(message):
+        answers.append(message)
+
+    sent, answers, source = [], [], pieces()
+    asyncio.run(ShortBodies(None, max_bytes=25)({"type": "http"}, receive, send))
+    assert (len(sent), answers[0]["status"]) == (3, 413)
+
+
+def test_health_counts_and_the_page_loads_nothing_from_elsewhere(run):
+    with live(create_app(Recommender.of(run))) as client:
+        client.post("/score", json={"pairs": [[0, "a"], [1, "b"]]})
+        client.post("/recommend", json={"users": ["a"]})
+        found = client.get("/health").json()
+        assert (found["requests"], found["unknown_pairs"], found["unknown_users"]) == (2, 2, 1)
+        page = client.get("/docs").text
+        assert "POST /recommend" in page
+        assert "<script" not in page
+        assert "://" not in page
+
+
+def test_many_clients_at_once_get_their_own_answers(client):
+    users = original("user", range(KNOWN)) * 8
+
+    def ask(user):
+        return client.post("/recommend", json={"users": [user], "k": 3}).json()["lists"][0]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, users))
+    assert [answer["user"] for answer in answers] == users
+    for user in users[:KNOWN]:
+        assert len({str(answer) for answer in answers if answer["user"] == user}) == 1
+
+
+# Requests made by a machine
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode"),
+    [
+        *(("/score", "POST", mode) for mode in GenerationMode),
+        *(("/recommend", "POST", mode) for mode in GenerationMode),
+        ("/health", "GET", GenerationMode.POSITIVE),
+    ],
+)
+def test_no_request_breaks_the_service_and_every_answer_is_as_described(app, path, method, mode):
+    operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path][method]
+    seen = set()
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
+    def check(case):
+        answer = case.call()
+        case.validate_response(answer)
+        assert answer.status_code < 500
+        seen.add(answer.status_code)
+
+    check()
+    assert seen & ({200} if mode == GenerationMode.POSITIVE else {400, 422})
+
+
+# Tokens and addresses
+
+
+def test_with_a_token_nothing_about_the_data_is_said_without_it(run):
+    with live(create_app(Recommender.of(run), token=TOKEN)) as client:
+        for headers in ({}, {"authorization": f"Bearer {TOKEN}x"}, {"authorization": TOKEN}):
+            for path in ("/score", "/recommend", "/nowhere"):
+                answer = client.post(path, json={"users": [1]}, headers=headers)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.get("/health").status_code == 200
+        right = {"authorization": f"Bearer {TOKEN}"}
+        assert client.post("/recommend", json={"users": [1]}, headers=right).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "said"),
+    [
+        ("0.0.0.0", None, "whoever reaches 0.0.0.0"),
+        ("::", None, "whoever reaches ::"),
+        ("example.org", None, "give a token"),
+        ("127.0.0.1", "short", "at least 16 characters; found 5"),
+        ("0.0.0.0", "", "at least 16 characters"),
+    ],
+)
+def test_an_open_door_is_refused(host, token, said):
+    with pytest.raises(ConfigError, match=said):
+        check_token(host, token)
+    check_token("127.0.0.1", None)
+    check_token("0.0.0.0", TOKEN)
+
+
+def test_the_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("INVLEARN_TOKEN", raising=False)
+    assert read_token(None) is None
+    monkeypatch.setenv("INVLEARN_TOKEN", "of the environment")
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    assert read_token(None) == "of the environment"
+    assert read_token(tmp_path / "token") == TOKEN
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_token(tmp_path / "none")
+
+
+def test_an_address_that_is_taken_and_missing_packages_are_told(run, client, monkeypatch):
+    with pytest.raises(InvlearnError, match="cannot listen at 127"):
+        serve(run, port=client.base_url.port)
+    with pytest.raises(ConfigError, match="from 0 to 65535; found 99999"):
+        serve(run, port=99999)
+    with pytest.raises(ConfigError, match="at least one thread"):
+        serve(run, threads=0)
+    monkeypatch.setattr("invlearn.serving.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'invlearn\[serve\]'"):
+        create_app(None)
+
+
+# The command
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_until_it_is_told_to_stop(number, feed):
+    command = Path(sys.executable).with_name("invlearn")
+    serving = subprocess.Popen(
+        [command, "serve", feed.none, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "80"},
+    )
+    first = serving.stdout.readline()
+    address = first.partition(" at ")[2].partition(";")[0]
+    assert httpx.get(f"{address}/health", timeout=60).json()["status"] == "ok"
+    serving.send_signal(number)
+    _, err = serving.communicate(timeout=60)
+    assert (serving.returncode, err) == (0, "")
+
+
+def test_the_command_refuses_an_open_door(feed, monkeypatch):
+    monkeypatch.delenv("INVLEARN_TOKEN", raising=False)
+    answer = call("serve", feed.none, "--host", "0.0.0.0")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "--token-file" in answer.err
