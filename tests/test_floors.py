@@ -33,7 +33,7 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "plots ranking replication run_folder steps data.catalogue data.lookup",
+    "plots ranking replication run_folder steps traces data.catalogue data.lookup",
     "training",
     # names become objects
     "assessment composition",
