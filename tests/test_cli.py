@@ -38,6 +38,7 @@ COMMANDS = {
     "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
     " trials seeds workers",
     "reproduce": "what data out page row way seeds trials stand-in no-stand-in full-size workers",
+    "report": "out dataset draws seed overwrite",
     "strategies": "",
     "backbones": "",
 }

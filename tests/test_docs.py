@@ -21,7 +21,7 @@ from invlearn.experiments.grid import (
 from invlearn.experiments.search import Choices, Range
 from invlearn.paper.plan import SEEDS
 
-PAGES = ("README.md", "docs/training.md", "docs/experiments.md")
+PAGES = ("README.md", "docs/report.md", "docs/training.md", "docs/experiments.md")
 EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
 TABLES = {
     "the file": Experiment,

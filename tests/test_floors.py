@@ -40,10 +40,10 @@ FLOORS = (
     "job",
     "run",
     "comparison",
-    "experiments",
+    "experiments reporting",
     "paper screen",
     "screen_experiments",
-    "cli_data cli_experiments",
+    "cli_data cli_experiments cli_report",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

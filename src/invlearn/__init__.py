@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from invlearn.pairs import Pairs as Pairs
     from invlearn.pairs import Proposal as Proposal
     from invlearn.paper.reproduce import reproduce as reproduce
+    from invlearn.reporting.write import report as report
     from invlearn.run import Run as Run
     from invlearn.run import resume as resume
     from invlearn.run import train as train
@@ -75,6 +76,7 @@ _HOMES = {
     "paired_difference": "evaluation",
     "prepare": "data.prepare",
     "prepare_known": "data.catalogue",
+    "report": "reporting.write",
     "reproduce": "paper.reproduce",
     "resume": "run",
     "simulate": "data.simulate",

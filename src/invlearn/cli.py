@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
+from invlearn.cli_report import report
 from invlearn.config import OtherLog, RunConfig, in_words
 from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
 from invlearn.interruption import interruptible
@@ -21,7 +22,7 @@ app = App(
     help="Recommenders from logs in which almost nobody says what they liked.",
     suppress_keyboard_interrupt=False,
 )
-for command in (prepare, simulate, datasets, weaken, advise, compare, reproduce):
+for command in (prepare, simulate, datasets, weaken, advise, compare, reproduce, report):
     app.command(command)
 
 
