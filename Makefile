@@ -4,7 +4,7 @@ LOG_RULE := play_time_ms / duration_ms >= 1.5, < 0.3
 
 .PHONY: demo test lint docs bench clean
 
-# The main job on a simulated video feed: log, dataset, four runs, one table.
+# The main job on a simulated video feed: log, dataset, four runs, one page, one table.
 demo: .venv/installed
 	rm -rf demo
 	$(BIN)/invlearn simulate demo/log
@@ -14,6 +14,7 @@ demo: .venv/installed
 		$(BIN)/invlearn train demo/data --strategy $$strategy --patience 2 --epochs 20 \
 			--out demo/$$strategy || exit; \
 	done
+	$(BIN)/invlearn report demo/none demo/ns demo/idl demo/ig --out demo/report.html
 	$(BIN)/invlearn evaluate demo/none demo/ns demo/idl demo/ig --out demo/comparison.json
 
 test: .venv/installed

@@ -43,6 +43,7 @@ COMMANDS = {
     " overwrite",
     "export": "run out overwrite",
     "serve": "run host port token-file leave-out fallback threads dataset",
+    "report": "out dataset draws seed overwrite",
     "strategies": "",
     "backbones": "",
     "doctor": "",

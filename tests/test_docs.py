@@ -29,6 +29,7 @@ PAGES = (
     "docs/training.md",
     "docs/experiments.md",
     "docs/annotation.md",
+    "docs/report.md",
     "docs/using.md",
 )
 EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()

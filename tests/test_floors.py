@@ -33,7 +33,7 @@ FLOORS = (
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",
     # the loop, the run folder, the catalogue
-    "export_page plots replication seen run_folder steps"
+    "export_page plots replication seen run_folder steps traces"
     " data.asked data.catalogue data.lookup",
     "annotation_facts ids onnx_file pair_influence ranking training",
     # names become objects
@@ -41,13 +41,13 @@ FLOORS = (
     "job",
     "ann run",
     "annotator comparison epoch_sides recommendation",
-    "annotation answering experiments exporting lists",
+    "annotation answering experiments exporting lists reporting",
     "serving",
     "service",
     "paper screen",
     "screen_annotation screen_experiments screen_serving",
     "cli_data",
-    "cli_annotation cli_experiments cli_serving",
+    "cli_annotation cli_experiments cli_report cli_serving",
     "cli",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""

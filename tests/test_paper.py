@@ -10,12 +10,13 @@ import pytest
 from conftest import ROOT
 from invlearn.errors import ConfigError, RunError
 from invlearn.paper.call import Call
-from invlearn.paper.figures import BINS, MAX_POINTS, binned, figure_data, read_beliefs, read_judges
+from invlearn.paper.figures import figure_data
 from invlearn.paper.page import page
 from invlearn.paper.plan import Request
 from invlearn.paper.rows import Figure, figures, published_rows, row
 from invlearn.recording import read_lines
 from invlearn.strategies.inverse import CHOICES
+from invlearn.traces import BINS, MAX_POINTS, binned, read_beliefs, read_judges
 from trees import variants
 
 DATASETS = ("ml-1m", "micro-video")

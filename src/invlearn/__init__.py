@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from invlearn.pairs import Pairs as Pairs
     from invlearn.pairs import Proposal as Proposal
     from invlearn.paper.reproduce import reproduce as reproduce
+    from invlearn.reporting.write import report as report
     from invlearn.run import Run as Run
     from invlearn.run import resume as resume
     from invlearn.run import train as train
@@ -90,6 +91,7 @@ _HOMES = {
     "prepare": "data.prepare",
     "prepare_known": "data.catalogue",
     "recommend": "lists",
+    "report": "reporting.write",
     "reproduce": "paper.reproduce",
     "resume": "run",
     "serve": "service",

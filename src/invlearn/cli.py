@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from invlearn.cli_annotation import annotate
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
+from invlearn.cli_report import report
 from invlearn.cli_serving import export, recommend, serve
 from invlearn.config import OtherLog, RunConfig, in_words
 from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
@@ -32,6 +33,7 @@ for command in (
     advise,
     compare,
     reproduce,
+    report,
     recommend,
     export,
     serve,

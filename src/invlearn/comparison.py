@@ -86,9 +86,7 @@ def compare_runs(
     if other and other.log is None:
         raise ConfigError("options of another log were given, but no log; name it with --log")
     paths = [Path(folder) for folder in folders]
-    runs = {_name(path, paths): Run.open(path) for path in paths}
-    if len(runs) < len(paths):
-        raise ConfigError("a run is named twice; name each once")
+    runs = {name: Run.open(path) for name, path in zip(run_names(paths), paths, strict=True)}
     fingerprints = {run.card["fingerprint"] for run in runs.values()}
     if len(fingerprints) > 1:
         raise RunError(
@@ -127,7 +125,21 @@ def compare_runs(
     )
 
 
-def _name(folder: Path, folders: Sequence[Path]) -> str:
-    """Folder's own name, or its whole path where two runs share a name."""
-    same = [other for other in folders if other.name == folder.name]
-    return folder.name if len(same) == 1 else str(folder)
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Name each run by its folder's own name, or by its whole path where two share a name.
+
+    Raises:
+        ConfigError: A folder is named twice.
+
+    Example:
+        >>> run_names([Path("a/none"), Path("b/none"), Path("a/ig")])
+        ['a/none', 'b/none', 'ig']
+    """
+    own = [folder.name or folder.resolve().name for folder in folders]
+    names = [
+        name if own.count(name) == 1 else str(folder)
+        for name, folder in zip(own, folders, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        raise ConfigError("a run is named twice; name each once")
+    return names

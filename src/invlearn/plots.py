@@ -17,7 +17,7 @@ from invlearn.errors import ConfigError
 METHOD_COLOURS = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442",
 )  # fmt: skip
-PACKAGES = ("altair", "vl_convert")
+PACKAGES = ("altair", "vl_convert", "jinja2")
 """What the extra `report` installs."""
 DASHES = ((2, 2), (6, 3), (10, 3, 2, 3), (1, 4), (14, 4))
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from invlearn.data.dataset import Dataset
     from invlearn.data.simulate import Simulated
     from invlearn.evaluation import Difference, Evaluation
+    from invlearn.reporting.write import Report
     from invlearn.run import Run
 
 SHOWN = ("auc", "gauc", "ndcg@10", "log_loss")
@@ -163,6 +164,17 @@ def _show_as_released(evaluations: Mapping[str, "Evaluation"]) -> None:
             if metric.endswith("_as_released"):
                 text = _value(value, found.intervals.get(metric)).replace("\n", "  ")
                 console.print(f"  {name}: {metric} {text}")
+
+
+def show_report(written: "Report") -> None:
+    """Print what a report says first, and where it is."""
+    for words in written.findings:
+        console.print(f"* {words}", markup=False)
+    size = written.file.stat().st_size / 1e6
+    console.print(
+        f"Wrote {written.file} ({size:.1f} MB); open it in a browser, no network is needed.",
+        markup=False,
+    )
 
 
 def show_datasets(known: Mapping[str, "KnownDataset"]) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from invlearn.paper.figures import BINS, Beliefs, FigureData, Judges
+from invlearn.paper.figures import FigureData
 from invlearn.plots import altair_module, coloured, distinct, framed, shaped, values
+from invlearn.traces import BINS, Beliefs, Judges
 
 PANEL = 235
 """Width in pixels of one of two panels side by side."""

@@ -1,0 +1,114 @@
+"""A run folder as a report reads it: its records alone, without weights and without a dataset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from invlearn import checkpoint
+from invlearn.calibration import Calibration, ReliabilityBin
+from invlearn.comparison import run_names
+from invlearn.config import RunConfig
+from invlearn.errors import RunError
+from invlearn.recording import read_lines
+from invlearn.run_folder import read_json, read_run
+from invlearn.traces import Beliefs, Judges, read_beliefs, read_judges
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run wrote down."""
+
+    name: str
+    """Folder's own name, or its whole path where two runs share a name."""
+    folder: Path
+    config: RunConfig = field(repr=False)
+    card: dict[str, Any] = field(repr=False)
+    """The content of `run.json`."""
+    environment: dict[str, Any] = field(repr=False)
+    """The content of `environment.json`."""
+    epochs: tuple[dict[str, Any], ...] = field(repr=False)
+    """A record of each finished epoch."""
+    test: dict[str, Any] | None = field(repr=False)
+    """The content of `test.json`; none before the run's end."""
+    beliefs: Beliefs | None = field(repr=False)
+    """At the first and the last epoch, where the strategy has any."""
+    judges: Judges | None = field(repr=False)
+    """Where the strategy judges."""
+    annotation: Calibration | None = field(repr=False)
+    """Of the probabilities on the test part after calibration, where the run's folder holds the
+    summary `annotation.json` of an annotation."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset that it was trained on."""
+        return str(self.card["fingerprint"])
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a best epoch to measure."""
+        return bool(self.epochs) and checkpoint.exists(self.folder / "checkpoints")
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number from 1 of the epoch whose weights were kept; none before the first one."""
+        marked = [number for number, epoch in enumerate(self.epochs, 1) if epoch.get("best")]
+        return marked[-1] if marked else None
+
+    @property
+    def seconds(self) -> float:
+        """Spent in training, validation left out."""
+        return sum(epoch["train_seconds"] for epoch in self.epochs)
+
+
+def read_records(folders: Sequence[str | Path]) -> tuple[RunRecord, ...]:
+    """Read run folders, finished or not.
+
+    Raises:
+        RunError: A folder is no run, or a file of it is damaged.
+        ConfigError: A folder is named twice.
+    """
+    paths = [Path(folder) for folder in folders]
+    for path in paths:
+        if (path / "experiment.yaml").is_file():
+            raise RunError(
+                f"{path} is an experiment, not a run; give run folders, or read its own tables in "
+                f"{path / 'results.md'}"
+            )
+    return tuple(_read(path, name) for name, path in zip(run_names(paths), paths, strict=True))
+
+
+def _read(folder: Path, name: str) -> RunRecord:
+    card, config = read_run(folder)
+    try:
+        epochs = tuple(read_lines(folder / "epochs.jsonl"))
+        return RunRecord(
+            name,
+            folder,
+            config,
+            card,
+            environment=read_json(folder / "environment.json"),
+            epochs=epochs,
+            test=read_json(folder / "test.json") if (folder / "test.json").is_file() else None,
+            beliefs=_beliefs(folder, name),
+            judges=read_judges(folder, name)
+            if any("choices" in epoch for epoch in epochs)
+            else None,
+            annotation=_annotation(folder / "annotation.json"),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"a record of {folder} is damaged ({error}); train the run again") from error
+
+
+def _annotation(file: Path) -> Calibration | None:
+    if not file.is_file():
+        return None
+    test = read_json(file)["test"]
+    return Calibration(
+        test["ece"], test["brier"], tuple(ReliabilityBin(**b) for b in test["table"])
+    )
+
+
+def _beliefs(folder: Path, name: str) -> Beliefs | None:
+    files = [folder / f"beliefs-{epoch}.npy" for epoch in ("first", "last")]
+    return read_beliefs(folder, name) if all(file.is_file() for file in files) else None
