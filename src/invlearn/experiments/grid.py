@@ -54,8 +54,8 @@ STRATEGY_SEARCH: dict[str, Ranges] = {
     "r-ce": {"method.alpha": Range(low=0.05, high=1.0, log=True)},
     "ig": {"method.alpha_ratio": Range(low=0.01, high=100.0, log=True)},
     "ig-sample": {
+        "method.policy": Choices(choices=["pass", "relabel", "evidence"]),
         "method.weight": Choices(choices=[0.0, 0.3, 1.0]),
-        "method.moves": Choices(choices=["every", "labelled"]),
     },
 }
 """What is searched besides, for strategies that have hyper-parameters of weight."""

@@ -47,7 +47,7 @@ class InverseGradientPerPair(Strategy):
     nearer is the training to `none`.
     """
 
-    policy: Policy = "evidence"
+    policy: Policy = "pass"
     """What follows from a pair's influence."""
     weight: NonNegativeFloat = 1.0
     """Weight of the unlabelled pairs' mean beside the labelled pairs' mean; 0 leaves them out."""
