@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from invlearn.pairs import Pairs as Pairs
     from invlearn.pairs import Proposal as Proposal
     from invlearn.paper.reproduce import reproduce as reproduce
+    from invlearn.reporting.write import Report as Report
     from invlearn.reporting.write import report as report
     from invlearn.run import Run as Run
     from invlearn.run import resume as resume
@@ -75,6 +76,7 @@ _HOMES = {
     "Pairs": "pairs",
     "Proposal": "pairs",
     "Recommended": "lists",
+    "Report": "reporting.write",
     "Results": "experiments.results",
     "Run": "run",
     "RunConfig": "config",
