@@ -241,7 +241,8 @@ def test_a_promise_that_the_truth_breaks_is_called_broken(place, made, tmp_path)
     table.select("user", "item", opposite.cast(pl.Int8).alias("no")).write_parquet(file)
     names = ("--user", "user", "--item", "item", "--truth", "no")
     said = done(
-        *("annotate", place / "run", "--pairs", file, *names, "--out", tmp_path / "a.parquet")
+        *("annotate", place / "run", "--precision", 0.7, "--pairs", file, *names),
+        *("--out", tmp_path / "a.parquet"),
     )
     assert "broken by truth: " in said
     assert "not like the validation rows" in " ".join(said.split())
