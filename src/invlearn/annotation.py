@@ -131,7 +131,7 @@ def _write(
         write_parquet(annotator.table(block, said), parts[-1])
         tell(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
-        sink_parquet(pl.scan_parquet(parts), partial, compression="zstd")
+        sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
     return _summary(annotator, asked, tally, others.numbers)
 
 
