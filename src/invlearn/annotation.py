@@ -73,7 +73,9 @@ def annotate(
     """
     out = Path(out)
     check_precision(precision)
-    _check_places(out, truth if pairs is None else None, overwrite=overwrite)
+    _check_places(out, overwrite=overwrite)
+    if pairs is None:
+        _check_idle(truth, user=user, item=item, format=None if format == "auto" else format)
     run = run if isinstance(run, Run) else Run.open(run)
     data = run.dataset(dataset)
     annotator = Annotator(run, data, precision=precision, seed=seed)
@@ -93,12 +95,22 @@ def _beside(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _check_places(out: Path, idle_truth: str | None, *, overwrite: bool) -> None:
-    if idle_truth is not None:
+def _check_idle(truth: str | None, **options: str | None) -> None:
+    """Make sure that without a file of pairs nothing is said of one."""
+    if truth is not None:
         raise ConfigError(
-            f"truth '{idle_truth}' is a column of a file of pairs; name the file with --pairs, "
+            f"truth '{truth}' is a column of a file of pairs; name the file with --pairs, "
             "or leave --truth out to measure by labels that `invlearn weaken` has hidden"
         )
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name} '{value}' says how a file of pairs is read; name the file with --pairs, "
+                f"or leave --{name} out to annotate the dataset's own unlabelled pairs"
+            )
+
+
+def _check_places(out: Path, *, overwrite: bool) -> None:
     if out.suffix != ".parquet":
         raise ConfigError(
             f"an annotation is a Parquet file; give --out a name such as {out}.parquet"
