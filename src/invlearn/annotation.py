@@ -144,16 +144,20 @@ def _write(
         tell(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
         sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
-    return _summary(annotator, asked, tally, others.numbers)
+    return _summary(annotator, asked, tally, others)
 
 
-def _summary(annotator: Annotator, asked: Asked, tally: Tally, epochs: list[int]) -> dict[str, Any]:
+def _summary(
+    annotator: Annotator, asked: Asked, tally: Tally, others: OtherEpochs
+) -> dict[str, Any]:
     """The content of the JSON file beside an annotation."""
     known, test = tally.known, annotator.judged(annotator.data.test)
     measured = {"test": test} | ({"truth": known} if len(known.labels) else {})
     levels, influence = tally.column("agreement"), annotator.influence
     return {
         "run": annotator.run.folder.resolve().name,
+        "fingerprint": annotator.data.fingerprint,
+        "epoch": others.best,
         "from": asked.name,
         "precision": annotator.precision,
         "counts": {"pairs": asked.n_pairs}
@@ -164,8 +168,8 @@ def _summary(annotator: Annotator, asked: Asked, tally: Tally, epochs: list[int]
         "test": facts(test),
         "truth": facts(known),
         "agreement": {
-            "epochs": epochs,
-            "truth": agreed(known, levels) if epochs and len(levels) else None,
+            "epochs": others.numbers,
+            "truth": agreed(known, levels) if others.numbers and len(levels) else None,
         },
         "influence": influence
         and {

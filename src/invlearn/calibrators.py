@@ -69,8 +69,8 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Temperature
     """Find a scale of at least 0 and the shift of the least log loss, by Newton's method.
 
     As in Platt (1999), labels are drawn towards each other as if one more row of each class had
-    been seen, so that the answer is finite where the logits part the classes. Where a falling map would fit
-    better, all rows get the same probability, since the order is the model's to say.
+    been seen, so that the answer is finite where the logits part the classes. Where a falling
+    map would fit better, all rows get the same probability.
 
     Args:
         labels: 1 or 0, shape `(rows,)`.
