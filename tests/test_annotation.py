@@ -227,6 +227,15 @@ def test_a_screen_of_eighty_columns_says_it_all(made):
     for word in ("Reliability", "90 % positive", "truth", "without a model", "influence"):
         assert word in said
     assert f"{summary['counts']['pairs']:,} pairs" in said
+    right = summary["truth"]["accuracy"]
+    assert f"likelier label of every pair: right for {right:.1%} of truth" in said
+
+
+def test_a_precision_is_shown_as_exactly_as_it_was_asked_for(place, tmp_path):
+    command = ("annotate", place / "run", "--precision", 0.725, "--out", tmp_path / "a.parquet")
+    said = done(*command)
+    assert "at a precision of 72.5%" in said
+    assert "72.5 % negative" in said
 
 
 def test_a_promise_that_the_truth_breaks_is_called_broken(place, made, tmp_path):
@@ -241,7 +250,8 @@ def test_a_promise_that_the_truth_breaks_is_called_broken(place, made, tmp_path)
     table.select("user", "item", opposite.cast(pl.Int8).alias("no")).write_parquet(file)
     names = ("--user", "user", "--item", "item", "--truth", "no")
     said = done(
-        *("annotate", place / "run", "--pairs", file, *names, "--out", tmp_path / "a.parquet")
+        *("annotate", place / "run", "--precision", 0.7, "--pairs", file, *names),
+        *("--out", tmp_path / "a.parquet"),
     )
     assert "broken by truth: " in said
     assert "not like the validation rows" in " ".join(said.split())
@@ -319,6 +329,9 @@ def test_the_truth_may_be_a_rule(place, tmp_path):
             "percentiles are among all rows",
         ),
         ({"truth": "liked"}, "name the file with --pairs"),
+        ({"user": "who"}, "user 'who' says how a file of pairs is read; name the file with"),
+        ({"item": "what"}, "or leave --item out to annotate the dataset's own"),
+        ({"format": "csv"}, "format 'csv' says how a file of pairs is read"),
         ({"precision": 0.3}, "precision must be above 0.5"),
         ({"pairs": "nowhere.parquet"}, "nowhere.parquet"),
     ],

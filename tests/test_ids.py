@@ -37,13 +37,16 @@ def test_asked_ids_keep_the_type_of_the_run_if_they_can():
     assert ids.in_type(pl.Series(["7", "x"])).to_list() == ["7", "x"]
 
 
-@pytest.mark.parametrize("name", ["ids.txt", "named.csv", "only.csv", "of-kind.parquet"])
+@pytest.mark.parametrize(
+    "name", ["ids.txt", "named.csv", "own.csv", "only.parquet", "of-kind.parquet"]
+)
 def test_a_file_of_ids_is_read_in_every_form(name, tmp_path):
     (tmp_path / "ids.txt").write_text("7\n\n 30 \n7\n")
     (tmp_path / "named.csv").write_text("age,user\n1,7\n2,30\n3,7\n")
-    (tmp_path / "only.csv").write_text("who\n7\n30\n")
+    (tmp_path / "own.csv").write_text("age, who\n1, 7\n2,30 \n3,7\n4, \n")
+    pl.DataFrame({"x": [7, 30]}).write_parquet(tmp_path / "only.parquet")
     pl.DataFrame({"user_id": [7, 30, None], "x": 0}).write_parquet(tmp_path / "of-kind.parquet")
-    found = read_ids(tmp_path / name, "user")
+    found = read_ids(tmp_path / name, "user", own="who")
     assert found.cast(pl.String).to_list() == ["7", "30"]
 
 
@@ -52,6 +55,7 @@ def test_a_file_of_ids_is_read_in_every_form(name, tmp_path):
     [
         ("no.csv", None, "does not exist"),
         ("two.csv", "a,b\n1,2\n", "has the columns a, b, and none of them is named 'user'"),
+        ("bare.csv", "7\n30\n", "has the columns 7, and none .* write plain ids, one a line"),
         ("empty.csv", "user\n", "there is no id of users in"),
         ("empty.txt", "", "there is no id of users in"),
         ("torn.parquet", "no parquet", "cannot be read"),

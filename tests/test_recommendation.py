@@ -128,9 +128,18 @@ def test_items_can_be_filtered_and_lists_run_out(tmp_path):
             run, data, dense, k=5, leave_out="labelled", known=dense < KNOWN, barred=barred
         )
         assert rows["item"].to_list() == original("item", items)
-    assert (made.n_short, made.n_catalogue) == (N_USERS, 3)
+    assert (made.n_short, made.n_catalogue, made.n_unknown_items) == (N_USERS, 3, 0)
     with pytest.raises(ConfigError, match="no item of the run is left"):
         recommend(run, tmp_path / "other.csv", items=["no such item"])
+
+
+def test_item_ids_that_the_run_does_not_have_are_counted(tmp_path):
+    run, _ = shop(tmp_path)
+    (tmp_path / "only.csv").write_text("item_id\n 5000 \n4997\nno such item\n")
+    (tmp_path / "never.txt").write_text("another\n")
+    files = {"items": tmp_path / "only.csv", "exclude_items": tmp_path / "never.txt"}
+    made = recommend(run, tmp_path / "l.csv", **files)
+    assert (made.n_unknown_items, made.n_catalogue) == (2, 2)
 
 
 # The index
@@ -214,9 +223,12 @@ def test_the_command_writes_lists_and_says_what_is_in_them(feed, tmp_path):
     ids = pl.read_parquet(feed.none / "users.parquet")["id"]
     (tmp_path / "users.txt").write_text(f"{ids[4]}\n{ids[2]}\n999999\n{ids[4]}\n")
     out = tmp_path / "lists.csv"
-    said = done(*["recommend", feed.none, "--out", out, "--users", tmp_path / "users.txt"])
+    (tmp_path / "never.txt").write_text("no such item\n")
+    files = ("--users", tmp_path / "users.txt", "--exclude-items", tmp_path / "never.txt")
+    said = done("recommend", feed.none, "--out", out, *files)
+    assert "1 of the item ids given are not in the run at all" in said
     assert "1 users are not in the run at all" in said
-    assert f"Wrote{out}:30rows." in "".join(said.split())  # however a long path is folded
+    assert f"Wrote{out}:30rows." in "".join(said.split())  # a long name is broken
     assert max(map(len, said.splitlines()[:-1])) <= 80
     table = pl.read_csv(out)
     assert set(table["user"]) == {ids[4], ids[2], "999999"}

@@ -20,7 +20,7 @@ from invlearn.comparison import compare_runs
 from invlearn.data.audit import Audit, PartFacts, Stage
 from invlearn.data.dataset import Dataset
 from invlearn.data.table import Counts
-from invlearn.errors import ConfigError, RunError
+from invlearn.errors import ConfigError
 from invlearn.reporting import page as page_module
 from invlearn.reporting.blocks import Chart, Charts, Code, Page, Table, decimals
 from invlearn.reporting.flow import GAP, drawn, streams
@@ -167,14 +167,28 @@ def test_a_sweep_of_alpha_is_found_and_drawn(feed, tmp_path):
 
 def test_an_annotation_in_the_run_folder_is_drawn(feed, tmp_path):
     run = copied(feed.ig, tmp_path)
-    made = calibration([1, 0, 1], [0.9, 0.2, 0.8])
-    facts = {"ece": made.ece, "brier": made.brier, "table": [b._asdict() for b in made.table]}
-    (run / "annotation.json").write_text(json.dumps({"test": facts}))
+    done("annotate", run, "--out", run / "annotation.parquet")
+    test = json.loads((run / "annotation.json").read_text())["test"]
     (record,) = read_records([run])
-    assert record.annotation == made
-    (run / "annotation.json").write_text("{}")
-    with pytest.raises(RunError, match="damaged"):
-        read_records([run])
+    assert (record.annotation.ece, record.annotation.brier) == (test["ece"], test["brier"])
+    assert [b._asdict() for b in record.annotation.table] == test["table"]
+    page = tmp_path / "page.html"
+    done("report", run, "--out", page)
+    assert "As invlearn annotate calibrated them" in page.read_text()
+
+
+@pytest.mark.parametrize("changed", [{"epoch": 99}, {"fingerprint": "0"}, {"test": {}}, None])
+def test_an_annotation_of_something_else_is_to_be_made_again(changed, feed, tmp_path):
+    run = copied(feed.ig, tmp_path)
+    done("annotate", run, "--out", run / "annotation.parquet")
+    if changed is None:
+        (run / "annotation.json").write_text("[")
+    else:
+        change(run / "annotation.json", **changed)
+    answer = call("report", run, "--out", tmp_path / "page.html")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert f"annotate again with `invlearn annotate {run} --out {run}/annotation" in answer.err
+    assert not (tmp_path / "page.html").exists()
 
 
 # What is missing

@@ -12,6 +12,7 @@ from invlearn import thresholds
 from invlearn.errors import ConfigError
 from invlearn.thresholds import (
     LEAST_ROWS,
+    STANDARD_ERRORS,
     UNCLEAR,
     Reach,
     Thresholds,
@@ -54,7 +55,7 @@ def test_agrees_with_a_slow_search(seed, n, levels, precision):
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (10, 10), (90, 100), (3, 7)])
 def test_the_lower_end_is_wilson_s(hits, n):
-    confidence = math.erf(1 / math.sqrt(2))
+    confidence = math.erf(STANDARD_ERRORS / math.sqrt(2))
     oracle = binomtest(hits, n).proportion_ci(confidence, method="wilson").low
     assert float(wilson_lower(hits, n)) == pytest.approx(oracle)
 
@@ -92,6 +93,23 @@ def test_the_promise_is_kept_on_rows_of_the_same_kind():
         for facts in found.values():
             assert facts["rows"] > 1000
             assert facts["precision"] > precision - 0.01
+
+
+def test_few_thresholds_are_lucky_ones_where_probabilities_are_exactly_right():
+    """The furthest of many cut-offs is taken, so the promise must hold with room to spare."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 1.2, size=(100, 3_000))
+    p = 1 / (1 + np.exp(-z))
+    y = rng.random(p.shape) < p
+    everybody = 1 / (1 + np.exp(-rng.normal(0, 1.2, 200_000)))
+    true = []
+    for labels, claimed in zip(y, p, strict=True):
+        above, below = (reach.threshold for reach in find_thresholds(labels, claimed, 0.9))
+        true += [] if above is None else [everybody[everybody >= above].mean()]
+        true += [] if below is None else [1 - everybody[everybody <= below].mean()]
+    assert len(true) > 30
+    assert np.mean(np.array(true) < 0.9) < 0.15
+    assert min(true) > 0.87
 
 
 def test_nobody_labelled_no_precision():

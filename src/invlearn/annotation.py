@@ -73,7 +73,9 @@ def annotate(
     """
     out = Path(out)
     check_precision(precision)
-    _check_places(out, truth if pairs is None else None, overwrite=overwrite)
+    _check_places(out, overwrite=overwrite)
+    if pairs is None:
+        _check_idle(truth, user=user, item=item, format=None if format == "auto" else format)
     run = run if isinstance(run, Run) else Run.open(run)
     data = run.dataset(dataset)
     annotator = Annotator(run, data, precision=precision, seed=seed)
@@ -93,12 +95,22 @@ def _beside(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _check_places(out: Path, idle_truth: str | None, *, overwrite: bool) -> None:
-    if idle_truth is not None:
+def _check_idle(truth: str | None, **options: str | None) -> None:
+    """Make sure that without a file of pairs nothing is said of one."""
+    if truth is not None:
         raise ConfigError(
-            f"truth '{idle_truth}' is a column of a file of pairs; name the file with --pairs, "
+            f"truth '{truth}' is a column of a file of pairs; name the file with --pairs, "
             "or leave --truth out to measure by labels that `invlearn weaken` has hidden"
         )
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name} '{value}' says how a file of pairs is read; name the file with --pairs, "
+                f"or leave --{name} out to annotate the dataset's own unlabelled pairs"
+            )
+
+
+def _check_places(out: Path, *, overwrite: bool) -> None:
     if out.suffix != ".parquet":
         raise ConfigError(
             f"an annotation is a Parquet file; give --out a name such as {out}.parquet"
@@ -131,17 +143,21 @@ def _write(
         write_parquet(annotator.table(block, said), parts[-1])
         tell(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
-        sink_parquet(pl.scan_parquet(parts), partial, compression="zstd")
-    return _summary(annotator, asked, tally, others.numbers)
+        sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
+    return _summary(annotator, asked, tally, others)
 
 
-def _summary(annotator: Annotator, asked: Asked, tally: Tally, epochs: list[int]) -> dict[str, Any]:
+def _summary(
+    annotator: Annotator, asked: Asked, tally: Tally, others: OtherEpochs
+) -> dict[str, Any]:
     """The content of the JSON file beside an annotation."""
     known, test = tally.known, annotator.judged(annotator.data.test)
     measured = {"test": test} | ({"truth": known} if len(known.labels) else {})
     levels, influence = tally.column("agreement"), annotator.influence
     return {
         "run": annotator.run.folder.resolve().name,
+        "fingerprint": annotator.data.fingerprint,
+        "epoch": others.best,
         "from": asked.name,
         "precision": annotator.precision,
         "counts": {"pairs": asked.n_pairs}
@@ -152,8 +168,8 @@ def _summary(annotator: Annotator, asked: Asked, tally: Tally, epochs: list[int]
         "test": facts(test),
         "truth": facts(known),
         "agreement": {
-            "epochs": epochs,
-            "truth": agreed(known, levels) if epochs and len(levels) else None,
+            "epochs": others.numbers,
+            "truth": agreed(known, levels) if others.numbers and len(levels) else None,
         },
         "influence": influence
         and {

@@ -20,7 +20,7 @@ _NEWTON_STEPS, _HALVINGS = 100, 10
 
 
 class Calibrator(Protocol):
-    """A rising map from logits to probabilities."""
+    """A map from logits to probabilities that never falls."""
 
     def __call__(self, logits: npt.ArrayLike) -> Floats:
         """Probabilities of label 1, of the shape of `logits`."""
@@ -66,10 +66,11 @@ class Isotonic:
 
 
 def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Temperature:
-    """Find scale and shift of the least log loss, by Newton's method.
+    """Find a scale of at least 0 and the shift of the least log loss, by Newton's method.
 
     As in Platt (1999), labels are drawn towards each other as if one more row of each class had
-    been seen, so that the answer is finite where the logits part the classes.
+    been seen, so that the answer is finite where the logits part the classes. Where a falling
+    map would fit better, all rows get the same probability.
 
     Args:
         labels: 1 or 0, shape `(rows,)`.
@@ -85,7 +86,11 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Temperature
     columns = np.stack([(z - center) / spread, np.ones(len(z))], axis=1)
     n_positive = float(y.sum())
     ends = 1 / (len(y) - n_positive + 2), (n_positive + 1) / (n_positive + 2)
-    scale, shift = _least_log_loss(columns, np.where(y > 0, ends[1], ends[0]))
+    targets = np.where(y > 0, ends[1], ends[0])
+    scale, shift = _least_log_loss(columns, targets)
+    if scale < 0:
+        mean = float(targets.mean())
+        return Temperature(0.0, float(np.log(mean / (1 - mean))))
     return Temperature(scale / spread, shift - scale * center / spread)
 
 

@@ -22,8 +22,10 @@ class OtherEpochs:
 
     def __init__(self, run: Run) -> None:
         self._run, self._place = run, run.folder / "checkpoints"
-        best = checkpoint.load(self._place, "best").state.epoch
-        self.numbers = [epoch for epoch in checkpoint.kept_epochs(self._place) if epoch != best]
+        self.best = checkpoint.load(self._place, "best").state.epoch
+        """Number of the best epoch, from 1."""
+        kept = checkpoint.kept_epochs(self._place)
+        self.numbers = [epoch for epoch in kept if epoch != self.best]
         """Their numbers, from 1, rising."""
 
     def counts_above(

@@ -54,7 +54,7 @@ class IdMap(NamedTuple):
             DataError: It is missing or damaged.
         """
         with reading(str(file)):
-            return cls.of(pl.read_parquet(file, columns=["id"])["id"])
+            return cls.of(pl.read_parquet(file, columns=["id"], glob=False)["id"])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,13 +76,18 @@ class IdMap(NamedTuple):
         return ids.cast(pl.String) if own.null_count() > ids.null_count() else own
 
 
-def read_ids(source: str | Path | Sequence[Any] | pl.Series, kind: Kind) -> pl.Series:
+def read_ids(
+    source: str | Path | Sequence[Any] | pl.Series, kind: Kind, *, own: str | None = None
+) -> pl.Series:
     """Read ids, each once, in the order that they first come in.
 
     Args:
         source: The ids themselves, or a file of them: Parquet, CSV with a line of names, or any
-            other text with one id a line. A table needs a column named `kind` or `id`, or only one.
+            other text with one id a line. A table needs a column named `kind`, `kind_id`, `id` or
+            `own`; a Parquet file may have one column of any name instead. Blanks around an id of
+            text files are no part of it.
         kind: What they are of.
+        own: Name of their column in the dataset's log.
 
     Raises:
         DataError: The file is missing, damaged or empty, or it is not clear which column to take.
@@ -92,7 +97,7 @@ def read_ids(source: str | Path | Sequence[Any] | pl.Series, kind: Kind) -> pl.S
         if not file.is_file():
             raise DataError(f"{file} does not exist; give a file with the ids of {kind}s")
         with reading(str(file)):
-            ids = _column(_table(file), file, kind)
+            ids = _column(_table(file), file, kind, own)
     else:
         ids = source if isinstance(source, pl.Series) else _series(source, kind)
     ids = ids.drop_nulls().unique(maintain_order=True)
@@ -104,9 +109,10 @@ def read_ids(source: str | Path | Sequence[Any] | pl.Series, kind: Kind) -> pl.S
 def _table(file: Path) -> pl.DataFrame:
     """All columns of a file, as text where it is text."""
     if file.suffix in (".parquet", ".pq"):
-        return pl.read_parquet(file)
+        return pl.read_parquet(file, glob=False)
     if file.suffix == ".csv":
-        return pl.read_csv(file, infer_schema=False)
+        table = pl.read_csv(file, infer_schema=False, glob=False)
+        return table.select(pl.all().str.strip_chars().replace("", None))
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -114,14 +120,19 @@ def _table(file: Path) -> pl.DataFrame:
     return pl.DataFrame({"id": [line.strip() for line in lines if line.strip()]}, {"id": pl.String})
 
 
-def _column(table: pl.DataFrame, file: Path, kind: Kind) -> pl.Series:
-    names = [name for name in (kind, f"{kind}_id", "id") if name in table.columns]
-    if not names and table.width != 1:
-        raise DataError(
-            f"{file} has the columns {', '.join(table.columns)}, and none of them is named "
-            f"'{kind}' or 'id'; rename the one with the ids of {kind}s"
-        )
-    return table[names[0] if names else table.columns[0]]
+def _column(table: pl.DataFrame, file: Path, kind: Kind, own: str | None) -> pl.Series:
+    found = {name.strip(): name for name in table.columns}
+    names = [found[name] for name in (kind, f"{kind}_id", "id", own) if name in found]
+    if names:
+        return table[names[0]]
+    if table.width == 1 and file.suffix != ".csv":
+        return table.to_series()
+    # a CSV file without a line of names would lose its first id
+    raise DataError(
+        f"{file} has the columns {', '.join(table.columns)}, and none of them is named "
+        f"'{kind}', '{kind}_id' or 'id'; name the one with the ids of {kind}s in the first line, "
+        "or write plain ids, one a line, to a .txt file"
+    )
 
 
 def _series(ids: Sequence[Any], kind: Kind) -> pl.Series:

@@ -46,6 +46,8 @@ class Recommended:
     """Users without a list, since training did not know them and there is no fallback."""
     n_unknown: int
     """Users among all of them whose id the run does not have."""
+    n_unknown_items: int
+    """Ids of `items` and `exclude_items` that the run does not have; they change nothing."""
     n_rows: int
     """Rows of the file."""
     n_short: int
@@ -104,9 +106,11 @@ def recommend(
     out = _checked(Path(out), k, overwrite=overwrite)
     run = run if isinstance(run, Run) else Run.open(run)
     ready = Recommender.of(run, leave_out=leave_out, fallback=fallback, dataset=dataset)
-    asked = ready.users.ids if users is None else ready.users.in_type(read_ids(users, "user"))
+    asked = ready.users.ids
+    if users is not None:
+        asked = ready.users.in_type(read_ids(users, "user", own=ready.columns.get("user")))
     dense = np.arange(len(asked)) if users is None else ready.users.dense(asked)
-    barred = _barred(ready.items, items, exclude_items)
+    barred, n_unknown_items = _barred(ready, items, exclude_items)
     index = None
     if approximate is not None:
         factors = factors_of(run.module, run.config.backbone)
@@ -121,6 +125,7 @@ def recommend(
         n_users=tally.users,
         n_unanswered=len(asked) - sum(tally.users.values()),
         n_unknown=int((dense == UNKNOWN).sum()),
+        n_unknown_items=n_unknown_items,
         n_rows=tally.rows,
         n_short=tally.short,
         n_items=int(tally.found.sum()),
@@ -142,20 +147,22 @@ def _checked(out: Path, k: int, *, overwrite: bool) -> Path:
     return out
 
 
-def _barred(known: IdMap, only: Ids | None, never: Ids | None) -> IntegerIds:
-    """Dense ids of the items that nobody is to get; ids that the run does not have change nothing.
+def _barred(ready: Recommender, only: Ids | None, never: Ids | None) -> tuple[IntegerIds, int]:
+    """Dense ids of the items that nobody is to get, and how many ids the run does not have.
 
     Raises:
         ConfigError: No item is left.
     """
-    allowed = np.full(len(known), only is None)
+    allowed = np.full(len(ready.items), only is None)
+    n_unknown = 0
     for ids, value in ((only, True), (never, False)):
         if ids is not None:
-            dense = known.dense(read_ids(ids, "item"))
+            dense = ready.items.dense(read_ids(ids, "item", own=ready.columns.get("item")))
+            n_unknown += int((dense == UNKNOWN).sum())
             allowed[dense[dense != UNKNOWN]] = value
     if not allowed.any():
         raise ConfigError("no item of the run is left to recommend; compare the ids of the items")
-    return np.flatnonzero(~allowed)
+    return np.flatnonzero(~allowed), n_unknown
 
 
 class _Tally:
@@ -198,9 +205,11 @@ def _write(tables: Iterator[pl.DataFrame], out: Path) -> None:
         atomic.new_file(out) as partial,
         TemporaryDirectory(dir=out.parent, prefix=".lists-") as place,
     ):
+        parts: list[Path] = []
         for number, table in enumerate(_gathered(tables)):
-            write_parquet(table, Path(place, f"{number:08}.parquet"))
-        rows = pl.scan_parquet(f"{place}/*.parquet", glob=True)
+            parts.append(Path(place, f"{number:08}.parquet"))
+            write_parquet(table, parts[-1])
+        rows = pl.scan_parquet(parts, glob=False)
         if out.suffix == ".csv":
             rows.sink_csv(partial)
         elif out.suffix in (".jsonl", ".ndjson"):

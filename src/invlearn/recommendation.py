@@ -59,6 +59,8 @@ class Recommender:
     seen: SeenItems = field(repr=False)
     is_new: npt.NDArray[np.bool_] = field(repr=False)
     """Whether the model knows nothing of a user of the run, shape `(n_users,)`."""
+    columns: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Names of the columns `user` and `item` in the dataset's log, where it is at hand."""
 
     @classmethod
     def of(
@@ -102,6 +104,7 @@ class Recommender:
             SameForAll.of(fallback, data) if data and fallback != "none" else None,
             SeenItems.of(_left_out(data, leave_out) if data else ()),
             _is_new(run, data) if data else np.zeros(n_users, np.bool_),
+            dict(data.card.get("columns", {})) if data else {},
         )
 
     def known(self, users: IntegerIds) -> npt.NDArray[np.bool_]:

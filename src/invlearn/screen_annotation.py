@@ -25,7 +25,8 @@ def show_annotation(done: "Annotation") -> None:
         for name in ("positive", "negative", "unclear")
     )
     console.print(
-        f"{n_pairs:,} pairs ({said['from']}), labelled at a precision of {said['precision']:.0%}:\n"
+        f"{n_pairs:,} pairs ({said['from']}), labelled at a precision of "
+        f"{_percent(said['precision'])}%:\n"
         f"  {', '.join(shares)}"
     )
     console.print(_calibration_table(said))
@@ -79,7 +80,7 @@ def _promises_table(said: dict[str, Any]) -> "Table":
     for promise in said["promises"]:
         for name in CLASSES:
             label = promise[name]
-            head = f"{promise['precision']:.0%} {name}".replace("%", " %")
+            head = f"{_percent(promise['precision'])} % {name}"
             if label["threshold"] is None:
                 table.add_row(head, "none", "0", *([""] * (len(names) - 2)))
                 continue
@@ -113,12 +114,15 @@ def _show_notes(said: dict[str, Any]) -> None:
 
 
 def _without_model(said: dict[str, Any]) -> str:
-    """What the commoner class alone would get, as the baseline of all precision."""
+    """How often the likelier label is right, and what the commoner class alone would get."""
     name = "truth" if said["truth"] else "test"
     share = said[name]["positive_fraction"]
     word = CLASSES[share < 0.5]
     right = max(share, 1 - share)
-    return f"without a model: calling all pairs {word} is right for {right:.1%} of {name}"
+    return (
+        f"likelier label of every pair: right for {said[name]['accuracy']:.1%} of {name}\n"
+        f"  without a model: calling all pairs {word} is right for {right:.1%} of {name}"
+    )
 
 
 def _likeness(said: dict[str, Any]) -> str:
@@ -133,7 +137,7 @@ def _likeness(said: dict[str, Any]) -> str:
 def _broken(said: dict[str, Any]) -> str:
     """Whether the truth falls short of a promise."""
     short = [
-        f"{promise['precision']:.0%} {name}"
+        f"{_percent(promise['precision'])}% {name}"
         for promise in said["promises"]
         for name in CLASSES
         if said["truth"]
@@ -169,6 +173,11 @@ def _influence(found: dict[str, Any] | None) -> str:
     if not found or found["truth_auc"] is None:
         return ""
     return f"AUC by truth of the influence, lowest first: {found['truth_auc']:.4f}"
+
+
+def _percent(precision: float) -> str:
+    """A precision in percent, as exact as it was asked for."""
+    return f"{100 * precision:.10g}"
 
 
 def _four(value: float | None) -> str:

@@ -20,6 +20,8 @@ def show_recommended(made: "Recommended") -> None:
     console.print(table)
     if made.n_unknown:
         console.print(f"  {made.n_unknown:,} users are not in the run at all")
+    if made.n_unknown_items:
+        console.print(f"  {made.n_unknown_items:,} of the item ids given are not in the run at all")
     if made.n_short:
         console.print(f"  {made.n_short:,} users have fewer than {made.k} items left")
     share = made.n_items / max(made.n_catalogue, 1)

@@ -67,7 +67,10 @@ def unlabelled_pairs(dataset: Dataset) -> Asked:
         raise DataError(
             f"{dataset.folder} has no unlabelled pairs; name a file of pairs with --pairs"
         )
-    names = {key: pl.read_parquet(dataset.folder / file)["id"] for key, (_, file) in _IDS.items()}
+    names = {
+        key: pl.read_parquet(dataset.folder / file, glob=False)["id"]
+        for key, (_, file) in _IDS.items()
+    }
 
     def blocks() -> Iterator[Block]:
         for start in range(0, len(part), BLOCK_PAIRS):
@@ -167,7 +170,7 @@ def _coded(rows: Any, folder: Path) -> Any:
     """Put dense ids beside the original ones; text compares them, whatever type each file has."""
     table: pl.LazyFrame = nw.to_native(rows)
     for key, (column, file) in _IDS.items():
-        ids = pl.scan_parquet(folder / file).with_row_index(_CODE)
+        ids = pl.scan_parquet(folder / file, glob=False).with_row_index(_CODE)
         ids = ids.select(
             pl.col("id").cast(pl.String).alias(_ID), pl.col(_CODE).cast(pl.Int32).alias(key)
         )

@@ -115,9 +115,11 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
 def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int]:
     """Put dense ids for the log's own; count rows without, or refuse the log because of them."""
     for column, file in ((USER, "users.parquet"), (ITEM, "items.parquet")):
-        ids = nw.from_native(pl.scan_parquet(folder / file).with_row_index(_CODE))
+        table = pl.scan_parquet(folder / file, glob=False).with_row_index(_CODE)
         # text compares ids that one log kept as integers and the other as strings
-        ids = ids.select(nw.col("id").cast(nw.String).alias(_ID), nw.col(_CODE).cast(nw.Int64))
+        ids = nw.from_native(table).select(
+            nw.col("id").cast(nw.String).alias(_ID), nw.col(_CODE).cast(nw.Int64)
+        )
         rows = rows.with_columns(nw.col(column).cast(nw.String).alias(_ID))
         rows = rows.join(ids, on=_ID, how="left").drop(_ID)
         rows = rows.rename({column: f"{column}{_NAME}", _CODE: column})

@@ -29,6 +29,6 @@ def spilling(folder: Path) -> Generator[Settle, None, None]:
         def settle(rows: Rows) -> Rows:
             file = Path(place, f"{next(numbers)}.parquet")
             sink_parquet(nw.to_native(rows), file)
-            return nw.from_native(pl.scan_parquet(file))
+            return nw.from_native(pl.scan_parquet(file, glob=False))
 
         yield settle

@@ -58,7 +58,8 @@ def write_sides(
     """
     found: dict[Kind, ReadSide] = {}
     for kind, table in sides.items():
-        side = read_side(table, pl.read_parquet(folder / f"{kind}s.parquet")["id"])
+        ids = pl.read_parquet(folder / f"{kind}s.parquet", glob=False)["id"]
+        side = read_side(table, ids)
         write_side(folder, kind, side.features, side.vocabulary)
         found[kind] = side
     cards = {kind: side.features.card for kind, side in found.items()}

@@ -1,5 +1,6 @@
 """A run folder as a report reads it: its records alone, without weights and without a dataset."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class RunRecord:
     """Where the strategy judges."""
     annotation: Calibration | None = field(repr=False)
     """Of the probabilities on the test part after calibration, where the run's folder holds the
-    summary `annotation.json` of an annotation."""
+    summary `annotation.json` of an annotation (`--out RUN/annotation.parquet`)."""
 
     @property
     def fingerprint(self) -> str:
@@ -52,8 +53,7 @@ class RunRecord:
     @property
     def best_epoch(self) -> int | None:
         """Number from 1 of the epoch whose weights were kept; none before the first one."""
-        marked = [number for number, epoch in enumerate(self.epochs, 1) if epoch.get("best")]
-        return marked[-1] if marked else None
+        return _best(self.epochs)
 
     @property
     def seconds(self) -> float:
@@ -94,18 +94,39 @@ def _read(folder: Path, name: str) -> RunRecord:
             judges=read_judges(folder, name)
             if any("choices" in epoch for epoch in epochs)
             else None,
-            annotation=_annotation(folder / "annotation.json"),
+            annotation=_annotation(folder, (card["fingerprint"], _best(epochs))),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"a record of {folder} is damaged ({error}); train the run again") from error
 
 
-def _annotation(file: Path) -> Calibration | None:
+def _best(epochs: Sequence[dict[str, Any]]) -> int | None:
+    marked = [number for number, epoch in enumerate(epochs, 1) if epoch.get("best")]
+    return marked[-1] if marked else None
+
+
+def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | None:
+    """What an annotation says of the test part, if it is of this dataset and best epoch."""
+    file = folder / "annotation.json"
     if not file.is_file():
         return None
-    test = read_json(file)["test"]
-    return Calibration(
-        test["ece"], test["brier"], tuple(ReliabilityBin(**b) for b in test["table"])
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        test, found = said["test"], (said["fingerprint"], said["epoch"])
+        bins = tuple(ReliabilityBin(**b) for b in test["table"])
+        calibration = Calibration(test["ece"], test["brier"], bins)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _annotate_again(file, f"is damaged or no annotation ({error!r})") from error
+    if found != made_of:
+        raise _annotate_again(file, "is of another dataset or best epoch than the run has now")
+    return calibration
+
+
+def _annotate_again(file: Path, what: str) -> RunError:
+    out = file.with_suffix(".parquet")
+    return RunError(
+        f"{file} {what}; annotate again with "
+        f"`invlearn annotate {file.parent} --out {out} --overwrite`, or remove it"
     )
 
 
