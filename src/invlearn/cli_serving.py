@@ -101,7 +101,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     token_file: Path | None = None,
-    leave_out: LeaveOut = "labelled",
+    leave_out: LeaveOut = "all",
     fallback: Fallback = "item-rate",
     threads: int = 1,
     dataset: Path | None = None,
