@@ -125,7 +125,7 @@ def test_without_its_packages_or_a_name_of_its_own_nothing_begins(tmp_path, monk
     with pytest.raises(InvlearnError, match=r"no export\.json in it"):
         export(run, tmp_path / "theirs", overwrite=True)
     assert contents(tmp_path / "theirs") == ["model.onnx"]
-    monkeypatch.setattr("invlearn.onnx_file.find_spec", lambda name: None)
+    monkeypatch.setattr("invlearn.environment.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[onnx\]'"):
         export(run, tmp_path / "out")
 

@@ -206,7 +206,7 @@ def test_who_cannot_have_an_index_is_told(tmp_path, monkeypatch):
     run, _ = shop(tmp_path / "other", "mf")
     with pytest.raises(ConfigError, match="above 0 and at most 1; found 3"):
         recommend(run, tmp_path / "l.csv", approximate=3)
-    monkeypatch.setattr("invlearn.ann.find_spec", lambda _: None)
+    monkeypatch.setattr("invlearn.environment.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[ann\]'"):
         recommend(run, tmp_path / "l.csv", approximate=0.1)
     assert not (tmp_path / "l.csv").exists()

@@ -258,7 +258,9 @@ def test_what_is_no_run_is_said_in_one_sentence(feed, tmp_path, spoil, said):
 
 
 def test_without_the_extra_it_says_what_to_install(feed, tmp_path, monkeypatch):
-    monkeypatch.setattr("invlearn.plots.find_spec", lambda name: None if name == "jinja2" else 1)
+    monkeypatch.setattr(
+        "invlearn.environment.find_spec", lambda name: None if name == "jinja2" else 1
+    )
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[report\]'"):
         invlearn.report([feed.none], tmp_path / "report.html")
 

@@ -310,7 +310,7 @@ def test_an_address_that_is_taken_and_missing_packages_are_told(run, client, mon
         serve(run, port=99999)
     with pytest.raises(ConfigError, match="at least one thread"):
         serve(run, threads=0)
-    monkeypatch.setattr("invlearn.serving.find_spec", lambda _: None)
+    monkeypatch.setattr("invlearn.environment.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[serve\]'"):
         create_app(None)
 

@@ -6,7 +6,6 @@ more) that looking at every item is too slow. Shapes: `width` is that of the fac
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from math import ceil, sqrt
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from invlearn.backbones.backbone import Factors, InnerProduct
+from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
 from invlearn.progress import Progress, silent
 from invlearn.ranking import TopItems
@@ -164,9 +164,5 @@ def _is_seen(items: Integers, row: Integers, column: Integers) -> npt.NDArray[np
 
 
 def _faiss() -> Any:
-    if find_spec("faiss") is None:
-        raise ConfigError(
-            "an index needs the extra 'ann': pip install 'invlearn[ann]'; "
-            "or leave the approximation away"
-        )
+    require_extra("ann", ["faiss"], "an index")
     return import_module("faiss")

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from invlearn.answering import Answering
+from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
 from invlearn.guards import OwnNameNeeded, ShortBodies, TokenNeeded
 from invlearn.recommendation import Recommender
@@ -34,17 +34,8 @@ Answer = TypeVar("Answer")
 
 
 def check_packages() -> None:
-    """Refuse to begin what could not be finished.
-
-    Raises:
-        ConfigError: The extra `serve` is not installed.
-    """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"a service needs {', '.join(missing)}, which the extra 'serve' installs: "
-            "pip install 'invlearn[serve]'"
-        )
+    """Refuse to begin without the extra `serve` (`ConfigError`)."""
+    require_extra("serve", PACKAGES, "a service")
 
 
 def check_token(token: str | None) -> None:
