@@ -220,6 +220,7 @@ def test_who_cannot_have_an_index_is_told(tmp_path, monkeypatch):
     [
         ("l.xlsx", {}, "one of .parquet"),
         ("l.csv", {"k": 0}, "k of at least 1"),
+        ("none/l.csv", {}, "there is no folder .*none to write l.csv to; make it first"),
         ("l.csv", {"leave_out": "sen"}, "unknown choice of what to leave out 'sen'"),
         ("l.csv", {"fallback": "luck"}, "unknown fallback 'luck'"),
         ("l.csv", {"users": "missing.csv"}, "missing.csv does not exist"),
