@@ -39,7 +39,7 @@ def test_every_backbone_says_the_same_in_onnx(name, tmp_path, monkeypatch):
     found = OnnxScorer(tmp_path / "out" / "model.onnx")(users, items)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert wanted.std() > 0.01
-    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    card = json.loads((tmp_path / "out" / "export.json").read_text())
     assert card["compared"]["largest_difference"] == made.difference <= 1e-5
     assert card["fingerprint"] == run.card["fingerprint"]
 
@@ -118,9 +118,14 @@ def test_without_its_packages_or_a_name_of_its_own_nothing_begins(tmp_path, monk
     run, _ = shop(tmp_path)
     with pytest.raises(InvlearnError, match="exists already"):
         export(run, tmp_path / "run")
-    with pytest.raises(InvlearnError, match=r"no model\.onnx in it"):
+    with pytest.raises(InvlearnError, match=r"no export\.json in it"):
         export(run, tmp_path / "run", overwrite=True)
-    monkeypatch.setattr("invlearn.onnx_file.find_spec", lambda name: None)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.onnx").write_bytes(b"of somebody else")
+    with pytest.raises(InvlearnError, match=r"no export\.json in it"):
+        export(run, tmp_path / "theirs", overwrite=True)
+    assert contents(tmp_path / "theirs") == ["model.onnx"]
+    monkeypatch.setattr("invlearn.environment.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[onnx\]'"):
         export(run, tmp_path / "out")
 
@@ -130,5 +135,6 @@ def test_the_command_exports_and_says_how_well_it_agrees(feed, tmp_path):
     assert "on 100,000 random pairs ONNX Runtime" in said
     assert max(len(line) for line in said.splitlines()[:-1]) <= 80
     assert call("export", feed.ig, "--out", tmp_path / "out").code == 2
+    done("export", feed.ig, "--out", tmp_path / "out", "--overwrite")
     readme = (tmp_path / "out" / "README.md").read_text()
     assert readme.startswith("# mf, trained with ig\n")

@@ -1,8 +1,10 @@
 """The plan of the house: who may import whom, and what every file keeps to."""
 
 import ast
+import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -96,6 +98,16 @@ def test_every_module_stands_on_a_floor():
     assert [name for name in modules() if floor_of(name) is None] == []
     named = {name for names in FLOORS for name in names.split()}
     assert named <= set(modules())
+
+
+def test_the_plan_in_the_documentation_has_every_room():
+    page = (Path(__file__).parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
+    plan = page.partition("| rooms |")[2].partition("\n\n")[0]
+    rooms = [room.rstrip("/") for room in re.findall(r"`([^`]+)`", plan)]
+    own = {name.partition(".")[0] for name in modules()}
+    assert [name for name in own if not any(fnmatch(name, room) for room in rooms)] == []
+    known = {*modules(), *own}
+    assert [room for room in rooms if not any(fnmatch(name, room) for name in known)] == []
 
 
 def test_modules_import_from_lower_floors_or_their_own_family():

@@ -82,5 +82,5 @@ def test_without_the_extra_the_error_says_what_to_install(charts, tmp_path, monk
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[report\]'"):
         table2_chart([], "Table 2")
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(ConfigError, match="vl-convert is not installed"):
+    with pytest.raises(ConfigError, match="altair, vl_convert, which are not installed"):
         save(charts["share"][0], tmp_path / "chart.svg")

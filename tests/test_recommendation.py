@@ -4,10 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from console import call, contents, done
 from invlearn import recommend
-from invlearn.ann import ItemIndex
+from invlearn.ann import ItemIndex, blocks
 from invlearn.backbones.backbone import Factors
 from invlearn.baselines import baseline_scores
 from invlearn.errors import ConfigError, InvlearnError, RunError
@@ -160,6 +162,30 @@ def test_an_index_of_which_all_is_looked_at_is_exact(barred):
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5, atol=1e-6)
 
 
+def test_one_user_who_saw_much_does_not_make_the_search_wide_for_all(monkeypatch):
+    module = small_backbone("mf", 40, 300)
+    seen = SeenItems.of([part([7] * 290, range(290))])
+    with torch.no_grad():
+        index = ItemIndex(module.as_factors(), probed=1.0)
+    users = np.arange(40)
+    (whole,) = index.top_k(users, k=5, seen=seen)
+    monkeypatch.setattr("invlearn.ann.BLOCK_CELLS", 320 * module.as_factors().items.shape[1])
+    cut = list(index.top_k(users, k=5, seen=seen))
+    assert [block.users.tolist() for block in cut] == [[*range(7)], [7], [*range(8, 40)]]
+    for column in range(3):
+        together = np.concatenate([block[column] for block in cut])
+        np.testing.assert_allclose(together, whole[column], rtol=1e-6)
+
+
+@given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 200))
+def test_blocks_hold_every_user_once_and_no_more_than_they_may(wanted, most):
+    cut = list(blocks(np.array(wanted, np.int64), most))
+    assert [at for block in cut for at in range(block.start, block.stop)] == [*range(len(wanted))]
+    for block in cut:
+        own = wanted[block]
+        assert len(own) == 1 or len(own) * max(own) <= most
+
+
 def test_an_index_says_where_nothing_is_left():
     users, items = torch.eye(2, 3), torch.rand(4, 3)
     index = ItemIndex(Factors(users, items), probed=1.0)
@@ -189,7 +215,7 @@ def test_who_cannot_have_an_index_is_told(tmp_path, monkeypatch):
     run, _ = shop(tmp_path / "other", "mf")
     with pytest.raises(ConfigError, match="above 0 and at most 1; found 3"):
         recommend(run, tmp_path / "l.csv", approximate=3)
-    monkeypatch.setattr("invlearn.ann.find_spec", lambda _: None)
+    monkeypatch.setattr("invlearn.environment.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[ann\]'"):
         recommend(run, tmp_path / "l.csv", approximate=0.1)
     assert not (tmp_path / "l.csv").exists()
@@ -203,6 +229,7 @@ def test_who_cannot_have_an_index_is_told(tmp_path, monkeypatch):
     [
         ("l.xlsx", {}, "one of .parquet"),
         ("l.csv", {"k": 0}, "k of at least 1"),
+        ("none/l.csv", {}, "there is no folder .*none to write l.csv to; make it first"),
         ("l.csv", {"leave_out": "sen"}, "unknown choice of what to leave out 'sen'"),
         ("l.csv", {"fallback": "luck"}, "unknown fallback 'luck'"),
         ("l.csv", {"users": "missing.csv"}, "missing.csv does not exist"),
@@ -228,7 +255,7 @@ def test_the_command_writes_lists_and_says_what_is_in_them(feed, tmp_path):
     said = done("recommend", feed.none, "--out", out, *files)
     assert "1 of the item ids given are not in the run at all" in said
     assert "1 users are not in the run at all" in said
-    assert f"Wrote{out}:30rows." in "".join(said.split())  # a long name is broken
+    assert f"Wrote{out}:30rows." in "".join(said.split())  # a long path is cut anywhere
     assert max(map(len, said.splitlines()[:-1])) <= 80
     table = pl.read_csv(out)
     assert set(table["user"]) == {ids[4], ids[2], "999999"}

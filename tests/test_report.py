@@ -1,11 +1,13 @@
 """The report: its numbers are those of the measurement, its page is safe, its errors teach."""
 
 import json
+import shlex
 import shutil
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from invlearn.comparison import compare_runs
 from invlearn.data.audit import Audit, PartFacts, Stage
 from invlearn.data.dataset import Dataset
 from invlearn.data.table import Counts
-from invlearn.errors import ConfigError
+from invlearn.errors import ConfigError, InvlearnError
 from invlearn.reporting import page as page_module
 from invlearn.reporting.blocks import Chart, Charts, Code, Page, Table, decimals
 from invlearn.reporting.flow import GAP, drawn, streams
@@ -191,10 +193,58 @@ def test_an_annotation_of_something_else_is_to_be_made_again(changed, feed, tmp_
     assert not (tmp_path / "page.html").exists()
 
 
+def test_a_run_may_have_a_baseline_s_name(feed, tmp_path):
+    run = copied(feed.ig, tmp_path, "random")
+    records = read_records([run])
+    (results,) = found = measured(records, draws=0)
+    page = page_of(records, found)
+    charts = {chart.title: chart for chart in blocks_of(page, Chart)}
+    drawn = {r["run"]: r["value"] for r in rows_of(charts["AUC (higher is better)"])}
+    assert drawn["random"] == results.runs["random"]["auc"].value
+    assert drawn["random (baseline)"] == results.baselines["random"]["auc"].value
+    losses = {r["run"] for r in rows_of(charts["log loss (lower is better)"])}
+    assert "random" in losses
+    assert "random (baseline)" not in losses
+    (metrics,) = [t for t in blocks_of(page, Table) if t.caption.startswith("Metrics on the test")]
+    own = [row.cells[-1].text for row in metrics.rows if row.cells[0].text == "random"]
+    assert own == [decimals(results.runs["random"]["log_loss"].value), decimals(None)]
+
+
+@pytest.mark.parametrize(("seeds", "said"), [
+    ((0, 0, 0), "One seed each: "),
+    ((0, 1, 0), "One seed of 1 of 2: "),
+    ((0, 1, None), None),
+])  # fmt: skip
+def test_settings_that_rest_on_one_seed_are_named_as_such(feed, tmp_path, seeds, said):
+    """The third has other settings, though the same method."""
+    runs = []
+    for number, seed in enumerate(seeds):
+        if seed is not None:
+            runs.append(copied(feed.ig, tmp_path, f"ig-{number}"))
+            config = yaml.safe_load((runs[-1] / "config.yaml").read_text())
+            config |= {"seed": seed, "batch_size": 64 if number == 2 else 128}
+            (runs[-1] / "config.yaml").write_text(yaml.safe_dump(config))
+    records = read_records(runs)
+    found = words(page_of(records, measured(records, draws=0)))
+    assert said in found if said else "One seed" not in found
+
+
+@pytest.mark.parametrize("named", [".", "../run", "whole"])
+def test_a_report_from_within_a_run_says_how_to_train_it_beside(feed, tmp_path, named, monkeypatch):
+    run = copied(feed.none, tmp_path)
+    monkeypatch.chdir(run)
+    records = read_records([run if named == "whole" else named])
+    page = page_of(records, measured(records, draws=0))
+    command = next(code for code in blocks_of(page, Code) if code.open).text.splitlines()[0]
+    parts = shlex.split(command)
+    assert (run / parts[parts.index("--out") + 1]).resolve() == tmp_path / "run-again"
+    assert (run / parts[parts.index("--config") + 1]).resolve() == run / "config.yaml"
+
+
 # What is missing
 
 
-def test_without_its_dataset_a_run_shows_what_it_recorded(feed, tmp_path):
+def test_without_its_dataset_a_run_shows_what_it_recorded(feed, tmp_path, monkeypatch):
     run = copied(feed.ig, tmp_path, "ig")
     change(run / "run.json", dataset=str(tmp_path / "gone"))
     records = read_records([run])
@@ -207,6 +257,9 @@ def test_without_its_dataset_a_run_shows_what_it_recorded(feed, tmp_path):
     assert "reliability" not in {section.key for section in page.sections}
     moved = measured(records, dataset=feed.dataset, draws=DRAWS)
     assert not moved[0].missing
+    monkeypatch.chdir(feed.dataset)
+    (here,) = measured(records, dataset=Path(), draws=0)
+    assert (here.dataset, here.missing) == (feed.dataset.name, "")
 
 
 def test_a_run_that_has_not_finished_is_measured_at_its_best_epoch(feed, tmp_path):
@@ -238,6 +291,11 @@ def test_runs_of_different_datasets_are_never_compared_across(feed, tmp_path):
     records = read_records([feed.none, run])
     found = measured(records, draws=DRAWS)
     assert [list(results.runs) for results in found] == [["none"], ["other"]]
+    change(run / "run.json", dataset="/somewhere/else")
+    records = read_records([feed.none, run])
+    found = measured(records, dataset=feed.dataset, draws=DRAWS)
+    own = records[0].fingerprint[:8]
+    assert [r.dataset for r in found] == [f"{feed.dataset.name} ({own})", "else (ffffffff)"]
     page = page_of(records, found)
     assert "2 different datasets" in words(page)
     assert "is not the dataset that the run was trained on" in words(page)
@@ -272,9 +330,17 @@ def test_what_is_no_run_is_said_in_one_sentence(feed, tmp_path, spoil, said):
 
 
 def test_without_the_extra_it_says_what_to_install(feed, tmp_path, monkeypatch):
-    monkeypatch.setattr("invlearn.plots.find_spec", lambda name: None if name == "jinja2" else 1)
+    monkeypatch.setattr(
+        "invlearn.environment.find_spec", lambda name: None if name == "jinja2" else 1
+    )
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[report\]'"):
         invlearn.report([feed.none], tmp_path / "report.html")
+
+
+def test_without_a_folder_for_it_nothing_is_measured(feed, tmp_path, monkeypatch):
+    monkeypatch.setattr("invlearn.reporting.write.measured", None)
+    with pytest.raises(InvlearnError, match=r"there is no folder .*none to write .*make it first"):
+        invlearn.report([feed.none], tmp_path / "none" / "report.html")
 
 
 # The command

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
 import httpx
@@ -20,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from console import call
-from invlearn import create_app
+from invlearn import cli_serving, create_app
 from invlearn.errors import ConfigError, InvlearnError
 from invlearn.guards import ShortBodies
 from invlearn.recommendation import Recommender
-from invlearn.service import check_token, read_token, serve
+from invlearn.service import check_door, read_token, serve
 from invlearn.wire import MAX_BODY_BYTES, MAX_K, MAX_PAIRS, MAX_USERS
 from shops import KNOWN, N_ITEMS, N_USERS, original, shop
 
@@ -201,6 +202,16 @@ def test_many_clients_at_once_get_their_own_answers(client):
 # Requests made by a machine
 
 
+def at_localhost(app):
+    """The service as asked by that name, for a client that has another one of its own."""
+
+    async def asked(scope, receive, send):
+        own = [(name, value) for name, value in scope["headers"] if name != b"host"]
+        await app(scope | {"headers": [*own, (b"host", b"localhost")]}, receive, send)
+
+    return asked
+
+
 @pytest.mark.parametrize(
     ("path", "method", "mode"),
     [
@@ -210,7 +221,7 @@ def test_many_clients_at_once_get_their_own_answers(client):
     ],
 )
 def test_no_request_breaks_the_service_and_every_answer_is_as_described(app, path, method, mode):
-    operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path][method]
+    operation = schemathesis.openapi.from_asgi("/openapi.json", at_localhost(app))[path][method]
     seen = set()
 
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -240,6 +251,30 @@ def test_with_a_token_nothing_about_the_data_is_said_without_it(run):
         assert client.post("/recommend", json={"users": [1]}, headers=right).status_code == 200
 
 
+@pytest.mark.parametrize("token", ["", "x" * 15])
+def test_an_application_takes_no_token_that_could_be_guessed(run, token):
+    with pytest.raises(ConfigError, match=f"at least 16 characters; found {len(token)}"):
+        create_app(Recommender.of(run), token=token)
+
+
+def test_without_a_token_only_this_machine_s_own_names_are_answered(run, client):
+    for name in ("localhost:80", "LOCALHOST", "127.0.0.1", "[::1]:8000"):
+        assert client.get("/health", headers={"host": name}).status_code == 200
+    for name in ("evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "::", ""):
+        for path in ("/health", "/docs", "/recommend"):
+            answer = client.request("GET", path, headers={"host": name})
+            assert (answer.status_code, set(answer.json())) == (400, {"error"})
+    with live(create_app(Recommender.of(run), token=TOKEN)) as closed:
+        headers = {"host": "shop.example", "authorization": f"Bearer {TOKEN}"}
+        answer = closed.post("/recommend", json={"users": [1]}, headers=headers)
+        assert answer.status_code == 200
+
+
+def test_people_are_not_served_what_they_have_seen_in_any_part():
+    for function in (serve, cli_serving.serve):
+        assert signature(function).parameters["leave_out"].default == "all"
+
+
 @pytest.mark.parametrize(
     ("host", "token", "said"),
     [
@@ -252,9 +287,9 @@ def test_with_a_token_nothing_about_the_data_is_said_without_it(run):
 )
 def test_an_open_door_is_refused(host, token, said):
     with pytest.raises(ConfigError, match=said):
-        check_token(host, token)
-    check_token("127.0.0.1", None)
-    check_token("0.0.0.0", TOKEN)
+        check_door(host, token)
+    check_door("127.0.0.1", None)
+    check_door("0.0.0.0", TOKEN)
 
 
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
@@ -275,7 +310,7 @@ def test_an_address_that_is_taken_and_missing_packages_are_told(run, client, mon
         serve(run, port=99999)
     with pytest.raises(ConfigError, match="at least one thread"):
         serve(run, threads=0)
-    monkeypatch.setattr("invlearn.serving.find_spec", lambda _: None)
+    monkeypatch.setattr("invlearn.environment.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[serve\]'"):
         create_app(None)
 

@@ -6,7 +6,6 @@ more) that looking at every item is too slow. Shapes: `width` is that of the fac
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from math import ceil, sqrt
 from typing import Any
 
@@ -16,12 +15,15 @@ import torch
 from torch import nn
 
 from invlearn.backbones.backbone import Factors, InnerProduct
+from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
 from invlearn.progress import Progress, silent
 from invlearn.ranking import TopItems
 from invlearn.seen import IntegerIds, Integers, SeenItems
 
 BLOCK_USERS = 256
+BLOCK_CELLS = 1 << 24
+"""Numbers of the vectors that are looked at closely at once, unless one user alone needs more."""
 SAMPLE = 64
 """Items of each cell that the cells are learnt from."""
 
@@ -79,17 +81,18 @@ class ItemIndex:
         """
         if k < 1:
             raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
-        for start in range(0, len(users), BLOCK_USERS):
-            some = users[start : start + BLOCK_USERS]
-            yield TopItems(some, *self._found(some, min(k, len(self._ids)), seen))
-            progress("search the index", start + len(some), len(users))
+        k = min(k, len(self._ids))
+        wanted = np.minimum(k + seen.lengths(users), len(self._ids))
+        for block in blocks(wanted, BLOCK_CELLS // self._items.shape[1]):
+            some = users[block]
+            yield TopItems(some, *self._found(some, k, int(wanted[block].max()), seen))
+            progress("search the index", block.stop, len(users))
 
     def _found(
-        self, users: IntegerIds, k: int, seen: SeenItems
+        self, users: IntegerIds, k: int, wanted: int, seen: SeenItems
     ) -> tuple[Integers, npt.NDArray[np.float32]]:
-        """Items and scores; so many are asked for that `k` are left when the seen ones are out."""
+        """Items and scores; `wanted` are asked for, so that `k` are left without the seen ones."""
         own = self._users[torch.from_numpy(users.astype(np.int64))]
-        wanted = min(k + int(seen.lengths(users).max()), len(self._ids))
         raised = torch.cat([own, torch.zeros_like(own[:, :1])], dim=1)
         found = self._index.search(raised.cpu().numpy(), wanted)[1] if wanted else None
         places = np.empty((len(users), 0), np.int64) if found is None else found
@@ -105,6 +108,29 @@ class ItemIndex:
         """Inner products, which distances give up to `|u|^2 + m^2` only."""
         vectors = self._items[torch.from_numpy(items.clip(0))]
         return torch.einsum("uw,ukw->uk", own, vectors).cpu().numpy()
+
+
+def blocks(wanted: Integers, most: int) -> Iterator[slice]:
+    """Cut users into blocks of which none looks at more than `most` items, if one user does not.
+
+    Every user of a block is given as many items as the one who wants most.
+
+    Args:
+        wanted: Items that each user wants, shape `(users,)`.
+        most: Users of a block times the items of each.
+
+    Example:
+        >>> [(b.start, b.stop) for b in blocks(np.array([2, 2, 2, 9, 1, 1]), 6)]
+        [(0, 3), (3, 4), (4, 6)]
+    """
+    start = widest = 0
+    for at, own in enumerate(wanted.tolist()):
+        widest, users = max(widest, own), at + 1 - start
+        if at > start and (users * widest > most or users > BLOCK_USERS):
+            yield slice(start, at)
+            start, widest = at, own
+    if len(wanted):
+        yield slice(start, len(wanted))
 
 
 def factors_of(module: nn.Module, name: str) -> Factors:
@@ -138,9 +164,5 @@ def _is_seen(items: Integers, row: Integers, column: Integers) -> npt.NDArray[np
 
 
 def _faiss() -> Any:
-    if find_spec("faiss") is None:
-        raise ConfigError(
-            "an index needs the extra 'ann': pip install 'invlearn[ann]'; "
-            "or leave the approximation away"
-        )
+    require_extra("ann", ["faiss"], "an index")
     return import_module("faiss")

@@ -36,6 +36,18 @@ def new_file(path: Path) -> Generator[Path, None, None]:
             partial.unlink()
 
 
+def need_folder(file: Path) -> None:
+    """Refuse to begin what could not be written: the folder of a file must be there.
+
+    Raises:
+        InvlearnError: It is not.
+    """
+    if not file.parent.is_dir():
+        raise InvlearnError(
+            f"there is no folder {file.parent} to write {file.name} to; make it first"
+        )
+
+
 @contextmanager
 def new_folder(
     path: Path, *, overwrite: bool = False, marker: str = ""
@@ -50,6 +62,7 @@ def new_folder(
     Raises:
         InvlearnError: `path` exists, the disk is full, or the place cannot be written.
     """
+    partial = _beside(path, "partial")
     recover(path)
     if path.exists() and not overwrite:
         raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
@@ -57,7 +70,6 @@ def new_folder(
         raise InvlearnError(
             f"{path} is not overwritten, since there is no {marker} in it; choose another name"
         )
-    partial = _beside(path, "partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -150,7 +162,7 @@ def in_turn(folder: Path, name: str) -> Generator[None, None, None]:
 
 def recover(path: Path) -> None:
     """Put a folder back that a crash in the middle of its replacement left moved aside."""
-    old = _aside(path)
+    old = _aside(path if path.name not in ("", "..") else path.resolve())
     if old.exists() and not path.exists():
         with suppress(OSError):
             old.replace(path)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from invlearn.cli_data import Overwrite
+
 
 def report(
     run: list[Path],
@@ -14,7 +16,7 @@ def report(
     dataset: Path | None = None,
     draws: int = 1000,
     seed: int = 0,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write one HTML file about runs: results, labels, learning curves, cost, how to do it again.
 

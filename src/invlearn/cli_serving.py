@@ -1,13 +1,12 @@
 """The commands that put a run to use: recommend, export, serve."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
+from invlearn.cli_data import Overwrite
 
 LeaveOut = Literal["labelled", "shown", "all", "nothing"]
 Fallback = Literal["item-rate", "popularity", "none"]
-Overwrite = Annotated[bool, Parameter(negative="")]
 
 
 def recommend(
@@ -101,7 +100,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     token_file: Path | None = None,
-    leave_out: LeaveOut = "labelled",
+    leave_out: LeaveOut = "all",
     fallback: Fallback = "item-rate",
     threads: int = 1,
     dataset: Path | None = None,

@@ -4,13 +4,17 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from invlearn.errors import ConfigError
 
 
 def environment() -> dict[str, Any]:
@@ -60,6 +64,33 @@ def is_installed(package: str) -> bool:
     with suppress(PackageNotFoundError):
         return bool(version(package))
     return False
+
+
+def require_extra(extra: str, packages: Sequence[str], what: str) -> None:
+    """Refuse to begin what could not be finished.
+
+    Args:
+        extra: Of the library.
+        packages: What it installs, as they are imported.
+        what: What is wanted, as a message begins.
+
+    Raises:
+        ConfigError: A package is not installed.
+
+    Example:
+        >>> require_extra("ann", ["torch"], "an index")
+        >>> require_extra("ann", ["torch", "faist"], "an index")
+        Traceback (most recent call last):
+        ...
+        invlearn.errors.ConfigError: an index needs faist, which is not installed; the extra ...
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        is_, it = ("is", "it") if len(missing) == 1 else ("are", "them")
+        raise ConfigError(
+            f"{what} needs {', '.join(missing)}, which {is_} not installed; the extra '{extra}' "
+            f"brings {it}: pip install 'invlearn[{extra}]'"
+        )
 
 
 def machine() -> str:

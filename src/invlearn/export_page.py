@@ -35,7 +35,7 @@ item = np.array([item_row[i] for _, i in pairs], np.int64)
 ```
 {embeddings}
 ONNX Runtime agrees with PyTorch on {n_pairs:,} random pairs: the largest difference is
-{difference:.1e} of a logit's size, or of 1 where that is larger. `card.json` says from which run
+{difference:.1e} of a logit's size, or of 1 where that is larger. `export.json` says from which run
 and by which versions this was made.
 """
 
@@ -62,7 +62,7 @@ def page(card: Mapping[str, Any], tables: Mapping[str, tuple[int, ...]]) -> str:
     """Say in Markdown what an export holds and how it is used.
 
     Args:
-        card: The content of its `card.json`.
+        card: The content of its `export.json`.
         tables: Shapes of its embeddings, by name.
     """
     shapes = "".join(f"\n* `{name}`: {' x '.join(map(str, s))}" for name, s in tables.items())

@@ -6,7 +6,7 @@ OUT/
   embeddings.safetensors  a row an id: the factors, or the tables that a network looks up
   users.parquet           column `id`: original ids, row number = dense id; items.parquet likewise
   README.md               inputs, outputs, and an example
-  card.json               the run, and how far ONNX Runtime was from PyTorch
+  export.json             the run, and how far ONNX Runtime was from PyTorch
 ```
 """
 
@@ -32,6 +32,8 @@ from invlearn.run import Run
 from invlearn.scoring import score_pairs
 
 FORMAT = 1
+MARKER = "export.json"
+"""What only an export holds: a `model.onnx` alone may be anybody's, and is never replaced."""
 CHECKED_PAIRS = 100_000
 TOLERANCE = 1e-5
 """How far a logit of ONNX Runtime may be from PyTorch's, in units of its size or of 1, whichever is
@@ -77,7 +79,7 @@ def export(
     """
     check_packages()
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
-    with atomic.new_folder(out, overwrite=overwrite, marker="model.onnx") as partial:
+    with atomic.new_folder(out, overwrite=overwrite, marker=MARKER) as partial:
         progress("export", 0, 3)
         module = _as_it_is_written(run.module)
         opset = write_onnx(module, partial / "model.onnx", run.config.backbone)
@@ -91,7 +93,7 @@ def export(
         for name in ("users.parquet", "items.parquet"):
             shutil.copyfile(run.folder / name, partial / name)
         card = _card(run, module, difference, opset)
-        atomic.write_json(partial / "card.json", card)
+        atomic.write_json(partial / MARKER, card)
         text = page(card, {name: tuple(t.shape) for name, t in tables.items()})
         (partial / "README.md").write_text(text, encoding="utf-8")
         files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}

@@ -1,7 +1,8 @@
-"""What stands before a service: the length of a body, and the token."""
+"""What stands before a service: the length of a body, the token, the name it is called by."""
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
 from json import dumps
 from typing import Any
 
@@ -67,6 +68,55 @@ class TokenNeeded:
                 await _refuse(send, 401, said, (b"www-authenticate", b"Bearer"))
                 return
         await self._app(scope, receive, send)
+
+
+class OwnNameNeeded:
+    """Lets only requests pass that call the service by a name of this machine alone (400).
+
+    Without it a page from anywhere could let its own name point here, and a browser on this machine
+    would hand it the answers.
+
+    Args:
+        app: The service behind.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
+        if scope["type"] == "http":
+            called = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            if not is_loopback(_without_port(called)):
+                said = "without a token this service answers to localhost alone; start it with one"
+                await _refuse(send, 400, said)
+                return
+        await self._app(scope, receive, send)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    Example:
+        >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1")]
+        [True, True, True, False, False]
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _without_port(called: str) -> str:
+    """The name in a header `Host`.
+
+    Example:
+        >>> [_without_port(called) for called in ("localhost:8000", "[::1]:8000", "127.0.0.1")]
+        ['localhost', '::1', '127.0.0.1']
+    """
+    if called.startswith("["):
+        return called[1:].partition("]")[0]
+    return called.partition(":")[0]
 
 
 async def _refuse(send: Send, status: int, said: str, *headers: tuple[bytes, bytes]) -> None:

@@ -142,6 +142,7 @@ def _checked(out: Path, k: int, *, overwrite: bool) -> Path:
         )
     if k < 1:
         raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
+    atomic.need_folder(out)
     if out.exists() and not overwrite:
         raise InvlearnError(f"{out} exists already; choose another name or pass --overwrite")
     return out
@@ -200,7 +201,6 @@ def _table(block: Lists, asked: pl.Series, items: IdMap) -> pl.DataFrame:
 
 def _write(tables: Iterator[pl.DataFrame], out: Path) -> None:
     """Gather tables in files of some size, and these in the one that was asked for."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic.new_file(out) as partial,
         TemporaryDirectory(dir=out.parent, prefix=".lists-") as place,

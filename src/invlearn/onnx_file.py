@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
+from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
 from invlearn.scoring import BLOCK_PAIRS, IntegerIds
 
@@ -41,17 +41,8 @@ class FactorProduct(nn.Module):
 
 
 def check_packages() -> None:
-    """Refuse to begin what could not be finished.
-
-    Raises:
-        ConfigError: The extra `onnx` is not installed.
-    """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"an export needs {', '.join(missing)}, which the extra 'onnx' installs: "
-            "pip install 'invlearn[onnx]'"
-        )
+    """Refuse to begin without the extra `onnx` (`ConfigError`)."""
+    require_extra("onnx", PACKAGES, "an export")
 
 
 def write_onnx(module: nn.Module, file: Path, name: str) -> int:

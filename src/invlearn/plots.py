@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import Any
 
 from invlearn import atomic
+from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
 
 METHOD_COLOURS = (
@@ -103,9 +104,7 @@ def require() -> None:
     Raises:
         ConfigError: The extra `report` is not installed.
     """
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            raise _missing(package)
+    require_extra("report", PACKAGES, "a chart")
 
 
 def save(chart: Any, file: Path) -> None:
@@ -114,10 +113,9 @@ def save(chart: Any, file: Path) -> None:
     Raises:
         ConfigError: The suffix is another one, or the extra `report` is not installed.
     """
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise _missing("vl-convert") from error
+    require()
+    import vl_convert
+
     content = chart.to_dict()
     if file.suffix == ".svg":
         atomic.write_text(file, vl_convert.vegalite_to_svg(content))
@@ -167,12 +165,7 @@ def values(alt: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
 
 def altair_module() -> Any:
     """Altair, or a `ConfigError` that says how to install it."""
-    try:
-        import altair
-    except ImportError as error:
-        raise _missing("altair") from error
+    require()
+    import altair
+
     return altair
-
-
-def _missing(package: str) -> ConfigError:
-    return ConfigError(f"{package} is not installed; charts need pip install 'invlearn[report]'")

@@ -3,21 +3,19 @@
 import os
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from invlearn.errors import ConfigError, InvlearnError
+from invlearn.guards import is_loopback
 from invlearn.interruption import interruptible
 from invlearn.recommendation import Fallback, LeaveOut, Recommender
 from invlearn.run import Run
-from invlearn.serving import check_packages, create_app
+from invlearn.serving import check_packages, check_token, create_app
 
 TOKEN_VARIABLE = "INVLEARN_TOKEN"
-LEAST_TOKEN = 16
-"""Characters of a token."""
 MAX_CONNECTIONS = 1_000
 """Requests at once; more are sent away with 503."""
 GRACE_SECONDS = 10
@@ -30,7 +28,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
-    leave_out: LeaveOut = "labelled",
+    leave_out: LeaveOut = "all",
     fallback: Fallback = "item-rate",
     threads: int = 1,
     dataset: str | Path | None = None,
@@ -55,7 +53,7 @@ def serve(
         InvlearnError: The address cannot be listened at.
     """
     check_packages()
-    check_token(host, token)
+    check_door(host, token)
     import uvicorn
 
     if threads < 1:
@@ -94,35 +92,18 @@ def read_token(file: Path | None) -> str | None:
         ) from error
 
 
-def check_token(host: str, token: str | None) -> None:
+def check_door(host: str, token: str | None) -> None:
     """Refuse an open door.
 
     Raises:
         ConfigError: The address is not loopback and there is no token, or it is too short.
     """
-    if token is not None and len(token) < LEAST_TOKEN:
-        raise ConfigError(
-            f"a token needs at least {LEAST_TOKEN} characters; found {len(token)}; make one with "
-            "`openssl rand -hex 32`"
-        )
+    check_token(token)
     if token is None and not is_loopback(host):
         raise ConfigError(
             f"whoever reaches {host} could ask; give a token by --token-file or {TOKEN_VARIABLE}, "
             "or listen at 127.0.0.1"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address.
-
-    Example:
-        >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1")]
-        [True, True, True, False, False]
-    """
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _bracketed(host: str) -> str:

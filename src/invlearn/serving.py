@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from invlearn.answering import Answering
+from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
-from invlearn.guards import ShortBodies, TokenNeeded
+from invlearn.guards import OwnNameNeeded, ShortBodies, TokenNeeded
 from invlearn.recommendation import Recommender
 from invlearn.wire import (
     MAX_BODY_BYTES,
@@ -24,6 +24,8 @@ from invlearn.wire import (
 
 PACKAGES = ("fastapi", "uvicorn")
 """What the extra `serve` installs."""
+LEAST_TOKEN = 16
+"""Characters of a token."""
 OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
 """Paths that need no token; they tell nothing of the data."""
 BRANCHES = ("int", "str", "constrained-str")
@@ -32,16 +34,20 @@ Answer = TypeVar("Answer")
 
 
 def check_packages() -> None:
-    """Refuse to begin what could not be finished.
+    """Refuse to begin without the extra `serve` (`ConfigError`)."""
+    require_extra("serve", PACKAGES, "a service")
+
+
+def check_token(token: str | None) -> None:
+    """Refuse a token that could be guessed.
 
     Raises:
-        ConfigError: The extra `serve` is not installed.
+        ConfigError: It is too short.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
+    if token is not None and len(token) < LEAST_TOKEN:
         raise ConfigError(
-            f"a service needs {', '.join(missing)}, which the extra 'serve' installs: "
-            "pip install 'invlearn[serve]'"
+            f"a token needs at least {LEAST_TOKEN} characters; found {len(token)}; make one with "
+            "`openssl rand -hex 32`"
         )
 
 
@@ -53,12 +59,14 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
 
     Args:
         recommender: The run, made ready (`Recommender.of`).
-        token: What requests must bring as `Authorization: Bearer TOKEN`; none: nothing.
+        token: What requests must bring as `Authorization: Bearer TOKEN`, 16 characters or more;
+            without one, only requests to `localhost`, `127.0.0.1` or `::1` are answered.
 
     Raises:
-        ConfigError: The extra `serve` is not installed.
+        ConfigError: The extra `serve` is not installed, or the token is too short.
     """
     check_packages()
+    check_token(token)
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
 
@@ -73,7 +81,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": Problem, "description": why}
         for status, why in (
-            (400, "The body is no JSON"),
+            (400, "The body is no JSON, or without a token the host is not this machine"),
             (401, "The token is missing or wrong"),
             (413, "The body is too long"),
             (422, "The request does not fit"),
@@ -105,7 +113,10 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
 
     _say_problems(app)
     app.add_middleware(ShortBodies, max_bytes=MAX_BODY_BYTES)
-    if token is not None:  # outside of the other, so that no body of a stranger is read
+    # outside of the other, so that no body of a stranger is read
+    if token is None:
+        app.add_middleware(OwnNameNeeded)
+    else:
         app.add_middleware(TokenNeeded, token=token, open_paths=OPEN_PATHS)
     return app
 

@@ -103,13 +103,20 @@ def _endings(records: Sequence[RunRecord]) -> Iterator[Finding]:
     if late:
         words = f"The last epoch was the best one of {listed(late)}: more --epochs may do better."
         yield Finding(words, is_caution=True)
-    if (
-        len({(r.config.strategy, r.config.seed) for r in records})
-        == len({r.config.strategy for r in records})
-        and len(records) > 1
-    ):
+    yield from _seeds(records)
+
+
+def _seeds(records: Sequence[RunRecord]) -> Iterator[Finding]:
+    """Which settings rest on one seed; runs that differ in more than it are no repetitions."""
+    seeds: dict[str, set[int]] = {}
+    for record in records:
+        rest = record.config.model_dump_json(exclude={"seed"}) + record.fingerprint
+        seeds.setdefault(rest, set()).add(record.config.seed)
+    alone = sum(len(found) == 1 for found in seeds.values())
+    if alone and len(records) > 1:
+        which = "One seed each" if alone == len(seeds) else f"One seed of {alone} of {len(seeds)}"
         words = (
-            "One seed a method: a difference may be the seed's. invlearn compare trains with "
-            "several."
+            f"{which}: a difference between settings may be the seed's. invlearn compare trains "
+            "with several."
         )
         yield Finding(words, is_caution=True)

@@ -88,7 +88,7 @@ def measured(
     found: list[Results] = []
     for group in groups.values():
         ready = [record for record in group if record.has_weights]
-        name = Path(dataset or group[0].card["dataset"]).name
+        name = _name(group[0], dataset if len(groups) == 1 else None)
         name = name if len(groups) == 1 else f"{name} ({group[0].fingerprint[:8]})"
         waiting = tuple(record.name for record in group if record.test is None)
         if not ready:
@@ -100,6 +100,11 @@ def measured(
             results = _as_recorded(ready, name, waiting, str(error))
         found.append(results)
     return tuple(found)
+
+
+def _name(record: RunRecord, moved: Path | None) -> str:
+    """What to call a run's dataset: by where it is, or where it was when the run was trained."""
+    return (moved or Path(record.card["dataset"])).resolve().name
 
 
 def _anew(

@@ -59,11 +59,15 @@ def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
 
 
 def _level_chart(results: Results, metric: str, series: Sequence[Series]) -> Chart:
-    everyone = {**results.runs, **results.baselines}
     rows = [
-        {"run": name, "trivial": name not in results.runs, **levels[metric]._asdict()}
-        for name, levels in everyone.items()
-        if metric in levels and not _means_nothing(results, name, metric)
+        {"run": name, "trivial": False, **levels[metric]._asdict()}
+        for name, levels in results.runs.items()
+        if metric in levels
+    ]
+    rows += [
+        {"run": _apart(name, results), "trivial": True, **levels[metric]._asdict()}
+        for name, levels in results.baselines.items()
+        if metric in levels and not _means_nothing(name, metric)
     ]
     better = "lower" if metric == "log_loss" else "higher"
     return Chart(
@@ -76,27 +80,34 @@ def _level_chart(results: Results, metric: str, series: Sequence[Series]) -> Cha
 
 def _level_table(results: Results, metrics: Mapping[str, str], caption: str) -> Table:
     rows = [
-        Row((Cell(name), *level_cells(results, name, levels, metrics)), run=name)
+        Row((Cell(name), *level_cells(levels, metrics)), run=name)
         for name, levels in results.runs.items()
     ]
     rows += [
-        Row((Cell(name, "trivial baseline"), *level_cells(results, name, levels, metrics)))
+        Row((Cell(name, "trivial baseline"), *level_cells(_meant(name, levels), metrics)))
         for name, levels in results.baselines.items()
     ]
     return Table(caption, ("run", *metrics.values()), tuple(rows))
 
 
-def level_cells(
-    results: Results, name: str, levels: Levels, metrics: Mapping[str, str]
-) -> Iterator[Cell]:
+def level_cells(levels: Levels, metrics: Mapping[str, str]) -> Iterator[Cell]:
     """Cells of a run's or a baseline's metrics, intervals below them."""
     for metric in metrics:
-        level = NOBODY if _means_nothing(results, name, metric) else levels.get(metric, NOBODY)
+        level = levels.get(metric, NOBODY)
         yield measure(level.value)._replace(detail=_ends(level.low, level.high))
 
 
-def _means_nothing(results: Results, name: str, metric: str) -> bool:
-    return metric == "log_loss" and name in NO_LOSS and name not in results.runs
+def _apart(baseline: str, results: Results) -> str:
+    """A baseline's name on a chart, where a run may have the same."""
+    return f"{baseline} (baseline)" if baseline in results.runs else baseline
+
+
+def _meant(baseline: str, levels: Levels) -> Levels:
+    return {m: level for m, level in levels.items() if not _means_nothing(baseline, m)}
+
+
+def _means_nothing(baseline: str, metric: str) -> bool:
+    return metric == "log_loss" and baseline in NO_LOSS
 
 
 def _ends(low: float | None, high: float | None, *, sign: bool = False) -> str:

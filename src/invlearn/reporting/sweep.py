@@ -65,7 +65,7 @@ def _sweep(
     yield Charts(tuple(drawn), columns=2)
     rows = tuple(
         Row(
-            (Cell(run), measure(alpha, 3), *level_cells(results, run, results.runs[run], METRICS)),
+            (Cell(run), measure(alpha, 3), *level_cells(results.runs[run], METRICS)),
             run,
         )
         for run, alpha in sorted(swept.items(), key=lambda pair: pair[1])

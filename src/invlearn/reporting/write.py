@@ -62,11 +62,13 @@ def report(
     Raises:
         RunError: A folder is no run, or is damaged.
         ConfigError: No run or one twice is given, or the extra `report` is not installed.
+        InvlearnError: There is no folder for `out`.
     """
     out = Path(out)
     require()
     if not runs:
         raise ConfigError("a report needs at least one run; name run folders")
+    atomic.need_folder(out)
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists already; choose another --out or pass --overwrite")
     records = read_records(runs)
