@@ -47,6 +47,7 @@ def test_every_backbone_says_the_same_in_onnx(name, tmp_path, monkeypatch):
     ends = np.array([0, 0]), np.array([0, N_ITEMS - 1])
     np.testing.assert_allclose(left["logit"], score_pairs(run.module, *ends), atol=1e-4)
     tables = load_file(tmp_path / "out" / "embeddings.safetensors")
+    assert len({file.stat().st_mode for file in (tmp_path / "out").iterdir()}) == 1
     for key, table in tables.items():
         assert table.dtype == np.float32
         assert len(table) == (N_USERS if key.startswith("user") else N_ITEMS)

@@ -88,10 +88,12 @@ def export(
         _check(difference, run)
         progress("export", 2, 3)
         tables = embeddings(run.module)
-        if tables:
-            save_file(tables, partial / "embeddings.safetensors")
         for name in ("users.parquet", "items.parquet"):
             shutil.copyfile(run.folder / name, partial / name)
+        if tables:
+            save_file(tables, partial / "embeddings.safetensors")
+            # Safetensors lets nobody but its writer read; an export is for other programs.
+            shutil.copymode(partial / "users.parquet", partial / "embeddings.safetensors")
         card = _card(run, module, difference, opset)
         atomic.write_json(partial / MARKER, card)
         text = page(card, {name: tuple(t.shape) for name, t in tables.items()})

@@ -94,7 +94,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
 
     @app.post("/score", responses=refusals)
     async def score(request: ScoreRequest) -> ScoreAnswer:
-        """Logits of pairs; `1 / (1 + exp(-logit))` is the probability of a like."""
+        """Logits of pairs; `1 / (1 + exp(-logit))` is the model's probability, not calibrated."""
         return await worked(answering.score, request)
 
     @app.post("/recommend", responses=refusals)
