@@ -27,7 +27,7 @@ def place(tmp_path_factory):
     shares = ("--valid-fraction", 0.3)
     done("prepare", place / "log", "--rule", RULE, *IDS, *shares, "--out", place / "whole")
     done("weaken", place / "whole", "--label-share", 0.5, "--out", place / "data")
-    options = {"backbone": "mf", "epochs": 5, "batch_size": 128, "optimizer": {"lr": 0.01}}
+    options = {"backbone": "mf", "epochs": 5, "batch_size": 128, "optimizer": {"lr": 0.02}}
     given = {"strategy": "ig-sample", "select_by": "auc"} | options
     invlearn.train(place / "data", place / "run", **given)
     return place
