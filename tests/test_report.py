@@ -22,9 +22,9 @@ from invlearn.comparison import compare_runs
 from invlearn.data.audit import Audit, PartFacts, Stage
 from invlearn.data.dataset import Dataset
 from invlearn.data.table import Counts
-from invlearn.errors import ConfigError, InvlearnError
+from invlearn.errors import ConfigError, InvlearnError, RunError
 from invlearn.reporting import page as page_module
-from invlearn.reporting.blocks import Chart, Charts, Code, Page, Table, decimals
+from invlearn.reporting.blocks import Chart, Charts, Code, Page, Table, Text, decimals
 from invlearn.reporting.flow import GAP, drawn, streams
 from invlearn.reporting.measures import measured
 from invlearn.reporting.page import as_json, in_script, rendered
@@ -260,6 +260,9 @@ def test_without_its_dataset_a_run_shows_what_it_recorded(feed, tmp_path, monkey
     monkeypatch.chdir(feed.dataset)
     (here,) = measured(records, dataset=Path(), draws=0)
     assert (here.dataset, here.missing) == (feed.dataset.name, "")
+    change(run / "run.json", fingerprint="f" * 64)
+    with pytest.raises(RunError, match="the dataset of none of these runs"):
+        measured(read_records([run]), dataset=feed.dataset)
 
 
 def test_a_run_that_has_not_finished_is_measured_at_its_best_epoch(feed, tmp_path):
@@ -298,8 +301,18 @@ def test_runs_of_different_datasets_are_never_compared_across(feed, tmp_path):
     assert [r.dataset for r in found] == [f"{feed.dataset.name} ({own})", "else (ffffffff)"]
     page = page_of(records, found)
     assert "2 different datasets" in words(page)
-    assert "is not the dataset that the run was trained on" in words(page)
+    assert "somewhere" in found[1].missing
     assert rendered(page)
+
+
+def test_what_validation_decided_is_told(feed, tmp_path):
+    run = copied(feed.none, tmp_path, "mixed")
+    change(run / "test.json", settled={"exposures": 0.75, "rates": 0.25})
+    records = read_records([run])
+    page = page_of(records, measured(records, draws=0))
+    told = [text.words for text in blocks_of(page, Text)]
+    assert "Validation decided for mixed: exposures 0.75, rates 0.25." in told
+    assert "mixed reaches an AUC of" in words(page)
 
 
 def test_a_loss_that_is_no_number_is_a_gap(feed, tmp_path):
@@ -316,6 +329,9 @@ def test_a_loss_that_is_no_number_is_a_gap(feed, tmp_path):
     [
         (lambda run: (run / "run.json").unlink(), "no run.json"),
         (lambda run: (run / "epochs.jsonl").write_text("{]\n"), "is damaged"),
+        (lambda run: (run / "epochs.jsonl").write_text('{"epoch": 0}\n'), "'train_loss'"),
+        (lambda run: (run / "epochs.jsonl").write_text("3\n"), "is damaged"),
+        (lambda run: (run / "test.json").write_text("{}"), "'auc'"),
         (lambda run: (run / "environment.json").write_text("["), "is damaged"),
         (lambda run: (run / "experiment.yaml").touch(), "is an experiment, not a run"),
     ],

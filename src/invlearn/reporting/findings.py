@@ -39,8 +39,8 @@ def _reached(results: Results) -> Iterator[Finding]:
     best = results.leader("auc")
     level = results.runs[best]["auc"]
     between = f" ({decimals(level.low)} to {decimals(level.high)})" if level.low is not None else ""
-    only = "reaches" if len(results.runs) == 1 else "is first by AUC:"
-    yield Finding(f"{best} {only} {decimals(level.value)}{between}.")
+    place = "reaches an AUC of" if len(results.runs) == 1 else "is first by AUC:"
+    yield Finding(f"{best} {place} {decimals(level.value)}{between}.")
     yield from _differences(results)
     ahead = {
         name: levels["auc"].value or 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from invlearn.calibration import Calibration, calibration
 from invlearn.comparison import compare_runs
 from invlearn.data.dataset import Dataset
-from invlearn.errors import InvlearnError
+from invlearn.errors import InvlearnError, RunError
 from invlearn.evaluation import Difference, Evaluation
 from invlearn.progress import Progress, silent
 from invlearn.reporting.records import RunRecord
@@ -81,21 +81,32 @@ def measured(
         draws: Bootstrap draws over users; 0 for no intervals, and no differences.
         seed: Of the draws.
         progress: Told of each set of scores.
+
+    Raises:
+        DataError: `dataset` is no dataset.
+        RunError: `dataset` is that of none of the runs.
     """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.fingerprint, []).append(record)
+    moved = Dataset.open(dataset).fingerprint if dataset else ""
+    if moved and moved not in groups:
+        raise RunError(
+            f"{dataset} is the dataset of none of these runs; pass the one that they were trained "
+            "on, or leave --dataset away"
+        )
     found: list[Results] = []
-    for group in groups.values():
+    for fingerprint, group in groups.items():
         ready = [record for record in group if record.has_weights]
-        name = _name(group[0], dataset if len(groups) == 1 else None)
-        name = name if len(groups) == 1 else f"{name} ({group[0].fingerprint[:8]})"
+        place = dataset if moved == fingerprint else None
+        name = _name(group[0], place)
+        name = name if len(groups) == 1 else f"{name} ({fingerprint[:8]})"
         waiting = tuple(record.name for record in group if record.test is None)
         if not ready:
             found.append(Results(name, {}, {}, {}, unfinished=waiting, missing=NO_EPOCH))
             continue
         try:
-            results = _anew(ready, name, waiting, dataset, draws, seed, progress)
+            results = _anew(ready, name, waiting, place, draws, seed, progress)
         except InvlearnError as error:
             results = _as_recorded(ready, name, waiting, str(error))
         found.append(results)

@@ -18,6 +18,7 @@ from invlearn.reporting.blocks import (
     Table,
     Text,
     count,
+    decimals,
 )
 from invlearn.reporting.flow import drawn, streams
 from invlearn.reporting.measures import Results
@@ -108,6 +109,7 @@ def setup_section(records: Sequence[RunRecord], found: Sequence[Results]) -> Sec
         blocks.append(Table("Settings in which the runs differ", ("run", *differing), rows))
     elif len(records) > 1:
         blocks.append(Text("The runs have the same settings."))
+    blocks += [Text(words) for record in records if (words := _settled(record))]
     folders = " ".join(quote(str(_near(record.folder))) for record in records)
     commands = "\n".join(
         [*(_again(r) for r in records), f"invlearn report {folders} -o report.html"]
@@ -118,6 +120,13 @@ def setup_section(records: Sequence[RunRecord], found: Sequence[Results]) -> Sec
         blocks.append(Code(f"How {results.dataset} was prepared", _facts(results.card or {})))
     blocks.append(Code("Software and machines", _machines(records)))
     return Section("setup", "Settings, and how to do it again", tuple(blocks))
+
+
+def _settled(record: RunRecord) -> str:
+    """What validation decided for the run's backbone, such as the parts of a mix."""
+    found = (record.test or {}).get("settled", {})
+    parts = ", ".join(f"{name} {decimals(weight, 2)}" for name, weight in found.items())
+    return f"Validation decided for {record.name}: {parts}." if parts else ""
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

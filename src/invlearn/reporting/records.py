@@ -15,6 +15,10 @@ from invlearn.recording import read_lines
 from invlearn.run_folder import read_json, read_run
 from invlearn.traces import Beliefs, Judges, read_beliefs, read_judges
 
+EPOCH_FIGURES = ("train_loss", "train_seconds", "validate_seconds", "valid")
+TEST_FIGURES = ("auc", "intervals", "baselines", "rows", "users", "users_scored")
+"""What a report needs of a record."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -82,6 +86,8 @@ def _read(folder: Path, name: str) -> RunRecord:
     card, config = read_run(folder)
     try:
         epochs = tuple(read_lines(folder / "epochs.jsonl"))
+        test = read_json(folder / "test.json") if (folder / "test.json").is_file() else None
+        _check(epochs, test)
         return RunRecord(
             name,
             folder,
@@ -89,7 +95,7 @@ def _read(folder: Path, name: str) -> RunRecord:
             card,
             environment=read_json(folder / "environment.json"),
             epochs=epochs,
-            test=read_json(folder / "test.json") if (folder / "test.json").is_file() else None,
+            test=test,
             beliefs=_beliefs(folder, name),
             judges=read_judges(folder, name)
             if any("choices" in epoch for epoch in epochs)
@@ -97,7 +103,18 @@ def _read(folder: Path, name: str) -> RunRecord:
             annotation=_annotation(folder, (card["fingerprint"], _best(epochs))),
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise RunError(f"a record of {folder} is damaged ({error}); train the run again") from error
+        reason = f"a record of {folder} is damaged ({error!r}); train the run again"
+        raise RunError(reason) from error
+
+
+def _check(epochs: Sequence[dict[str, Any]], test: dict[str, Any] | None) -> None:
+    """Raise `KeyError` if a record lacks a figure that the report shows."""
+    needed = [(epoch, EPOCH_FIGURES) for epoch in epochs]
+    needed += [(test, TEST_FIGURES)] if test is not None else []
+    for record, figures in needed:
+        for figure in figures:
+            if figure not in record:
+                raise KeyError(figure)
 
 
 def _best(epochs: Sequence[dict[str, Any]]) -> int | None:

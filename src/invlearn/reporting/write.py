@@ -69,6 +69,8 @@ def report(
     if not runs:
         raise ConfigError("a report needs at least one run; name run folders")
     atomic.need_folder(out)
+    if draws < 0:
+        raise ConfigError(f"draws must be 0 (no intervals) or more; found {draws}")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists already; choose another --out or pass --overwrite")
     records = read_records(runs)
