@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from invlearn.annotation_facts import Judged, Promise, Said, facts
-from invlearn.calibrators import N_FOLDS, choose_calibrator
+from invlearn.calibrators import N_FOLDS, choose_calibrator, sigmoid
 from invlearn.data.asked import UNKNOWN, Block
 from invlearn.data.dataset import Dataset, Part
 from invlearn.losses import belief_in_positive
@@ -45,7 +45,7 @@ class Annotator:
             for p in sorted({*PRECISIONS, precision})
         ]
         """At each precision that is told of, by rising precision."""
-        raw = Judged(valid.labels, logits, _sigmoid(logits))
+        raw = Judged(valid.labels, logits, sigmoid(logits))
         n_users = len(np.unique(valid.users))
         self.calibration: dict[str, Any] = {
             "chosen": chosen.name,
@@ -123,7 +123,3 @@ def _spread(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:
     spread = np.full(len(known), np.nan, np.float32)
     spread[known] = values
     return spread
-
-
-def _sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
-    return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))

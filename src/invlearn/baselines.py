@@ -76,6 +76,9 @@ SLOW_BASELINES = ("exposure-factors",)
 
 ALL_BASELINES = BASELINES + SLOW_BASELINES
 
+NO_LOSS = ("random", "popularity")
+"""Those whose scores are an order only, so that a log loss would mean nothing."""
+
 
 def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
     """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""

@@ -40,7 +40,7 @@ class Temperature:
 
     def __call__(self, logits: npt.ArrayLike) -> Floats:
         """Probabilities of label 1."""
-        return _sigmoid(self.scale * np.asarray(logits, np.float64) + self.shift)
+        return sigmoid(self.scale * np.asarray(logits, np.float64) + self.shift)
 
     def to_json(self) -> dict[str, Any]:
         """Scale and shift."""
@@ -103,7 +103,7 @@ def _least_log_loss(columns: Floats, targets: Floats) -> tuple[float, float]:
 
     weights = np.zeros(2)
     for _ in range(_NEWTON_STEPS):
-        p = _sigmoid(columns @ weights)
+        p = sigmoid(columns @ weights)
         slope = columns.T @ (p - targets) / len(p)
         curve = columns.T @ (columns * (p * (1 - p))[:, None]) / len(p)
         step = np.linalg.solve(curve + 1e-12 * np.eye(2), slope)
@@ -223,5 +223,6 @@ def _log_loss(labels: npt.NDArray[Any], probabilities: Floats) -> float:
     return float(-np.log(np.maximum(p, np.finfo(np.float64).tiny)).mean())
 
 
-def _sigmoid(z: Floats) -> Floats:
-    return np.exp(-np.logaddexp(0, -z))
+def sigmoid(z: npt.ArrayLike) -> Floats:
+    """`1 / (1 + exp(-z))` of logits of any size, without overflow."""
+    return np.exp(-np.logaddexp(0, -np.asarray(z, np.float64)))

@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from invlearn.data.asked import UNKNOWN
 from invlearn.data.formats import reading
 from invlearn.errors import DataError
+from invlearn.rates import IntegerIds
 
 Integers = npt.NDArray[np.int64]
-IntegerIds = npt.NDArray[np.integer[Any]]
 Kind = str
 """`user` or `item`, as messages have it."""
-UNKNOWN = -1
-"""Dense id of an id that the run does not have."""
 
 
 class IdMap(NamedTuple):

@@ -75,9 +75,7 @@ def write_onnx(module: nn.Module, file: Path, name: str) -> int:
                 dynamic_shapes=({0: pairs}, {0: pairs}),
             )
             program.save(file, external_data=n_bytes > ONE_FILE_BYTES)
-    except OSError:
-        raise
-    except Exception as error:  # whatever the exporter stumbles over is in its own classes
+    except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"{name} cannot be exported, since ONNX has no words for what it does ({reason}); "

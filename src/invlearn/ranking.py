@@ -20,11 +20,11 @@ from invlearn.errors import ConfigError
 from invlearn.evaluation import Evaluation, check_finite, fingerprint, summarise
 from invlearn.metrics import Floats, Integers, discounts, expected_gain
 from invlearn.progress import Progress, silent
+from invlearn.rates import IntegerIds
 from invlearn.seen import SeenItems
 from invlearn.top_k import top_k
 
 Matrix = npt.NDArray[np.floating[Any]]
-IntegerIds = npt.NDArray[np.integer[Any]]
 BLOCK_USERS, BLOCK_SCORES = 256, 8_000_000
 """Users ranked, and scores held, at a time at most."""
 CACHED_SCORES = 2_000_000

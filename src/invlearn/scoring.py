@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import InnerProduct
+from invlearn.rates import IntegerIds
 
-IntegerIds = npt.NDArray[np.integer[Any]]
 BLOCK_PAIRS = 1 << 16
 """Pairs that a backbone is given at once."""
 

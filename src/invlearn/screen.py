@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from invlearn.baselines import NO_LOSS
 from invlearn.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 SHOWN = ("auc", "gauc", "ndcg@10", "log_loss")
 """Metrics of a summary; the files hold all of them."""
-NO_LOSS = ("random", "popularity")
-"""Baselines whose scores are an order only, so that a log loss would mean nothing."""
 
 console = Console(highlight=False)
 

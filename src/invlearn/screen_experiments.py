@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invlearn.screen import NO_LOSS, SHOWN, console, ends, number_table, short
+from invlearn.baselines import NO_LOSS
+from invlearn.screen import SHOWN, console, ends, number_table, short
 
 if TYPE_CHECKING:
     from invlearn.experiments.advise import Advice, Finding

@@ -1,15 +1,15 @@
 """The items that each user has seen, ready to be picked for a block of users."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from invlearn.data.dataset import Part
+from invlearn.rates import IntegerIds
 
 Integers = npt.NDArray[np.int64]
-IntegerIds = npt.NDArray[np.integer[Any]]
 
 
 class SeenItems(NamedTuple):

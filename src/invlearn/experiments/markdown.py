@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from math import isnan
 
+from invlearn.baselines import NO_LOSS
 from invlearn.experiments.results import Group, Method, Outcome, Results, failures
 
 METRICS = ("auc", "gauc", "ndcg@10", "log_loss")
-NO_LOSS = ("random", "popularity")
-"""Baselines whose scores are no logits, so that their log loss means nothing."""
 MARKS = {"win": "▲", "tie": "=", "loss": "▼"}
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from invlearn.calibration import Calibration, calibration
+from invlearn.calibrators import sigmoid
 from invlearn.comparison import compare_runs
 from invlearn.data.dataset import Dataset
 from invlearn.errors import InvlearnError, RunError
@@ -153,7 +152,7 @@ def _reliability(
     for done, record in enumerate(records):
         progress("reliability", done, len(records))
         logits = score_pairs(Run.open(record.folder).module, data.test.users, data.test.items)
-        probabilities = 1 / (1 + np.exp(-logits.astype(np.float64).clip(-700, 700)))
+        probabilities = sigmoid(logits)
         found[record.name] = calibration(data.test.labels, probabilities)
     progress("reliability", len(records), len(records))
     return found

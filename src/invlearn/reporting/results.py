@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from invlearn.baselines import NO_LOSS
 from invlearn.evaluation import Difference
 from invlearn.reporting import charts
 from invlearn.reporting.blocks import (
@@ -24,8 +25,6 @@ from invlearn.training import is_better
 
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@10": "NDCG@10", "log_loss": "log loss"}
 """Metrics that are drawn, with their names on the page; the tables' details hold all of them."""
-NO_LOSS = ("random", "popularity")
-"""Baselines whose scores are an order only, so that a log loss would mean nothing."""
 NOBODY = Level(None)
 
 

@@ -17,8 +17,6 @@ ALIGNMENT = 64
 def on_huge_pages(tensor: Tensor) -> Tensor:
     """Copy a big tensor of the host to where the kernel was asked for huge pages.
 
-    `benchmarks/step.py` shows what it gives: a fourth off a step with ten million items.
-
     Args:
         tensor: Any; one on another device, or below `LEAST_BYTES`, is returned as it is.
 
