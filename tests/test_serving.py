@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -313,6 +314,18 @@ def test_an_address_that_is_taken_and_missing_packages_are_told(run, client, mon
     monkeypatch.setattr("invlearn.environment.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[serve\]'"):
         create_app(None)
+
+
+def test_an_answer_s_body_does_not_wait_for_its_head_to_be_acknowledged(run, monkeypatch):
+    def connected(_, listeners):
+        address = listeners[0].getsockname()
+        with socket.create_connection(address), listeners[0].accept()[0] as accepted:
+            found.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    found = []
+    monkeypatch.setattr(uvicorn.Server, "run", connected)
+    serve(run, port=0)
+    assert found == [1]
 
 
 # The command

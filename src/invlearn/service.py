@@ -115,8 +115,12 @@ def _listening(host: str, port: int) -> Any:
         raise ConfigError(f"a port is a number from 0 to 65535; found {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise InvlearnError(
             f"cannot listen at {_bracketed(host)}:{port} ({error}); choose another --host or --port"
         ) from error
+    # Connections inherit it. Without it the body of an answer waits up to 40 ms for the client to
+    # acknowledge its head; asyncio sets it only on listeners that it has made itself.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
