@@ -3,11 +3,11 @@
     python benchmarks/serving.py [--quick]
 
 A run of the size of MovieLens-1M (simulated: 6,040 users, 3,706 items; mf of 32 factors), served by
-`invlearn serve` in a process of its own, on one thread. Fifty clients, threads of this process with
-a connection each, ask without a pause: four of five requests want the 10 best items of a user, one
-the logits of 100 pairs. Every answer is looked at. Beside it stands what the model takes for the
-same requests without HTTP, on one thread too, in this process. Memory of the service is read from
-the system before, at half time and at the end.
+`invlearn serve` in a process of its own, on one thread. One client asks alone, a thousand times;
+then fifty clients, threads of this process with a connection each, ask without a pause: four of
+five requests want the 10 best items of a user, one the logits of 100 pairs. Every answer is looked
+at. Beside it stands what the model takes for the same requests without HTTP, on one thread too, in
+this process. Memory of the service is read from the system before, at half time and at the end.
 
 Writes `benchmarks/serving.json`. About a minute and a half; `--quick` asks for five seconds and
 writes nothing.
@@ -37,7 +37,7 @@ from invlearn.recommendation import Recommender
 from invlearn.run import Run, train
 from invlearn.wire import RecommendRequest, ScoreRequest
 
-CLIENTS, SECONDS, BARE_REQUESTS = 50, 60.0, 2_000
+CLIENTS, SECONDS, BARE_REQUESTS, ALONE_REQUESTS = 50, 60.0, 2_000, 1_000
 USERS, ITEMS, ROWS, PAIRS = 6_040, 3_706, 1_000_000, 100
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"
 HERE = Path(__file__).parent
@@ -117,6 +117,9 @@ def served_times(run: Run, seconds: float) -> dict:
         address = service.stdout.readline().partition(" at ")[2].partition(";")[0]
         clients = [Client(run, address, number) for number in range(CLIENTS)]
         clients[0].ask(5)  # what is made once
+        clients[0].times.clear()
+        clients[0].ask(ALONE_REQUESTS)
+        alone = quantiles(clients[0].times)
         before = resident_mib(service.pid)
         threads = [threading.Thread(target=one.work, args=(seconds,)) for one in clients]
         for thread in threads:
@@ -135,6 +138,7 @@ def served_times(run: Run, seconds: float) -> dict:
         "requests": len(times),
         "requests_per_second": len(times) / seconds,
         "errors": sum(one.errors for one in clients),
+        "alone_ms": alone,
         "ms": quantiles(times),
         "resident_mib": {"before": before, "half_time": halfway, "after": after},
         "exit_code": service.returncode,
