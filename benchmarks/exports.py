@@ -47,20 +47,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     names = ["gmf", "deepfm"] if given.quick else list(BACKBONES)
-    datasets = {}
+    result = {"machine": machine(), "commit": commit(), "pairs": PAIRS, "tolerance": TOLERANCE}
+    result["datasets"] = {}
     for folder in given.data:
-        datasets[folder.name] = found = size_of(folder)
+        result["datasets"][folder.name] = found = size_of(folder)
         show_head(folder.name, found)
         for name in names:
             found["backbones"][name] = measured(folder, name, found["epochs"])
             show(name, found["backbones"][name])
-    result = {
-        "machine": machine(),
-        "commit": commit(),
-        "pairs": PAIRS,
-        "tolerance": TOLERANCE,
-        "datasets": datasets,
-    }
     if not given.quick:
         (HERE / "exports.json").write_text(json.dumps(result, indent=1) + "\n")
 
