@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import ValidationError
 
 import invlearn
 from console import call, done
@@ -127,6 +129,19 @@ def test_charts_hold_what_the_records_hold(feed, found, page):
     assert sum(row.cells[1].order for row in last.table.rows) == len(weights)
 
 
+def test_charts_are_such_as_vega_lite_knows(page):
+    charts = [*blocks_of(page, Chart)]
+    assert len(charts) == 12
+    for chart in charts:
+        assert_drawable(chart.spec)
+    with pytest.raises(ValidationError, match="bars"):
+        assert_drawable(charts[0].spec | {"layer": [{"mark": "bars"}]})
+
+
+def assert_drawable(spec):
+    (alt.LayerChart if "layer" in spec else alt.Chart).validate(spec)
+
+
 def rows_of(chart):
     """The longest data within a chart, wherever Altair put them."""
     todo, found = [chart.spec], []
@@ -165,6 +180,8 @@ def test_a_sweep_of_alpha_is_found_and_drawn(feed, tmp_path):
     assert sweep(read_records([feed.none, feed.ig])) == {}
     page = page_of(records, measured(records, draws=0))
     assert list(table(page, "Metrics by alpha")) == ["ig-0.05", "ig-0.1", "ig-0.5"]
+    for chart in blocks_of(page, Chart):
+        assert_drawable(chart.spec)
 
 
 def test_an_annotation_in_the_run_folder_is_drawn(feed, tmp_path):

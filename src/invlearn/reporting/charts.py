@@ -272,6 +272,8 @@ def _spec(chart: Any, series: Sequence[Series]) -> dict[str, Any]:
     if series:
         names = [one.name for one in series]
         chart = chart.add_params(altair_module().param(name="shown", value=names))
+    # Checking against the schema takes a third of a page's time; the tests do it.
+    drawn = json.dumps(chart.to_dict(validate=False))
     # What is no number, such as the loss of a run that diverged, is a gap.
-    found = json.loads(json.dumps(chart.to_dict()), parse_constant=lambda _: None)
+    found = json.loads(drawn, parse_constant=lambda _: None)
     return {key: value for key, value in found.items() if key not in ("$schema", "config")}
