@@ -1,6 +1,7 @@
 """A training at work in a run folder: its objects made, put back after a stop, and run."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from invlearn import atomic, checkpoint
-from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures, SettlesByValidation
+from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures, SettlesByValidation
+from invlearn.backbones.layers import Share, shares
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
     check_backbone,
@@ -21,20 +23,23 @@ from invlearn.composition import (
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.data.sampler import Sampler, UnlabelledSource
-from invlearn.errors import DivergedError, RunError
+from invlearn.errors import ConfigError, DivergedError, RunError
 from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
 from invlearn.losses import belief_in_positive
 from invlearn.peers import add_peers, remove_peers, tables_with_peers
+from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress
-from invlearn.randomness import stream
+from invlearn.randomness import stream, torch_seed
 from invlearn.recording import Recorder
-from invlearn.registry import strategy_class
+from invlearn.registry import backbone_class, strategy_class
 from invlearn.run_folder import load_weights
 from invlearn.scoring import score_pairs
 from invlearn.steps import Stepper
-from invlearn.stores import STORES, Store
+from invlearn.stores import STORES, ShardedStore, Store
+from invlearn.stores.together import Together, replicas
 from invlearn.strategies import Strategy
+from invlearn.tensor_files import NO_SHARDS, Shard
 from invlearn.training import Workshop, fit
 
 BELIEF_PAIRS = 10_000
@@ -54,6 +59,9 @@ class Job:
     sampler: Sampler
     stepper: Stepper
     state: TrainState
+    group: Group
+    scorer: nn.Module
+    """The backbone, scored by all processes together."""
 
     @classmethod
     def start(
@@ -64,6 +72,7 @@ class Job:
         module: nn.Module | None,
         *,
         n_runs: int = 1,
+        group: Group = ALONE,
     ) -> "Job":
         """Make every object that the configuration names; nothing is written.
 
@@ -73,13 +82,13 @@ class Job:
             config: Settings, complete but for `compile`, which is decided here.
             module: A backbone that was made already.
             n_runs: Trainings of the same form that this process may see.
+            group: The processes that train together.
         """
         torch.manual_seed(config.seed)
         if module is None:
-            sizes = dataset.n_users, dataset.n_items
-            module = make_backbone(config, *sizes, dataset.feature_card)
+            module = _made(config, dataset, group)
         module.to(usable_device(config.device)).train()
-        check_backbone(module, config.store, n_users=dataset.n_users, n_items=dataset.n_items)
+        _check(module, config, dataset, group)
         if isinstance(module, ReadsExposures):
             module.read(Exposures.of(dataset.train, dataset.unlabelled))
         if isinstance(module, ReadsFeatures):
@@ -95,14 +104,36 @@ class Job:
             dataset, strategy.feed, source, batch_size=size, seed=seed, by_user=by_user
         )
         tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
-        store = STORES[config.store](module, tables, config.optimizer, seed=seed)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch
-        config = decide_compile(config, module, n_steps=n_steps)
+        config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
+        store, scorer = _stored(module, tables, config, dataset, group)
         kind = type(module) if config.compile == "on" else None
         stepper = Stepper(store, strategy, hardest_of=hardest_of, compiled_for=kind)
         if strategy.feed.ledger:
             stepper.open_ledger(sampler.labelled_rows)
-        return cls(folder, dataset, config, module, store, strategy, sampler, stepper, TrainState())
+        state = TrainState()
+        return cls(
+            folder,
+            dataset,
+            config,
+            module,
+            store,
+            strategy,
+            sampler,
+            stepper,
+            state,
+            group,
+            scorer,
+        )
+
+    @property
+    def shards(self) -> Mapping[str, Shard]:
+        """Which weights and moments are rows of bigger tables."""
+        return self.store.shards if isinstance(self.store, ShardedStore) else NO_SHARDS
+
+    def load(self, which: checkpoint.Which) -> Checkpoint:
+        """Read a checkpoint, of tables the rows that are here."""
+        return checkpoint.load(self.folder / "checkpoints", which, self.shards)
 
     def restore(self, saved: Checkpoint) -> None:
         """Put weights, moments and state back as they were."""
@@ -132,7 +163,7 @@ class Job:
             RunError: Another process is at work in the run folder.
         """
         try:
-            with atomic.locked(self.folder):
+            with atomic.locked(self.folder) if self.group.is_first else nullcontext():
                 self._work(progress=progress, should_stop=should_stop, give_up=give_up)
         finally:
             remove_peers(self.module)
@@ -144,10 +175,10 @@ class Job:
         should_stop: Callable[[], bool],
         give_up: Callable[[int, Mapping[str, float]], bool],
     ) -> None:
-        if not checkpoint.exists(self.folder / "checkpoints"):
+        if not self.group.told(checkpoint.exists(self.folder / "checkpoints")):
             self._save(self.state, False)
         recorder = Recorder(
-            self.folder,
+            self.folder if self.group.is_first else None,
             n_steps=self.state.epoch * self.sampler.steps_per_epoch + self.state.step,
             n_epochs=self.state.epoch,
             tensorboard=self.config.tensorboard,
@@ -164,7 +195,8 @@ class Job:
             give_up=give_up,
         )
         try:
-            fit(shop, self.state, progress=progress, should_stop=should_stop)
+            anyone = lambda: self.group.any(should_stop())  # noqa: E731  asked in step
+            fit(shop, self.state, progress=progress, should_stop=anyone)
         finally:
             recorder.close()
 
@@ -172,16 +204,15 @@ class Job:
         rows = self.dataset.valid
         if isinstance(self.module, SettlesByValidation):
             self.module.settle(rows.users, rows.items, rows.labels)
-        logits = score_pairs(self.module, rows.users, rows.items)
+        logits = score_pairs(self.scorer, rows.users, rows.items)
         if not np.isfinite(logits).all():
             raise DivergedError(
                 f"training diverged at the last step of epoch {self.state.epoch + 1}: the scores "
                 "of the validation part are not finite; the last checkpoint stands; lower "
                 "--optimizer.lr or raise --optimizer.l2"
             )
-        return evaluate(
-            rows.users, rows.labels, logits, draws=0, name="validation of the run"
-        ).values
+        found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")
+        return self.group.told(found.values)  # hosts may differ in the last bit
 
     def _note_beliefs(self, epoch: int) -> None:
         """Keep w1 of a fixed sample of unlabelled pairs (Figures 3 and 4 of the paper)."""
@@ -191,7 +222,9 @@ class Job:
         users = rng.choice(self.dataset.train.users, BELIEF_PAIRS)
         pairs = self.sampler.unlabelled(users, rng)
         columns = (column.numpy()[:: len(column) // BELIEF_PAIRS] for column in pairs)
-        logits = torch.from_numpy(score_pairs(self.module, *columns))
+        logits = torch.from_numpy(score_pairs(self.scorer, *columns))
+        if not self.group.is_first:
+            return
         beliefs = belief_in_positive(logits).numpy()
         for name in ("first", "last") if epoch == 0 else ("last",):
             with (
@@ -203,4 +236,56 @@ class Job:
     def _save(self, state: TrainState, best: bool) -> None:
         saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state)
         keep = self.config.keep_epochs
-        checkpoint.save(self.folder / "checkpoints", saved, best=best, keep=keep)
+        checkpoint.save(
+            self.folder / "checkpoints",
+            saved,
+            best=best,
+            keep=keep,
+            shards=self.shards,
+            group=self.group,
+        )
+
+
+def _made(config: RunConfig, dataset: Dataset, group: Group) -> nn.Module:
+    """The backbone; where tables are cut, of its tables this process' rows if that can be."""
+    sizes = dataset.n_users, dataset.n_items
+    kind = backbone_class(config.backbone)
+    reads = issubclass(kind, ReadsExposures | ReadsFeatures)
+    if config.store == "sharded" and not group.is_alone and not reads:
+        with shares(group):
+            module = make_backbone(config, *sizes)
+        cut = {f"{n}.weight" for n, part in module.named_modules() if isinstance(part, Share)}
+        if cut <= set(getattr(module, "tables", {})):
+            return module
+        torch.manual_seed(config.seed)
+    return make_backbone(config, *sizes, dataset.feature_card)
+
+
+def _check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) -> None:
+    sizes = {"user": dataset.n_users, "item": dataset.n_items}
+    if any(isinstance(part, Share) for part in module.modules()):
+        if min(sizes.values()) < group.size:
+            raise ConfigError(
+                f"{dataset.folder} has {sizes['user']:,} users and {sizes['item']:,} items, too "
+                f"few for {group.size} processes to share; leave --store sharded out"
+            )
+        sizes = {key: len(range(n)[group.share(n)]) for key, n in sizes.items()}
+    check_backbone(module, config.store, n_users=sizes["user"], n_items=sizes["item"])
+
+
+def _stored(
+    module: nn.Module,
+    tables: Mapping[str, Key],
+    config: RunConfig,
+    dataset: Dataset,
+    group: Group,
+) -> tuple[Store, nn.Module]:
+    """The keeper of the weights, and the backbone as all processes score it."""
+    # what is left out at random in one process has nothing to do with the others
+    seed = config.seed if group.is_alone else torch_seed(config.seed, "process", group.rank)
+    if config.store != "sharded":
+        store = STORES[config.store](module, tables, config.optimizer, seed=seed, group=group)
+        return store, replicas(module, group)
+    n_rows = {"user": dataset.n_users, "item": dataset.n_items}
+    store = ShardedStore(module, tables, config.optimizer, seed=seed, group=group, n_rows=n_rows)
+    return store, Together(module, store.logits)

@@ -1,0 +1,5 @@
+"""The command line as a module: `torchrun ... -m invlearn train ...`."""
+
+from invlearn.cli import main
+
+main()
