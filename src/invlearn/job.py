@@ -10,34 +10,31 @@ import torch
 from torch import nn
 
 from invlearn import atomic, checkpoint
-from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures, SettlesByValidation
-from invlearn.backbones.layers import Share, shares
+from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures, SettlesByValidation
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
-    check_backbone,
     decide_compile,
     exposed_fraction,
-    make_backbone,
     usable_device,
 )
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.data.sampler import Sampler, UnlabelledSource
-from invlearn.errors import ConfigError, DivergedError, RunError
+from invlearn.errors import DivergedError, RunError
 from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
 from invlearn.losses import belief_in_positive
 from invlearn.peers import add_peers, remove_peers, tables_with_peers
 from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress
-from invlearn.randomness import stream, torch_seed
+from invlearn.randomness import stream
 from invlearn.recording import Recorder
-from invlearn.registry import backbone_class, strategy_class
+from invlearn.registry import strategy_class
 from invlearn.run_folder import load_weights
 from invlearn.scoring import score_pairs
+from invlearn.sharing import check, made, stored
 from invlearn.steps import Stepper
-from invlearn.stores import STORES, ShardedStore, Store
-from invlearn.stores.together import Together, replicas
+from invlearn.stores import ShardedStore, Store
 from invlearn.strategies import Strategy
 from invlearn.tensor_files import NO_SHARDS, Shard
 from invlearn.training import Workshop, fit
@@ -86,9 +83,9 @@ class Job:
         """
         torch.manual_seed(config.seed)
         if module is None:
-            module = _made(config, dataset, group)
+            module = made(config, dataset, group)
         module.to(usable_device(config.device)).train()
-        _check(module, config, dataset, group)
+        check(module, config, dataset, group)
         if isinstance(module, ReadsExposures):
             module.read(Exposures.of(dataset.train, dataset.unlabelled))
         if isinstance(module, ReadsFeatures):
@@ -106,7 +103,7 @@ class Job:
         tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch
         config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
-        store, scorer = _stored(module, tables, config, dataset, group)
+        store, scorer = stored(module, tables, config, dataset, group)
         kind = type(module) if config.compile == "on" else None
         stepper = Stepper(store, strategy, hardest_of=hardest_of, compiled_for=kind)
         if strategy.feed.ledger:
@@ -244,48 +241,3 @@ class Job:
             shards=self.shards,
             group=self.group,
         )
-
-
-def _made(config: RunConfig, dataset: Dataset, group: Group) -> nn.Module:
-    """The backbone; where tables are cut, of its tables this process' rows if that can be."""
-    sizes = dataset.n_users, dataset.n_items
-    kind = backbone_class(config.backbone)
-    reads = issubclass(kind, ReadsExposures | ReadsFeatures)
-    if config.store == "sharded" and not group.is_alone and not reads:
-        with shares(group):
-            module = make_backbone(config, *sizes)
-        cut = {f"{n}.weight" for n, part in module.named_modules() if isinstance(part, Share)}
-        if cut <= set(getattr(module, "tables", {})):
-            return module
-        torch.manual_seed(config.seed)
-    return make_backbone(config, *sizes, dataset.feature_card)
-
-
-def _check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) -> None:
-    sizes = {"user": dataset.n_users, "item": dataset.n_items}
-    if any(isinstance(part, Share) for part in module.modules()):
-        if min(sizes.values()) < group.size:
-            raise ConfigError(
-                f"{dataset.folder} has {sizes['user']:,} users and {sizes['item']:,} items, too "
-                f"few for {group.size} processes to share; leave --store sharded out"
-            )
-        sizes = {key: len(range(n)[group.share(n)]) for key, n in sizes.items()}
-    check_backbone(module, config.store, n_users=sizes["user"], n_items=sizes["item"])
-
-
-def _stored(
-    module: nn.Module,
-    tables: Mapping[str, Key],
-    config: RunConfig,
-    dataset: Dataset,
-    group: Group,
-) -> tuple[Store, nn.Module]:
-    """The keeper of the weights, and the backbone as all processes score it."""
-    # what is left out at random in one process has nothing to do with the others
-    seed = config.seed if group.is_alone else torch_seed(config.seed, "process", group.rank)
-    if config.store != "sharded":
-        store = STORES[config.store](module, tables, config.optimizer, seed=seed, group=group)
-        return store, replicas(module, group)
-    n_rows = {"user": dataset.n_users, "item": dataset.n_items}
-    store = ShardedStore(module, tables, config.optimizer, seed=seed, group=group, n_rows=n_rows)
-    return store, Together(module, store.logits)

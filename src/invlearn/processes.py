@@ -15,8 +15,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
-from invlearn.errors import ConfigError
+from invlearn.errors import ConfigError, InvlearnError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher sets."""
@@ -59,7 +61,8 @@ class Group:
         """The sum over all processes, the same bits on each; in place of the values."""
         if not self.is_alone:
             self.payload["sum"] += values.nbytes
-            dist.all_reduce(values)
+            with _talking():
+                dist.all_reduce(values)
         return values
 
     def exchanged(self, pieces: Sequence[Tensor], lengths: Sequence[int]) -> list[Tensor]:
@@ -77,7 +80,8 @@ class Group:
         out = pieces[0].new_empty(sum(lengths))
         sent = torch.cat(list(pieces))
         self.payload["exchange"] += sent.nbytes - pieces[self.rank].nbytes
-        dist.all_to_all_single(out, sent, list(lengths), [len(piece) for piece in pieces])
+        with _talking():
+            dist.all_to_all_single(out, sent, list(lengths), [len(piece) for piece in pieces])
         return list(out.split(list(lengths)))
 
     def lengths(self, pieces: Sequence[Tensor]) -> list[int]:
@@ -100,13 +104,28 @@ class Group:
         buffer = torch.zeros(int(length), dtype=torch.uint8, device=_device())
         if self.is_first:
             buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        dist.broadcast(buffer, 0)
+        with _talking():
+            dist.broadcast(buffer, 0)
         return json.loads(bytes(buffer.cpu().numpy()))
 
     def wait(self) -> None:
         """Go on only when every process has come here."""
         if not self.is_alone:
-            dist.barrier()
+            with _talking():
+                dist.barrier()
+
+
+@contextmanager
+def _talking() -> Generator[None, None, None]:
+    """Turn what is said of a lost connection into one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InvlearnError(
+            f"another process of this training is gone ({reason}); what it said is above or in "
+            "its own log; the last checkpoint stands, and `invlearn resume` goes on from it"
+        ) from error
 
 
 ALONE = Group()
@@ -133,7 +152,11 @@ def joined() -> Generator[Group, None, None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, size = next(rendezvous("env://"))
+        # torchrun keeps the meeting place when it starts the processes anew, old addresses and all
+        store = PrefixStore(f"attempt {_attempt()}", store)
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
@@ -148,7 +171,11 @@ def joined() -> Generator[Group, None, None]:
 
 def started_again() -> bool:
     """Whether `torchrun` has started the processes anew after one of them failed."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return _attempt() != "0"
+
+
+def _attempt() -> str:
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def _device() -> torch.device:
