@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from invlearn import atomic, checkpoint
+from invlearn import atomic, checkpoint, tensor_files
 from invlearn.checkpoint import FILES, Checkpoint, TrainState
 from invlearn.errors import InvlearnError, RunError
 
@@ -216,7 +216,7 @@ STEPS_OF_A_WRITE = [
     (Path, "replace"),
     (Path, "mkdir"),
     (Path, "write_text"),
-    (checkpoint, "save_file"),
+    (tensor_files, "save_file"),
     (checkpoint, "_remove_unnamed"),
     (shutil, "rmtree"),
 ]

@@ -25,7 +25,7 @@ COMMANDS = {
     "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",
     "datasets list": "",
     "datasets prepare": "name out from rule split bad-rows core seed overwrite",
-    "train": "dataset out config overwrite backbone model strategy method unlabelled"
+    "train": "dataset out config overwrite go-on backbone model strategy method unlabelled"
     " unlabelled.source unlabelled.exposed-fraction unlabelled.per-labelled"
     " unlabelled.hardest-of store"
     " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"

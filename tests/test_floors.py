@@ -15,16 +15,16 @@ SOURCE = Path(invlearn.__file__).parent
 FLOORS = (
     # value types and words
     "errors guards interruption pairs progress wire",
-    # draws
-    "randomness",
+    # messages between processes, draws
+    "processes randomness",
     # what is known of a dataset before a model trains
     "exposures features rates",
     "exposure_factors intercepts mixing",
     "mixed_model pretraining",
     # mathematics of one batch or one column, settings, models, safe files
     "atomic backbones calibration calibrators config environment losses metrics thresholds top_k",
-    # models beside models
-    "peers",
+    # models beside models; tensors in files
+    "peers tensor_files",
     # strategies; logs as tables, and what may be said of their rows
     "bootstrap schedule scoring strategies"
     " data data.audit data.checks data.counters data.dataset data.exposure data.feature_files"
@@ -40,6 +40,7 @@ FLOORS = (
     "annotation_facts ids onnx_file pair_influence ranking training",
     # names become objects
     "assessment composition",
+    "sharing",
     "job",
     "ann run",
     "annotator comparison epoch_sides recommendation",
@@ -51,6 +52,7 @@ FLOORS = (
     "cli_data",
     "cli_annotation cli_experiments cli_report cli_serving",
     "cli",
+    "__main__",
 )
 """Modules by floor, lowest first; a folder stands for its modules unless they are named."""
 

@@ -13,19 +13,19 @@ does not name is removed after. So the index always names whole checkpoints.
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from invlearn import atomic
 from invlearn.data.dataset import sha256
 from invlearn.errors import RunError
+from invlearn.processes import ALONE, Group
+from invlearn.tensor_files import NO_SHARDS, Shard, read_tensors, write_tensors
 
 FILES = ("optimizer.safetensors", "state.json", "weights.safetensors")
 
@@ -60,23 +60,41 @@ class Checkpoint:
     state: TrainState
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, best: bool, keep: int = 0) -> None:
+def save(
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    best: bool,
+    keep: int = 0,
+    shards: Mapping[str, Shard] = NO_SHARDS,
+    group: Group = ALONE,
+) -> None:
     """Write a checkpoint, make it the last one, and remove those no longer named.
+
+    Several processes call it together. Where their tensors are the same, the first one writes;
+    of shards every process writes its own.
 
     Args:
         folder: The run's `checkpoints` folder.
         checkpoint: What to write.
         best: Make it the best one as well.
         keep: Epochs, this one among them if it is at an end, whose weights stay besides.
+        shards: Weights and moments that are rows of a bigger table, by name.
+        group: The processes.
 
     Raises:
         InvlearnError: The disk is full or cannot be written; earlier checkpoints are as they were.
     """
     name = f"epoch-{checkpoint.state.epoch:04d}-step-{checkpoint.state.step:06d}"
+    if not group.is_first:
+        if shards:
+            _write_parts(Path(group.told(None)), checkpoint, shards, group)
+        return
     with atomic.new_folder(folder / name, overwrite=True) as partial:
         (partial / "state.json").write_text(json.dumps(asdict(checkpoint.state)))
-        _write_tensors(partial / "weights.safetensors", checkpoint.weights)
-        _write_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
+        if shards:
+            group.told(str(partial.resolve()))
+        _write_parts(partial, checkpoint, shards, group)
         for file in FILES:  # safetensors lets nobody else read what it writes
             shutil.copymode(partial / "state.json", partial / file)
         checksums = {file: sha256(partial / file) for file in FILES}
@@ -91,8 +109,23 @@ def save(folder: Path, checkpoint: Checkpoint, *, best: bool, keep: int = 0) -> 
     _remove_unnamed(folder, index)
 
 
-def load(folder: Path, which: Which) -> Checkpoint:
+def _write_parts(
+    folder: Path, checkpoint: Checkpoint, shards: Mapping[str, Shard], group: Group
+) -> None:
+    """Write weights and moments."""
+    parts = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer}
+    for part, tensors in parts.items():
+        cut = {name: shard for name, shard in shards.items() if name in tensors}
+        write_tensors(folder / f"{part}.safetensors", tensors, shards=cut, group=group)
+
+
+def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) -> Checkpoint:
     """Read the last or the best checkpoint.
+
+    Args:
+        folder: The run's `checkpoints` folder.
+        which: Which of the two.
+        shards: Weights and moments of which only some rows are wanted (see `read_tensors`).
 
     Raises:
         RunError: There is none, or a file of it is missing, truncated or changed.
@@ -104,8 +137,8 @@ def load(folder: Path, which: Which) -> Checkpoint:
     for name in FILES:
         _check(place / name, which, index)
     try:
-        weights = _read_tensors(place / "weights.safetensors")
-        optimizer = _read_tensors(place / "optimizer.safetensors")
+        weights = read_tensors(place / "weights.safetensors", shards)
+        optimizer = read_tensors(place / "optimizer.safetensors", shards)
         state = TrainState(**json.loads((place / "state.json").read_text()))
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{place} cannot be read ({error}); train the run again") from error
@@ -136,7 +169,7 @@ def load_kept(folder: Path, epoch: int) -> dict[str, Tensor]:
     file = folder / index[which]["name"] / "weights.safetensors"
     _check(file, which, index)
     try:
-        return _read_tensors(file)
+        return read_tensors(file)
     except (SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"{file} cannot be read ({error}); train the run again") from error
 
@@ -149,45 +182,6 @@ def _kept_as(epoch: int) -> str:
 def _kept(index: Mapping[str, Any]) -> list[int]:
     numbers = (name.removeprefix(_KEPT) for name in index if name.startswith(_KEPT))
     return sorted(int(number) for number in numbers if number.isdecimal())
-
-
-def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors, each once.
-
-    safetensors wants them on the CPU and no memory shared, and has its own error for a full disk.
-    """
-    tied = _tied(tensors)
-    kept = {name: tensor.detach() for name, tensor in tensors.items() if name not in tied}
-    users = Counter(tensor.untyped_storage().data_ptr() for tensor in kept.values())
-    owned = {
-        name: tensor.cpu().contiguous()
-        if users[tensor.untyped_storage().data_ptr()] == 1
-        else tensor.cpu().contiguous().clone()
-        for name, tensor in kept.items()
-    }
-    try:
-        save_file(owned, file, {"tied": json.dumps(tied)} if tied else None)
-    except SafetensorError as error:
-        raise atomic.cannot_write(file, OSError(str(error))) from error
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read tensors; what was one tensor under several names is so again."""
-    tensors = load_file(file)
-    with safe_open(file, "pt") as opened:
-        tied: dict[str, str] = json.loads((opened.metadata() or {}).get("tied", "{}"))
-    return tensors | {name: tensors[first] for name, first in tied.items()}
-
-
-def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of tensors that stand under another name before, and that name."""
-    first: dict[tuple[object, ...], str] = {}
-    tied: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and first.setdefault(place, name) != name:
-            tied[name] = first[place]
-    return tied
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -48,9 +48,12 @@ def train(
     out: Path,
     config: Path | None = None,
     overwrite: Overwrite = False,
+    go_on: Annotated[bool, Parameter(negative="")] = False,
     options: Annotated[RunConfig | None, Parameter(name="*")] = None,
 ) -> None:
     """Train a backbone with a strategy; Ctrl-C saves.
+
+    Under `torchrun --nproc-per-node N -m invlearn train ...`, N processes share each batch.
 
     Parameters
     ----------
@@ -62,22 +65,28 @@ def train(
         YAML file of the options below; options given here go before it.
     overwrite
         Replace a run folder of that name.
+    go_on
+        If it is a run of these settings on this dataset, resume it; so may a launcher start again.
     """
     from invlearn import screen
+    from invlearn.processes import joined, started_again
     from invlearn.run import train as work
 
     given = options.model_dump(exclude_unset=True) if options else {}
-    with screen.progress_bars() as progress, interruptible() as should_stop:
+    with joined() as group, screen.progress_bars(group) as progress, interruptible() as should_stop:
         run = work(
             dataset,
             out,
             config=config,
-            overwrite=overwrite,
+            overwrite=overwrite and not started_again(),
+            go_on=go_on or started_again(),
+            group=group,
             progress=progress,
             should_stop=should_stop,
             **given,
         )
-    screen.show_run(run)
+    if group.is_first:
+        screen.show_run(run)
 
 
 @app.command
@@ -94,11 +103,20 @@ def resume(run: Path, *, dataset: Path | None = None, device: str | None = None)
         Device to go on with, if not the run's own; the weights then differ in their last bits.
     """
     from invlearn import screen
+    from invlearn.processes import joined
     from invlearn.run import resume as work
 
-    with screen.progress_bars() as progress, interruptible() as should_stop:
-        done = work(run, dataset=dataset, device=device, progress=progress, should_stop=should_stop)
-    screen.show_run(done)
+    with joined() as group, screen.progress_bars(group) as progress, interruptible() as should_stop:
+        done = work(
+            run,
+            dataset=dataset,
+            device=device,
+            group=group,
+            progress=progress,
+            should_stop=should_stop,
+        )
+    if group.is_first:
+        screen.show_run(done)
 
 
 @app.command

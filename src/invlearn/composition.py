@@ -22,6 +22,9 @@ from invlearn.steps import PAYING_STEPS, has_compiler
 from invlearn.stores.store import draws_random_numbers
 from invlearn.strategies import STRATEGIES, Strategy
 
+BY_ROWS = ("row", "sharded")
+"""Stores that show the rows of a batch alone."""
+
 
 def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> RunConfig:
     """Write every default out, and decide what is `auto`.
@@ -79,19 +82,19 @@ def batch_size(config: RunConfig, n_rows: int) -> int:
 
 def _usable_store(
     config: RunConfig, has_tables: bool, whole_tables: bool
-) -> Literal["row", "dense"]:
+) -> Literal["row", "dense", "sharded"]:
     """Name of the store to train in, whatever `auto` is for a backbone and a strategy."""
     if config.store == "auto":
         return "row" if has_tables and not whole_tables else "dense"
-    if config.store == "row" and not has_tables:
+    if config.store in BY_ROWS and not has_tables:
         raise ConfigError(
-            f"backbone {config.backbone} does not declare its `tables`, so the row store does not "
-            "know which rows a batch touches; pass --store dense, or declare them"
+            f"backbone {config.backbone} does not declare its `tables`, so the {config.store} "
+            "store does not know which rows a batch touches; pass --store dense, or declare them"
         )
-    if config.store == "row" and whole_tables:
+    if config.store in BY_ROWS and whole_tables:
         raise ConfigError(
-            f"strategy {config.strategy} works on whole tables, and the row store shows it only "
-            "the rows of a batch; pass --store dense, or leave it out"
+            f"strategy {config.strategy} works on whole tables, and the {config.store} store "
+            "shows it only the rows of a batch; pass --store dense, or leave it out"
         )
     return config.store
 
@@ -112,20 +115,24 @@ def usable_device(name: str) -> str:
     return name
 
 
-def decide_compile(config: RunConfig, module: nn.Module, *, n_steps: int) -> RunConfig:
+def decide_compile(
+    config: RunConfig, module: nn.Module, *, n_steps: int, n_processes: int = 1
+) -> RunConfig:
     """Decide whether steps are compiled, if that is `auto`.
 
     Args:
         config: Settings, else complete.
         module: The backbone, in training mode.
         n_steps: Steps that a compiled one would serve.
+        n_processes: How many share a batch.
 
     Raises:
         ConfigError: It is `on` where it cannot be.
     """
     device = torch.device(config.device).type
     obstacles = {
-        f"the {config.store} store works through torch's own optimizer": config.store != "row",
+        f"the {config.store} store does more than arithmetic": config.store != "row",
+        "several processes talk within a step": n_processes > 1,
         f"backbone {config.backbone} draws random numbers": draws_random_numbers(module),
         "no C++ compiler is found (set CXX to one)"
         if device == "cpu"
@@ -209,7 +216,7 @@ def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int)
             f"backbone {type(module).__name__} gives 3 pairs logits of shape {shape}; it must "
             "return one logit per pair, of shape (pairs,)"
         )
-    if store == "row":
+    if store in BY_ROWS:
         _check_tables(module, {"user": n_users, "item": n_items})
 
 

@@ -108,9 +108,10 @@ class RunConfig(Settings):
     """Options of the strategy, such as `--method.alpha-ratio 0.5`."""
     unlabelled: UnlabelledConfig = UnlabelledConfig()
     """Where unlabelled pairs come from."""
-    store: Literal["auto", "row", "dense"] = "auto"
+    store: Literal["auto", "row", "dense", "sharded"] = "auto"
     """row: a step costs what its batch costs; dense: whole tables under torch's own optimizer;
-    auto: row if the backbone declares its tables."""
+    sharded: as row, each table cut by rows over the processes; auto: row if the backbone declares
+    its tables."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How a slope becomes a step."""
     schedule: ScheduleConfig = ScheduleConfig()

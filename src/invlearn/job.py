@@ -1,6 +1,7 @@
 """A training at work in a run folder: its objects made, put back after a stop, and run."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,8 @@ from invlearn import atomic, checkpoint
 from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures, SettlesByValidation
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.composition import (
-    check_backbone,
     decide_compile,
     exposed_fraction,
-    make_backbone,
     usable_device,
 )
 from invlearn.config import RunConfig
@@ -26,15 +25,18 @@ from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
 from invlearn.losses import belief_in_positive
 from invlearn.peers import add_peers, remove_peers, tables_with_peers
+from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress
 from invlearn.randomness import stream
 from invlearn.recording import Recorder
 from invlearn.registry import strategy_class
 from invlearn.run_folder import load_weights
 from invlearn.scoring import score_pairs
+from invlearn.sharing import check, made, stored
 from invlearn.steps import Stepper
-from invlearn.stores import STORES, Store
+from invlearn.stores import ShardedStore, Store
 from invlearn.strategies import Strategy
+from invlearn.tensor_files import NO_SHARDS, Shard
 from invlearn.training import Workshop, fit
 
 BELIEF_PAIRS = 10_000
@@ -54,6 +56,9 @@ class Job:
     sampler: Sampler
     stepper: Stepper
     state: TrainState
+    group: Group
+    scorer: nn.Module
+    """The backbone, scored by all processes together."""
 
     @classmethod
     def start(
@@ -64,6 +69,7 @@ class Job:
         module: nn.Module | None,
         *,
         n_runs: int = 1,
+        group: Group = ALONE,
     ) -> "Job":
         """Make every object that the configuration names; nothing is written.
 
@@ -73,13 +79,13 @@ class Job:
             config: Settings, complete but for `compile`, which is decided here.
             module: A backbone that was made already.
             n_runs: Trainings of the same form that this process may see.
+            group: The processes that train together.
         """
         torch.manual_seed(config.seed)
         if module is None:
-            sizes = dataset.n_users, dataset.n_items
-            module = make_backbone(config, *sizes, dataset.feature_card)
+            module = made(config, dataset, group)
         module.to(usable_device(config.device)).train()
-        check_backbone(module, config.store, n_users=dataset.n_users, n_items=dataset.n_items)
+        check(module, config, dataset, group)
         if isinstance(module, ReadsExposures):
             module.read(Exposures.of(dataset.train, dataset.unlabelled))
         if isinstance(module, ReadsFeatures):
@@ -95,14 +101,36 @@ class Job:
             dataset, strategy.feed, source, batch_size=size, seed=seed, by_user=by_user
         )
         tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
-        store = STORES[config.store](module, tables, config.optimizer, seed=seed)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch
-        config = decide_compile(config, module, n_steps=n_steps)
+        config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
+        store, scorer = stored(module, tables, config, dataset, group)
         kind = type(module) if config.compile == "on" else None
         stepper = Stepper(store, strategy, hardest_of=hardest_of, compiled_for=kind)
         if strategy.feed.ledger:
             stepper.open_ledger(sampler.labelled_rows)
-        return cls(folder, dataset, config, module, store, strategy, sampler, stepper, TrainState())
+        state = TrainState()
+        return cls(
+            folder,
+            dataset,
+            config,
+            module,
+            store,
+            strategy,
+            sampler,
+            stepper,
+            state,
+            group,
+            scorer,
+        )
+
+    @property
+    def shards(self) -> Mapping[str, Shard]:
+        """Which weights and moments are rows of bigger tables."""
+        return self.store.shards if isinstance(self.store, ShardedStore) else NO_SHARDS
+
+    def load(self, which: checkpoint.Which) -> Checkpoint:
+        """Read a checkpoint, of tables the rows that are here."""
+        return checkpoint.load(self.folder / "checkpoints", which, self.shards)
 
     def restore(self, saved: Checkpoint) -> None:
         """Put weights, moments and state back as they were."""
@@ -132,7 +160,7 @@ class Job:
             RunError: Another process is at work in the run folder.
         """
         try:
-            with atomic.locked(self.folder):
+            with atomic.locked(self.folder) if self.group.is_first else nullcontext():
                 self._work(progress=progress, should_stop=should_stop, give_up=give_up)
         finally:
             remove_peers(self.module)
@@ -144,10 +172,10 @@ class Job:
         should_stop: Callable[[], bool],
         give_up: Callable[[int, Mapping[str, float]], bool],
     ) -> None:
-        if not checkpoint.exists(self.folder / "checkpoints"):
+        if not self.group.told(checkpoint.exists(self.folder / "checkpoints")):
             self._save(self.state, False)
         recorder = Recorder(
-            self.folder,
+            self.folder if self.group.is_first else None,
             n_steps=self.state.epoch * self.sampler.steps_per_epoch + self.state.step,
             n_epochs=self.state.epoch,
             tensorboard=self.config.tensorboard,
@@ -164,7 +192,8 @@ class Job:
             give_up=give_up,
         )
         try:
-            fit(shop, self.state, progress=progress, should_stop=should_stop)
+            anyone = lambda: self.group.any(should_stop())  # noqa: E731  asked in step
+            fit(shop, self.state, progress=progress, should_stop=anyone)
         finally:
             recorder.close()
 
@@ -172,16 +201,15 @@ class Job:
         rows = self.dataset.valid
         if isinstance(self.module, SettlesByValidation):
             self.module.settle(rows.users, rows.items, rows.labels)
-        logits = score_pairs(self.module, rows.users, rows.items)
+        logits = score_pairs(self.scorer, rows.users, rows.items)
         if not np.isfinite(logits).all():
             raise DivergedError(
                 f"training diverged at the last step of epoch {self.state.epoch + 1}: the scores "
                 "of the validation part are not finite; the last checkpoint stands; lower "
                 "--optimizer.lr or raise --optimizer.l2"
             )
-        return evaluate(
-            rows.users, rows.labels, logits, draws=0, name="validation of the run"
-        ).values
+        found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")
+        return self.group.told(found.values)  # hosts may differ in the last bit
 
     def _note_beliefs(self, epoch: int) -> None:
         """Keep w1 of a fixed sample of unlabelled pairs (Figures 3 and 4 of the paper)."""
@@ -191,7 +219,9 @@ class Job:
         users = rng.choice(self.dataset.train.users, BELIEF_PAIRS)
         pairs = self.sampler.unlabelled(users, rng)
         columns = (column.numpy()[:: len(column) // BELIEF_PAIRS] for column in pairs)
-        logits = torch.from_numpy(score_pairs(self.module, *columns))
+        logits = torch.from_numpy(score_pairs(self.scorer, *columns))
+        if not self.group.is_first:
+            return
         beliefs = belief_in_positive(logits).numpy()
         for name in ("first", "last") if epoch == 0 else ("last",):
             with (
@@ -203,4 +233,11 @@ class Job:
     def _save(self, state: TrainState, best: bool) -> None:
         saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state)
         keep = self.config.keep_epochs
-        checkpoint.save(self.folder / "checkpoints", saved, best=best, keep=keep)
+        checkpoint.save(
+            self.folder / "checkpoints",
+            saved,
+            best=best,
+            keep=keep,
+            shards=self.shards,
+            group=self.group,
+        )

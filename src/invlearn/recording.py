@@ -18,23 +18,29 @@ FLUSH_STEPS = 64
 class Recorder:
     """Appends to `steps.jsonl` and `epochs.jsonl` of a run folder."""
 
-    def __init__(self, folder: Path, *, n_steps: int, n_epochs: int, tensorboard: bool) -> None:
+    def __init__(
+        self, folder: Path | None, *, n_steps: int, n_epochs: int, tensorboard: bool
+    ) -> None:
         """Open the record; lines that a resumed run will write again are dropped first.
 
         Args:
-            folder: The run folder.
+            folder: The run folder; none to keep what is recorded in memory and write nothing.
             n_steps: Steps taken so far; later lines are dropped.
             n_epochs: Epochs finished so far; later lines are dropped.
             tensorboard: Write scalars for TensorBoard into `folder/tensorboard` too.
         """
-        self._steps, self._epochs = folder / "steps.jsonl", folder / "epochs.jsonl"
-        _keep(self._steps, "step", n_steps)
-        _keep(self._epochs, "epoch", n_epochs)
+        self._files = folder and (folder / "steps.jsonl", folder / "epochs.jsonl")
         self._waiting: list[tuple[int, int, Mapping[str, Tensor]]] = []
-        self._current = [line for line in read_lines(self._steps) if line["epoch"] == n_epochs]
+        self._current: list[dict[str, Any]] = []
+        if self._files:
+            _keep(self._files[0], "step", n_steps)
+            _keep(self._files[1], "epoch", n_epochs)
+            lines = read_lines(self._files[0])
+            self._current += [line for line in lines if line["epoch"] == n_epochs]
         self.choices = Counter(line["choice"] for line in self._current if "choice" in line)
         """How often the judges made each choice in the epoch that is not finished."""
-        self._board: Any = _open_board(folder / "tensorboard", n_steps) if tensorboard else None
+        wanted = tensorboard and folder
+        self._board: Any = _open_board(wanted / "tensorboard", n_steps) if wanted else None
 
     def step(self, epoch: int, step: int, log: Mapping[str, Tensor]) -> None:
         """Take note of a step: what the strategy logged.
@@ -53,7 +59,8 @@ class Recorder:
         self.flush()
         self._current.clear()
         self.choices.clear()
-        _append(self._epochs, [{"epoch": epoch, **figures}])
+        if self._files:
+            _append(self._files[1], [{"epoch": epoch, **figures}])
         if self._board:
             for name, value in _scalars(figures):
                 self._board.add_scalar(f"epoch/{name}", value, epoch)
@@ -67,7 +74,8 @@ class Recorder:
         self._waiting.clear()
         self._current += lines
         self.choices.update(line["choice"] for line in lines if "choice" in line)
-        _append(self._steps, lines)
+        if self._files:
+            _append(self._files[0], lines)
         for line in lines if self._board else []:
             for name, value in _scalars(line):
                 self._board.add_scalar(f"step/{name}", value, line["step"])

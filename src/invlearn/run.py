@@ -27,10 +27,19 @@ from invlearn.errors import DataError, RunError, Stopped, unknown
 from invlearn.evaluation import Evaluation
 from invlearn.features import FeatureCard
 from invlearn.job import Job
+from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
-from invlearn.run_folder import load_weights, open_dataset, read_json, read_run, write_run
+from invlearn.run_folder import (
+    check_same,
+    load_weights,
+    open_dataset,
+    read_json,
+    read_run,
+    write_run,
+)
 from invlearn.scoring import score_pairs
+from invlearn.stores.together import Together
 from invlearn.strategies import Strategy
 
 
@@ -167,9 +176,15 @@ def train(
     overwrite: bool = False,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
+    go_on: bool = False,
+    group: Group = ALONE,
     **options: Any,
 ) -> Run:
     """Train a backbone on a dataset folder and write a run folder.
+
+    Several processes (see `invlearn.processes.joined`) call it together, and share the pairs of
+    each batch. They choose as one process does, and the first one alone writes, but for its shards
+    of tables (`store="sharded"`); the folders must be on disks that all of them see.
 
     Args:
         dataset: Folder that `prepare` wrote.
@@ -181,6 +196,8 @@ def train(
         overwrite: Replace a run folder of that name.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
+        go_on: If `out` is a run of these very settings on this dataset, resume it.
+        group: The processes that train together.
         options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
 
     Raises:
@@ -190,17 +207,30 @@ def train(
         DivergedError: The loss is no longer finite; the last checkpoint stands.
         Stopped: `should_stop` said so; `resume(out)` goes on.
     """
-    data, out = Dataset.open(dataset, verify=True), Path(out)
+    data, out = Dataset.open(dataset, verify=group.is_first), Path(out)
     named = named_backbone(backbone) | named_strategy(strategy) | options
     module = backbone if isinstance(backbone, nn.Module) else None
     settings = complete(load_config(named, config), data, module)
-    if out.exists() and not overwrite:
+    exists = bool(group.told(out.exists()))
+    if exists and go_on:
+        check_same(out, data, settings)
+        return resume(
+            out,
+            dataset=dataset,
+            backbone=module,
+            progress=progress,
+            should_stop=should_stop,
+            group=group,
+        )
+    if exists and not overwrite:
         raise RunError(
             f"{out} exists already; go on with `invlearn resume {out}`, choose another --out, or "
             "pass --overwrite"
         )
-    job = Job.start(out, data, settings, module)
-    write_run(out, data, job.config, overwrite=overwrite)
+    job = Job.start(out, data, settings, module, group=group)
+    if group.is_first:
+        write_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
+    group.wait()
     return _completed(job, progress, should_stop)
 
 
@@ -212,11 +242,13 @@ def resume(
     backbone: nn.Module | None = None,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
 ) -> Run:
     """Go on with a run from its last checkpoint, to bit-identical weights as without the stop.
 
     A finished run is opened and its test metrics written anew. Bit-identical holds on a CPU with
-    the same number of threads, and not from one device to another.
+    the same number of threads and processes, and not from one device to another. What several
+    processes have trained, any other number of them, or one, goes on with.
 
     Args:
         folder: The run folder.
@@ -225,6 +257,7 @@ def resume(
         backbone: The module, if the run was given one from Python.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
+        group: The processes that train together.
 
     Raises:
         ConfigError: The device is not there.
@@ -236,10 +269,10 @@ def resume(
     card, config = read_run(folder)
     data = open_dataset(Path(dataset or card["dataset"]), card)
     settings = config.model_copy(update={"device": usable_device(device or config.device)})
-    job = Job.start(folder, data, settings, backbone)
-    if checkpoint.exists(folder / "checkpoints"):
-        job.restore(checkpoint.load(folder / "checkpoints", "last"))
-    if settings.device != config.device:
+    job = Job.start(folder, data, settings, backbone, group=group)
+    if group.told(checkpoint.exists(folder / "checkpoints")):
+        job.restore(job.load("last"))
+    if settings.device != config.device and group.is_first:
         with atomic.locked(folder):
             atomic.write_text(folder / "config.yaml", settings.to_yaml())
     return _completed(job, progress, should_stop)
@@ -252,11 +285,22 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
     except Stopped as stop:
         again = f"invlearn resume {quote(str(job.folder))}"
         raise Stopped(f"{stop}; go on with `{again}`") from stop
-    run = Run.open(job.folder, backbone=job.module)
+    run = _opened(job)
     tested = run.evaluate(dataset=job.dataset, baselines=BASELINES, progress=progress)
     epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
     module = job.module
     settled = module.settled if isinstance(module, SettlesByValidation) else {}
     found = {"epoch": epoch, **({"settled": settled} if settled else {}), **tested.to_json()}
-    atomic.write_json(job.folder / "test.json", found)
+    if job.group.is_first:
+        atomic.write_json(job.folder / "test.json", found)
+    job.group.wait()
     return run
+
+
+def _opened(job: Job) -> Run:
+    """The run with the weights of the best epoch, on all processes that trained it."""
+    if isinstance(job.scorer, Together):
+        job.group.wait()  # until the first one has written
+        load_weights(job.module, job.load("best"), job.folder)
+        return Run(job.folder, job.config, job.scorer.eval(), read_run(job.folder)[0])
+    return Run.open(job.folder, backbone=job.module)

@@ -48,7 +48,9 @@ class _Card(BaseModel):
     features: FeatureCard = NO_FEATURES
 
 
-def write_run(folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool) -> None:
+def write_run(
+    folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool, n_processes: int = 1
+) -> None:
     """Make a run folder, whole or not at all."""
     with atomic.new_folder(folder, overwrite=overwrite, marker="run.json") as partial:
         (partial / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
@@ -62,7 +64,8 @@ def write_run(folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: b
         if "features" in dataset.card:
             card["features"] = dataset.card["features"]
         (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        atomic.write_json(partial / "environment.json", environment())
+        told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
+        atomic.write_json(partial / "environment.json", told)
         for name in ("users.parquet", "items.parquet"):
             shutil.copyfile(dataset.folder / name, partial / name)
 
@@ -91,6 +94,29 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
             f"{folder / 'run.json'} is damaged ({reason}); train the run again"
         ) from error
     return card, load_config({}, folder / "config.yaml")
+
+
+def check_same(folder: Path, dataset: Dataset, config: RunConfig) -> None:
+    """Make sure that a run is one of these settings on this dataset.
+
+    Raises:
+        RunError: It is another one, or damaged.
+    """
+    card, own = read_run(folder)
+    if card["fingerprint"] != dataset.fingerprint:
+        raise RunError(
+            f"{folder} was trained on another dataset than {dataset.folder}, so it is not gone on "
+            "with; choose another --out, or pass --overwrite"
+        )
+    decided = {"compile", "device"}  # by the machine
+    theirs, ours = (c.model_dump(mode="json", exclude=decided) for c in (own, config))
+    differing = [name for name, value in ours.items() if theirs[name] != value]
+    if differing:
+        raise RunError(
+            f"{folder} was trained with other settings, so it is not gone on with: "
+            + "; ".join(f"{name} {theirs[name]}, now {ours[name]}" for name in differing)
+            + "; choose another --out, or pass --overwrite"
+        )
 
 
 def read_json(file: Path) -> dict[str, Any]:

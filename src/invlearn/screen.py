@@ -11,6 +11,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from invlearn.baselines import NO_LOSS
+from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ console = Console(highlight=False)
 
 
 @contextmanager
-def progress_bars() -> Generator[Progress, None, None]:
-    """Show a bar for each stage that work reports, and nothing where nobody watches."""
+def progress_bars(group: Group = ALONE) -> Generator[Progress, None, None]:
+    """Show a bar for each stage that work reports, and nothing where nobody watches.
+
+    Of several processes the first one shows.
+    """
     columns = (
         TextColumn("{task.description:<9}"),
         BarColumn(bar_width=12),
@@ -41,7 +45,7 @@ def progress_bars() -> Generator[Progress, None, None]:
     )
     # Trainings may be many minutes apart, and the time that remains is told from the latest ones.
     period = 4 * 3600
-    hidden = not console.is_terminal
+    hidden = not (console.is_terminal and group.is_first)
     with Bars(*columns, console=console, disable=hidden, speed_estimate_period=period) as bars:
         tasks: dict[str, Any] = {}
 

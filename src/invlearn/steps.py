@@ -113,7 +113,7 @@ def turn(store: Store, strategy: Strategy, located: Located, hardest_of: int = 1
     if hardest_of > 1:
         play = play._replace(batch=hardened(play.score, play.point, play.batch, hardest_of))
     move = strategy.propose(play.score, play.point, play.batch)
-    sound = is_finite(move)
+    sound = store.agreed(is_finite(move))
     if not at_hand(sound):
         store.apply(play, move, sound=sound)
     elif sound:

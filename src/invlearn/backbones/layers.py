@@ -4,21 +4,69 @@ Embeddings are normal with deviation 0.01, hidden layers Xavier-uniform, the out
 Kaiming-uniform for a sigmoid, biases zero: what the paper's GMF and NeuMF use.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Annotated
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
+
+from invlearn.processes import ALONE, Group
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 """Chance that an input of a layer is left out while training."""
 
 
+_BLOCK_ROWS = 1 << 18
+"""Rows that are drawn at a time where most are not kept; a multiple of 16."""
+
+_group: ContextVar[Group] = ContextVar("group", default=ALONE)
+
+
+class Share(nn.Embedding):
+    """A table of which a process holds its share of the rows."""
+
+
+@contextmanager
+def shares(group: Group) -> Generator[None, None, None]:
+    """Let `embedding` keep a process' share of the rows, with the weights that the whole has."""
+    token = _group.set(group)
+    try:
+        yield
+    finally:
+        _group.reset(token)
+
+
 def embedding(rows: int, dim: int, *, spread: float = 0.01) -> nn.Embedding:
     """Table of `rows` x `dim` weights, normal with deviation `spread`."""
+    group = _group.get()
+    if not group.is_alone:
+        weight = drawn_share(rows, dim, spread, group)
+        return Share(len(weight), dim, _weight=weight)
     table = nn.Embedding(rows, dim)
     nn.init.normal_(table.weight, std=spread)
     return table
+
+
+def drawn_share(rows: int, dim: int, spread: float, group: Group) -> Tensor:
+    """A process' rows of the table that `embedding` draws, in the memory of those and a block.
+
+    torch's generator cannot skip, so every row is drawn: its numbers come in order, sixteen
+    at a time, but for the last few, which are drawn with those before them.
+    """
+    own = group.share(rows)
+    kept = torch.empty(own.stop - own.start, dim)
+    ends = [*range(_BLOCK_ROWS, rows // _BLOCK_ROWS * _BLOCK_ROWS, _BLOCK_ROWS), rows]
+    for deviation in (1.0, spread):  # `nn.Embedding` draws once itself
+        for start, end in pairwise([0, *ends]):
+            block = torch.empty(end - start, dim).normal_(std=deviation)
+            first, last = max(own.start, start), min(own.stop, end)
+            if first < last:
+                kept[first - own.start : last - own.start] = block[first - start : last - start]
+    return kept
 
 
 def output_layer(dim: int) -> nn.Linear:

@@ -2,9 +2,10 @@
 
 from invlearn.stores.dense import DenseStore
 from invlearn.stores.row import RowStore
+from invlearn.stores.sharded import ShardedStore
 from invlearn.stores.store import Play, Store
 
-__all__ = ["STORES", "DenseStore", "Play", "RowStore", "Store"]
+__all__ = ["STORES", "DenseStore", "Play", "RowStore", "ShardedStore", "Store"]
 
 STORES: dict[str, type[DenseStore] | type[RowStore]] = {"dense": DenseStore, "row": RowStore}
 """Every store by the name that configurations use."""

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Key
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Batch, Proposal
+from invlearn.processes import ALONE, Group
 from invlearn.stores.memory import Memory
+from invlearn.stores.shares import over_replicas
 from invlearn.stores.store import (
     Located,
     Play,
@@ -28,7 +30,13 @@ class DenseStore(Store):
     """Puts every weight into play at every step; fits any module, and small catalogues."""
 
     def __init__(
-        self, module: nn.Module, tables: Mapping[str, Key], config: OptimizerConfig, *, seed: int
+        self,
+        module: nn.Module,
+        tables: Mapping[str, Key],
+        config: OptimizerConfig,
+        *,
+        seed: int,
+        group: Group = ALONE,
     ) -> None:
         """Keep the weights of `module`, in place.
 
@@ -37,7 +45,9 @@ class DenseStore(Store):
             tables: Key by which each table is looked up, by parameter name; only `l2` asks.
             config: Update rule; its rate comes with each batch.
             seed: Of dropout masks.
+            group: The processes that keep the same weights, and share the pairs of a batch.
         """
+        self._group = group
         self._tables, self._l2 = dict(tables), config.l2
         self._penalties = penalties_of(module)
         self._score_at = scorer(module, seed)
@@ -55,7 +65,8 @@ class DenseStore(Store):
     def show(self, located: Located) -> Play:
         """Show all weights."""
         point = {name: weight.detach() for name, weight in self._parameters.items()}
-        return Play(self._score_at(located.batch.step), point, located.batch, located.rows)
+        score = over_replicas(self._score_at(located.batch.step), self._group)
+        return Play(score, point, located.batch, located.rows)
 
     @torch.no_grad()
     def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:

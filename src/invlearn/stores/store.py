@@ -96,6 +96,10 @@ class Store(ABC):
             sound: A boolean scalar on the device; where it is false nothing changes. None is true.
         """
 
+    def agreed(self, sound: Tensor) -> Tensor:
+        """Whether a move is sound wherever it is made, if it is or is not so here."""
+        return sound
+
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """Optimizer state and the strategy's memory by name, not copied."""
@@ -161,7 +165,7 @@ def penalties_of(module: nn.Module) -> dict[str, Tensor]:
 
 def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
     """Distinct ids of a batch, and the batch with its ids replaced by their places among them."""
-    split = [len(batch.labels), len(batch.unlabelled.users)]
+    split = [len(batch.labelled.users), len(batch.unlabelled.users)]
     rows: dict[str, Tensor] = {}
     places: list[tuple[Tensor, ...]] = []
     for key, column in (("user", 0), ("item", 1)):

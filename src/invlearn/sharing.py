@@ -1,0 +1,68 @@
+"""What each of several processes holds of a backbone: made, checked, and kept in a store."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures
+from invlearn.backbones.layers import Share, shares
+from invlearn.composition import check_backbone, make_backbone
+from invlearn.config import RunConfig
+from invlearn.data.dataset import Dataset
+from invlearn.errors import ConfigError
+from invlearn.processes import Group
+from invlearn.randomness import torch_seed
+from invlearn.registry import backbone_class
+from invlearn.stores import STORES, ShardedStore, Store
+from invlearn.stores.together import Together, replicas
+
+
+def made(config: RunConfig, dataset: Dataset, group: Group) -> nn.Module:
+    """The backbone; where tables are cut, of its tables this process' rows if that can be."""
+    sizes = dataset.n_users, dataset.n_items
+    kind = backbone_class(config.backbone)
+    reads = issubclass(kind, ReadsExposures | ReadsFeatures)
+    if config.store == "sharded" and not group.is_alone and not reads:
+        with shares(group):
+            module = make_backbone(config, *sizes)
+        cut = {f"{n}.weight" for n, part in module.named_modules() if isinstance(part, Share)}
+        if cut <= set(getattr(module, "tables", {})):
+            return module
+        torch.manual_seed(config.seed)
+    return make_backbone(config, *sizes, dataset.feature_card)
+
+
+def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) -> None:
+    """Make sure that a backbone keeps its promises (see `check_backbone`).
+
+    Raises:
+        ConfigError: It does not, or there is too little to share.
+    """
+    sizes = {"user": dataset.n_users, "item": dataset.n_items}
+    if any(isinstance(part, Share) for part in module.modules()):
+        if min(sizes.values()) < group.size:
+            raise ConfigError(
+                f"{dataset.folder} has {sizes['user']:,} users and {sizes['item']:,} items, too "
+                f"few for {group.size} processes to share; leave --store sharded out"
+            )
+        sizes = {key: len(range(n)[group.share(n)]) for key, n in sizes.items()}
+    check_backbone(module, config.store, n_users=sizes["user"], n_items=sizes["item"])
+
+
+def stored(
+    module: nn.Module,
+    tables: Mapping[str, Key],
+    config: RunConfig,
+    dataset: Dataset,
+    group: Group,
+) -> tuple[Store, nn.Module]:
+    """The keeper of the weights, and the backbone as all processes score it."""
+    # what is left out at random in one process has nothing to do with the others
+    seed = config.seed if group.is_alone else torch_seed(config.seed, "process", group.rank)
+    if config.store != "sharded":
+        store = STORES[config.store](module, tables, config.optimizer, seed=seed, group=group)
+        return store, replicas(module, group)
+    n_rows = {"user": dataset.n_users, "item": dataset.n_items}
+    store = ShardedStore(module, tables, config.optimizer, seed=seed, group=group, n_rows=n_rows)
+    return store, Together(module, store.logits)
