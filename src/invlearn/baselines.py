@@ -76,6 +76,9 @@ SLOW_BASELINES = ("exposure-factors",)
 
 ALL_BASELINES = BASELINES + SLOW_BASELINES
 
+BLOCK_ROWS = 1 << 22
+"""Training rows that are counted at a time."""
+
 NO_LOSS = ("random", "popularity")
 """Those whose scores are an order only, so that a log loss would mean nothing."""
 
@@ -83,8 +86,19 @@ NO_LOSS = ("random", "popularity")
 def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
     """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""
     positives = _positives(ids, labels, n_ids=n_ids)
-    return shrunk_logit(positives, np.bincount(ids, minlength=n_ids), mean_rate(labels))
+    rows = _counted(ids, None, n_ids=n_ids)
+    return shrunk_logit(positives, rows, mean_rate(labels))
 
 
 def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
-    return np.bincount(ids, weights=labels, minlength=n_ids).astype(np.float64)
+    return _counted(ids, labels, n_ids=n_ids)
+
+
+def _counted(ids: IntegerIds, weights: npt.NDArray[Any] | None, *, n_ids: int) -> Floats:
+    """Rows of each id, or the sum of their weights; a block of them is in memory at a time."""
+    counts = np.zeros(n_ids)
+    for start in range(0, len(ids), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        weigh = None if weights is None else weights[rows]
+        counts += np.bincount(ids[rows], weights=weigh, minlength=n_ids)
+    return counts

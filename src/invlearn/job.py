@@ -20,6 +20,7 @@ from invlearn.composition import (
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.data.sampler import Sampler, UnlabelledSource
+from invlearn.data.scratch import Scratch
 from invlearn.errors import DivergedError, RunError
 from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
@@ -98,7 +99,13 @@ class Job:
         size, seed = config.batch_size, config.seed
         by_user = bool(getattr(module, "by_user", False))
         sampler = Sampler(
-            dataset, strategy.feed, source, batch_size=size, seed=seed, by_user=by_user
+            dataset,
+            strategy.feed,
+            source,
+            batch_size=size,
+            seed=seed,
+            by_user=by_user,
+            scratch=Scratch(folder),
         )
         tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch

@@ -1,5 +1,6 @@
 """Batches of labelled and unlabelled pairs; a batch is a function of (seed, epoch, step)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,12 +8,13 @@ import numpy.typing as npt
 import torch
 
 from invlearn.data.dataset import Dataset, Part
+from invlearn.data.order import BUCKET_ROWS, Longs, Positions, Sample, grouped, shuffled
+from invlearn.data.scratch import MEMORY, Scratch
 from invlearn.data.unseen import Ids, UnseenItems
 from invlearn.errors import ConfigError
 from invlearn.pairs import Batch, Feed, LabelledRows, Pairs
 from invlearn.randomness import stream
 
-Positions = npt.NDArray[np.int32 | np.int64]
 Packed = npt.NDArray[np.int64]
 Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
 """Labelled pairs, labels, unlabelled pairs and, for a ledger, row numbers of one batch."""
@@ -38,8 +40,12 @@ class Sampler:
 
     An epoch runs through all training-train rows in a new order, then through the judges (if the
     feed asks for any). Unlabelled pairs stand beside the judges, or beside every labelled row if
-    there are no judges. Memory holds an integer a row in the epoch's order, a block of batches
-    and, if pairs are sampled, the index of the seen ones; nothing of the size users x items.
+    there are no judges. Memory holds a block of batches, an integer a row in the epoch's order if
+    there are up to `BUCKET_ROWS` of them (else they are on disk) and, if pairs are sampled, the
+    index of the seen ones; nothing of the size users x items.
+
+    Exposed pairs are drawn with replacement, too; of more than `BUCKET_ROWS` an epoch takes as
+    many as it needs in a random order, and begins again only when all were taken.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Sampler:
         batch_size: int,
         seed: int,
         by_user: bool = False,
+        scratch: Scratch = MEMORY,
     ) -> None:
         """Prepare to cut batches.
 
@@ -62,6 +69,7 @@ class Sampler:
             seed: Decides judges, order and draws.
             by_user: Let the rows of a user follow each other, users in a new order each epoch, as
                 backbones like it whose work grows with the users of a batch.
+            scratch: Where the order of many rows goes; its folder need not be there yet.
 
         Raises:
             ConfigError: The dataset cannot give what the feed asks for.
@@ -70,9 +78,11 @@ class Sampler:
         self._n_users = dataset.n_users
         self._feed, self._source = feed, source
         self._batch_size, self._seed, self._by_user = batch_size, seed, by_user
-        self._train_train, self._judges = _judge_split(len(dataset.train), feed, seed)
-        self._n_train_steps = -(-len(self._train_train) // batch_size)
-        self._order = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
+        self._split, self._scratch = _judge_split(len(dataset.train), feed, seed), scratch
+        self._n_judges = self._split.n_drawn
+        self._n_train_steps = -(-(self._split.n - self._n_judges) // batch_size)
+        self._order: tuple[int, list[Packed]] = (-1, [])
+        self._exposed_order: tuple[int, Packed] = (-1, np.empty(0, np.int64))
         pairs_per_row = 1 + source.per_labelled if feed.unlabelled else 1
         self._block_steps = max(1, _BLOCK_PAIRS // (batch_size * pairs_per_row))
         self._block: tuple[tuple[int, bool, int] | None, list[Cut]] = (None, [])
@@ -80,12 +90,13 @@ class Sampler:
         if feed.unlabelled:
             check_source(source, dataset)
             if source.exposed_fraction < 1:
-                self._unseen = UnseenItems([self._train, self._exposed], dataset.n_items)
+                seen = [self._train, self._exposed]
+                self._unseen = UnseenItems(seen, dataset.n_items, scratch=scratch)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""
-        return self._n_train_steps - (-len(self._judges) // self._batch_size)
+        return self._n_train_steps - (-self._n_judges // self._batch_size)
 
     def batch(self, epoch: int, step: int, *, rate: float) -> Batch:
         """Cut one batch.
@@ -122,17 +133,27 @@ class Sampler:
 
     def unlabelled(self, users: Ids, rng: np.random.Generator) -> Pairs:
         """Draw the unlabelled pairs that stand beside labelled rows of `users`."""
-        return self._draw(users, len(users), rng)
+        return self._draw(users, len(users), rng, None)
 
-    def _draw(self, users: Ids, n_rows: int, rng: np.random.Generator) -> Pairs:
-        """The same for rows of several batches of `n_rows`, the exposed first in each batch."""
+    def _draw(
+        self, users: Ids, n_rows: int, rng: np.random.Generator, at: tuple[int, int] | None
+    ) -> Pairs:
+        """The same for rows of several batches of `n_rows`, the exposed first in each batch.
+
+        `at` is the epoch, and how many batches with unlabelled pairs it has had.
+        """
         per_labelled, fraction = self._source.per_labelled, self._source.exposed_fraction
         users = np.repeat(users, per_labelled).astype(np.int64)
         items = np.empty_like(users)
         exposed = _first_of_each(len(users), n_rows * per_labelled, fraction)
         if fraction > 0:
-            rows = rng.integers(len(self._exposed), size=np.count_nonzero(exposed))
-            users[exposed], items[exposed] = self._exposed.users[rows], self._exposed.items[rows]
+            n_exposed = int(np.count_nonzero(exposed))
+            if at is None or len(self._exposed) <= BUCKET_ROWS:
+                rows = rng.integers(len(self._exposed), size=n_exposed)
+                found = self._exposed.users[rows], self._exposed.items[rows]
+            else:
+                found = self._next_exposed(*at, n_rows, n_exposed)
+            users[exposed], items[exposed] = found
         if self._unseen is not None:
             users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
         return as_pairs(users, items)
@@ -147,9 +168,9 @@ class Sampler:
         users, items, labels = _unpack(rows)
         labelled = as_pairs(users, items)
         unlabelled = as_pairs(users[:0], users[:0])
-        if self._feed.unlabelled and (judges or not len(self._judges)):
+        if self._feed.unlabelled and (judges or not self._n_judges):
             rng = stream(self._seed, "unlabelled", epoch, judges, block)
-            unlabelled = self._draw(users, n, rng)
+            unlabelled = self._draw(users, n, rng, (epoch, block * self._block_steps))
         return [
             (
                 _piece(labelled, k, n),
@@ -163,30 +184,63 @@ class Sampler:
     def _rows(self, epoch: int, judges: bool) -> Packed:
         """Rows in an epoch's order, training-train or judges: packed, or numbers for a ledger."""
         if self._order[0] != epoch:
+            self._order = (-1, [])  # before others take their place
             rng = stream(self._seed, "order", epoch)
-            orders = [
-                rows.astype(np.int64) if self._feed.ledger else _pack(self._train, rows)
-                for rows in (self._train_train, self._judges)
-            ]
-            for rows in orders:
-                rng.shuffle(rows)
+            orders = [self._shuffled(drawn, rng) for drawn in (False, True)]
             if self._by_user:
                 turn = rng.permutation(self._n_users)
-                orders = [rows[np.argsort(turn[self._users_of(rows)])] for rows in orders]
-            self._order = (epoch, orders[0], orders[1])
-        return self._order[2] if judges else self._order[1]
+
+                def turn_of(rows: Packed) -> Longs:
+                    return turn[self._users_of(rows)]
+
+                orders = [grouped(rows, turn_of, len(turn), self._scratch) for rows in orders]
+            self._order = (epoch, orders)
+        return self._order[1][judges]
+
+    def _shuffled(self, judges: bool, rng: np.random.Generator) -> Packed:
+        def blocks() -> Iterator[Packed]:
+            found = self._split.positions(drawn=judges)
+            if self._feed.ledger:
+                return (rows.astype(np.int64) for rows in found)
+            return (_pack(self._train, rows) for rows in found)
+
+        n_rows = self._n_judges if judges else self._split.n - self._n_judges
+        return shuffled(blocks, n_rows, rng, self._scratch)
+
+    def _next_exposed(self, epoch: int, n_before: int, n_rows: int, n: int) -> tuple[Ids, Ids]:
+        """The next of many exposed pairs in an epoch's order."""
+        per_batch = round(self._source.exposed_fraction * n_rows * self._source.per_labelled)
+        if self._exposed_order[0] != epoch:
+            self._exposed_order = (-1, np.empty(0, np.int64))
+            n_steps = self._n_train_steps if not self._n_judges else -(-self._n_judges // n_rows)
+            n_exposed = len(self._exposed)
+            wanted = min(n_steps * per_batch, n_exposed)
+            seed = int(stream(self._seed, "exposed", epoch).integers(2**63))
+            sample = Sample(n_exposed, wanted, seed, "exposed")
+
+            def blocks() -> Iterator[Packed]:
+                found = sample.positions(drawn=True)
+                return (_pack(self._exposed, rows) for rows in found)
+
+            rng = stream(self._seed, "exposed order", epoch)
+            self._exposed_order = (epoch, shuffled(blocks, wanted, rng, self._scratch))
+        order = self._exposed_order[1]
+        places = (n_before * per_batch + np.arange(n)) % len(order)
+        users, items, _ = _unpack(order[places])
+        return users, items
 
     def _users_of(self, rows: Packed) -> Ids:
         return self._train.users[rows] if self._feed.ledger else rows >> 32
 
 
 def _pack(part: Part, rows: Positions) -> Packed:
-    """Labelled rows as one integer each, so that shuffling them gathers nothing later."""
+    """Rows as one integer each, so that shuffling them gathers nothing later."""
     packed = part.users[rows].astype(np.int64)
     packed <<= 31
     packed |= part.items[rows]
     packed <<= 1
-    packed |= part.labels[rows]
+    if len(part.labels):
+        packed |= part.labels[rows]
     return packed
 
 
@@ -212,18 +266,15 @@ def as_pairs(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> 
     return Pairs(torch.from_numpy(users.astype(np.int64)), torch.from_numpy(items.astype(np.int64)))
 
 
-def _judge_split(n_rows: int, feed: Feed, seed: int) -> tuple[Positions, Positions]:
-    """Positions of training-train rows and of judges, drawn once for the whole run."""
+def _judge_split(n_rows: int, feed: Feed, seed: int) -> Sample:
+    """Positions of judges, drawn once for the whole run."""
     n_judges = round(feed.judge_fraction * n_rows)
     if feed.judge_fraction > 0 and not 0 < n_judges < n_rows:
         raise ConfigError(
             f"{n_rows} labelled training rows leave {n_judges} judges at judge_fraction "
             f"{feed.judge_fraction}; label more rows or take another fraction"
         )
-    order = np.arange(n_rows, dtype=np.int32 if n_rows < 2**31 else np.int64)
-    if n_judges:
-        order = stream(seed, "judges").permutation(order)
-    return np.sort(order[n_judges:]), np.sort(order[:n_judges])
+    return Sample(n_rows, n_judges, seed, "judges")
 
 
 def check_source(source: UnlabelledSource, dataset: Dataset) -> None:

@@ -1,11 +1,14 @@
 """Uniform draws from the items that no row of the given parts shows to a user."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from invlearn.data.dataset import Part
+from invlearn.data.order import BUCKET_ROWS, CHUNK_ROWS
+from invlearn.data.scratch import MEMORY, Scratch
 from invlearn.errors import ConfigError
 
 Ids = npt.NDArray[np.integer]
@@ -18,25 +21,35 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 class UnseenItems:
     """Draws unseen items exactly uniformly, in memory linear in the rows.
 
+    Of more than `BUCKET_ROWS` rows the index lies on disk, and memory holds half a byte a row.
+
     An item is drawn from all of them, and drawn again while it is a seen one. For users who saw
     more than half of the catalogue the unseen items are listed instead: so no more than half of
     anyone's draws is rejected, and the lists are shorter than the rows.
     """
 
-    def __init__(self, seen: Sequence[Part], n_items: int, *, bits_per_row: int = 16) -> None:
+    def __init__(
+        self,
+        seen: Sequence[Part],
+        n_items: int,
+        *,
+        bits_per_row: int | None = None,
+        scratch: Scratch = MEMORY,
+    ) -> None:
         """Index what was shown.
 
         Args:
-            seen: Parts without a pair in common.
+            seen: Parts without a pair in common; sorted by user, as those of a dataset are, if
+                they have many rows.
             n_items: Number of items.
             bits_per_row: Least length of the bit array that proves most pairs unseen; it decides
-                speed and memory, never a draw.
+                speed and memory, never a draw. By default 16, or 4 of many rows.
+            scratch: Where the index of many rows goes.
 
         Raises:
             ConfigError: Every user has seen every item.
         """
-        users = np.concatenate([part.users for part in seen]).astype(np.int64)
-        n_seen = np.bincount(users)
+        n_seen = _counts(seen)
         self._n_items = n_items
         self._n_unseen = n_items - n_seen
         self._eligible = np.flatnonzero(self._n_unseen)
@@ -45,8 +58,11 @@ class UnseenItems:
                 "every user was shown every item, so none can be sampled; "
                 "pass --unlabelled.source exposed"
             )
-        keys = users * n_items + np.concatenate([part.items for part in seen])
-        self._seen = _Keys(keys, bits_per_row)
+        is_big = n_seen.sum() > BUCKET_ROWS
+        self._seen = _Keys(
+            _keys(seen, n_seen, n_items, scratch) if is_big else _keys_of(seen, n_items),
+            bits_per_row or (4 if is_big else 16),
+        )
         self._list_unseen(np.cumsum(n_seen) - n_seen)
 
     @property
@@ -96,6 +112,40 @@ class UnseenItems:
         self._first[dense] = np.cumsum(self._n_unseen[dense]) - self._n_unseen[dense]
 
 
+def _counts(parts: Sequence[Part]) -> Longs:
+    """Rows of each user in all parts, up to the last user with any."""
+    n_users = 1 + max((int(part.users.max()) for part in parts if len(part)), default=-1)
+    counts = np.zeros(n_users, np.int64)
+    for part in parts:
+        for start in range(0, len(part), CHUNK_ROWS):
+            counts += np.bincount(part.users[start : start + CHUNK_ROWS], minlength=n_users)
+    return counts
+
+
+def _keys_of(parts: Sequence[Part], n_items: int) -> Longs:
+    """All pairs as one integer each, ascending."""
+    keys = [part.users.astype(np.int64) * n_items + part.items for part in parts]
+    return np.sort(np.concatenate(keys), kind="stable")  # merges parts that are sorted already
+
+
+def _keys(parts: Sequence[Part], counts: Longs, n_items: int, scratch: Scratch) -> Longs:
+    """The same of parts that are sorted by user, some users at a time."""
+    keys = scratch.array(int(counts.sum()), np.int64)
+    ends = np.cumsum(counts)
+    users = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], CHUNK_ROWS)))
+    written = 0
+    for first, end in pairwise([*users.tolist(), len(counts)]):
+        rows = [slice(*np.searchsorted(part.users, [first, end])) for part in parts]
+        some = [
+            Part(part.users[own], part.items[own], part.labels[:0])
+            for part, own in zip(parts, rows, strict=True)
+        ]
+        found = _keys_of(some, n_items)
+        keys[written : written + len(found)] = found
+        written += len(found)
+    return keys
+
+
 class _Keys:
     """An exact set of integers that is asked, most of the time, for ones that it lacks.
 
@@ -105,12 +155,13 @@ class _Keys:
     """
 
     def __init__(self, keys: Longs, bits_per_row: int) -> None:
-        self.keys = np.sort(keys, kind="stable")  # merges parts that are sorted already
+        self.keys = keys
         n_address_bits = max(3, (bits_per_row * len(keys) - 1).bit_length())
         self._shift = np.uint64(64 - n_address_bits)
-        is_set = np.zeros(1 << n_address_bits, np.bool_)
-        is_set[self._hash(self.keys)] = True
-        self._bits = np.packbits(is_set, bitorder="little")
+        self._bits = np.zeros(1 << (n_address_bits - 3), np.uint8)
+        for start in range(0, len(keys), CHUNK_ROWS):
+            hashes = self._hash(np.array(keys[start : start + CHUNK_ROWS]))
+            np.bitwise_or.at(self._bits, hashes >> 3, np.uint8(1) << (hashes & 7).astype(np.uint8))
 
     @property
     def n_bytes(self) -> int:
