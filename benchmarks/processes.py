@@ -1,0 +1,246 @@
+"""Several processes against one: the same choices, and what they cost and send.
+
+    python benchmarks/processes.py [--quick]
+
+GMF of 32 factors, Adam, batches of 4,096 labelled and as many unlabelled pairs, simulated with
+popular and unpopular items (`timing.py`), every second one judged where the strategy judges.
+Processes are started by `torchrun` and talk by gloo.
+
+* Agreement: 200 steps at 3.3 million table rows; choices, and the largest difference of a weight.
+* Cost: median seconds of a step, peak memory of a process and bytes that it sends, for 3.3 and
+  20 million table rows, replicated (`row`) and cut (`sharded`). What would not fit is left out.
+* Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all, beside what `invlearn.sizing` expects.
+
+Two cores: four processes take turns. Writes `benchmarks/processes.json` unless `--quick`
+(0.3 million rows, 20 steps).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+HERE = Path(__file__).parent
+SIZES = {"3.3 million": (2_000_000, 1_300_000), "20 million": (12_000_000, 8_000_000)}
+QUICK = {"0.3 million": (200_000, 100_000)}
+DIM, BATCH = 32, 4096
+STRATEGIES = ("none", "idl", "ig", "ig-sample")
+ROOM = 20e9
+"""Bytes of memory that tables and moments may take on this machine."""
+
+
+def main() -> None:
+    """Start workers, compare what they say, print and write down."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--worker", nargs=6, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        work(*given.worker)
+        return
+    from invlearn.environment import commit, machine
+
+    sizes, n_steps = (QUICK, 20) if given.quick else (SIZES, 200)
+    result = {"machine": machine(), "commit": commit(), "agreement": [], "cost": []}
+    with TemporaryDirectory() as folder:
+        for size in sizes.values():
+            rows = sum(size)
+            agreeing = rows < 4e6
+            for strategy in STRATEGIES if agreeing else ("none", "ig"):
+                alone = None
+                for store, n in (
+                    ("row", 1),
+                    ("row", 2),
+                    ("row", 4),
+                    ("sharded", 2),
+                    ("sharded", 4),
+                ):
+                    if rows * DIM * 12 * (n if store == "row" else 1) > ROOM:
+                        print(f"{rows:,} rows, {store}, {n} processes: would not fit")
+                        continue
+                    steps = n_steps if agreeing else 20
+                    found = started(Path(folder), n, store, *size, strategy, steps)
+                    alone = alone or found
+                    if n > 1 and agreeing:
+                        result["agreement"].append(compared(found, alone))
+                        Path(found["weights"]).unlink()
+                    result["cost"].append({k: v for k, v in found.items() if k not in LONG})
+                    print(line(result["cost"][-1]), flush=True)
+    for found in result["agreement"]:
+        print(found)
+    if not given.quick:
+        (HERE / "processes.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+LONG = ("choices", "weights")
+
+
+def started(
+    folder: Path, n: int, store: str, n_users: int, n_items: int, strategy: str, steps: int
+) -> dict:
+    """What the first of `n` processes wrote after `steps` steps."""
+    out = folder / "found.json"
+    given = [store, str(n_users), str(n_items), strategy, str(steps), str(out)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(n)]
+    command += [__file__, "--worker", *given]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return json.loads(out.read_text())
+
+
+def compared(found: dict, alone: dict) -> dict:
+    """How far several processes are from one."""
+    import torch
+
+    ours, theirs = (torch.load(one["weights"], weights_only=True) for one in (found, alone))
+    apart = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
+    return {
+        **{key: found[key] for key in ("store", "processes", "strategy", "rows")},
+        "steps": found["steps"],
+        "choices_equal": found["choices"] == alone["choices"],
+        "n_choices": len(found["choices"]),
+        "largest_difference": apart,
+    }
+
+
+def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out: str) -> None:
+    """Take steps as one of several processes; the first one writes what came of it."""
+    import torch
+    from timing import plain, simulated
+
+    from invlearn.backbones.factorization import GMF
+    from invlearn.backbones.layers import shares
+    from invlearn.config import OptimizerConfig, RunConfig
+    from invlearn.environment import peak_bytes
+    from invlearn.features import NO_FEATURES
+    from invlearn.processes import ALONE, joined
+    from invlearn.sizing import Counts, asked_by, numbers_of, traffic
+    from invlearn.steps import Stepper
+    from invlearn.stores import RowStore, ShardedStore
+    from invlearn.strategies import STRATEGIES
+
+    sizes = int(n_users), int(n_items)
+    config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
+    batches = simulated(*sizes, n=20, size=BATCH)
+    chosen = STRATEGIES[strategy]()
+    if not chosen.feed.unlabelled:
+        batches = plain(batches)
+    elif chosen.feed.judge_fraction > 0:
+        batches[::2] = plain(batches[::2])
+    with joined() as group:
+        torch.manual_seed(0)
+        with shares(group if store == "sharded" else ALONE):
+            module = GMF(*sizes, dim=DIM)
+        given = {"seed": 0, "group": group}
+        rows = {"user": sizes[0], "item": sizes[1]}
+        kind = ShardedStore if store == "sharded" else RowStore
+        given |= {"n_rows": rows} if store == "sharded" else {}
+        stepper = Stepper(kind(module, GMF.tables, OptimizerConfig(), **given), chosen)
+        choices, seconds, sent, expected = [], [], [], []
+        numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
+        asked = {j: asked_by(config, NO_FEATURES, chosen, judges=j) for j in (True, False)}
+        for number in range(int(steps)):
+            batch = batches[number % len(batches)]._replace(step=number)
+            group.wait()
+            device, start = loopback(), perf_counter()
+            log = stepper(batch).log
+            group.wait()
+            seconds.append(perf_counter() - start)
+            sent.append(loopback() - device)
+            choice = int(log["choice"]) if "choice" in log else None
+            choices += [choice] if choice is not None else []
+            pairs = len(batch.labels), len(batch.unlabelled.users)
+            for rows in in_play(batch, group.size if store == "sharded" else 1):
+                bytes_sent = traffic(
+                    asked[batch.judges],
+                    numbers,
+                    pairs,
+                    rows,
+                    group.size,
+                    sharded=store == "sharded",
+                    moved=bool(choice),
+                )
+                expected.append(bytes_sent)
+        peaks = [peak_bytes()]
+        if not group.is_alone:
+            every = torch.zeros(group.size, dtype=torch.int64)
+            every[group.rank] = peaks[0]
+            peaks = group.summed(every).tolist()
+        path = Path(out).with_name(f"{store}-{group.size}-{strategy}.pt")
+        save(module, group, store, path)
+        if group.is_first:
+            Path(out).write_text(
+                json.dumps(
+                    {
+                        "store": store,
+                        "processes": group.size,
+                        "strategy": strategy,
+                        "rows": sum(sizes),
+                        "steps": int(steps),
+                        "seconds": median(seconds[2:]),
+                        "peak_bytes": max(peaks),
+                        "loopback_bytes": mean(sent[2:]) / group.size,
+                        "expected_bytes": mean(expected),
+                        "choices": choices,
+                        "weights": str(path),
+                    }
+                )
+            )
+
+
+def save(module, group, store: str, path: Path) -> None:
+    """Whole weights, where they are small enough to be compared."""
+    import torch
+
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    if sum(map(len, weights.values())) * group.size > 2e7:
+        return
+    if store == "sharded" and not group.is_alone:
+        for name, weight in weights.items():
+            if name in module.tables:
+                pieces = [weight.reshape(-1)] * group.size
+                lengths = group.lengths(pieces)
+                came = group.exchanged(pieces, lengths)
+                weights[name] = torch.cat(came).view(-1, weight.shape[1])
+    if group.is_first:
+        torch.save(weights, path)
+    group.wait()
+
+
+def in_play(batch, n: int) -> list[dict]:
+    """Distinct users and items of each of `n` shares of a batch."""
+    from invlearn.processes import Group
+
+    def rows(column: int, group: Group) -> int:
+        cut = [
+            ids[column][group.share(len(ids[column]))] for ids in (batch.labelled, batch.unlabelled)
+        ]
+        return len({*cut[0].tolist(), *cut[1].tolist()})
+
+    groups = [Group(rank, n) for rank in range(n)]
+    return [{"user": rows(0, group), "item": rows(1, group)} for group in groups]
+
+
+def loopback() -> int:
+    """Bytes that went over the loopback device so far."""
+    return int(Path("/sys/class/net/lo/statistics/tx_bytes").read_text())
+
+
+def line(found: dict) -> str:
+    """One row of the table."""
+    return (
+        f"{found['rows']:>12,}  {found['strategy']:10}{found['store']:9}{found['processes']:2}"
+        f"  {1e3 * found['seconds']:9.1f} ms{found['peak_bytes'] / 2**20:9,.0f} MiB"
+        f"{found['loopback_bytes'] / 2**20:9.2f} MiB sent, expected "
+        f"{found['expected_bytes'] / 2**20:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
