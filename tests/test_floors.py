@@ -14,7 +14,7 @@ SOURCE = Path(invlearn.__file__).parent
 
 FLOORS = (
     # value types and words
-    "errors guards interruption pairs progress wire",
+    "errors guards interruption pairs progress wire wording",
     # messages between processes, draws
     "processes randomness",
     # what is known of a dataset before a model trains
