@@ -15,6 +15,8 @@ SOURCE = Path(invlearn.__file__).parent
 FLOORS = (
     # value types and words
     "errors guards interruption pairs progress wire wording",
+    # words of the service
+    "misfits service_page",
     # messages between processes, draws
     "processes randomness",
     # what is known of a dataset before a model trains

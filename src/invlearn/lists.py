@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from invlearn.progress import Progress, silent
 from invlearn.ranking import TopItems
 from invlearn.recommendation import MODEL, Fallback, LeaveOut, Lists, Recommender
 from invlearn.run import Run
-from invlearn.wording import counted
+from invlearn.wording import clipped, counted
 
 ENDINGS = (".parquet", ".pq", ".csv", ".jsonl", ".ndjson")
 BUFFERED_ROWS = 100_000
@@ -173,7 +172,7 @@ def _nobody(ready: Recommender, asked: pl.Series) -> DataError:
 
 def _some(ids: pl.Series) -> str:
     texts = ids.head(SHOWN_IDS).cast(pl.String).to_list()
-    shown = ", ".join(repr(shorten(text, 30, placeholder="...")) for text in texts)
+    shown = ", ".join(repr(clipped(text)) for text in texts)
     return f"{shown}, ..." if len(ids) > SHOWN_IDS else shown
 
 

@@ -1,4 +1,4 @@
-"""How sentences count things."""
+"""How sentences count things, and show those that they met."""
 
 
 def counted(n: int, one: str, many: str = "") -> str:
@@ -14,3 +14,13 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 user', '1,200 rows', '2 users are')
     """
     return f"{n:,} {one if n == 1 else many or f'{one}s'}"
+
+
+def clipped(text: str, most: int = 40) -> str:
+    """A text of unknown length, short enough to be shown.
+
+    Example:
+        >>> clipped("a short one"), clipped("x" * 99, 9)
+        ('a short one', 'xxxxxx...')
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
