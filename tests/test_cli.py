@@ -349,14 +349,15 @@ def test_a_stopped_run_says_how_to_resume_and_does(number, feed, unbroken, tmp_p
     assert out == ""
     assert not (run / "test.json").exists()
 
-    done("resume", run)
+    assert "Nothing was left" not in done("resume", run)
     for name in ("test.json", "steps.jsonl"):
         assert (run / name).read_bytes() == (unbroken / name).read_bytes()
 
 
 def test_resuming_a_finished_run_changes_nothing(unbroken):
     before = (unbroken / "test.json").read_bytes()
-    done("resume", unbroken)
+    said = done("resume", unbroken)
+    assert said.startswith("Nothing was left to do: the run had finished")
     assert (unbroken / "test.json").read_bytes() == before
 
 

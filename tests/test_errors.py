@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from console import IDS, RULE, call, contents, done
-from invlearn.errors import InvlearnError, unknown
+from invlearn import Run
+from invlearn.errors import InvlearnError, RunError, unknown
 
 WATCH = "watch / length >= 1, < 0.3"
 
@@ -435,9 +436,18 @@ def test_a_diverging_loss_stops_before_the_step_and_keeps_the_last_good_weights(
 
 
 def test_what_is_no_run_is_refused(place):
+    Path("letters").mkdir()
+    Path("grid").mkdir()
+    Path("grid/experiment.yaml").touch()
     for command in ("resume", "evaluate"):
-        refused(command, "nowhere", says=["nowhere has no run.json", "invlearn train"])
-        refused(command, "data", says=["data has no run.json"])
+        said = [
+            refused(command, "nowhere", says=["nowhere does not exist", "invlearn train"]),
+            refused(command, "data/data.json", says=["data.json is a file", "invlearn train"]),
+            refused(command, "data", says=["it is a dataset folder", "`invlearn train data --out"]),
+            refused(command, "grid", says=["it is an experiment", "results.md"]),
+            refused(command, "letters", says=["letters has no run.json: it is no run folder"]),
+        ]
+        assert "resume" not in " ".join(said)
     edit_json("run/run.json", format=99)
     refused("evaluate", "run", says=["run has run format 99", "train it again"])
     Path("run/run.json").write_text('{"format": 1}')
@@ -505,6 +515,9 @@ def test_runs_of_different_datasets_are_not_compared(place):
 
 
 def test_an_unfinished_run_says_how_to_go_on(place):
+    Path("run/test.json").unlink()
+    with pytest.raises(RunError, match=r"no test.json: the run has not finished; go on with `invl"):
+        _ = Run.open("run").test
     shutil.rmtree("run/checkpoints")
     refused("evaluate", "run", says=["checkpoints", "run"])
 

@@ -106,6 +106,7 @@ def resume(run: Path, *, dataset: Path | None = None, device: str | None = None)
     from invlearn.processes import joined
     from invlearn.run import resume as work
 
+    was_finished = (run / "test.json").is_file()
     with joined() as group, screen.progress_bars(group) as progress, interruptible() as should_stop:
         done = work(
             run,
@@ -116,7 +117,7 @@ def resume(run: Path, *, dataset: Path | None = None, device: str | None = None)
             should_stop=should_stop,
         )
     if group.is_first:
-        screen.show_run(done)
+        screen.show_run(done, was_finished=was_finished)
 
 
 @app.command

@@ -9,7 +9,7 @@ Run `{run}`, seed {seed}, {epoch}; SHA-256 of `{weights}`: `{digest}`.
 
 `model.onnx` gives the logit of (user, item) pairs: the higher, the likelier it is that the user
 likes the item. Logits are not calibrated: no function of them is a probability before it was
-fitted to labelled pairs, as `invlearn annotate` does. In the file the model is {form}.
+fitted to labelled pairs, as `invlearn annotate` does. In the file: {form}.
 
 | | name | type | shape | what |
 |---|---|---|---|---|

@@ -105,8 +105,15 @@ def show_weakened(made: "Dataset") -> None:
     )
 
 
-def show_run(run: "Run") -> None:
-    """Print how a run ended: its best epoch, and its test metrics beside the baselines."""
+def show_run(run: "Run", *, was_finished: bool = False) -> None:
+    """Print how a run ended: its best epoch, and its test metrics beside the baselines.
+
+    Args:
+        run: The run.
+        was_finished: Whether it had gone to its end before it was asked to go on.
+    """
+    if was_finished:
+        console.print("Nothing was left to do: the run had finished; it was measured again.")
     test = run.test
     best = run.epochs[test["epoch"] - 1]
     config = run.config
