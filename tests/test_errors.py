@@ -128,11 +128,14 @@ SETTINGS = {
     "unreadable rule": (["--rule", "watch >> 1"], ["label rule 'watch >> 1'", "character 8"]),
     "contradiction": (["--rule", "watch > 1, < 2"], ["contradicts itself"]),
     "unknown option": (["--splt", "random"], ["--splt", "--split", "invlearn prepare --help"]),
-    "unknown split": (["--split", "radnom"], ["radnom", '"random"']),
+    "unknown split": (
+        ["--split", "radnom"],
+        ["unknown --split 'radnom'", "did you mean 'random'?", "per-user"],
+    ),
     "split column without name": (["--split", "column"], ["split column none"]),
     "no time": (["--split", "temporal"], ["needs a time column", "--time"]),
     "fractions": (["--test-fraction", "0.95"], ["below 1 together", "0.95"]),
-    "not a number": (["--core", "many"], ["--core", "many", "int"]),
+    "not a number": (["--core", "many"], ["--core takes a whole number", "found 'many'"]),
     "core too high": (["--core", "500"], ["core 500", "lower it"]),
     "same columns": (["--item", "user"], ["both column 'user'"]),
     "unknown format": (["--format", "inters"], ["'inters'", "did you mean 'inter'?"]),
@@ -322,20 +325,25 @@ def test_a_truncated_or_changed_column_is_refused(place):
 # Trainings
 
 WRONG = {
-    "--epoch 3": ["--epoch", "Did you mean --epochs?", "invlearn train --help"],
-    "--optimizer.rl 3": ["--optimizer.rl", "Did you mean --optimizer.lr?"],
+    "--epoch 3": ["no option --epoch;", "did you mean --epochs?", "invlearn train --help"],
+    "--optimizer.rl 3": ["--optimizer.rl", "did you mean --optimizer.lr?"],
     "--epochs three": ["epochs", "'three'", "whole number"],
-    "--epochs 0": ["epochs", "'0'", "greater than 0"],
-    "--optimizer.lr -1 --batch-size 0": ["optimizer.lr", "'-1'", "batch_size", "'0'"],
+    "--epochs 0": ["--epochs: a number above 0 is needed", "'0'"],
+    "--optimizer.lr -1 --batch-size 0": [
+        "--optimizer.lr: a number above 0 ",
+        "'-1'",
+        "--batch-size: ",
+        "'0'",
+    ],
     "--optimizer.lr nan": ["optimizer.lr", "'nan'"],
     "--optimizer.lr inf": ["optimizer.lr", "finite"],
     "--seed -1": ["seed", "'-1'"],
-    "--seed 9223372036854775808": ["seed", "'9223372036854775808'", "less than"],
+    "--seed 9223372036854775808": ["seed", "'9223372036854775808'", "below 9223372036854775808"],
     "--store rows": ["store", "'rows'", "'row'"],
     "--schedule.name cosin": ["schedule.name", "'cosin'", "'cosine'"],
     "--model.dmi 3": ["model.dmi: unknown option", "did you mean 'dim'?"],
     "--model.dim x": ["model.dim", "'x'", "whole number"],
-    "--model.dim 0": ["model.dim", "greater than 0"],
+    "--model.dim 0": ["model.dim: a number above 0 is needed", "got '0'"],
     "--model 3": ["model", "'3'", "options by name"],
     "--method.alpha 1": ["method.alpha: unknown option", "known: none"],
     "--strategy r-ce --method.alhpa 1": ["method.alhpa", "did you mean 'alpha'?"],
@@ -353,7 +361,10 @@ WRONG = {
     "--backbone torch.nn:Linear": ["model.in_features: a value is needed", "out_features"],
     "--backbone torch.nn:Identity": ["backbone Identity", "users and items"],
     "--strategy ig --method.judge-fraction 0.0001": ["leave 0 judges", "label more rows"],
-    "extra": ["extra", "invlearn train --help"],
+    "extra": ["'extra' is one argument too many", "invlearn train --help"],
+    "--overwrite=perhaps": ["--overwrite takes no value", "'perhaps'"],
+    "--out again": ["--out is given more than once"],
+    "--epochs": ["--epochs needs a value (Epochs at most)"],
     "--config nowhere.yaml": ["nowhere.yaml", "No such file"],
     "--config data": ["cannot read data", "directory"],
 }
@@ -376,7 +387,7 @@ YAML = {
     "optimizer: 3": ["optimizer", "got 3"],
     "optimizer:": ["optimizer", "got None"],
     "{epochs: -1, seed: -2}": ["epochs", "got -1", "seed", "got -2"],
-    "3: 4": ["3: Keys should be strings"],
+    "3: 4": ["3: names of options are text"],
     "- epochs": ["run.yaml must hold options by name", "list"],
     "epochs: [1": ["run.yaml is not YAML", "line 1"],
     "a: &a [*a]": ["a: unknown option"],
@@ -524,9 +535,9 @@ def test_an_unfinished_run_says_how_to_go_on(place):
 
 def test_wrong_options_of_evaluate_are_refused(place):
     for options, says in {
-        "--part tests": ["tests", '"test"'],
+        "--part tests": ["unknown --part 'tests'", "did you mean 'test'?"],
         "--draws -1": ["bootstrap", "found -1"],
-        "--draws few": ["--draws", "few"],
+        "--draws few": ["--draws takes a whole number", "few"],
         "--seed -1": ["seed", "found -1"],
         "--rule watch>1": ["name it with --log"],
         "--log log --catalogue": ["catalogue", "log"],
@@ -541,14 +552,24 @@ def test_wrong_options_of_evaluate_are_refused(place):
 
 
 def test_unknown_commands_name_the_nearest(here):
-    refused("trian", "data", says=["trian", 'Did you mean "train"?'])
-    refused("datasets", "perpare", says=["perpare", "invlearn datasets --help"])
+    refused(
+        "trian",
+        "data",
+        says=["unknown command 'trian'", "did you mean 'train'?", "Known: advise, ", "weaken; see"],
+    )
+    refused(
+        "datasets",
+        "perpare",
+        says=["'perpare'", "did you mean 'prepare'", "invlearn datasets --help"],
+    )
 
 
 def test_a_missing_argument_is_named(here):
-    refused("train", says=["--dataset", "invlearn train --help"])
-    refused("train", "data", says=["--out"])
-    refused("evaluate", says=["RUN"])
+    refused("train", says=["needs DATASET (Dataset folder)", "invlearn train --help"])
+    refused("train", "data", says=["invlearn train needs --out (Run folder to write)"])
+    refused("train", "data", "--out", says=["--out needs a value (Run folder to write)"])
+    refused("reproduce", "table3", says=["unknown WHAT 'table3'", "did you mean 'table2'?"])
+    refused("evaluate", says=["invlearn evaluate needs RUN (Run folders)"])
     refused("prepare", "log", "--out", "x", says=["--rule"])
 
 

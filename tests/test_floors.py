@@ -51,7 +51,7 @@ FLOORS = (
     "service",
     "paper screen",
     "screen_annotation screen_experiments screen_serving",
-    "cli_data",
+    "cli_data misuse",
     "cli_annotation cli_experiments cli_report cli_serving",
     "cli",
     "__main__",

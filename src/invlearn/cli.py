@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError
 
 from invlearn.cli_annotation import annotate
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
 from invlearn.cli_report import report
 from invlearn.cli_serving import export, recommend, serve
-from invlearn.config import OtherLog, RunConfig, in_words
+from invlearn.config import OtherLog, RunConfig
 from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
 from invlearn.interruption import interruptible
+from invlearn.misuse import misuse
 
 app = App(
     name="invlearn",
@@ -221,11 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", 2)
     except CycloptsError as error:
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, ValidationError):
-            _leave(f"error: {in_words(RunConfig, cause)}", 2)
-        command = " ".join(["invlearn", *(error.command_chain or ())])
-        _leave(f"error: {str(error).rstrip('.')}; see {command} --help", 2)
+        _leave(f"error: {misuse(error)}", 2)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
