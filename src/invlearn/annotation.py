@@ -112,9 +112,8 @@ def _check_idle(truth: str | None, **options: str | None) -> None:
 
 def _check_places(out: Path, *, overwrite: bool) -> None:
     if out.suffix != ".parquet":
-        raise ConfigError(
-            f"an annotation is a Parquet file; give --out a name such as {out}.parquet"
-        )
+        better = out.with_suffix(".parquet") if out.name else "annotation.parquet"
+        raise ConfigError(f"an annotation is a Parquet file; give --out a name such as {better}")
     if not out.parent.is_dir():
         raise ConfigError(f"there is no folder {out.parent} to write {out.name} to; make it first")
     for file in (out, _beside(out)):
