@@ -165,6 +165,7 @@ def test_labels_are_hidden_and_flipped_once(board, tmp_path):
         ({"backbones": {"mf": {"search": {"store": {"choices": []}}}}}, "at least one is needed"),
         ({"seeds": 1.5}, "seeds: a list is needed; got 1.5"),
         ({"straegies": ["ig"]}, "straegies: unknown option; did you mean 'strategies'"),
+        ({"mehtods": ["recommended"]}, "mehtods: unknown option; did you mean 'methods'.*methods"),
         ({"tuning": {"trails": 3}}, "tuning.trails: unknown option; did you mean 'trials'"),
         ({"strategies": {"x": {"setings": {}}}}, "x.setings: unknown option; did you mean 'settin"),
         (

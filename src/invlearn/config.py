@@ -7,7 +7,7 @@ arguments of `invlearn.train`.
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -61,6 +61,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+    also: ClassVar[tuple[str, ...]] = ()
+    """Keys that are taken besides the fields, in the place of some of them."""
 
 
 class OptimizerConfig(Settings):
@@ -287,7 +289,7 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str] | None:
             kind = get_args(kind)[1]
         else:  # a union, of which the path tells the member
             kind = next((m for m in _groups_in(kind) if m.__name__.lower() == key), None)
-    return list(kind.model_fields) if _is_group(kind) else None
+    return [*kind.model_fields, *getattr(kind, "also", ())] if _is_group(kind) else None
 
 
 def _is_group(kind: Any) -> bool:
