@@ -34,7 +34,7 @@ COMMANDS = {
     " keep-epochs tensorboard no-tensorboard",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
-    " as-released draws seed out",
+    " as-released draws seed out overwrite",
     "annotate": "run out pairs format user item truth precision dataset seed overwrite",
     "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
     " trials seeds workers",

@@ -543,7 +543,9 @@ def test_wrong_options_of_evaluate_are_refused(place):
         "--log log --catalogue": ["catalogue", "log"],
         "--out nowhere/all.json": ["cannot write nowhere/all.json"],
         "--out run/run.json/all.json": ["cannot write run/run.json/all.json"],
-        "--out data": ["cannot write data"],
+        "--out data": ["data exists already", "--overwrite"],
+        "--out data --overwrite": ["cannot write data"],
+        "--out log/part-00000.parquet": ["part-00000.parquet exists already", "--overwrite"],
     }.items():
         refused("evaluate", "run", *options.split(), says=says)
 

@@ -133,6 +133,7 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
     out: Path | None = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure runs with intervals, beside the trivial baselines; several runs are compared.
 
@@ -154,10 +155,14 @@ def evaluate(
         Of the draws.
     out
         JSON file to write all metrics to.
+    overwrite
+        Replace a file of that name.
     """
-    from invlearn import screen
+    from invlearn import atomic, screen
     from invlearn.comparison import compare_runs
 
+    if out:
+        atomic.need_absent(out, overwrite=overwrite)
     with screen.progress_bars() as progress:
         compared = compare_runs(
             run,

@@ -13,7 +13,7 @@ import polars as pl
 from invlearn import atomic
 from invlearn.ann import ItemIndex, factors_of
 from invlearn.data.parquet import sink_parquet, write_parquet
-from invlearn.errors import ConfigError, DataError, InvlearnError
+from invlearn.errors import ConfigError, DataError
 from invlearn.ids import UNKNOWN, IdMap, IntegerIds, Integers, read_ids
 from invlearn.progress import Progress, silent
 from invlearn.ranking import TopItems
@@ -148,8 +148,7 @@ def _checked(out: Path, k: int, *, overwrite: bool) -> Path:
     if k < 1:
         raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
     atomic.need_folder(out)
-    if out.exists() and not overwrite:
-        raise InvlearnError(f"{out} exists already; choose another name or pass --overwrite")
+    atomic.need_absent(out, overwrite=overwrite)
     return out
 
 
