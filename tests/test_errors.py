@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import invlearn
 from console import IDS, RULE, call, contents, done
 from invlearn import Run
 from invlearn.errors import InvlearnError, RunError, unknown
@@ -167,6 +168,31 @@ def test_a_table_of_features_of_no_use_is_refused(name, here):
     write_feed()
     pl.DataFrame({k: v for k, v in columns.items() if v is not None}).write_csv("people.csv")
     refused(*prepare("--user-features", "people.csv"), says=says)
+
+
+def test_a_table_of_features_is_looked_over_before_the_log_is_read(here):
+    stages = []
+    write_feed()
+    for name in sorted({*FEATURES} - {"other ids"}):
+        columns = {"user": [1, 2, 3], "age": [20.0, 30.0, 40.0]} | FEATURES[name][0]
+        people = pl.DataFrame({k: v for k, v in columns.items() if v is not None})
+        with pytest.raises(InvlearnError):
+            invlearn.prepare(
+                "feed.csv",
+                "out",
+                rule=WATCH,
+                user_features=people,
+                progress=lambda *stage, **_: stages.append(stage),
+            )
+    assert stages == []
+
+
+def test_a_log_of_likes_alone_is_told_what_is_possible(here):
+    write_feed(watch=[20.0] * 400)
+    says = ["400 positive and 0 negative", "'watch_ratio >= 1.5, < 0.05'", "nnpu", "rel-mf"]
+    refused(*prepare(), says=says)
+    write_feed(watch=[1.0] * 400)
+    assert "nnpu" not in refused(*prepare(), says=["0 positive and 400 negative"])
 
 
 def test_features_that_are_not_there_are_refused(here):

@@ -288,6 +288,14 @@ def _check_any(found: Counts, message: str) -> None:
         raise DataError(message)
 
 
+_LIKES = (
+    " for rows that are surely unwanted, if few, such as 'watch_ratio >= 1.5, < 0.05': without "
+    "any nothing can be measured or chosen by; `nnpu` with --method.unlabelled-weight 1 and a "
+    "--method.prior, and `rel-mf`, then learn from positives and unlabelled rows"
+)
+"""What is possible where a log says only what was liked."""
+
+
 def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
     """Raise `DataError` unless the rules gave a log both labels."""
     if found.positive and found.negative:
@@ -296,7 +304,7 @@ def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
     raise DataError(
         f"the label rule '{rule}' gives {log_name} {found.positive:,} positive and "
         f"{found.negative:,} negative labels in {found.rows:,} rows, and both classes are needed; "
-        "compare its bounds with the columns' values, or add a rule"
+        f"compare its bounds with the columns' values, or add a rule{_LIKES * (not found.negative)}"
     )
 
 
