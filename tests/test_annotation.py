@@ -366,7 +366,7 @@ def test_the_truth_may_be_a_rule(place, tmp_path):
         ({"pairs": {"user_id": ["a"], "video_id": [1]}, "truth": "liked"}, "no column 'liked'"),
         (
             {"pairs": {"user_id": ["a"], "video_id": [1], "liked": [5]}, "truth": "liked"},
-            "in 1 rows of table in memory liked is not 1, 0 or null",
+            "in 1 row of table in memory liked is not 1, 0 or null",
         ),
         (
             {"pairs": {"user_id": ["a"], "video_id": [1]}, "truth": "percentile(a by b) > 0.5"},

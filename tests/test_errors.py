@@ -230,7 +230,7 @@ def test_a_damaged_parquet_file_is_refused(feed, here):
 
 def test_bad_rows_can_be_dropped_instead(here):
     write_feed(watch=[float(row * 7 % 16) if row else -1.0 for row in range(400)])
-    assert "1 rows dropped" in done(*prepare("--bad-rows", "drop"))
+    assert "1 row dropped" in done(*prepare("--bad-rows", "drop"))
 
 
 def test_known_data_sets_that_are_not_there_say_where_to_get_them(here, monkeypatch):
@@ -386,7 +386,7 @@ WRONG = {
     "--strategy torch.nn:Linear": ["'torch.nn:Linear'", "must be a subclass of Strategy"],
     "--backbone torch.nn:Linear": ["model.in_features: a value is needed", "out_features"],
     "--backbone torch.nn:Identity": ["backbone Identity", "users and items"],
-    "--strategy ig --method.judge-fraction 0.0001": ["leave 0 judges", "label more rows"],
+    "--strategy ig --method.judge-fraction 0.0001": ["would leave 0 judges", "label more rows"],
     "extra": ["'extra' is one argument too many", "invlearn train --help"],
     "--overwrite=perhaps": ["--overwrite takes no value", "'perhaps'"],
     "--out again": ["--out is given more than once"],

@@ -20,6 +20,7 @@ from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.table import collected
 from invlearn.errors import ConfigError, DataError, unknown
 from invlearn.features import Codes, Kind, Scale, SideCard, SideFeatures, Values
+from invlearn.wording import counted
 
 LEAST_IDS = 2
 """Ids that must share a category; a rarer one says nothing that the id itself does not."""
@@ -207,8 +208,8 @@ def _check_ids(rows: pl.DataFrame, table: SideTable) -> None:
         value = rows.filter(is_repeat)[table.id_column][0]
         raise DataError(
             f"{_place(rows, is_repeat, table)} repeats the id {value!r} of column "
-            f"'{table.id_column}'; {is_repeat.sum():,} rows repeat an id, and each may have one; "
-            "keep the row that is meant"
+            f"'{table.id_column}'; {counted(int(is_repeat.sum()), 'row repeats', 'rows repeat')} "
+            "an id, and each may have one; keep the row that is meant"
         )
 
 
