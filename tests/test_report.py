@@ -193,7 +193,7 @@ def test_an_annotation_in_the_run_folder_is_drawn(feed, tmp_path):
     assert [b._asdict() for b in record.annotation.table] == test["table"]
     page = tmp_path / "page.html"
     done("report", run, "--out", page)
-    assert "As invlearn annotate calibrated them" in page.read_text()
+    assert "Probabilities, as invlearn annotate calibrated them" in page.read_text()
 
 
 @pytest.mark.parametrize("changed", [{"epoch": 99}, {"fingerprint": "0"}, {"test": {}}, None])

@@ -70,7 +70,7 @@ class Annotator:
         self._calibrator = chosen.calibrator
         self.promises = reachable(valid.labels, chosen.probabilities, precision)
         """At each precision that is told of, by rising precision."""
-        raw = Judged(valid.labels, logits, sigmoid(logits))
+        raw = Judged(valid.labels, logits, sigmoid(logits))  # no probabilities yet, only measured
         n_users = len(np.unique(valid.users))
         self.calibration: dict[str, Any] = {
             "chosen": chosen.name,

@@ -39,7 +39,7 @@ def show_annotation(done: "Annotation") -> None:
 
 def _calibration_table(said: dict[str, Any]) -> "Table":
     done = said["calibration"]
-    table = number_table("Probabilities", "", ("rows", "positive", *MEASURES.values()))
+    table = number_table("Calibration", "", ("rows", "positive", *MEASURES.values()))
     rows = {
         "validation, raw logits": done["raw"],
         f"validation, {done['chosen']}": done["calibrated"],

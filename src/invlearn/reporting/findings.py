@@ -105,8 +105,8 @@ def _minded(results: Results) -> Iterator[Finding]:
     loose = [name for name, found in results.reliability.items() if found.ece > MANY_GAPS]
     if loose:
         words = (
-            f"Probabilities of {listed(loose)} are off by more than {MANY_GAPS:.0%} on average: "
-            "calibrate them before use."
+            f"Logits of {listed(loose)}, read as probabilities, are off by more than "
+            f"{MANY_GAPS:.0%} on average: calibrate them before use."
         )
         yield Finding(words, is_caution=True)
     if results.missing:
