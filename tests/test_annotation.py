@@ -6,16 +6,19 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import invlearn
 from console import IDS, RULE, call, contents, done
 from invlearn import checkpoint
+from invlearn.annotator import LOWER, PRECISIONS, reachable
 from invlearn.data import asked
 from invlearn.errors import InvlearnError
 from invlearn.losses import belief_in_positive, cross_entropy
 from invlearn.run import Run
-from invlearn.thresholds import LEAST_ROWS
+from invlearn.thresholds import LEAST_ROWS, find_thresholds
 from toys import checkerboard, part, write_toy
 
 
@@ -188,6 +191,47 @@ def test_the_promise_rests_on_enough_validation_rows(made):
         assert facts["precision"] >= precision
 
 
+def test_where_nothing_can_be_labelled_the_highest_precision_that_can_is_told(
+    place, made, tmp_path
+):
+    asked = ("annotate", place / "run", "--precision", 0.97, "--out", tmp_path / "a.parquet")
+    said = " ".join(done(*asked).split())
+    summary = json.loads((tmp_path / "a.json").read_text())
+    told = {p["precision"]: p for p in summary["promises"]}
+    assert summary["counts"]["positive"] + summary["counts"]["negative"] == 0
+    best = max(p for p in told if p < 0.97 and told[p]["share"])
+    n_pairs = sum(told[best][name]["pairs"] for name in ("positive", "negative"))
+    assert f"nothing is labelled at 97%; {100 * best:g}% would label {n_pairs:,} pairs" in said
+    assert f"(--precision {best:g})" in said
+    again = ("--precision", best, "--overwrite")
+    done(*asked[:2], *again, *asked[4:])
+    counts = json.loads((tmp_path / "a.json").read_text())["counts"]
+    assert counts["positive"] + counts["negative"] == n_pairs
+    assert "nothing is labelled" not in made[2]
+
+
+@given(seed=st.integers(0, 50), precision=st.floats(0.55, 0.99, exclude_min=True))
+@settings(max_examples=25)
+def test_no_higher_precision_than_the_one_told_of_would_label(seed, precision):
+    rng = np.random.default_rng(seed)
+    claimed = rng.random(600)
+    labels = (rng.random(600) < 0.3 + 0.4 * claimed).astype(np.int8)
+    told = reachable(labels, claimed, precision)
+    assert [p.precision for p in told] == sorted(
+        {*PRECISIONS, precision, *[p.precision for p in told]}
+    )
+
+    def can(p):
+        return any(reach.threshold is not None for reach in find_thresholds(labels, claimed, p))
+
+    extra = {p.precision for p in told} - {*PRECISIONS, precision}
+    if can(precision):
+        assert not extra
+    else:
+        higher = [p for p in LOWER if p < precision and can(p)]
+        assert max(higher, default=None) in {*extra, *PRECISIONS, None}
+
+
 def test_calibration_is_told_from_rows_that_were_not_fitted(run, made):
     _, summary, _ = made
     told = summary["calibration"]
@@ -322,7 +366,7 @@ def test_the_truth_may_be_a_rule(place, tmp_path):
         ({"pairs": {"user_id": ["a"], "video_id": [1]}, "truth": "liked"}, "no column 'liked'"),
         (
             {"pairs": {"user_id": ["a"], "video_id": [1], "liked": [5]}, "truth": "liked"},
-            "in 1 rows of table in memory liked is not 1, 0 or null",
+            "in 1 row of table in memory liked is not 1, 0 or null",
         ),
         (
             {"pairs": {"user_id": ["a"], "video_id": [1]}, "truth": "percentile(a by b) > 0.5"},
@@ -348,7 +392,8 @@ def test_wrong_places_leave_with_exit_code_2(place, tmp_path):
     command = ("annotate", place / "run", "--out")
     (tmp_path / "b.json").write_text("mine")
     for name, says in {
-        "a.csv": "an annotation is a Parquet file",
+        "a.csv": "an annotation is a Parquet file; give --out a name such as",
+        "b.csv": "b.parquet\n",
         "nowhere/a.parquet": "there is no folder",
         "b.parquet": "b.json exists already; choose another name or pass --overwrite",
     }.items():

@@ -34,7 +34,7 @@ COMMANDS = {
     " keep-epochs tensorboard no-tensorboard",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
-    " as-released draws seed out",
+    " as-released draws seed out overwrite",
     "annotate": "run out pairs format user item truth precision dataset seed overwrite",
     "compare": "grid out dataset backbone strategy label-share flip-positives flip-negatives"
     " trials seeds workers",
@@ -349,14 +349,15 @@ def test_a_stopped_run_says_how_to_resume_and_does(number, feed, unbroken, tmp_p
     assert out == ""
     assert not (run / "test.json").exists()
 
-    done("resume", run)
+    assert "Nothing was left" not in done("resume", run)
     for name in ("test.json", "steps.jsonl"):
         assert (run / name).read_bytes() == (unbroken / name).read_bytes()
 
 
 def test_resuming_a_finished_run_changes_nothing(unbroken):
     before = (unbroken / "test.json").read_bytes()
-    done("resume", unbroken)
+    said = done("resume", unbroken)
+    assert said.startswith("Nothing was left to do: the run had finished")
     assert (unbroken / "test.json").read_bytes() == before
 
 

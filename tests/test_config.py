@@ -117,10 +117,10 @@ def test_every_wrong_value_is_named_in_one_line():
     text = str(caught.value)
     assert "\n" not in text
     for words in (
-        "epochs: Input should be greater than 0; got 0",
-        "optimizer.lr: Input should be greater than 0; got -1",
+        "epochs: a number above 0 is needed; got 0",
+        "optimizer.lr: a number above 0 is needed; got -1",
         "optimizer.betta1: unknown option; did you mean 'beta1'?; known: beta1, beta2",
-        "unlabelled.exposed_fraction: Input should be less than 1; got 1.0",
+        "unlabelled.exposed_fraction: a number below 1 is needed; got 1.0",
         "tensorbord: unknown option; did you mean 'tensorboard'?",
     ):
         assert words in text

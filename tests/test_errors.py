@@ -13,8 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+import invlearn
 from console import IDS, RULE, call, contents, done
-from invlearn.errors import InvlearnError, unknown
+from invlearn import Run
+from invlearn.errors import InvlearnError, RunError, unknown
 
 WATCH = "watch / length >= 1, < 0.3"
 
@@ -127,11 +129,14 @@ SETTINGS = {
     "unreadable rule": (["--rule", "watch >> 1"], ["label rule 'watch >> 1'", "character 8"]),
     "contradiction": (["--rule", "watch > 1, < 2"], ["contradicts itself"]),
     "unknown option": (["--splt", "random"], ["--splt", "--split", "invlearn prepare --help"]),
-    "unknown split": (["--split", "radnom"], ["radnom", '"random"']),
+    "unknown split": (
+        ["--split", "radnom"],
+        ["unknown --split 'radnom'", "did you mean 'random'?", "per-user"],
+    ),
     "split column without name": (["--split", "column"], ["split column none"]),
     "no time": (["--split", "temporal"], ["needs a time column", "--time"]),
     "fractions": (["--test-fraction", "0.95"], ["below 1 together", "0.95"]),
-    "not a number": (["--core", "many"], ["--core", "many", "int"]),
+    "not a number": (["--core", "many"], ["--core takes a whole number", "found 'many'"]),
     "core too high": (["--core", "500"], ["core 500", "lower it"]),
     "same columns": (["--item", "user"], ["both column 'user'"]),
     "unknown format": (["--format", "inters"], ["'inters'", "did you mean 'inter'?"]),
@@ -163,6 +168,31 @@ def test_a_table_of_features_of_no_use_is_refused(name, here):
     write_feed()
     pl.DataFrame({k: v for k, v in columns.items() if v is not None}).write_csv("people.csv")
     refused(*prepare("--user-features", "people.csv"), says=says)
+
+
+def test_a_table_of_features_is_looked_over_before_the_log_is_read(here):
+    stages = []
+    write_feed()
+    for name in sorted({*FEATURES} - {"other ids"}):
+        columns = {"user": [1, 2, 3], "age": [20.0, 30.0, 40.0]} | FEATURES[name][0]
+        people = pl.DataFrame({k: v for k, v in columns.items() if v is not None})
+        with pytest.raises(InvlearnError):
+            invlearn.prepare(
+                "feed.csv",
+                "out",
+                rule=WATCH,
+                user_features=people,
+                progress=lambda *stage, **_: stages.append(stage),
+            )
+    assert stages == []
+
+
+def test_a_log_of_likes_alone_is_told_what_is_possible(here):
+    write_feed(watch=[20.0] * 400)
+    says = ["400 positive and 0 negative", "'watch_ratio >= 1.5, < 0.05'", "nnpu", "rel-mf"]
+    refused(*prepare(), says=says)
+    write_feed(watch=[1.0] * 400)
+    assert "nnpu" not in refused(*prepare(), says=["0 positive and 400 negative"])
 
 
 def test_features_that_are_not_there_are_refused(here):
@@ -200,7 +230,7 @@ def test_a_damaged_parquet_file_is_refused(feed, here):
 
 def test_bad_rows_can_be_dropped_instead(here):
     write_feed(watch=[float(row * 7 % 16) if row else -1.0 for row in range(400)])
-    assert "1 rows dropped" in done(*prepare("--bad-rows", "drop"))
+    assert "1 row dropped" in done(*prepare("--bad-rows", "drop"))
 
 
 def test_known_data_sets_that_are_not_there_say_where_to_get_them(here, monkeypatch):
@@ -321,20 +351,25 @@ def test_a_truncated_or_changed_column_is_refused(place):
 # Trainings
 
 WRONG = {
-    "--epoch 3": ["--epoch", "Did you mean --epochs?", "invlearn train --help"],
-    "--optimizer.rl 3": ["--optimizer.rl", "Did you mean --optimizer.lr?"],
+    "--epoch 3": ["no option --epoch;", "did you mean --epochs?", "invlearn train --help"],
+    "--optimizer.rl 3": ["--optimizer.rl", "did you mean --optimizer.lr?"],
     "--epochs three": ["epochs", "'three'", "whole number"],
-    "--epochs 0": ["epochs", "'0'", "greater than 0"],
-    "--optimizer.lr -1 --batch-size 0": ["optimizer.lr", "'-1'", "batch_size", "'0'"],
+    "--epochs 0": ["--epochs: a number above 0 is needed", "'0'"],
+    "--optimizer.lr -1 --batch-size 0": [
+        "--optimizer.lr: a number above 0 ",
+        "'-1'",
+        "--batch-size: ",
+        "'0'",
+    ],
     "--optimizer.lr nan": ["optimizer.lr", "'nan'"],
     "--optimizer.lr inf": ["optimizer.lr", "finite"],
     "--seed -1": ["seed", "'-1'"],
-    "--seed 9223372036854775808": ["seed", "'9223372036854775808'", "less than"],
+    "--seed 9223372036854775808": ["seed", "'9223372036854775808'", "below 9223372036854775808"],
     "--store rows": ["store", "'rows'", "'row'"],
     "--schedule.name cosin": ["schedule.name", "'cosin'", "'cosine'"],
     "--model.dmi 3": ["model.dmi: unknown option", "did you mean 'dim'?"],
     "--model.dim x": ["model.dim", "'x'", "whole number"],
-    "--model.dim 0": ["model.dim", "greater than 0"],
+    "--model.dim 0": ["model.dim: a number above 0 is needed", "got '0'"],
     "--model 3": ["model", "'3'", "options by name"],
     "--method.alpha 1": ["method.alpha: unknown option", "known: none"],
     "--strategy r-ce --method.alhpa 1": ["method.alhpa", "did you mean 'alpha'?"],
@@ -351,8 +386,11 @@ WRONG = {
     "--strategy torch.nn:Linear": ["'torch.nn:Linear'", "must be a subclass of Strategy"],
     "--backbone torch.nn:Linear": ["model.in_features: a value is needed", "out_features"],
     "--backbone torch.nn:Identity": ["backbone Identity", "users and items"],
-    "--strategy ig --method.judge-fraction 0.0001": ["leave 0 judges", "label more rows"],
-    "extra": ["extra", "invlearn train --help"],
+    "--strategy ig --method.judge-fraction 0.0001": ["would leave 0 judges", "label more rows"],
+    "extra": ["'extra' is one argument too many", "invlearn train --help"],
+    "--overwrite=perhaps": ["--overwrite takes no value", "'perhaps'"],
+    "--out again": ["--out is given more than once"],
+    "--epochs": ["--epochs needs a value (Epochs at most)"],
     "--config nowhere.yaml": ["nowhere.yaml", "No such file"],
     "--config data": ["cannot read data", "directory"],
 }
@@ -375,7 +413,7 @@ YAML = {
     "optimizer: 3": ["optimizer", "got 3"],
     "optimizer:": ["optimizer", "got None"],
     "{epochs: -1, seed: -2}": ["epochs", "got -1", "seed", "got -2"],
-    "3: 4": ["3: Keys should be strings"],
+    "3: 4": ["3: names of options are text"],
     "- epochs": ["run.yaml must hold options by name", "list"],
     "epochs: [1": ["run.yaml is not YAML", "line 1"],
     "a: &a [*a]": ["a: unknown option"],
@@ -435,9 +473,18 @@ def test_a_diverging_loss_stops_before_the_step_and_keeps_the_last_good_weights(
 
 
 def test_what_is_no_run_is_refused(place):
+    Path("letters").mkdir()
+    Path("grid").mkdir()
+    Path("grid/experiment.yaml").touch()
     for command in ("resume", "evaluate"):
-        refused(command, "nowhere", says=["nowhere has no run.json", "invlearn train"])
-        refused(command, "data", says=["data has no run.json"])
+        said = [
+            refused(command, "nowhere", says=["nowhere does not exist", "invlearn train"]),
+            refused(command, "data/data.json", says=["data.json is a file", "invlearn train"]),
+            refused(command, "data", says=["it is a dataset folder", "`invlearn train data --out"]),
+            refused(command, "grid", says=["it is an experiment", "results.md"]),
+            refused(command, "letters", says=["letters has no run.json: it is no run folder"]),
+        ]
+        assert "resume" not in " ".join(said)
     edit_json("run/run.json", format=99)
     refused("evaluate", "run", says=["run has run format 99", "train it again"])
     Path("run/run.json").write_text('{"format": 1}')
@@ -505,21 +552,26 @@ def test_runs_of_different_datasets_are_not_compared(place):
 
 
 def test_an_unfinished_run_says_how_to_go_on(place):
+    Path("run/test.json").unlink()
+    with pytest.raises(RunError, match=r"no test.json: the run has not finished; go on with `invl"):
+        _ = Run.open("run").test
     shutil.rmtree("run/checkpoints")
     refused("evaluate", "run", says=["checkpoints", "run"])
 
 
 def test_wrong_options_of_evaluate_are_refused(place):
     for options, says in {
-        "--part tests": ["tests", '"test"'],
+        "--part tests": ["unknown --part 'tests'", "did you mean 'test'?"],
         "--draws -1": ["bootstrap", "found -1"],
-        "--draws few": ["--draws", "few"],
+        "--draws few": ["--draws takes a whole number", "few"],
         "--seed -1": ["seed", "found -1"],
         "--rule watch>1": ["name it with --log"],
         "--log log --catalogue": ["catalogue", "log"],
         "--out nowhere/all.json": ["cannot write nowhere/all.json"],
         "--out run/run.json/all.json": ["cannot write run/run.json/all.json"],
-        "--out data": ["cannot write data"],
+        "--out data": ["data exists already", "--overwrite"],
+        "--out data --overwrite": ["cannot write data"],
+        "--out log/part-00000.parquet": ["part-00000.parquet exists already", "--overwrite"],
     }.items():
         refused("evaluate", "run", *options.split(), says=says)
 
@@ -528,14 +580,24 @@ def test_wrong_options_of_evaluate_are_refused(place):
 
 
 def test_unknown_commands_name_the_nearest(here):
-    refused("trian", "data", says=["trian", 'Did you mean "train"?'])
-    refused("datasets", "perpare", says=["perpare", "invlearn datasets --help"])
+    refused(
+        "trian",
+        "data",
+        says=["unknown command 'trian'", "did you mean 'train'?", "Known: advise, ", "weaken; see"],
+    )
+    refused(
+        "datasets",
+        "perpare",
+        says=["'perpare'", "did you mean 'prepare'", "invlearn datasets --help"],
+    )
 
 
 def test_a_missing_argument_is_named(here):
-    refused("train", says=["--dataset", "invlearn train --help"])
-    refused("train", "data", says=["--out"])
-    refused("evaluate", says=["RUN"])
+    refused("train", says=["needs DATASET (Dataset folder)", "invlearn train --help"])
+    refused("train", "data", says=["invlearn train needs --out (Run folder to write)"])
+    refused("train", "data", "--out", says=["--out needs a value (Run folder to write)"])
+    refused("reproduce", "table3", says=["unknown WHAT 'table3'", "did you mean 'table2'?"])
+    refused("evaluate", says=["invlearn evaluate needs RUN (Run folders)"])
     refused("prepare", "log", "--out", "x", says=["--rule"])
 
 

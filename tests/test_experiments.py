@@ -165,6 +165,7 @@ def test_labels_are_hidden_and_flipped_once(board, tmp_path):
         ({"backbones": {"mf": {"search": {"store": {"choices": []}}}}}, "at least one is needed"),
         ({"seeds": 1.5}, "seeds: a list is needed; got 1.5"),
         ({"straegies": ["ig"]}, "straegies: unknown option; did you mean 'strategies'"),
+        ({"mehtods": ["recommended"]}, "mehtods: unknown option; did you mean 'methods'.*methods"),
         ({"tuning": {"trails": 3}}, "tuning.trails: unknown option; did you mean 'trials'"),
         ({"strategies": {"x": {"setings": {}}}}, "x.setings: unknown option; did you mean 'settin"),
         (
@@ -172,8 +173,8 @@ def test_labels_are_hidden_and_flipped_once(board, tmp_path):
             "^tuning.search.optimizer.lr.range.high: a value is needed; "
             "tuning.search.optimizer.lr.range.hgih: unknown option; did you mean 'high'.*known",
         ),
-        ({"tuning": {"trials": 0}}, "tuning.trials: Input should be greater than 0; got 0"),
-        ({"label_shares": [1.5]}, "label_shares.0: Input should be less than or equal to 1"),
+        ({"tuning": {"trials": 0}}, "tuning.trials: a number above 0 is needed; got 0"),
+        ({"label_shares": [1.5]}, "label_shares.0: a number of at most 1 is needed"),
     ],
 )
 def test_a_grid_that_cannot_be_is_an_error_that_teaches(changes, words):

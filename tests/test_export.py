@@ -2,6 +2,7 @@
 
 import json
 import re
+from hashlib import sha256
 
 import numpy as np
 import polars as pl
@@ -139,3 +140,28 @@ def test_the_command_exports_and_says_how_well_it_agrees(feed, tmp_path):
     done("export", feed.ig, "--out", tmp_path / "out", "--overwrite")
     readme = (tmp_path / "out" / "README.md").read_text()
     assert readme.startswith("# mf, trained with ig\n")
+
+
+def test_two_runs_on_one_dataset_are_told_apart_and_their_files_can_be_checked(feed, tmp_path):
+    cards = {}
+    for folder in (feed.none, feed.ig):
+        out = tmp_path / folder.name
+        export(folder, out)
+        card = cards[folder.name] = json.loads((out / "export.json").read_text())
+        test = json.loads((folder / "test.json").read_text())
+        assert (card["run"], card["seed"], card["epoch"]) == (folder.name, 0, test["epoch"])
+        assert (card["strategy"], card["backbone"]) == (folder.name, "mf")
+        others = {"export.json", "README.md"}
+        assert set(card["sha256"]) == {file.name for file in out.iterdir()} - others
+        for name, digest in card["sha256"].items():
+            assert sha256((out / name).read_bytes()).hexdigest() == digest
+        readme = (out / "README.md").read_text()
+        for words in (f"Run `{folder.name}`, seed 0", f"best epoch {test['epoch']}",
+                      card["sha256"]["model.onnx"]):  # fmt: skip
+            assert words in readme
+    first, second = cards.values()
+    assert first["fingerprint"] == second["fingerprint"]
+    assert first["sha256"]["model.onnx"] != second["sha256"]["model.onnx"]
+    export(feed.ig, tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "export.json").read_text())
+    assert again["sha256"] == second["sha256"]

@@ -14,7 +14,9 @@ SOURCE = Path(invlearn.__file__).parent
 
 FLOORS = (
     # value types and words
-    "errors guards interruption pairs progress wire",
+    "errors guards interruption pairs progress wire wording",
+    # words of the service
+    "misfits service_page",
     # messages between processes, draws
     "processes randomness",
     # what is known of a dataset before a model trains
@@ -49,7 +51,7 @@ FLOORS = (
     "service",
     "paper screen",
     "screen_annotation screen_experiments screen_serving",
-    "cli_data",
+    "cli_data misuse",
     "cli_annotation cli_experiments cli_report cli_serving",
     "cli",
     "__main__",

@@ -39,7 +39,7 @@ def own_rows(data, ids):
 
 def measured(*arguments, tmp_path):
     out = tmp_path / "found.json"
-    done("evaluate", *arguments, "--out", out)
+    done("evaluate", *arguments, "--out", out, "--overwrite")
     return json.loads(out.read_text())
 
 

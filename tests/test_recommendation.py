@@ -12,7 +12,7 @@ from invlearn import recommend
 from invlearn.ann import ItemIndex, blocks
 from invlearn.backbones.backbone import Factors
 from invlearn.baselines import baseline_scores
-from invlearn.errors import ConfigError, InvlearnError, RunError
+from invlearn.errors import ConfigError, DataError, InvlearnError, RunError
 from invlearn.ranking import catalogue_top_k
 from invlearn.recommendation import MODEL, Recommender
 from invlearn.scoring import CatalogueScorer, score_pairs
@@ -144,6 +144,22 @@ def test_item_ids_that_the_run_does_not_have_are_counted(tmp_path):
     assert (made.n_unknown_items, made.n_catalogue) == (2, 2)
 
 
+def test_a_file_without_a_single_id_of_the_run_is_refused_unless_a_fallback_is_asked_for(tmp_path):
+    run, _ = shop(tmp_path)
+    prose = tmp_path / "letter.txt"
+    prose.write_text("Dear all,\n\n\0\x01 as you know\n" + "very " * 99 + "long\nYours\n")
+    with pytest.raises(DataError) as refused:
+        recommend(run, tmp_path / "l.csv", users=prose)
+    for words in ("read 4 ids, 'Dear all,', '\\x00\\x01 as you know', 'very very",
+                  "like '2000', '1997', '1994', ...", "--fallback item-rate"):  # fmt: skip
+        assert words in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert not (tmp_path / "l.csv").exists()
+    assert recommend(run, tmp_path / "l.csv", users=prose, fallback="item-rate").n_unknown == 4
+    made = recommend(run, tmp_path / "some.csv", users=["who", *original("user", [1])])
+    assert (made.n_users, made.n_unknown) == ({MODEL: 1, "item-rate": 1}, 1)
+
+
 # The index
 
 
@@ -253,8 +269,8 @@ def test_the_command_writes_lists_and_says_what_is_in_them(feed, tmp_path):
     (tmp_path / "never.txt").write_text("no such item\n")
     files = ("--users", tmp_path / "users.txt", "--exclude-items", tmp_path / "never.txt")
     said = done("recommend", feed.none, "--out", out, *files)
-    assert "1 of the item ids given are not in the run at all" in said
-    assert "1 users are not in the run at all" in said
+    assert "warning: 1 item id is not in the run at all" in said
+    assert "warning: 1 of 3 users is not in the run at all" in said
     assert f"Wrote{out}:30rows." in "".join(said.split())  # a long path is cut anywhere
     assert max(map(len, said.splitlines()[:-1])) <= 80
     table = pl.read_csv(out)

@@ -149,10 +149,10 @@ def test_hyphens_as_the_command_line_writes_them():
     ("options", "says"),
     [
         ({}, "model.width: a value is needed"),
-        ({"width": 0}, "model.width: Input should be greater than 0; got 0"),
+        ({"width": 0}, "model.width: a number above 0 is needed; got 0"),
         ({"width": 1, "kid": "deep"}, "model.kid: unknown option; did you mean 'kind'"),
         ({"width": 1, "n_users": 7}, "model.n_users: unknown option"),
-        ({"width": 1, "kind": "dep"}, "model.kind: Input should be 'flat' or 'deep'; got 'dep'"),
+        ({"width": 1, "kind": "dep"}, "model.kind: 'flat' or 'deep' is needed; got 'dep'"),
     ],
 )
 def test_wrong_options(options, says):

@@ -193,7 +193,7 @@ def test_an_annotation_in_the_run_folder_is_drawn(feed, tmp_path):
     assert [b._asdict() for b in record.annotation.table] == test["table"]
     page = tmp_path / "page.html"
     done("report", run, "--out", page)
-    assert "As invlearn annotate calibrated them" in page.read_text()
+    assert "Probabilities, as invlearn annotate calibrated them" in page.read_text()
 
 
 @pytest.mark.parametrize("changed", [{"epoch": 99}, {"fingerprint": "0"}, {"test": {}}, None])
@@ -271,9 +271,14 @@ def test_without_its_dataset_a_run_shows_what_it_recorded(feed, tmp_path, monkey
     assert results.baselines["random"]["auc"].value == test["baselines"]["random"]["auc"]
     page = page_of(records, found)
     assert "gone is not there" in words(page)
+    told = words(page)
+    assert "item-rate and item+user-rate were measured; exposure-factors was not" in told
+    assert "strongest trivial baseline is" not in told
     assert "reliability" not in {section.key for section in page.sections}
     moved = measured(records, dataset=feed.dataset, draws=DRAWS)
     assert not moved[0].missing
+    told = words(page_of(records, moved))
+    assert "measured;" not in told
     monkeypatch.chdir(feed.dataset)
     (here,) = measured(records, dataset=Path(), draws=0)
     assert (here.dataset, here.missing) == (feed.dataset.name, "")

@@ -165,6 +165,51 @@ def test_the_page_never_scrolls_sideways_and_can_be_read(opened, width):
     assert len(backgrounds) == 2
 
 
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_table_that_is_cut_says_so_and_is_scrolled_by_the_keyboard(opened, width):
+    page = opened(viewport={"width": width, "height": 800})
+    for details in page.locator("details").all():
+        details.evaluate("node => node.open = true")
+    page.wait_for_timeout(100)
+    cut = page.evaluate(CUT)
+    assert len(cut) > 5
+    assert [name for name, is_wide, says in cut if is_wide != says] == []
+    wide = [name for name, is_wide, _ in cut if is_wide]
+    assert wide or width > 375
+    for name in wide[:1]:
+        region = page.get_by_role("region", name=name, exact=True).first
+        region.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.activeElement.scrollLeft") > 0
+
+
+def test_the_many_settings_of_unlike_runs_are_cut_with_a_hint_on_a_wide_screen(
+    browser, feed, tmp_path
+):
+    run = tmp_path / "other"
+    given = {"schedule": {"name": "cosine", "warmup_steps": 3}, "optimizer": {"name": "adagrad"}}
+    invlearn.train(feed.dataset, run, epochs=1, backbone="neumf", seed=3, **given)
+    file = invlearn.report([feed.ig, run], tmp_path / "report.html", draws=0).file
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(file.as_uri())
+    page.wait_for_function("document.documentElement.dataset.drawn === 'yes'")
+    page.wait_for_timeout(100)
+    told = {name: (is_wide, says) for name, is_wide, says in page.evaluate(CUT)}
+    assert told["Settings in which the runs differ"] == (True, True)
+    shade = page.locator(".scroll").first.evaluate("n => getComputedStyle(n).backgroundImage")
+    assert shade.count("linear-gradient") == 2
+    page.close()
+
+
+CUT = """() => [...document.querySelectorAll(".scroll")].map((part) => {
+  const hint = getComputedStyle(part.parentElement, "::after").content;
+  const isCut = part.scrollWidth > part.clientWidth + 1;
+  return [part.getAttribute("aria-label"), isCut, hint !== "none"];
+})"""
+"""Of each table its name, whether it is cut, and whether it says so."""
+
+
 CONTRAST = """() => {
   const light = (c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
   const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);

@@ -322,7 +322,7 @@ def test_a_missing_extra_is_said_before_any_work(tmp_path, data, monkeypatch, pa
         (("--row", "GMF IGG"), "unknown row 'GMF IGG'; did you mean 'GMF IG'?"),
         (("--seeds", "0"), "seeds must be 1 or more; found 0"),
         (("--trials", "-2"), "trials must be 1 or more; found -2"),
-        (("--way", "best"), 'Invalid value "best" for --way'),
+        (("--way", "best"), "unknown --way 'best'"),
         (("--workers", "0", "--no-stand-in", "--way", "printed"), "workers must be 1 or more"),
     ],
 )

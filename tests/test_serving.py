@@ -1,7 +1,9 @@
 """The service by a real client against the run itself, and by machine-made requests."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from html import unescape
 from inspect import signature
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from console import call
-from invlearn import cli_serving, create_app
+from invlearn import cli_serving, create_app, service_page, wire
 from invlearn.errors import ConfigError, InvlearnError
 from invlearn.guards import ShortBodies
 from invlearn.recommendation import Recommender
@@ -31,6 +34,7 @@ from invlearn.wire import MAX_BODY_BYTES, MAX_K, MAX_PAIRS, MAX_USERS
 from shops import KNOWN, N_ITEMS, N_USERS, original, shop
 
 TOKEN = "0123456789abcdef"
+ID = "must be an id: a whole number, or text of at most 256 characters"
 
 
 @contextmanager
@@ -96,12 +100,14 @@ def test_lists_are_those_of_the_recommender(client, run):
     for one in found["lists"]:
         assert (one["source"], one["items"], one["scores"]) == expected[one["user"]]
     assert {one["source"] for one in found["lists"]} == {"model", "item-rate"}
-    assert found["unknown_users"] == 1
+    assert (found["unknown_users"], found["unknown_items"]) == (1, 1)
 
 
 def test_no_known_item_is_an_empty_list_and_a_whole_number_is_an_id(client):
     request = {"users": [float(original("user", [2])[0])], "items": ["none"]}
-    (found,) = client.post("/recommend", json=request).json()["lists"]
+    answer = client.post("/recommend", json=request).json()
+    (found,) = answer["lists"]
+    assert answer["unknown_items"] == 1
     assert found == {"user": original("user", [2])[0], "source": "model", "items": [], "scores": []}
 
 
@@ -118,19 +124,37 @@ def test_seen_items_come_on_request_and_without_fallback_nobody_answers(run):
 @pytest.mark.parametrize(
     ("path", "request_", "status", "said"),
     [
-        ("/score", {"pairs": [[1]]}, 422, "pairs.0.1: Field required"),
-        ("/score", {}, 422, "pairs: Field required"),
-        ("/score", {"pairs": [[1.5, 1]]}, 422, "pairs.0.0"),
-        ("/score", {"pairs": [[True, 1]]}, 422, "pairs.0.0"),
-        ("/score", {"pairs": []}, 422, "at least 1 item"),
-        ("/score", {"pairs": [[0, 0]] * (MAX_PAIRS + 1)}, 422, f"at most {MAX_PAIRS}"),
-        ("/recommend", {"users": [0] * (MAX_USERS + 1)}, 422, f"at most {MAX_USERS}"),
-        ("/recommend", {"users": [1], "k": MAX_K + 1}, 422, f"equal to {MAX_K}"),
-        ("/recommend", {"users": [1], "k": 0}, 422, "greater than or equal to 1"),
-        ("/recommend", {"users": [1], "kk": 1}, 422, "kk: Extra inputs are not permitted"),
-        ("/recommend", {"users": [[]]}, 422, "users.0: Input should be a valid integer; or: "),
-        ("/nowhere", {}, 404, "Not Found"),
-        ("/health", {}, 405, "Method Not Allowed"),
+        ("/score", {"pairs": [[1]]}, 422, "pairs.0 must be a list of two, a user and an item"),
+        ("/score", {"pairs": [[1, 2, 3]]}, 422, "pairs.0 must be a list of two"),
+        ("/score", {"pairs": [1]}, 422, "pairs.0 must be a list of two"),
+        ("/score", {}, 422, "pairs is needed"),
+        ("/score", [], 422, "the body must be a JSON object"),
+        ("/score", {"pairs": [[1.5, 1]]}, 422, f"pairs.0.0 {ID}; found 1.5"),
+        ("/score", {"pairs": [[1, True]]}, 422, f"pairs.0.1 {ID}; found true"),
+        ("/score", {"pairs": [["x" * 257, 1]]}, 422, f'pairs.0.0 {ID}; found "xxx'),
+        ("/score", {"pairs": []}, 422, "pairs needs at least 1 entry; found none"),
+        ("/score", {"pairs": 7}, 422, "pairs must be a list; found 7"),
+        (
+            "/score",
+            {"pairs": [[0, 0]] * (MAX_PAIRS + 1)},
+            422,
+            f"pairs may have at most {MAX_PAIRS:,} entries; found {MAX_PAIRS + 1:,}",
+        ),
+        (
+            "/recommend",
+            {"users": [0] * (MAX_USERS + 1)},
+            422,
+            f"users may have at most {MAX_USERS}",
+        ),
+        ("/recommend", {"users": [1], "k": MAX_K + 1}, 422, f"k must be {MAX_K} or less"),
+        ("/recommend", {"users": [1], "k": 0}, 422, "k must be 1 or more; found 0"),
+        ("/recommend", {"users": [1], "k": "ten"}, 422, 'k must be a whole number; found "ten"'),
+        ("/recommend", {"users": [1], "kk": 1}, 422, "kk is no field of this request"),
+        ("/recommend", {"users": [1], "exclude_seen": 1}, 422, "must be true or false; found 1"),
+        ("/recommend", {"users": [[]]}, 422, f"users.0 {ID}; found a list"),
+        ("/recommend", {"users": [1], "items": [{}]}, 422, f"items.0 {ID}; found an object"),
+        ("/nowhere", {}, 404, "nothing at this path"),
+        ("/health", {}, 405, "takes no such request"),
     ],
 )
 def test_a_bad_request_is_refused_in_a_sentence(client, path, request_, status, said):
@@ -138,6 +162,16 @@ def test_a_bad_request_is_refused_in_a_sentence(client, path, request_, status, 
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
     assert said in answer.json()["error"]
+    assert "Input should" not in answer.text
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/score", "/recommend"])
+def test_a_body_that_is_not_called_json_is_told_which_header_it_lacks(client, path, kind):
+    headers = {} if kind is None else {"content-type": kind}
+    answer = client.post(path, content=b'{"users": [1]}', headers=headers)
+    assert answer.status_code == 422
+    assert "send content-type: application/json" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -178,13 +212,50 @@ def test_a_long_body_is_refused_before_it_is_read():
 def test_health_counts_and_the_page_loads_nothing_from_elsewhere(run):
     with live(create_app(Recommender.of(run))) as client:
         client.post("/score", json={"pairs": [[0, "a"], [1, "b"]]})
-        client.post("/recommend", json={"users": ["a"]})
+        client.post("/recommend", json={"users": ["a"], "exclude_items": ["b", "b", "c"]})
         found = client.get("/health").json()
-        assert (found["requests"], found["unknown_pairs"], found["unknown_users"]) == (2, 2, 1)
+        assert found["requests"] == 2
+        assert [found[f"unknown_{kind}"] for kind in ("pairs", "users", "items")] == [2, 1, 2]
         page = client.get("/docs").text
         assert "POST /recommend" in page
         assert "<script" not in page
         assert "://" not in page
+
+
+def test_the_page_shows_types_limits_defaults_and_examples_that_work(client):
+    page = client.get("/docs").text
+    for words in (
+        "list of [whole number or text, whole number or text]",
+        f"1 to {MAX_PAIRS:,} entries; text of at most 256 characters",
+        f"<td>whole number<td>1 to {MAX_K:,}<td>10<td>Length of the lists.",
+        "<code>lists[].scores</code>",
+        "needed",
+    ):
+        assert words in page
+    commands = [
+        unescape(text) for text in re.findall(r"<pre[^>]*>(curl .*?)</pre>", page, re.DOTALL)
+    ]
+    assert len(commands) == 3
+    for command in commands:
+        answer = subprocess.run(
+            ["bash", "-c", command], capture_output=True, timeout=60, check=True
+        )
+        assert "error" not in json.loads(answer.stdout)
+
+
+def test_every_example_of_the_description_is_what_it_describes(client):
+    described = client.get("/openapi.json").json()["components"]["schemas"]
+    for name, schema in described.items():
+        for example in schema.get("examples", ()):
+            getattr(wire, name).model_validate(example)
+    assert sum("examples" in schema for schema in described.values()) == 5
+
+
+def test_a_page_asked_for_under_a_hostile_name_shows_it_as_text():
+    openapi = create_app(None, token=TOKEN).openapi()
+    said = service_page.page(openapi, host="x'><script>alert(1)</script>", needs_token=True)
+    assert "<script" not in said
+    assert "authorization: Bearer TOKEN" in said
 
 
 def test_many_clients_at_once_get_their_own_answers(client):

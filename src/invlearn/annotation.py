@@ -13,7 +13,7 @@ from invlearn.annotator import WORDS, Annotator
 from invlearn.data.asked import Asked, pairs_of, unlabelled_pairs
 from invlearn.data.parquet import sink_parquet, write_parquet
 from invlearn.epoch_sides import OtherEpochs
-from invlearn.errors import ConfigError, InvlearnError
+from invlearn.errors import ConfigError
 from invlearn.progress import Progress, silent
 from invlearn.run import Run
 from invlearn.thresholds import check_precision
@@ -112,14 +112,12 @@ def _check_idle(truth: str | None, **options: str | None) -> None:
 
 def _check_places(out: Path, *, overwrite: bool) -> None:
     if out.suffix != ".parquet":
-        raise ConfigError(
-            f"an annotation is a Parquet file; give --out a name such as {out}.parquet"
-        )
+        better = out.with_suffix(".parquet") if out.name else "annotation.parquet"
+        raise ConfigError(f"an annotation is a Parquet file; give --out a name such as {better}")
     if not out.parent.is_dir():
         raise ConfigError(f"there is no folder {out.parent} to write {out.name} to; make it first")
     for file in (out, _beside(out)):
-        if file.exists() and not overwrite:
-            raise InvlearnError(f"{file} exists already; choose another name or pass --overwrite")
+        atomic.need_absent(file, overwrite=overwrite)
 
 
 def _write(

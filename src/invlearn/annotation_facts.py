@@ -27,6 +27,11 @@ class Promise(NamedTuple):
     precision: float
     thresholds: Thresholds
 
+    @property
+    def labels_any(self) -> bool:
+        """Whether validation lets one of the labels be given at all."""
+        return any(reach.threshold is not None for reach in self.thresholds)
+
 
 class Judged(NamedTuple):
     """Rows whose label is known, beside what is said of them; all of shape `(rows,)`."""

@@ -20,8 +20,36 @@ from invlearn.thresholds import find_thresholds, suggested
 Floats = npt.NDArray[np.float32]
 PRECISIONS = (0.8, 0.9, 0.95)
 """What is told of every annotation, whatever precision was asked for."""
+LOWER = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55)
+"""What is tried, one after the other, where the precision asked for is out of reach."""
 WORDS = ("negative", "positive", "unclear")
 """Suggestions 0, 1 and `UNCLEAR`."""
+
+
+def reachable(
+    labels: npt.NDArray[Any], probabilities: npt.NDArray[Any], precision: float
+) -> list[Promise]:
+    """Say what can be promised, and below what cannot be the highest precision that can.
+
+    Args:
+        labels: Of the validation rows, shape `(rows,)`.
+        probabilities: Of the same, from maps that were not fitted to them, shape `(rows,)`.
+        precision: What was asked for.
+
+    Returns:
+        Promises at `PRECISIONS` and at the one asked for, by rising precision; if that one labels
+        nobody, also at the highest of `LOWER` that labels somebody.
+    """
+
+    def at(precision: float) -> Promise:
+        return Promise(precision, find_thresholds(labels, probabilities, precision))
+
+    told = {p: at(p) for p in (*PRECISIONS, precision)}
+    if not told[precision].labels_any:
+        lower = (told.get(p) or at(p) for p in LOWER if p < precision)
+        reached = next((promise for promise in lower if promise.labels_any), None)
+        told |= {reached.precision: reached} if reached else {}
+    return [told[p] for p in sorted(told)]
 
 
 @final
@@ -40,12 +68,9 @@ class Annotator:
         valid, logits = data.valid, self._logits(data.valid.users, data.valid.items)
         chosen = choose_calibrator(valid.users, valid.labels, logits, seed=seed)
         self._calibrator = chosen.calibrator
-        self.promises = [
-            Promise(p, find_thresholds(valid.labels, chosen.probabilities, p))
-            for p in sorted({*PRECISIONS, precision})
-        ]
+        self.promises = reachable(valid.labels, chosen.probabilities, precision)
         """At each precision that is told of, by rising precision."""
-        raw = Judged(valid.labels, logits, sigmoid(logits))
+        raw = Judged(valid.labels, logits, sigmoid(logits))  # no probabilities yet, only measured
         n_users = len(np.unique(valid.users))
         self.calibration: dict[str, Any] = {
             "chosen": chosen.name,

@@ -28,7 +28,7 @@ class Answering:
 
     def __init__(self, recommender: Recommender) -> None:
         self._ready = recommender
-        self._requests = self._unknown_pairs = self._unknown_users = 0
+        self._requests = self._unknown_pairs = self._unknown_users = self._unknown_items = 0
 
     def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Logits of pairs."""
@@ -46,7 +46,7 @@ class Answering:
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """Lists of items for some users."""
         users = _dense(self._ready.users, request.users)
-        barred = self._barred(request)
+        barred, n_unknown_items = self._barred(request)
         lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
         n_unknown = int((users == UNKNOWN).sum())
         for block in self._ready.lists(
@@ -61,7 +61,8 @@ class Answering:
                 lists[place].scores = scores[there].tolist()
         self._requests += 1
         self._unknown_users += n_unknown
-        return RecommendAnswer(lists=lists, unknown_users=n_unknown)
+        self._unknown_items += n_unknown_items
+        return RecommendAnswer(lists=lists, unknown_users=n_unknown, unknown_items=n_unknown_items)
 
     def health(self) -> Health:
         """What was answered so far."""
@@ -70,17 +71,18 @@ class Answering:
             requests=self._requests,
             unknown_pairs=self._unknown_pairs,
             unknown_users=self._unknown_users,
+            unknown_items=self._unknown_items,
         )
 
-    def _barred(self, request: RecommendRequest) -> IntegerIds | None:
-        if request.items is None:
-            barred = _dense(self._ready.items, request.exclude_items)
-            return barred[barred != UNKNOWN]
-        allowed = np.zeros(len(self._ready.items), np.bool_)
-        for ids, value in ((request.items, True), (request.exclude_items, False)):
-            dense = _dense(self._ready.items, ids)
+    def _barred(self, request: RecommendRequest) -> tuple[IntegerIds, int]:
+        """Items that nobody is to get, and how many different ids the run does not have."""
+        allowed = np.full(len(self._ready.items), request.items is None)
+        n_unknown = 0
+        for ids, value in ((request.items or [], True), (request.exclude_items, False)):
+            dense = _dense(self._ready.items, list(dict.fromkeys(ids)))
+            n_unknown += int((dense == UNKNOWN).sum())
             allowed[dense[dense != UNKNOWN]] = value
-        return np.flatnonzero(~allowed)
+        return np.flatnonzero(~allowed), n_unknown
 
 
 def _dense(known: IdMap, ids: Sequence[Id]) -> Integers:

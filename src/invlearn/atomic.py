@@ -48,6 +48,16 @@ def need_folder(file: Path) -> None:
         )
 
 
+def need_absent(path: Path, *, overwrite: bool) -> None:
+    """Refuse to begin what would replace something that is there.
+
+    Raises:
+        InvlearnError: It is there, and nobody said that it may be replaced.
+    """
+    if path.exists() and not overwrite:
+        raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
+
+
 @contextmanager
 def new_folder(
     path: Path, *, overwrite: bool = False, marker: str = ""
@@ -64,8 +74,7 @@ def new_folder(
     """
     partial = _beside(path, "partial")
     recover(path)
-    if path.exists() and not overwrite:
-        raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
+    need_absent(path, overwrite=overwrite)
     if path.exists() and not _replaceable(path, marker):
         raise InvlearnError(
             f"{path} is not overwritten, since there is no {marker} in it; choose another name"

@@ -1,4 +1,4 @@
-"""How far probabilities, such as the beliefs of an annotation, can be taken at their word."""
+"""How far probabilities, or what is taken for them, can be taken at their word."""
 
 from functools import partial
 from typing import NamedTuple

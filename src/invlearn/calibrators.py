@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from invlearn.errors import DataError
 from invlearn.randomness import stream
+from invlearn.wording import counted
 
 Floats = npt.NDArray[np.float64]
 N_FOLDS = 5
@@ -204,7 +205,8 @@ def choose_calibrator(
     if len(ids) < 2 or not 0 < y.sum() < len(y):
         raise DataError(
             f"probabilities are calibrated on rows of both classes of two users at least; found "
-            f"{len(ids)} users, {int(y.sum())} positive and {int(len(y) - y.sum())} negative rows"
+            f"{counted(len(ids), 'user')}, {int(y.sum())} positive and {int(len(y) - y.sum())} "
+            "negative rows"
         )
     folds = stream(seed, "folds").permutation(len(ids))[place] % min(N_FOLDS, len(ids))
     found = {name: np.empty(len(y)) for name in FITS}

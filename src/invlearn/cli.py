@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError
 
 from invlearn.cli_annotation import annotate
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
 from invlearn.cli_report import report
 from invlearn.cli_serving import export, recommend, serve
-from invlearn.config import OtherLog, RunConfig, in_words
+from invlearn.config import OtherLog, RunConfig
 from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
 from invlearn.interruption import interruptible
+from invlearn.misuse import misuse
 
 app = App(
     name="invlearn",
@@ -106,6 +106,7 @@ def resume(run: Path, *, dataset: Path | None = None, device: str | None = None)
     from invlearn.processes import joined
     from invlearn.run import resume as work
 
+    was_finished = (run / "test.json").is_file()
     with joined() as group, screen.progress_bars(group) as progress, interruptible() as should_stop:
         done = work(
             run,
@@ -116,7 +117,7 @@ def resume(run: Path, *, dataset: Path | None = None, device: str | None = None)
             should_stop=should_stop,
         )
     if group.is_first:
-        screen.show_run(done)
+        screen.show_run(done, was_finished=was_finished)
 
 
 @app.command
@@ -132,6 +133,7 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
     out: Path | None = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure runs with intervals, beside the trivial baselines; several runs are compared.
 
@@ -153,10 +155,14 @@ def evaluate(
         Of the draws.
     out
         JSON file to write all metrics to.
+    overwrite
+        Replace a file of that name.
     """
-    from invlearn import screen
+    from invlearn import atomic, screen
     from invlearn.comparison import compare_runs
 
+    if out:
+        atomic.need_absent(out, overwrite=overwrite)
     with screen.progress_bars() as progress:
         compared = compare_runs(
             run,
@@ -220,11 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", 2)
     except CycloptsError as error:
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, ValidationError):
-            _leave(f"error: {in_words(RunConfig, cause)}", 2)
-        command = " ".join(["invlearn", *(error.command_chain or ())])
-        _leave(f"error: {str(error).rstrip('.')}; see {command} --help", 2)
+        _leave(f"error: {misuse(error)}", 2)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:

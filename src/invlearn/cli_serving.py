@@ -18,7 +18,7 @@ def recommend(
     items: Path | None = None,
     exclude_items: Path | None = None,
     leave_out: LeaveOut = "labelled",
-    fallback: Fallback = "item-rate",
+    fallback: Fallback | None = None,
     approximate: float | None = None,
     dataset: Path | None = None,
     overwrite: Overwrite = False,
@@ -44,7 +44,8 @@ def recommend(
         Pairs not to recommend: those labelled in training, shown in training, all of the
         dataset, or none.
     fallback
-        What answers for users whom training did not know.
+        What answers for users whom training did not know: item-rate if left out, and then the run
+        must know somebody of --users.
     approximate
         Look at this part of an index of the items, such as 0.05, in place of all of them; needs
         the extra ann.

@@ -7,7 +7,7 @@ arguments of `invlearn.train`.
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -35,8 +35,18 @@ WORDS = {
     "float_type": "a number is needed",
     "float_parsing": "a number is needed",
     "too_short": "at least one is needed",
+    "greater_than": "a number above {gt} is needed",
+    "greater_than_equal": "a number of at least {ge} is needed",
+    "less_than": "a number below {lt} is needed",
+    "less_than_equal": "a number of at most {le} is needed",
+    "finite_number": "a finite number is needed",
+    "bool_parsing": "true or false is needed",
+    "bool_type": "true or false is needed",
+    "string_type": "a text is needed",
+    "literal_error": "{expected} is needed",
+    "invalid_key": "names of options are text",
 }
-"""What is wrong, by pydantic's name for it, where its own sentence is about Python."""
+"""What is needed, by pydantic's name for what is wrong."""
 
 PRESETS = ("recommended",)
 """Settings that come with the library, by name: what `--config recommended` reads."""
@@ -51,6 +61,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+    also: ClassVar[tuple[str, ...]] = ()
+    """Keys that are taken besides the fields, in the place of some of them."""
 
 
 class OptimizerConfig(Settings):
@@ -230,15 +242,23 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise ConfigError(in_words(model, error)) from None
 
 
-def in_words(model: type[BaseModel], error: ValidationError) -> str:
-    """Everything that is wrong with the values of a model, in one line."""
-    return "; ".join(_explain(model, e) for e in error.errors())
+def in_words(model: type[BaseModel], error: ValidationError, *, is_command: bool = False) -> str:
+    """Everything that is wrong with the values of a model, in one line.
+
+    Args:
+        model: What was to be made.
+        error: Why it could not be.
+        is_command: Name values as the options of a command line are named.
+    """
+    return "; ".join(_explain(model, e, is_command=is_command) for e in error.errors())
 
 
-def _explain(model: type[BaseModel], error: Any) -> str:
+def _explain(model: type[BaseModel], error: Any, *, is_command: bool) -> str:
     """One wrong value in words: where, what was found, what would be right."""
     path = [str(key) for key in error["loc"]]
     where = ".".join(path)
+    if is_command:
+        where = f"--{where.replace('_', '-')}"
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         if known is None:
@@ -248,7 +268,12 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         return f"{where}: unknown option{hint}; known: {', '.join(sorted(known)) or 'none'}"
     if error["type"] == "missing":
         return f"{where}: a value is needed"
-    said = WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    said = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] in WORDS:
+        bounds = {
+            k: f"{v:g}" if isinstance(v, float) else v for k, v in error.get("ctx", {}).items()
+        }
+        said = WORDS[error["type"]].format(**bounds)
     if not path:  # about several settings at once
         return said
     return f"{where}: {said}; got {error['input']!r}"
@@ -264,7 +289,7 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str] | None:
             kind = get_args(kind)[1]
         else:  # a union, of which the path tells the member
             kind = next((m for m in _groups_in(kind) if m.__name__.lower() == key), None)
-    return list(kind.model_fields) if _is_group(kind) else None
+    return [*kind.model_fields, *getattr(kind, "also", ())] if _is_group(kind) else None
 
 
 def _is_group(kind: Any) -> bool:

@@ -5,8 +5,11 @@ from typing import Any
 
 PAGE = """# {backbone}, trained with {strategy}
 
-`model.onnx` gives the logit of (user, item) pairs; `1 / (1 + exp(-logit))` is what the model takes
-for the probability that the user likes the item. In the file it is {form}.
+Run `{run}`, seed {seed}, {epoch}; SHA-256 of `{weights}`: `{digest}`.
+
+`model.onnx` gives the logit of (user, item) pairs: the higher, the likelier it is that the user
+likes the item. Logits are not calibrated: no function of them is a probability before it was
+fitted to labelled pairs, as `invlearn annotate` does. In the file: {form}.
 
 | | name | type | shape | what |
 |---|---|---|---|---|
@@ -36,7 +39,7 @@ item = np.array([item_row[i] for _, i in pairs], np.int64)
 {embeddings}
 ONNX Runtime agrees with PyTorch on {n_pairs:,} random pairs: the largest difference is
 {difference:.1e} of a logit's size, or of 1 where that is larger. `export.json` says from which run
-and by which versions this was made.
+and by which versions this was made, and has the SHA-256 of every file.
 """
 
 FACTORS = """
@@ -67,7 +70,13 @@ def page(card: Mapping[str, Any], tables: Mapping[str, tuple[int, ...]]) -> str:
     """
     shapes = "".join(f"\n* `{name}`: {' x '.join(map(str, s))}" for name, s in tables.items())
     form = FACTORS if "user_factors" in tables else TABLES if tables else ""
+    weights = "model.onnx.data" if "model.onnx.data" in card["sha256"] else "model.onnx"
     return PAGE.format(
+        run=card["run"].replace("`", "'"),
+        seed=card["seed"],
+        epoch=f"best epoch {card['epoch']}" if card["epoch"] else "weights of no recorded epoch",
+        weights=weights,
+        digest=card["sha256"][weights],
         backbone=card["backbone"],
         strategy=card["strategy"],
         form=card["form"],

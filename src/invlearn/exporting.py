@@ -6,7 +6,7 @@ OUT/
   embeddings.safetensors  a row an id: the factors, or the tables that a network looks up
   users.parquet           column `id`: original ids, row number = dense id; items.parquet likewise
   README.md               inputs, outputs, and an example
-  export.json             the run, and how far ONNX Runtime was from PyTorch
+  export.json             which run, digests, and how far ONNX Runtime was from PyTorch
 ```
 """
 
@@ -23,11 +23,13 @@ from torch import Tensor, nn
 
 from invlearn import atomic
 from invlearn.backbones.backbone import InnerProduct
+from invlearn.data.dataset import sha256
 from invlearn.errors import RunError
 from invlearn.export_page import page
 from invlearn.onnx_file import PACKAGES, FactorProduct, OnnxScorer, check_packages, write_onnx
 from invlearn.progress import Progress, silent
 from invlearn.randomness import stream
+from invlearn.recording import best_epoch
 from invlearn.run import Run
 from invlearn.scoring import score_pairs
 
@@ -94,7 +96,8 @@ def export(
             save_file(tables, partial / "embeddings.safetensors")
             # Safetensors lets nobody but its writer read; an export is for other programs.
             shutil.copymode(partial / "users.parquet", partial / "embeddings.safetensors")
-        card = _card(run, module, difference, opset)
+        digests = {file.name: sha256(file) for file in sorted(partial.iterdir())}
+        card: dict[str, Any] = _card(run, module, difference, opset) | {"sha256": digests}
         atomic.write_json(partial / MARKER, card)
         text = page(card, {name: tuple(t.shape) for name, t in tables.items()})
         (partial / "README.md").write_text(text, encoding="utf-8")
@@ -150,6 +153,9 @@ def _card(run: Run, module: nn.Module, difference: float, opset: int) -> dict[st
     is_product = isinstance(module, FactorProduct)
     return {
         "format": FORMAT,
+        "run": run.folder.resolve().name,
+        "seed": run.config.seed,
+        "epoch": best_epoch(run.epochs),
         "fingerprint": run.card["fingerprint"],
         "n_users": run.card["n_users"],
         "n_items": run.card["n_items"],

@@ -13,12 +13,13 @@ import polars as pl
 from invlearn import atomic
 from invlearn.ann import ItemIndex, factors_of
 from invlearn.data.parquet import sink_parquet, write_parquet
-from invlearn.errors import ConfigError, InvlearnError
-from invlearn.ids import UNKNOWN, IdMap, IntegerIds, read_ids
+from invlearn.errors import ConfigError, DataError
+from invlearn.ids import UNKNOWN, IdMap, IntegerIds, Integers, read_ids
 from invlearn.progress import Progress, silent
 from invlearn.ranking import TopItems
 from invlearn.recommendation import MODEL, Fallback, LeaveOut, Lists, Recommender
 from invlearn.run import Run
+from invlearn.wording import clipped, counted
 
 ENDINGS = (".parquet", ".pq", ".csv", ".jsonl", ".ndjson")
 BUFFERED_ROWS = 100_000
@@ -27,6 +28,9 @@ NOBODY = Lists(
     TopItems(np.empty(0, np.int64), np.empty((0, 1), np.int64), np.empty((0, 1), np.float32)),
     MODEL,
 )
+SHOWN_IDS = 3
+"""Ids that an error shows of those that it met."""
+DEFAULT_FALLBACK: Fallback = "item-rate"
 SAMPLED_USERS = 256
 """Users whose exact lists tell how much an index misses."""
 
@@ -69,7 +73,7 @@ def recommend(
     items: Ids | None = None,
     exclude_items: Ids | None = None,
     leave_out: LeaveOut = "labelled",
-    fallback: Fallback = "item-rate",
+    fallback: Fallback | None = None,
     approximate: float | None = None,
     dataset: str | Path | None = None,
     overwrite: bool = False,
@@ -90,7 +94,8 @@ def recommend(
         leave_out: Pairs that are not recommended: `labelled` in training, `shown` in training,
             `all` of the dataset, or `nothing`.
         fallback: What answers for users whom training did not know: `item-rate`, `popularity` or
-            `none`. The score is then a logit, a number of likes, or there is no list.
+            `none`. The score is then a logit, a number of likes, or there is no list. Without one
+            named it is `item-rate`, and the run must know somebody of those asked for.
         approximate: Part of an index of the items that is looked at in place of all of them, such
             as 0.05; for backbones that are inner products.
         dataset: Where the run's dataset is now, if it was moved.
@@ -99,17 +104,17 @@ def recommend(
 
     Raises:
         ConfigError: A choice does not exist, does not fit the backbone or needs an extra.
-        DataError: A file of ids is damaged, or the dataset is.
+        DataError: A file of ids is damaged or has no id of the run, or the dataset is damaged.
         RunError: The run is damaged, or the dataset is not its own.
         InvlearnError: `out` exists, or cannot be written.
     """
     out = _checked(Path(out), k, overwrite=overwrite)
     run = run if isinstance(run, Run) else Run.open(run)
-    ready = Recommender.of(run, leave_out=leave_out, fallback=fallback, dataset=dataset)
-    asked = ready.users.ids
-    if users is not None:
-        asked = ready.users.in_type(read_ids(users, "user", own=ready.columns.get("user")))
-    dense = np.arange(len(asked)) if users is None else ready.users.dense(asked)
+    answers = DEFAULT_FALLBACK if fallback is None else fallback
+    ready = Recommender.of(run, leave_out=leave_out, fallback=answers, dataset=dataset)
+    asked, dense = _asked(ready, users)
+    if fallback is None and (dense == UNKNOWN).all():
+        raise _nobody(ready, asked)
     barred, n_unknown_items = _barred(ready, items, exclude_items)
     index = None
     if approximate is not None:
@@ -143,9 +148,31 @@ def _checked(out: Path, k: int, *, overwrite: bool) -> Path:
     if k < 1:
         raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
     atomic.need_folder(out)
-    if out.exists() and not overwrite:
-        raise InvlearnError(f"{out} exists already; choose another name or pass --overwrite")
+    atomic.need_absent(out, overwrite=overwrite)
     return out
+
+
+def _asked(ready: Recommender, users: Ids | None) -> tuple[pl.Series, Integers]:
+    """Original and dense ids of those who are to get a list."""
+    if users is None:
+        return ready.users.ids, np.arange(len(ready.users))
+    asked = ready.users.in_type(read_ids(users, "user", own=ready.columns.get("user")))
+    return asked, ready.users.dense(asked)
+
+
+def _nobody(ready: Recommender, asked: pl.Series) -> DataError:
+    """Error for ids that are most likely none, or those of another dataset."""
+    return DataError(
+        f"the run has none of the users asked for: read {counted(len(asked), 'id')}, "
+        f"{_some(asked)}; the run's own ids are like {_some(ready.users.ids)}; give such ids, or "
+        f"ask for the same list for everybody with --fallback {DEFAULT_FALLBACK}"
+    )
+
+
+def _some(ids: pl.Series) -> str:
+    texts = ids.head(SHOWN_IDS).cast(pl.String).to_list()
+    shown = ", ".join(repr(clipped(text)) for text in texts)
+    return f"{shown}, ..." if len(ids) > SHOWN_IDS else shown
 
 
 def _barred(ready: Recommender, only: Ids | None, never: Ids | None) -> tuple[IntegerIds, int]:

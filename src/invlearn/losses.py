@@ -98,7 +98,7 @@ def entropy(logits: Tensor) -> Tensor:
         logits: Shape `(pairs,)`.
 
     Returns:
-        Values in [0, log 2], shape `(pairs,)`; autograd follows the probability, too.
+        Values in [0, log 2], shape `(pairs,)`; autograd follows the sigmoid, too.
 
     Example:
         >>> entropy(torch.tensor([0.0, 4.0, -4.0]))
@@ -109,7 +109,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def reweighting(losses: Tensor, alpha: float) -> Tensor:
-    """Weights of the reweighted cross entropy: `p^alpha`, with `p` the probability of the label.
+    """Weights of the reweighted cross entropy: `p^alpha`, `p` the sigmoid for the label.
 
     As `p = exp(-loss)`, a pair that fits badly counts little (Wang et al., Denoising Implicit
     Feedback for Recommendation, WSDM 2021, Eq. 5).

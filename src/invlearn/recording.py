@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,20 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
         for line in stream:
             if line.endswith("\n"):
                 yield json.loads(line)
+
+
+def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
+    """Number from 1 of the epoch whose weights were kept; none before the first one.
+
+    Args:
+        epochs: Records of `epochs.jsonl`, in their order.
+
+    Example:
+        >>> best_epoch([{"best": True}, {"best": True}, {"best": False}])
+        2
+    """
+    marked = [number for number, epoch in enumerate(epochs, 1) if epoch.get("best")]
+    return marked[-1] if marked else None
 
 
 def _keep(file: Path, key: str, bound: int) -> None:

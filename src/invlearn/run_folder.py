@@ -18,6 +18,7 @@ RUN/
 import json
 import shutil
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -126,10 +127,7 @@ def read_json(file: Path) -> dict[str, Any]:
         RunError: It is missing or damaged.
     """
     if not file.is_file():
-        raise RunError(
-            f"{file.parent} has no {file.name}: it is no run folder, or the run has not finished; "
-            "make one with `invlearn train`, or go on with `invlearn resume`"
-        )
+        raise _absent(file.parent, file.name)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -137,6 +135,28 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{file} is damaged (it holds no object); train the run again")
     return content
+
+
+def _absent(folder: Path, name: str) -> RunError:
+    """Error that says what a folder is, if it has not what a run has."""
+    place = quote(str(folder))
+    if not folder.exists():
+        return RunError(f"{folder} does not exist; name a run folder, which `invlearn train` makes")
+    if not folder.is_dir():
+        return RunError(f"{folder} is a file; name a run folder, which `invlearn train` makes")
+    if (folder / "run.json").is_file():
+        rest = (
+            f"the run has not finished; go on with `invlearn resume {place}`"
+            if name == "test.json"
+            else "the run is damaged; train it again"
+        )
+        return RunError(f"{folder} has no {name}: {rest}")
+    what = "no run folder; name one, which `invlearn train` makes"
+    if (folder / "data.json").is_file():
+        what = f"a dataset folder; train a run on it with `invlearn train {place} --out RUN`"
+    elif (folder / "experiment.yaml").is_file():
+        what = "an experiment; its own tables are in its results.md"
+    return RunError(f"{folder} has no {name}: it is {what}")
 
 
 def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:

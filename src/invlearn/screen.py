@@ -13,6 +13,7 @@ from rich.table import Table
 from invlearn.baselines import NO_LOSS
 from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress
+from invlearn.wording import counted
 
 if TYPE_CHECKING:
     from invlearn.comparison import Comparison
@@ -70,22 +71,23 @@ def show_audit(audit: "Audit", out: str) -> None:
     console.print(table)
     for stage in audit.stages:
         for reason, rows in stage.dropped.items():
-            console.print(f"  {rows:,} rows dropped at '{stage.name}': {reason}")
+            console.print(f"  {counted(rows, 'row')} dropped at '{stage.name}': {reason}")
     console.print(
         f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
     )
     _show_parts(audit)
     _show_features(audit)
     share = f"{audit.final.labelled_fraction:.1%}"
-    console.print(f"Wrote {out}: {audit.final.rows:,} pairs, {share} of them labelled.")
+    console.print(f"Wrote {out}: {counted(audit.final.rows, 'pair')}, {share} of them labelled.")
 
 
 def show_simulated(simulated: "Simulated") -> None:
     """Print what the simulator wrote."""
     console.print(
-        f"Wrote {simulated.folder}: {simulated.n_rows:,} impressions of {simulated.n_items:,} "
-        f"videos to {simulated.n_users:,} users,\n  {simulated.true_positive_fraction:.1%} of them "
-        f"truly liked, in {simulated.n_files} file(s)."
+        f"Wrote {simulated.folder}: {counted(simulated.n_rows, 'impression')} of "
+        f"{counted(simulated.n_items, 'video')} to {counted(simulated.n_users, 'user')},\n"
+        f"  {simulated.true_positive_fraction:.1%} of them truly liked, in "
+        f"{counted(simulated.n_files, 'file')}."
     )
 
 
@@ -98,20 +100,27 @@ def show_weakened(made: "Dataset") -> None:
         table.add_row(name, *(f"{n:,}" for n in numbers))
     console.print(table)
     console.print(
-        f"  {done['n_hidden']:,} labels hidden\n"
+        f"  {counted(done['n_hidden'], 'label')} hidden\n"
         f"  {done['n_flipped_positives']:,} positive and {done['n_flipped_negatives']:,} negative "
         "ones of the others flipped\n"
         f"Wrote {made.folder}; validation and test are as they were."
     )
 
 
-def show_run(run: "Run") -> None:
-    """Print how a run ended: its best epoch, and its test metrics beside the baselines."""
+def show_run(run: "Run", *, was_finished: bool = False) -> None:
+    """Print how a run ended: its best epoch, and its test metrics beside the baselines.
+
+    Args:
+        run: The run.
+        was_finished: Whether it had gone to its end before it was asked to go on.
+    """
+    if was_finished:
+        console.print("Nothing was left to do: the run had finished; it was measured again.")
     test = run.test
     best = run.epochs[test["epoch"] - 1]
     config = run.config
     console.print(
-        f"{config.strategy} over {config.backbone}: best of {len(run.epochs)} epochs is "
+        f"{config.strategy} over {config.backbone}: best of {counted(len(run.epochs), 'epoch')} is "
         f"{test['epoch']} by validation {config.select_by} "
         f"({best['valid'][config.select_by]:.4f})"
     )
@@ -152,10 +161,11 @@ def show_comparison(compared: "Comparison") -> None:
     for name in compared.unfinished:
         console.print(f"  {name} has not finished; these are figures of its best epoch so far.")
     for reason, rows in compared.left_out.items():
-        console.print(f"  {rows:,} rows left out: {reason}")
+        console.print(f"  {counted(rows, 'row')} left out: {reason}")
     if compared.n_seen:
         console.print(
-            f"  {compared.n_seen:,} rows have a pair that the runs were trained or validated on,\n"
+            f"  {counted(compared.n_seen, 'row has', 'rows have')} a pair that the runs were "
+            "trained or validated on,\n"
             "  so these figures flatter them; leave such rows out with --seen drop"
         )
 
@@ -258,8 +268,9 @@ def _show_features(audit: "Audit") -> None:
         ]
         console.print(f"  {kind} features of {facts.name}: {', '.join(words)}")
         console.print(
-            f"    {facts.without_row:,} {kind}s have no row there; {facts.not_in_log:,} rows there "
-            f"are of {kind}s that the dataset does not have"
+            f"    {counted(facts.without_row, f'{kind} has', f'{kind}s have')} no row there; "
+            f"{counted(facts.not_in_log, 'row there is', 'rows there are')} of {kind}s that the "
+            "dataset does not have"
         )
 
 
@@ -299,9 +310,10 @@ def number_table(title: str, first: str, numbers: Sequence[str]) -> Table:
 
 def _show_counts(counts: Mapping[str, Any]) -> None:
     console.print(
-        f"  {counts['rows']:,} rows of {counts['users']:,} users; per-user metrics over the "
-        f"{counts['users_scored']:,} with both classes\n  ({counts['users_all_positive']:,} have "
-        f"only positives, {counts['users_all_negative']:,} only negatives)"
+        f"  {counted(counts['rows'], 'row')} of {counted(counts['users'], 'user')}; per-user "
+        f"metrics over the {counts['users_scored']:,} with both classes\n"
+        f"  ({counted(counts['users_all_positive'], 'has', 'have')} only positives, "
+        f"{counts['users_all_negative']:,} only negatives)"
     )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from invlearn.screen import console, number_table
 from invlearn.thresholds import LEAST_ROWS
+from invlearn.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +26,7 @@ def show_annotation(done: "Annotation") -> None:
         for name in ("positive", "negative", "unclear")
     )
     console.print(
-        f"{n_pairs:,} pairs ({said['from']}), labelled at a precision of "
+        f"{counted(n_pairs, 'pair')} ({said['from']}), labelled at a precision of "
         f"{_percent(said['precision'])}%:\n"
         f"  {', '.join(shares)}"
     )
@@ -38,7 +39,7 @@ def show_annotation(done: "Annotation") -> None:
 
 def _calibration_table(said: dict[str, Any]) -> "Table":
     done = said["calibration"]
-    table = number_table("Probabilities", "", ("rows", "positive", *MEASURES.values()))
+    table = number_table("Calibration", "", ("rows", "positive", *MEASURES.values()))
     rows = {
         "validation, raw logits": done["raw"],
         f"validation, {done['chosen']}": done["calibrated"],
@@ -101,16 +102,39 @@ def _show_notes(said: dict[str, Any]) -> None:
         "none: no threshold keeps the promise on validation, so nobody gets the label"
         if any(p[name]["threshold"] is None for p in said["promises"] for name in CLASSES)
         else "",
+        _reachable(said),
         _without_model(said),
         _likeness(said),
         _broken(said),
-        _count(said, "unknown", "have a user or item that the run does not know"),
-        _count(said, "labelled_already", "are labelled in the dataset, and not held against truth"),
+        _count(said, "unknown", ("pair has", "pairs have"), " a user or item unknown to the run"),
+        _count(
+            said,
+            "labelled_already",
+            ("pair is", "pairs are"),
+            " labelled in the dataset, and not held against truth",
+        ),
         *_agreement(said["agreement"]),
         _influence(said["influence"]),
     ]
     for note in filter(None, notes):
         console.print(f"  {note}")
+
+
+def _reachable(said: dict[str, Any]) -> str:
+    """What a lower precision would label, where the one asked for labels nobody."""
+    if said["counts"]["positive"] + said["counts"]["negative"]:
+        return ""
+    asked = said["precision"]
+    lower = [p for p in said["promises"] if p["precision"] < asked and p["share"]]
+    if not lower:
+        rows = counted(said["calibration"]["raw"]["rows"], "validation row")
+        return f"nothing is labelled, and no lower precision would do: {rows} prove too little"
+    best = lower[-1]
+    pairs = counted(sum(best[name]["pairs"] for name in CLASSES), "pair")
+    return (
+        f"nothing is labelled at {_percent(asked)}%; {_percent(best['precision'])}% would label "
+        f"{pairs} (--precision {best['precision']:g})"
+    )
 
 
 def _without_model(said: dict[str, Any]) -> str:
@@ -152,9 +176,9 @@ def _broken(said: dict[str, Any]) -> str:
     )
 
 
-def _count(said: dict[str, Any], name: str, what: str) -> str:
+def _count(said: dict[str, Any], name: str, what: tuple[str, str], rest: str) -> str:
     n = said["counts"][name]
-    return f"{n:,} pairs {what}" if n else ""
+    return f"{counted(n, *what)}{rest}" if n else ""
 
 
 def _agreement(found: dict[str, Any]) -> list[str]:

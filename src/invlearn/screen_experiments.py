@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from invlearn.baselines import NO_LOSS
 from invlearn.screen import SHOWN, console, ends, number_table, short
+from invlearn.wording import counted
 
 if TYPE_CHECKING:
     from invlearn.experiments.advise import Advice, Finding
@@ -93,7 +94,9 @@ def _marked(method: "Method", metric: str) -> str:
 
 
 def _show_tally(results: "Results") -> None:
-    title = f"Wins / ties / losses against {results.reference}, {len(results.groups)} tables"
+    title = (
+        f"Wins / ties / losses against {results.reference}, {counted(len(results.groups), 'table')}"
+    )
     found = number_table(title, "", SHOWN)
     tallies = {metric: results.tally(metric) for metric in SHOWN}
     for name in next(iter(tallies.values())):
@@ -112,17 +115,19 @@ def _show_failures(results: "Results") -> None:
     methods = [method for group in results.groups for method in group.methods.values()]
     trainings = [t for method in methods for t in (*method.trials, *method.records)]
     if failed := sum(training.state == "failed" for training in trainings):
-        console.print(f"  {failed} of {len(trainings)} trainings failed; results.md says why.")
+        console.print(
+            f"  {failed} of {counted(len(trainings), 'training')} failed; results.md says why."
+        )
     if empty := sum(not method.means for method in methods):
-        word = "method has" if empty == 1 else "methods have"
-        console.print(f"  {empty} {word} no result in a table, since every training failed.")
+        have = counted(empty, "method has", "methods have")
+        console.print(f"  {have} no result in a table, since every training failed.")
 
 
 def show_advice(advice: "Advice", out: Path) -> None:
     """Print on one screen whether unclear rows help, by how much, and what to run next."""
     console.print(
-        f"{advice.dataset}: {advice.n_labelled:,} labelled training rows, "
-        f"{advice.n_unlabelled:,} unclear ones"
+        f"{advice.dataset}: {counted(advice.n_labelled, 'labelled training row')}, "
+        f"{counted(advice.n_unlabelled, 'unclear one')}"
     )
     found = number_table("Test part, means over seeds", "", (*ADVISED, "seconds"))
     for method in (*advice.group.methods.values(), *advice.group.baselines.values()):

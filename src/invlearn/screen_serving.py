@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invlearn.screen import console, number_table
+from invlearn.wording import counted
 
 if TYPE_CHECKING:
     from invlearn.exporting import Exported
@@ -19,18 +20,23 @@ def show_recommended(made: "Recommended") -> None:
         table.add_row("none", f"{made.n_unanswered:,}")
     console.print(table)
     if made.n_unknown:
-        console.print(f"  {made.n_unknown:,} users are not in the run at all")
+        n_asked = sum(made.n_users.values()) + made.n_unanswered
+        are = counted(n_asked, "user") + (" is" if made.n_unknown == 1 else " are")
+        console.print(
+            f"  warning: {made.n_unknown:,} of {are} not in the run at all", style="yellow"
+        )
     if made.n_unknown_items:
-        console.print(f"  {made.n_unknown_items:,} of the item ids given are not in the run at all")
+        ids = counted(made.n_unknown_items, "item id is", "item ids are")
+        console.print(f"  warning: {ids} not in the run at all", style="yellow")
     if made.n_short:
-        console.print(f"  {made.n_short:,} users have fewer than {made.k} items left")
+        users = counted(made.n_short, "user has", "users have")
+        console.print(f"  {users} fewer than {counted(made.k, 'item')} left")
     share = made.n_items / max(made.n_catalogue, 1)
-    console.print(
-        f"  {made.n_items:,} different items in all lists, {share:.1%} of those that could be"
-    )
+    items = counted(made.n_items, "different item")
+    console.print(f"  {items} in all lists, {share:.1%} of those that could be")
     if made.recall is not None:
         console.print(f"  the index found {made.recall:.1%} of the exact lists, on sampled users")
-    console.print(f"Wrote {made.file}: {made.n_rows:,} rows.")
+    console.print(f"Wrote {made.file}: {counted(made.n_rows, 'row')}.")
 
 
 def show_exported(made: "Exported") -> None:

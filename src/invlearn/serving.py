@@ -1,9 +1,8 @@
 """The HTTP service of a run: which request goes where, and what is said of a bad one."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -11,7 +10,9 @@ from invlearn.answering import Answering
 from invlearn.environment import require_extra
 from invlearn.errors import ConfigError
 from invlearn.guards import OwnNameNeeded, ShortBodies, TokenNeeded
+from invlearn.misfits import misfit
 from invlearn.recommendation import Recommender
+from invlearn.service_page import page
 from invlearn.wire import (
     MAX_BODY_BYTES,
     Health,
@@ -28,8 +29,11 @@ LEAST_TOKEN = 16
 """Characters of a token."""
 OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
 """Paths that need no token; they tell nothing of the data."""
-BRANCHES = ("int", "str", "constrained-str")
-"""What pydantic calls the two kinds of ids in the place of an error."""
+NOWHERE = {
+    404: "there is nothing at this path; /docs has all of them",
+    405: "this path takes no such request; /docs has the right one",
+}
+"""What is said where no route is."""
 Answer = TypeVar("Answer")
 
 
@@ -67,7 +71,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
     """
     check_packages()
     check_token(token)
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request
     from fastapi.responses import HTMLResponse
 
     answering, worker = Answering(recommender), ThreadPoolExecutor(1, "model")
@@ -94,7 +98,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
 
     @app.post("/score", responses=refusals)
     async def score(request: ScoreRequest) -> ScoreAnswer:
-        """Logits of pairs; `1 / (1 + exp(-logit))` is the model's probability, not calibrated."""
+        """Logits of pairs; they are not calibrated, so no function of them is a probability yet."""
         return await worked(answering.score, request)
 
     @app.post("/recommend", responses=refusals)
@@ -108,8 +112,9 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
         return answering.health()
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(_page(app.openapi()))
+    async def docs(request: Request) -> HTMLResponse:
+        host = request.headers.get("host", "localhost")
+        return HTMLResponse(page(app.openapi(), host=host, needs_token=token is not None))
 
     _say_problems(app)
     app.add_middleware(ShortBodies, max_bytes=MAX_BODY_BYTES)
@@ -133,50 +138,16 @@ def _say_problems(app: Any) -> None:
         return JSONResponse({"error": readable[:500]}, status, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def misfit(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def unfit(_: Request, error: RequestValidationError) -> JSONResponse:
         found = error.errors()
         if found[0]["type"] == "json_invalid":
             place = found[0]["loc"][-1]
             return said(400, f"the body is no JSON from character {place} on; send an object")
-        return said(422, _misfit(found))
+        return said(422, misfit(found))
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return said(error.status_code, str(error.detail), error.headers)
+        sentence = NOWHERE.get(error.status_code, str(error.detail))
+        return said(error.status_code, sentence, error.headers)
 
-    del misfit, refused  # the decorators keep them
-
-
-def _misfit(errors: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong at the first place where something is, in one sentence.
-
-    Example:
-        >>> loc = ("body", "users", 0)
-        >>> _misfit([{"loc": (*loc, "int"), "msg": "No integer"}, {"loc": loc, "msg": "No text"}])
-        'users.0: No integer; or: No text'
-    """
-    by_place: dict[str, list[str]] = {}
-    for error in errors:
-        parts = [str(part) for part in error["loc"] if part not in ("body", *BRANCHES)]
-        place = ".".join(part for part in parts if "[" not in part) or "the body"
-        by_place.setdefault(place, []).append(error["msg"])
-    place, messages = next(iter(by_place.items()))
-    return f"{place}: {'; or: '.join(messages)}"
-
-
-def _page(openapi: dict[str, Any]) -> str:
-    """The routes as one page that loads nothing else."""
-    parts = ["<!doctype html><meta charset=utf-8><title>invlearn</title>"]
-    parts += ["<h1>invlearn</h1><p>All of it: <a href=/openapi.json>/openapi.json</a></p>"]
-    for path, methods in openapi["paths"].items():
-        for method, told in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
-            parts.append(f"<p>{escape(told.get('description', ''))}</p>")
-    for name, schema in openapi["components"]["schemas"].items():
-        rows = "".join(
-            f"<tr><td><code>{escape(key)}</code><td>{escape(field.get('description', ''))}"
-            for key, field in schema.get("properties", {}).items()
-        )
-        parts.append(f"<h3>{escape(name)}</h3><p>{escape(schema.get('description', ''))}</p>")
-        parts.append(f"<table>{rows}</table>")
-    return "\n".join(parts)
+    del unfit, refused  # the decorators keep them

@@ -1,11 +1,12 @@
 """What the service is asked, and what it answers, as JSON."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 MAX_PAIRS, MAX_USERS, MAX_K = 10_000, 256, 1_000
 """Pairs, users and items of a list that one request may ask for."""
+MAX_ID_CHARACTERS = 256
 MAX_BODY_BYTES = 2 << 20
 """Length of a request's body."""
 
@@ -16,7 +17,7 @@ def _whole(value: object) -> object:
 
 
 WHOLE = BeforeValidator(_whole)
-Id = Annotated[StrictInt, WHOLE] | Annotated[StrictStr, Field(max_length=256)]
+Id = Annotated[StrictInt, WHOLE] | Annotated[StrictStr, Field(max_length=MAX_ID_CHARACTERS)]
 """Original id of a user or an item, as the dataset has it, or the same as text."""
 
 
@@ -24,8 +25,15 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
+def _example(**fields: Any) -> ConfigDict:
+    """What the description shows as an example."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class ScoreRequest(_Closed):
     """Pairs to score."""
+
+    model_config = _example(pairs=[["u0000001", 17], ["u0000001", 18]])
 
     pairs: list[tuple[Id, Id]] = Field(min_length=1, max_length=MAX_PAIRS)
     """User and item of each pair."""
@@ -33,6 +41,8 @@ class ScoreRequest(_Closed):
 
 class ScoreAnswer(_Closed):
     """Logits of pairs."""
+
+    model_config = _example(logits=[0.8125, None], unknown_pairs=1)
 
     logits: list[float | None]
     """One for each pair, in their order; null where the user or the item is unknown."""
@@ -42,6 +52,8 @@ class ScoreAnswer(_Closed):
 
 class RecommendRequest(_Closed):
     """Users to recommend items to."""
+
+    model_config = _example(users=["u0000001", "u0000002"], k=2, exclude_items=[17])
 
     users: list[Id] = Field(min_length=1, max_length=MAX_USERS)
     """Whom to answer."""
@@ -71,14 +83,29 @@ class ItemList(_Closed):
 class RecommendAnswer(_Closed):
     """Lists of items."""
 
+    model_config = _example(
+        lists=[
+            {"user": "u0000001", "source": "model", "items": [18, 4], "scores": [1.25, 0.5]},
+            {"user": "u0000002", "source": "item-rate", "items": [4, 18], "scores": [0.75, 0.25]},
+        ],
+        unknown_users=1,
+        unknown_items=0,
+    )
+
     lists: list[ItemList]
     """One for each user, in their order."""
     unknown_users: int
     """Users whom the run does not have."""
+    unknown_items: int
+    """Ids in `items` and `exclude_items` that the run does not have; they change nothing."""
 
 
 class Health(_Closed):
     """That the service is up, and what it has done since it started."""
+
+    model_config = _example(
+        status="ok", version="0.1.0", requests=12, unknown_pairs=0, unknown_users=1, unknown_items=0
+    )
 
     status: Literal["ok"] = "ok"
     """Always that; a service that is not has no answer."""
@@ -90,6 +117,8 @@ class Health(_Closed):
     """Pairs among them that had no score."""
     unknown_users: int
     """Users among them whom the run does not have."""
+    unknown_items: int
+    """Ids in their `items` and `exclude_items` that the run does not have."""
 
 
 class Problem(_Closed):

@@ -23,6 +23,7 @@ from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.spill import spilling
 from invlearn.data.table import ITEM, LABEL, USER
 from invlearn.errors import ConfigError, DataError
+from invlearn.wording import counted
 
 BLOCK_PAIRS = 1 << 18
 """Pairs in a block."""
@@ -160,8 +161,8 @@ def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:
     if bad:
         reason, n_rows = next(iter(bad.items()))
         raise DataError(
-            f"in {n_rows:,} rows of {log.name} {reason}, so that '{rule}' cannot tell the truth; "
-            "mend or remove these rows"
+            f"in {counted(n_rows, 'row')} of {log.name} {reason}, so that '{rule}' cannot tell the "
+            "truth; mend or remove these rows"
         )
     return labelled(good, [rule])
 

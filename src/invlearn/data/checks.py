@@ -136,8 +136,8 @@ def _text_among_numbers(rows: Rows, column: str) -> str:
         return ""
     row, value = collected(text.sort(ROW).head(1)).rows()[0]
     return (
-        f" since {n_text:,} of its {n_rows:,} rows hold no number, first row {row + 1:,} "
-        f"(data rows counted from 1) with '{value}'"
+        f" since {n_text:,} of its {n_rows:,} rows {'holds' if n_text == 1 else 'hold'} no "
+        f"number, first row {row + 1:,} (data rows counted from 1) with '{value}'"
     )
 
 

@@ -19,6 +19,7 @@ import polars as pl
 from invlearn.data.parquet import write_parquet
 from invlearn.errors import DataError
 from invlearn.features import Kind, SideCard, SideFeatures
+from invlearn.wording import counted
 
 FEATURE_FILES = tuple(
     f"{kind}_features.{name}"
@@ -71,7 +72,7 @@ def open_side(folder: Path, kind: Kind, card: SideCard, n_ids: int) -> SideFeatu
         raise DataError(f"{folder}: {kind} {error}, or prepare it again") from error
     if len(side) != n_ids:
         raise DataError(
-            f"{folder} has {n_ids:,} {kind}s and features of {len(side):,}; prepare it again"
+            f"{folder} has {counted(n_ids, kind)} and features of {len(side):,}; prepare it again"
         )
     return side
 

@@ -21,6 +21,7 @@ from invlearn.data.repeats import one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
 from invlearn.data.table import ITEM, LABEL, TIME, USER, Rows, counts, encoded, settled
 from invlearn.errors import DataError
+from invlearn.wording import counted
 
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -139,9 +140,16 @@ def _strangers(first: Sequence[Any], columns: list[str], n_rows: int, log: Log) 
         if value[column] is None
     ]
     return DataError(
-        f"{n_rows:,} labelled rows of {log.name} name users or items that the dataset does not "
+        f"{_of_log(n_rows, log, 'names', 'name')} users or items that the dataset does not "
         f"have, the first in {log.place(value[ROW])}: {' and '.join(names)}; "
         "drop such rows with --unknown drop, or train on a log that has them"
+    )
+
+
+def _of_log(n_rows: int, log: Log, does: str, do: str) -> str:
+    """So many labelled rows of a log, and what each of them does."""
+    return counted(
+        n_rows, f"labelled row of {log.name} {does}", f"labelled rows of {log.name} {do}"
     )
 
 
@@ -153,7 +161,7 @@ def _unseen(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows
     if n_seen and not drop:
         value = dict(zip(frame.columns, frame.row(int(is_seen.argmax())), strict=True))
         raise DataError(
-            f"{n_seen:,} labelled rows of {log.name} have a pair that the runs were trained or "
+            f"{_of_log(n_seen, log, 'has', 'have')} a pair that the runs were trained or "
             f"validated on, which flatters them, the first in {log.place(value[ROW])}: user "
             f"{value[USER + _NAME]!r} and item {value[ITEM + _NAME]!r}; leave such rows out with "
             "--seen drop, or measure on them all the same with --seen keep"

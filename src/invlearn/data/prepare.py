@@ -44,6 +44,7 @@ from invlearn.data.table import (
 from invlearn.data.written import write_ids, write_rows, write_sides
 from invlearn.errors import DataError
 from invlearn.progress import Progress, silent
+from invlearn.wording import counted
 
 N_STEPS = 7
 
@@ -175,7 +176,7 @@ def prepared(
     drop = settings.bad_rows == "drop"
     rows, reasons = checks.without_bad(rows, wanted, log, drop=drop)
     found = story.note("bad rows", rows if reasons else None, reasons)
-    why = ", ".join(f"{reason} ({n_rows:,} rows)" for reason, n_rows in reasons.items())
+    why = ", ".join(f"{reason} ({counted(n_rows, 'row')})" for reason, n_rows in reasons.items())
     _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
 
     rows, users, items = _labelled_codes(rows, settings, settle)
@@ -288,6 +289,14 @@ def _check_any(found: Counts, message: str) -> None:
         raise DataError(message)
 
 
+_LIKES = (
+    " for rows that are surely unwanted, if few, such as 'watch_ratio >= 1.5, < 0.05': without "
+    "any nothing can be measured or chosen by; `nnpu` with --method.unlabelled-weight 1 and a "
+    "--method.prior, and `rel-mf`, then learn from positives and unlabelled rows"
+)
+"""What is possible where a log says only what was liked."""
+
+
 def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
     """Raise `DataError` unless the rules gave a log both labels."""
     if found.positive and found.negative:
@@ -295,8 +304,9 @@ def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
     rule = "; ".join(str(rule) for rule in rules)
     raise DataError(
         f"the label rule '{rule}' gives {log_name} {found.positive:,} positive and "
-        f"{found.negative:,} negative labels in {found.rows:,} rows, and both classes are needed; "
-        "compare its bounds with the columns' values, or add a rule"
+        f"{found.negative:,} negative labels in {counted(found.rows, 'row')}, and both classes are "
+        "needed; compare its bounds with the columns' values, or add a rule"
+        f"{_LIKES * (not found.negative)}"
     )
 
 

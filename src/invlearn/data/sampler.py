@@ -14,6 +14,7 @@ from invlearn.data.unseen import Ids, UnseenItems
 from invlearn.errors import ConfigError
 from invlearn.pairs import Batch, Feed, LabelledRows, Pairs
 from invlearn.randomness import stream
+from invlearn.wording import counted
 
 Packed = npt.NDArray[np.int64]
 Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
@@ -271,8 +272,9 @@ def _judge_split(n_rows: int, feed: Feed, seed: int) -> Sample:
     n_judges = round(feed.judge_fraction * n_rows)
     if feed.judge_fraction > 0 and not 0 < n_judges < n_rows:
         raise ConfigError(
-            f"{n_rows} labelled training rows leave {n_judges} judges at judge_fraction "
-            f"{feed.judge_fraction}; label more rows or take another fraction"
+            f"{counted(n_rows, 'labelled training row')} would leave "
+            f"{counted(n_judges, 'judge')} at judge_fraction {feed.judge_fraction}; label more "
+            "rows or take another fraction"
         )
     return Sample(n_rows, n_judges, seed, "judges")
 

@@ -20,6 +20,7 @@ from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.table import collected
 from invlearn.errors import ConfigError, DataError, unknown
 from invlearn.features import Codes, Kind, Scale, SideCard, SideFeatures, Values
+from invlearn.wording import counted
 
 LEAST_IDS = 2
 """Ids that must share a category; a rarer one says nothing that the id itself does not."""
@@ -61,7 +62,7 @@ def open_tables(
     Raises:
         ConfigError: A column to be categorical is in none of the tables.
         DataError: A table is not there or damaged, or lacks its id column or any other, or has
-            one of another type.
+            one of another type, an id that is repeated or missing, or an infinite number.
     """
     logs: dict[Kind, tuple[Log, str]] = {
         kind: (table if isinstance(table, Log) else open_log(table), name)
@@ -88,13 +89,9 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
         ids: Original ids, shape `(ids,)`; one without a row has every feature missing.
 
     Raises:
-        DataError: An id is repeated or missing, a number is infinite, or no id is known.
+        DataError: No id is known.
     """
-    with reading(table.log.name):
-        rows = collected(table.log.rows).to_polars()
-    rows = rows.with_columns(pl.col(table.id_column).cast(pl.String).alias(_KEY))
-    _check_ids(rows, table)
-    _check_finite(rows, table)
+    rows = _rows(table, (*table.categorical, *table.numeric))
     columns = rows.select(_KEY, pl.lit(True).alias(_THERE), *table.categorical, *table.numeric)
     # text compares ids that the log keeps as integers and the table as strings
     wanted = ids.cast(pl.String).alias(_KEY).to_frame()
@@ -181,7 +178,19 @@ def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTa
             )
         words.append(name)
     numbers = tuple(name for name in names if name not in words)
-    return SideTable(log, id_column, tuple(words), numbers)
+    table = SideTable(log, id_column, tuple(words), numbers)
+    rows = _rows(table, numbers)
+    _check_ids(rows, table)
+    _check_finite(rows, table)
+    return table
+
+
+def _rows(table: SideTable, columns: Sequence[str]) -> pl.DataFrame:
+    """Some columns of a table, its ids as text beside them."""
+    wanted = table.log.rows.select(ROW, table.id_column, *columns)
+    with reading(table.log.name):
+        rows = collected(wanted).to_polars()
+    return rows.with_columns(pl.col(table.id_column).cast(pl.String).alias(_KEY))
 
 
 _CATEGORICAL = (nw.String, nw.Boolean, nw.Categorical, nw.Enum)
@@ -199,8 +208,8 @@ def _check_ids(rows: pl.DataFrame, table: SideTable) -> None:
         value = rows.filter(is_repeat)[table.id_column][0]
         raise DataError(
             f"{_place(rows, is_repeat, table)} repeats the id {value!r} of column "
-            f"'{table.id_column}'; {is_repeat.sum():,} rows repeat an id, and each may have one; "
-            "keep the row that is meant"
+            f"'{table.id_column}'; {counted(int(is_repeat.sum()), 'row repeats', 'rows repeat')} "
+            "an id, and each may have one; keep the row that is meant"
         )
 
 

@@ -24,6 +24,7 @@ from invlearn.experiments.compare import compare
 from invlearn.experiments.results import Group, Method, failures
 from invlearn.progress import Progress, silent
 from invlearn.replication import paired_over_seeds
+from invlearn.wording import counted
 
 RECOMMENDED, WITHOUT, ALONE = "recommended", "without unclear rows", "mf, labelled rows alone"
 AS_PAIRS = {"ns": "mf ns", "idl": "mf idl", "ig-sample": "mf ig-sample"}
@@ -142,8 +143,8 @@ def advise(
     data, out = Dataset.open(dataset), Path(out)
     if (n_users := len(np.unique(data.test.users))) < FEWEST_USERS:
         raise DataError(
-            f"the test part of {dataset} has {n_users} users, and an interval over so few says "
-            f"nothing; an advice needs {FEWEST_USERS}"
+            f"the test part of {dataset} has {counted(n_users, 'user')}, and an interval over so "
+            f"few says nothing; an advice needs {FEWEST_USERS}"
         )
     grid = {
         "datasets": [str(dataset)],

@@ -25,7 +25,7 @@ methods:
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
@@ -97,6 +97,8 @@ class TuningPlan(Settings):
 
 class Experiment(Settings):
     """A comparison of methods on equal terms."""
+
+    also: ClassVar[tuple[str, ...]] = ("methods",)
 
     datasets: dict[str, Path]
     """Dataset folders by name; a list goes by the folders' names."""

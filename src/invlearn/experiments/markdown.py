@@ -5,6 +5,7 @@ from math import isnan
 
 from invlearn.baselines import NO_LOSS
 from invlearn.experiments.results import Group, Method, Outcome, Results, failures
+from invlearn.wording import counted
 
 METRICS = ("auc", "gauc", "ndcg@10", "log_loss")
 MARKS = {"win": "▲", "tie": "=", "loss": "▼"}
@@ -26,7 +27,7 @@ def _group(group: Group, reference: str, metrics: Sequence[str]) -> str:
     lines = [
         f"## {group.title}",
         "",
-        f"{counts['rows']:,} test rows of {counts['users']:,} users, "
+        f"{counted(counts['rows'], 'test row')} of {counted(counts['users'], 'user')}, "
         f"{counts['users_scored']:,} of them with both classes; settings and epochs chosen by "
         f"{group.select_by} on the validation part.",
         "",
@@ -116,7 +117,7 @@ def _tally(results: Results, metrics: Sequence[str]) -> str:
     lines = [
         f"## Wins, ties and losses against {results.reference}",
         "",
-        f"Over {n_groups} table{'s' if n_groups > 1 else ''} above; a win or a loss is a 95 % "
+        f"Over {counted(n_groups, 'table')} above; a win or a loss is a 95 % "
         "interval, paired by user and seed, on one side of 0.",
         "",
         *_head("method", metrics),

@@ -181,7 +181,7 @@ def reliability_chart(found: Mapping[str, Calibration], series: Sequence[Series]
     ]
     whole, few = alt.Scale(domain=[0, 1]), alt.Axis(tickCount=5)
     base = _base(alt, rows, series).encode(
-        x=alt.X("claimed:Q", title="probability that the run gives", scale=whole, axis=few),
+        x=alt.X("claimed:Q", title="claimed for label 1", scale=whole, axis=few),
         y=alt.Y("true:Q", title="share of positive rows", scale=whole, axis=few),
         color=_colour(alt, series),
         shape=_shape(alt, series),

@@ -18,6 +18,7 @@ from invlearn.reporting.blocks import (
 )
 from invlearn.reporting.records import RunRecord
 from invlearn.traces import BINS, Beliefs, Judges
+from invlearn.wording import counted
 
 CURVES = {"log_loss": "validation log loss", "auc": "validation AUC", "train": "training loss"}
 GROUPS = 10
@@ -88,7 +89,7 @@ def beliefs_section(records: Sequence[RunRecord]) -> Section | None:
         Chart(
             f"{beliefs.title}, {epoch} epoch: {beliefs.positive_fraction[epoch]:.0%} believed "
             "positive",
-            f"Histogram of the belief in {beliefs.n_pairs:,} unlabelled pairs.",
+            f"Histogram of the belief in {counted(beliefs.n_pairs, 'unlabelled pair')}.",
             charts.belief_chart(beliefs, epoch),
             _belief_table(beliefs, epoch),
             beliefs.title,
@@ -126,7 +127,7 @@ def judges_section(records: Sequence[RunRecord]) -> Section | None:
     drawn = tuple(
         Chart(
             f"{record.name}: judges' loss" + f", 1 in {judges.every} steps" * (judges.every > 1),
-            f"Log loss of {judges.n_steps:,} judged steps, marked by what was chosen.",
+            f"Log loss of {counted(judges.n_steps, 'judged step')}, marked by what was chosen.",
             charts.judge_chart(judges),
             _choice_table(record),
             record.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from invlearn.baselines import ALL_BASELINES
 from invlearn.reporting.blocks import Finding, decimals
 from invlearn.reporting.measures import Results
 from invlearn.reporting.records import RunRecord
@@ -52,8 +53,28 @@ def _reached(results: Results) -> Iterator[Finding]:
         yield Finding(words, is_caution=True)
     if results.baselines and not ahead:
         strongest = max(results.baselines, key=lambda n: results.baselines[n]["auc"].value or 0.0)
-        value = results.baselines[strongest]["auc"].value
-        yield Finding(f"The strongest trivial baseline is {strongest}: AUC {decimals(value)}.")
+        value = decimals(results.baselines[strongest]["auc"].value)
+        of_them = (
+            "trivial baseline of those measured" if _unmeasured(results) else "trivial baseline"
+        )
+        yield Finding(f"The strongest {of_them} is {strongest}: AUC {value}.")
+    yield from _not_all(results)
+
+
+def _unmeasured(results: Results) -> list[str]:
+    """Baselines of which nothing is known; exposure factors take the dataset."""
+    return [name for name in ALL_BASELINES if name not in results.baselines]
+
+
+def _not_all(results: Results) -> Iterator[Finding]:
+    """Which baselines were measured, where some were not."""
+    if (absent := _unmeasured(results)) and results.baselines:
+        verb = "was" if len(absent) == 1 else "were"
+        words = (
+            f"Of the trivial baselines {listed([*results.baselines])} were measured; "
+            f"{listed(absent)} {verb} not, and may be ahead of all of these."
+        )
+        yield Finding(words, is_caution=True)
 
 
 def _differences(results: Results) -> Iterator[Finding]:
@@ -84,8 +105,8 @@ def _minded(results: Results) -> Iterator[Finding]:
     loose = [name for name, found in results.reliability.items() if found.ece > MANY_GAPS]
     if loose:
         words = (
-            f"Probabilities of {listed(loose)} are off by more than {MANY_GAPS:.0%} on average: "
-            "calibrate them before use."
+            f"Logits of {listed(loose)}, read as probabilities, are off by more than "
+            f"{MANY_GAPS:.0%} on average: calibrate them before use."
         )
         yield Finding(words, is_caution=True)
     if results.missing:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from invlearn.data.audit import Audit
 from invlearn.data.table import Counts
 from invlearn.reporting.blocks import Flow, Node, Ribbon
+from invlearn.wording import counted
 
 CLASSES = ("positive", "negative", "unlabelled")
 BAR = 10
@@ -116,7 +117,7 @@ def _ribbons(found: Sequence[Stream], nodes: Mapping[str, Node], scale: float) -
         )
         right[stream.source] += thick
         left[stream.target] += thick
-        title = f"{stream.rows:,} rows: {stream.source} to {stream.target}"
+        title = f"{counted(stream.rows, 'row')}: {stream.source} to {stream.target}"
         ribbons.append(Ribbon(path, stream.kind, title))
     return ribbons
 

@@ -46,7 +46,7 @@ class Results:
     )
     """Of every run but the first: its metrics less those of the first, paired by user."""
     reliability: Mapping[str, Calibration] = field(default_factory=dict[str, Calibration])
-    """How well each run's probabilities came true."""
+    """How well the sigmoids of each run's logits came true, nothing calibrated."""
     unfinished: tuple[str, ...] = ()
     """Runs that were measured at their best epoch so far, or have none yet."""
     missing: str = ""
@@ -147,13 +147,12 @@ def _anew(
 def _reliability(
     records: Sequence[RunRecord], data: Dataset, progress: Progress
 ) -> dict[str, Calibration]:
-    """Compare the probabilities of each run with the labels of the test part."""
+    """Compare the sigmoids of each run's logits with the labels of the test part."""
     found: dict[str, Calibration] = {}
     for done, record in enumerate(records):
         progress("reliability", done, len(records))
         logits = score_pairs(Run.open(record.folder).module, data.test.users, data.test.items)
-        probabilities = sigmoid(logits)
-        found[record.name] = calibration(data.test.labels, probabilities)
+        found[record.name] = calibration(data.test.labels, sigmoid(logits))
     progress("reliability", len(records), len(records))
     return found
 

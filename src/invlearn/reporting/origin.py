@@ -23,6 +23,7 @@ from invlearn.reporting.blocks import (
 from invlearn.reporting.flow import drawn, streams
 from invlearn.reporting.measures import Results
 from invlearn.reporting.records import RunRecord
+from invlearn.wording import counted
 
 WIDE, NARROW = 860, 350
 """Widths in pixels of the flow on a desk and on a phone."""
@@ -46,9 +47,9 @@ def _audit(card: Mapping[str, Any]) -> Iterator[Block]:
     final = audit.final
     rules = "; ".join(card.get("rule", ()))
     yield Text(
-        f"The label rule {rules!r} made {final.positive:,} pairs positive, {final.negative:,} "
-        f"negative and left {final.unlabelled:,} unlabelled: {final.labelled_fraction:.1%} of "
-        f"{final.rows:,} pairs are labelled."
+        f"The label rule {rules!r} made {counted(final.positive, 'pair')} positive, "
+        f"{final.negative:,} negative and left {final.unlabelled:,} unlabelled: "
+        f"{final.labelled_fraction:.1%} of {counted(final.rows, 'pair is', 'pairs are')} labelled."
     )
     found = streams(audit)
     if found:
@@ -61,8 +62,9 @@ def _audit(card: Mapping[str, Any]) -> Iterator[Block]:
         done = card["weakened"]
         flipped = done["n_flipped_positives"] + done["n_flipped_negatives"]
         yield Text(
-            f"Afterwards the labels were weakened on purpose: {done['n_hidden']:,} training labels "
-            f"were hidden and {flipped:,} flipped. The numbers above are from before."
+            f"Afterwards the labels were weakened on purpose: "
+            f"{counted(done['n_hidden'], 'training label was', 'training labels were')} hidden and "
+            f"{flipped:,} flipped. The numbers above are from before."
         )
 
 

@@ -78,6 +78,14 @@ theme.addEventListener("click", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", nameTheme);
 nameTheme();
 
+// Whoever sees no scrollbar must learn otherwise that a table goes on.
+const widths = new ResizeObserver((seen) => {
+  for (const { target } of seen) {
+    target.parentElement.toggleAttribute("data-wide", target.scrollWidth > target.clientWidth + 1);
+  }
+});
+for (const part of document.querySelectorAll(".scroll")) widths.observe(part);
+
 for (const button of document.querySelectorAll("thead button")) {
   button.addEventListener("click", () => sort(button));
 }

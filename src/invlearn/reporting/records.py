@@ -11,7 +11,7 @@ from invlearn.calibration import Calibration, ReliabilityBin
 from invlearn.comparison import run_names
 from invlearn.config import RunConfig
 from invlearn.errors import RunError
-from invlearn.recording import read_lines
+from invlearn.recording import best_epoch, read_lines
 from invlearn.run_folder import read_json, read_run
 from invlearn.traces import Beliefs, Judges, read_beliefs, read_judges
 
@@ -57,7 +57,7 @@ class RunRecord:
     @property
     def best_epoch(self) -> int | None:
         """Number from 1 of the epoch whose weights were kept; none before the first one."""
-        return _best(self.epochs)
+        return best_epoch(self.epochs)
 
     @property
     def seconds(self) -> float:
@@ -100,7 +100,7 @@ def _read(folder: Path, name: str) -> RunRecord:
             judges=read_judges(folder, name)
             if any("choices" in epoch for epoch in epochs)
             else None,
-            annotation=_annotation(folder, (card["fingerprint"], _best(epochs))),
+            annotation=_annotation(folder, (card["fingerprint"], best_epoch(epochs))),
         )
     except (ValueError, TypeError, KeyError) as error:
         reason = f"a record of {folder} is damaged ({error!r}); train the run again"
@@ -115,11 +115,6 @@ def _check(epochs: Sequence[dict[str, Any]], test: dict[str, Any] | None) -> Non
         for figure in figures:
             if figure not in record:
                 raise KeyError(figure)
-
-
-def _best(epochs: Sequence[dict[str, Any]]) -> int | None:
-    marked = [number for number, epoch in enumerate(epochs, 1) if epoch.get("best")]
-    return marked[-1] if marked else None
 
 
 def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | None:

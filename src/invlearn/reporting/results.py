@@ -22,6 +22,7 @@ from invlearn.reporting.blocks import (
 )
 from invlearn.reporting.measures import Level, Levels, Results
 from invlearn.training import is_better
+from invlearn.wording import counted
 
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@10": "NDCG@10", "log_loss": "log loss"}
 """Metrics that are drawn, with their names on the page; the tables' details hold all of them."""
@@ -152,9 +153,10 @@ def outcome(metric: str, found: Difference) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return (
-        f"{counts['rows']:,} rows of {counts['users']:,} users. Metrics per user rest on the "
-        f"{counts['users_scored']:,} users with both classes: {counts['users_all_positive']:,} "
-        f"have only positives, {counts['users_all_negative']:,} only negatives. Intervals cover "
+        f"{counted(counts['rows'], 'row')} of {counted(counts['users'], 'user')}. Metrics per user "
+        f"rest on the {counted(counts['users_scored'], 'user')} with both classes: "
+        f"{counted(counts['users_all_positive'], 'has', 'have')} only positives, "
+        f"{counts['users_all_negative']:,} only negatives. Intervals cover "
         "which users were tested, not the seed of the training."
         if counts
         else ""

@@ -1,4 +1,4 @@
-"""The section about probabilities: what was claimed, and what came true."""
+"""The section about calibration: what was claimed, and what came true."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +25,7 @@ from invlearn.reporting.records import RunRecord
 def reliability_section(
     records: Sequence[RunRecord], found: Sequence[Results], series: Sequence[Series]
 ) -> Section | None:
-    """Whether the runs' probabilities can be taken at their word, as they are and as annotated."""
+    """Whether logits can be read as probabilities, as they are and once calibrated."""
     tables = {
         (results.dataset if len(found) > 1 else ""): results.reliability
         for results in found
@@ -33,21 +33,21 @@ def reliability_section(
     }
     annotated = {record.name: record.annotation for record in records if record.annotation}
     if annotated:
-        tables["As invlearn annotate calibrated them"] = annotated
+        tables["Probabilities, as invlearn annotate calibrated them"] = annotated
     if not tables:
         return None
     blocks: list[Block] = [
         Text(
-            "Before probabilities are used to label unclear pairs: of the test rows to which a "
-            "run gives 70\u00a0%, are 70\u00a0% positive? Points below the dashed line are claims "
-            "too high."
+            "Before logits are used to label unclear pairs: of the test rows whose logit has a "
+            "sigmoid of 0.7, are 70\u00a0% positive? Nothing makes it so before the logits are "
+            "calibrated. Points below the dashed line are claims too high."
         )
     ]
     for title, reliability in tables.items():
         if title:
             blocks.append(Heading(title))
         blocks.append(Charts(_reliability(reliability, series), columns=2))
-    return Section("reliability", "Can the probabilities be trusted?", tuple(blocks))
+    return Section("reliability", "Can logits be read as probabilities?", tuple(blocks))
 
 
 def _reliability(

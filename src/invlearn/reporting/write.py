@@ -62,7 +62,7 @@ def report(
     Raises:
         RunError: A folder is no run, or is damaged.
         ConfigError: No run or one twice is given, or the extra `report` is not installed.
-        InvlearnError: There is no folder for `out`.
+        InvlearnError: There is no folder for `out`, or it is there already.
     """
     out = Path(out)
     require()
@@ -71,8 +71,7 @@ def report(
     atomic.need_folder(out)
     if draws < 0:
         raise ConfigError(f"draws must be 0 (no intervals) or more; found {draws}")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists already; choose another --out or pass --overwrite")
+    atomic.need_absent(out, overwrite=overwrite)
     records = read_records(runs)
     found = measured(
         records,

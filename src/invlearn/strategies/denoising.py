@@ -72,7 +72,7 @@ class TruncatedCrossEntropy(LossStrategy):
 @final
 @dataclass(frozen=True, slots=True)
 class ReweightedCrossEntropy(LossStrategy):
-    """`r-ce`: a suspect counts by the probability of its label, to the power `alpha`."""
+    """`r-ce`: a suspect counts by how far the model agrees with its label, to the power `alpha`."""
 
     target: Target = "both"
     """Which pairs are reweighted; the others count 1."""
