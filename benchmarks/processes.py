@@ -9,7 +9,8 @@ Processes are started by `torchrun` and talk by gloo.
 * Agreement: 200 steps at 3.3 million table rows; choices, and the largest difference of a weight.
 * Cost: median seconds of a step, peak memory of a process and bytes that it sends, for 3.3 and
   20 million table rows, replicated (`row`) and cut (`sharded`). What would not fit is left out.
-* Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all, beside what `invlearn.sizing` expects.
+* Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all,
+  beside what `invlearn.sizing` expects.
 
 Two cores: four processes take turns. Writes `benchmarks/processes.json` unless `--quick`
 (0.3 million rows, 20 steps).
@@ -30,6 +31,8 @@ SIZES = {"3.3 million": (2_000_000, 1_300_000), "20 million": (12_000_000, 8_000
 QUICK = {"0.3 million": (200_000, 100_000)}
 DIM, BATCH = 32, 4096
 STRATEGIES = ("none", "idl", "ig", "ig-sample")
+SMALL = 4e6
+"""Table rows up to which weights are compared."""
 ROOM = 20e9
 """Bytes of memory that tables and moments may take on this machine."""
 
@@ -47,36 +50,33 @@ def main() -> None:
         return
     from invlearn.environment import commit, machine
 
-    sizes, n_steps = (QUICK, 20) if given.quick else (SIZES, 200)
+    sizes = QUICK if given.quick else SIZES
     result = {"machine": machine(), "commit": commit(), "agreement": [], "cost": []}
     with TemporaryDirectory() as folder:
         for size in sizes.values():
-            rows = sum(size)
-            agreeing = rows < 4e6
-            for strategy in STRATEGIES if agreeing else ("none", "ig"):
-                alone = None
-                for store, n in (
-                    ("row", 1),
-                    ("row", 2),
-                    ("row", 4),
-                    ("sharded", 2),
-                    ("sharded", 4),
-                ):
-                    if rows * DIM * 12 * (n if store == "row" else 1) > ROOM:
-                        print(f"{rows:,} rows, {store}, {n} processes: would not fit")
-                        continue
-                    steps = n_steps if agreeing else 20
-                    found = started(Path(folder), n, store, *size, strategy, steps)
-                    alone = alone or found
-                    if n > 1 and agreeing:
-                        result["agreement"].append(compared(found, alone))
-                        Path(found["weights"]).unlink()
-                    result["cost"].append({k: v for k, v in found.items() if k not in LONG})
-                    print(line(result["cost"][-1]), flush=True)
+            for strategy in STRATEGIES if sum(size) < SMALL else ("none", "ig"):
+                n_steps = 20 if given.quick or sum(size) > SMALL else 200
+                measure(Path(folder), size, strategy, n_steps, result)
     for found in result["agreement"]:
         print(found)
     if not given.quick:
         (HERE / "processes.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measure(folder: Path, size: tuple, strategy: str, n_steps: int, result: dict) -> None:
+    """Every way of training with one strategy, beside one process alone."""
+    alone = None
+    for store, n in (("row", 1), ("row", 2), ("row", 4), ("sharded", 2), ("sharded", 4)):
+        if sum(size) * DIM * 12 * (n if store == "row" else 1) > ROOM:
+            print(f"{sum(size):,} rows, {store}, {n} processes: would not fit")
+            continue
+        found = started(folder, n, store, *size, strategy, n_steps)
+        alone = alone or found
+        if n > 1 and sum(size) < SMALL:
+            result["agreement"].append(compared(found, alone))
+            Path(found["weights"]).unlink()
+        result["cost"].append({k: v for k, v in found.items() if k not in LONG})
+        print(line(result["cost"][-1]), flush=True)
 
 
 LONG = ("choices", "weights")

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from invlearn.cli_annotation import annotate
 from invlearn.cli_data import Overwrite, datasets, prepare, simulate, weaken
 from invlearn.cli_experiments import advise, compare, reproduce
+from invlearn.cli_planning import plan
 from invlearn.cli_report import report
 from invlearn.cli_serving import export, recommend, serve
 from invlearn.config import OtherLog, RunConfig
@@ -29,6 +30,7 @@ for command in (
     simulate,
     datasets,
     weaken,
+    plan,
     annotate,
     advise,
     compare,

@@ -37,15 +37,28 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
     Raises:
         ConfigError: Settings do not fit each other, the dataset or the machine.
     """
+    _check_metric(config.select_by, dataset)
+    return settled(
+        config, n_train=len(dataset.train), n_unlabelled=len(dataset.unlabelled), given=given
+    )
+
+
+def settled(
+    config: RunConfig, *, n_train: int, n_unlabelled: int, given: nn.Module | None = None
+) -> RunConfig:
+    """Write every default out for so many labelled and unlabelled training rows.
+
+    Raises:
+        ConfigError: Settings do not fit each other or the machine.
+    """
     if given is None:
         backbone = backbone_class(config.backbone)
         model = complete_options(backbone, config.model, "model")
     else:
         backbone, model = given, {}
-    _check_metric(config.select_by, dataset)
     source = config.unlabelled.source
     if source == "auto":
-        source = "exposed" if len(dataset.unlabelled) else "sampled"
+        source = "exposed" if n_unlabelled else "sampled"
     if config.unlabelled.hardest_of > 1 and source != "sampled":
         raise ConfigError(
             f"unlabelled.hardest_of {config.unlabelled.hardest_of} needs candidates drawn for one "
@@ -63,7 +76,7 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
             "store": store,
             "unlabelled": config.unlabelled.model_copy(update={"source": source}),
             "device": usable_device(config.device),
-            "batch_size": batch_size(config, len(dataset.train)),
+            "batch_size": batch_size(config, n_train),
         }
     )
 

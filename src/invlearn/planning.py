@@ -3,20 +3,23 @@
 import os
 import re
 import tracemalloc
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from invlearn.composition import exposed_fraction
-from invlearn.config import RunConfig
+from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import Key
+from invlearn.composition import complete, exposed_fraction, settled
+from invlearn.config import RunConfig, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.data.order import BUCKET_ROWS
 from invlearn.errors import ConfigError
 from invlearn.evaluation import evaluate
-from invlearn.features import FeatureCard
+from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.randomness import stream
 from invlearn.registry import strategy_class
 from invlearn.sizing import FLOAT, LONG, Asked, Counts, asked_by, numbers_of, rows_in_play, traffic
@@ -78,10 +81,9 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
     numbers = numbers_of(config, counts, features, feed.n_peers)
     n_moments, _ = update_rule(config.optimizer)
     part = 1 / n_processes if sharded else 1
-    tables = FLOAT * (
-        counts.users * numbers.trained["user"] + counts.items * numbers.trained["item"]
-    )
-    frozen = FLOAT * (counts.users * numbers.frozen["user"] + counts.items * numbers.frozen["item"])
+    n_rows: dict[Key, int] = {"user": counts.users, "item": counts.items}
+    tables = FLOAT * sum(n * numbers.trained[key] for key, n in n_rows.items())
+    frozen = FLOAT * sum(n * numbers.frozen[key] for key, n in n_rows.items())
     whole = FLOAT * numbers.whole
 
     n_judges = round(feed.judge_fraction * counts.train)
@@ -130,7 +132,7 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
 
 
 def _step(asked: Asked, share: float, n_pairs: float, numbers: float) -> float:
-    """Bytes of a step: rows in play, their slopes and trials, the update, what the way back needs."""
+    """Bytes of a step: rows in play, slopes, trials, the update, what the way back needs."""
     copies = 8 + 3 * asked.moves
     ids = 12 * LONG * n_pairs
     return copies * FLOAT * numbers + (asked.saved + 2 * FLOAT) * share + ids
@@ -198,25 +200,30 @@ def counts_of(dataset: Dataset) -> Counts:
     )
 
 
-def check_fits(found: Plan, *, n_here: int = 1) -> None:
-    """Refuse a training that this machine has no memory for.
+def check_room(config: RunConfig, dataset: Dataset, *, n_processes: int, n_here: int) -> None:
+    """Refuse a training that this machine has no memory for, before any of it is taken.
 
     Args:
-        found: What it takes.
-        n_here: Processes of it on this machine.
+        config: Settings, complete.
+        dataset: What is to be trained on.
+        n_processes: How many share it.
+        n_here: How many of them run on this machine.
 
     Raises:
         ConfigError: It does not fit; says what takes most, and what could be done.
     """
+    if config.backbone not in BACKBONES:
+        return  # whoever made it knows what it takes; it may have effects when it is made
+    found = plan(config, counts_of(dataset), dataset.feature_card, n_processes=n_processes)
     room, needed = available() * MARGIN, found.memory * n_here
     if needed <= room:
         return
     largest = max(found.lasting + found.passing, key=lambda part: part.n_bytes)
     raise ConfigError(
-        f"this training would take {gib(needed)} of memory on this machine, and {gib(room)} can be "
-        f"had; most of it are {largest.name} ({gib(largest.n_bytes)} a process). Take a smaller "
-        "--model.dim, more machines with --store sharded (`invlearn plan` says how many), or "
-        "--optimizer.name sgd, which keeps no moments"
+        f"this training would take {gib(needed)} of memory on this machine, of which {gib(room)} "
+        f"can be had; {largest.name} alone {gib(largest.n_bytes)} for each of {n_here} processes "
+        "here. Take a smaller --model.dim, --optimizer.name sgd, which keeps no moments, or more "
+        "machines with --store sharded; `invlearn plan` says what each would take"
     )
 
 
@@ -230,3 +237,66 @@ def gib(n_bytes: float) -> str:
     if n_bytes >= 2**30:
         return f"{n_bytes / 2**30:,.1f} GiB"
     return f"{n_bytes / 2**20:,.1f} MiB"
+
+
+def plan_for(
+    dataset: str | Path | None,
+    sizes: Mapping[str, int | None],
+    *,
+    config: RunConfig | str | Path | None = None,
+    n_processes: int = 1,
+    **options: Any,
+) -> Plan:
+    """Work out what a training takes, on a dataset or on one that is not there yet.
+
+    Args:
+        dataset: Dataset folder, if there is one.
+        sizes: Else `users`, `items`, `rows` (labelled, a tenth of them to validate and a tenth to
+            test) and `unlabelled_rows`.
+        config: Settings, or a YAML file of them.
+        n_processes: How many share it.
+        options: Settings that override `config`.
+
+    Raises:
+        ConfigError: A setting or a size is wrong, or neither a dataset nor sizes are given.
+        DataError: The dataset is missing or damaged.
+    """
+    settings = load_config(options, config)
+    if n_processes < 1:
+        raise ConfigError(f"there must be at least one process; found --processes {n_processes}")
+    if dataset is not None:
+        data = Dataset.open(dataset)
+        settings = complete(settings, data, None)
+        return plan(settings, counts_of(data), data.feature_card, n_processes=n_processes)
+    lacking = [name for name in ("users", "items", "rows") if not sizes.get(name)]
+    if lacking:
+        raise ConfigError(
+            "a plan needs a dataset folder, or --users, --items and --rows; "
+            f"--{lacking[0]} is missing"
+        )
+    users, items, rows = (int(sizes[name] or 0) for name in ("users", "items", "rows"))
+    tenth, unlabelled = rows // 10, int(sizes.get("unlabelled_rows") or 0)
+    counts = Counts(users, items, rows - 2 * tenth, tenth, tenth, unlabelled)
+    settings = settled(settings, n_train=counts.train, n_unlabelled=unlabelled)
+    return plan(settings, counts, NO_FEATURES, n_processes=n_processes)
+
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def room_of(memory: str | None) -> float:
+    """Bytes of a text such as 64GiB; without one, what this machine can give.
+
+    Example:
+        >>> room_of("1.5 GiB") == 1.5 * 2**30
+        True
+
+    Raises:
+        ConfigError: It is no amount of memory.
+    """
+    if memory is None:
+        return available()
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", memory, re.IGNORECASE)
+    if not found:
+        raise ConfigError(f"'{memory}' is no amount of memory; write one such as 64GiB")
+    return float(found[1]) * _UNITS[found[2].lower()]

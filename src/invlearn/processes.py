@@ -35,6 +35,11 @@ class Group:
         sum, `2 (size - 1) / size` times as much on a ring."""
 
     @property
+    def n_here(self) -> int:
+        """Processes on this machine."""
+        return 1 if self.is_alone else int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+
+    @property
     def is_first(self) -> bool:
         """Whether this is the process that writes and speaks for all."""
         return self.rank == 0
