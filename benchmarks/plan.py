@@ -58,9 +58,9 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     result = {"machine": machine(), "commit": commit(), "shapes": {}}
-    for shape, (log, n, options) in SHAPES.items():
+    for shape, (log, n, own) in SHAPES.items():
         dataset = prepared(given.work / log.replace(" ", "-"), *LOGS[log])
-        options = {"epochs": 1, "compile": "off"} | options
+        options = {"epochs": 1, "compile": "off"} | own
         planned = plan_for(dataset, {}, n_processes=n, **options).memory
         measured = watched(dataset, given.work / "run", n, options)
         result["shapes"][shape] = {"planned": planned, "measured": measured}

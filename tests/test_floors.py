@@ -42,7 +42,8 @@ FLOORS = (
     "annotation_facts ids onnx_file pair_influence ranking training",
     # names become objects
     "assessment composition",
-    "sharing",
+    "sharing sizing",
+    "planning",
     "job",
     "ann run",
     "annotator comparison epoch_sides recommendation",
@@ -50,9 +51,9 @@ FLOORS = (
     "serving",
     "service",
     "paper screen",
-    "screen_annotation screen_experiments screen_serving",
+    "screen_annotation screen_experiments screen_planning screen_serving",
     "cli_data misuse",
-    "cli_annotation cli_experiments cli_report cli_serving",
+    "cli_annotation cli_experiments cli_planning cli_report cli_serving",
     "cli",
     "__main__",
 )

@@ -4,11 +4,19 @@ import pytest
 import torch
 
 from crew import Crew
+from invlearn import checkpoint
+from invlearn.backbones import layers
+from invlearn.checkpoint import TrainState
 from invlearn.config import OptimizerConfig
+from invlearn.errors import ConfigError
+from invlearn.pairs import Pairs
 from invlearn.peers import add_peers, tables_with_peers
-from invlearn.processes import ALONE
-from invlearn.stores import RowStore, ShardedStore
+from invlearn.processes import ALONE, VARIABLES, Group, joined, started_again
+from invlearn.steps import Stepper
+from invlearn.stores import DenseStore, RowStore, ShardedStore
+from invlearn.stores.together import replicas
 from invlearn.strategies import STRATEGIES
+from invlearn.tensor_files import Shard
 from test_stores import BY_ROWS, N_ITEMS, N_USERS, POOL, WITH_TABLES, batches
 from toys import ACTIVE, FITTING, assert_near, small_backbone
 
@@ -92,3 +100,147 @@ def test_every_strategy_does_on_several_processes_what_it_does_on_one(crew, kind
 @pytest.mark.parametrize("backbone_name", WITH_TABLES)
 def test_every_backbone_with_tables_trains_on_several_processes(crew, kind, backbone_name):
     assert_equals_one(crew, kind, backbone_name, "ig", l2=0.01)
+
+
+def test_whole_tables_are_shared_too(crew):
+    assert_equals_one(crew, DenseStore, "mf", "ig", l2=0.01)
+    assert_equals_one(crew, DenseStore, "mf", "ig-as-released")
+
+
+def test_rows_of_unlabelled_pairs_rest_on_their_owners(crew):
+    options = (("moves", "labelled"),)
+    assert_equals_one(crew, ShardedStore, "mf", "ig-sample", options, l2=0.01)
+
+
+def few_pairs(group, kind):
+    """A step with fewer pairs than processes, and logits of one pair."""
+    module = small_backbone("gmf", N_USERS, N_ITEMS).train()
+    given = {"n_rows": N_ROWS} if kind is ShardedStore else {}
+    store = kind(module, module.tables, OptimizerConfig(), seed=0, group=group, **given)
+    strategy = STRATEGIES["ig"]()
+    for batch in batches(strategy, 4, n_labelled=1, n_unlabelled=2):
+        play = store.play(batch)
+        store.commit(play, strategy.propose(play.score, play.point, play.batch))
+    scorer = store.logits if kind is ShardedStore else replicas(module, group)
+    with torch.no_grad():
+        return scorer(torch.tensor([3]), torch.tensor([5]))
+
+
+@pytest.mark.parametrize("kind", [RowStore, ShardedStore])
+def test_fewer_pairs_than_processes(crew, kind):
+    alone = few_pairs(ALONE, RowStore)
+    for logits in crew(few_pairs, kind):
+        assert torch.allclose(logits, alone, atol=1e-5)
+
+
+def unsound(group):
+    """Whether a step is sound where one process alone has a slope that is not finite."""
+    module = small_backbone("gmf", N_USERS, N_ITEMS).train()
+    given = {"group": group, "n_rows": N_ROWS}
+    store = ShardedStore(module, module.tables, OptimizerConfig(), seed=0, **given)
+    weight = module.user_embedding.weight.detach()
+    weight[0] = float("nan") if group.rank == 1 else weight[0]
+    (batch,) = batches(STRATEGIES["none"](), 1, n_labelled=9)
+    users = torch.arange(9) % 3 + N_USERS // 3  # rows of the second process
+    batch = batch._replace(labelled=Pairs(users, users))
+    before = {name: w.detach().clone() for name, w in module.named_parameters()}
+    step = Stepper(store, STRATEGIES["none"]())(batch)
+    unchanged = all(
+        torch.equal(w, before[name]) or name == "user_embedding.weight"
+        for name, w in module.named_parameters()
+    )
+    return bool(step.sound), unchanged
+
+
+def test_what_is_unsound_on_one_process_is_done_on_none(crew):
+    assert crew(unsound) == [(False, True)] * SIZE
+
+
+def messages(group):
+    """What a group says, message by message."""
+    pieces = [torch.arange(rank + 1) + 10 * group.rank for rank in range(group.size)]
+    lengths = group.lengths(pieces)
+    came = [piece.tolist() for piece in group.exchanged(pieces, lengths)]
+    total = group.summed(torch.tensor([1.0 + group.rank])).item()
+    told = group.told({"a": [1, 0.1 + 0.2], "b": "ü"} if group.is_first else None)
+    return lengths, came, total, told, group.any(group.rank == 1), group.any(False)
+
+
+def test_messages(crew):
+    for rank, (lengths, came, total, told, some, none) in enumerate(crew(messages)):
+        assert lengths == [rank + 1] * SIZE
+        assert came == [[10 * sender + k for k in range(rank + 1)] for sender in range(SIZE)]
+        assert total == 6.0
+        assert told == {"a": [1, 0.1 + 0.2], "b": "ü"}
+        assert (some, none) == (True, False)
+
+
+def test_a_process_alone_says_the_same_to_itself():
+    lengths, came, total, told, some, none = messages(ALONE)
+    assert (lengths, came, total, some, none) == ([1], [[0]], 1.0, False, False)
+    assert told == {"a": [1, 0.1 + 0.2], "b": "ü"}
+    assert ALONE.any(True)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 100])
+def test_shares_cover_everything_once(n):
+    groups = [Group(rank, 3) for rank in range(3)]
+    assert [k for group in groups for k in range(n)[group.share(n)]] == [*range(n)]
+    assert [group.share(n).stop for group in groups] == groups[0].ends(n)
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(1, 1), (5, 3), (40, 2), (64, 16), (1000, 7)])
+def test_a_share_of_a_table_is_drawn_as_the_whole_is(monkeypatch, rows, dim):
+    monkeypatch.setattr(layers, "_BLOCK_ROWS", 16)
+    torch.manual_seed(3)
+    whole = layers.embedding(rows, dim, spread=0.1).weight
+    after = torch.randn(3)
+    found = []
+    for rank in range(3):
+        torch.manual_seed(3)
+        with layers.shares(Group(rank, 3)):
+            found.append(layers.embedding(rows, dim, spread=0.1).weight)
+        assert torch.equal(torch.randn(3), after)
+    assert torch.equal(torch.cat(found), whole)
+
+
+def write_share(group, folder):
+    table = torch.arange(21.0).view(7, 3)
+    own = group.share(7)
+    tensors = {"head": torch.ones(2), "n": torch.tensor(5), "table": table[own].clone()}
+    shards = {"table": Shard(own.start, own.stop, 7)}
+    state = TrainState(epoch=1)
+    checkpoint.save(
+        folder,
+        checkpoint.Checkpoint(tensors, {"table:0": table[own].clone()}, state),
+        best=True,
+        shards=shards | {"table:0": shards["table"]},
+        group=group,
+    )
+
+
+def test_a_checkpoint_of_several_processes_is_that_of_one(crew, tmp_path):
+    crew(write_share, tmp_path / "several")
+    write_share(ALONE, tmp_path / "one")
+    saved = [checkpoint.load(tmp_path / name, "last") for name in ("several", "one")]
+    for ours, theirs in zip(*(one.weights.items() for one in saved), strict=True):
+        assert ours[0] == theirs[0]
+        assert torch.equal(ours[1], theirs[1])
+    part = {"table": Shard(2, 5, 7), "table:0": Shard(2, 5, 7)}
+    some = checkpoint.load(tmp_path / "several", "last", part)
+    assert torch.equal(some.weights["table"], saved[1].weights["table"][2:5])
+    assert torch.equal(some.weights["head"], torch.ones(2))
+
+
+def test_half_of_what_a_launcher_sets(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    said = r"RANK is set.*but not WORLD_SIZE, MASTER_ADDR"
+    with pytest.raises(ConfigError, match=said), joined():
+        pass
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "1")
+    with joined() as group:  # a world of one
+        assert group.is_alone
+    assert not started_again()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
+    assert started_again()

@@ -1,7 +1,8 @@
 """What a step of training takes, by arithmetic: numbers in a backbone, logits asked for, messages.
 
-The shapes of the weights are those of the backbone itself, made without memory. How often a
-strategy asks for logits and slopes is counted on a few pairs, by messages that are never sent.
+How many numbers there are is read off small backbones, whose sizes are sums of parts by user, by
+item and by neither. How often a strategy asks for logits and slopes is counted on a few pairs, by
+messages that are never sent.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures
 from invlearn.composition import make_backbone
 from invlearn.config import RunConfig
+from invlearn.errors import ConfigError
 from invlearn.exposures import Exposures
 from invlearn.features import FeatureCard, Features, SideCard, SideFeatures
 from invlearn.pairs import Batch, LabelledRows, Pairs, Weights
@@ -27,6 +29,8 @@ from invlearn.strategies import Strategy
 
 FLOAT, LONG = 4, 8
 """Bytes of a weight and of an id."""
+WIDEST = 1_000_000
+"""Numbers of a user or an item in tables, at most."""
 _TOY = 16
 """Users and items of the backbone that is asked, and pairs of each kind."""
 
@@ -81,24 +85,56 @@ def numbers_of(
 ) -> Numbers:
     """Count the numbers of a backbone.
 
+    What is in no table may grow with users and items as well, as the nodes of a graph do.
+
     Args:
         config: Settings, complete.
         counts: How many users and items.
         features: Which features there are of them.
         n_peers: Copies that train beside it.
+
+    Raises:
+        ConfigError: A user or an item has more than `WIDEST` numbers.
     """
-    with torch.device("meta"):
-        module = make_backbone(config, counts.users, counts.items, features)
-    tables: dict[str, Key] = getattr(module, "tables", {})
+    base, more_users, more_items = (
+        _counted(config, features, n_users, n_items)
+        for n_users, n_items in ((_TOY, _TOY), (2 * _TOY, _TOY), (_TOY, 2 * _TOY))
+    )
     copies = 1 + n_peers
+
+    def at_size(kind: int) -> int:
+        by_user, by_item = (more[kind] - base[kind] for more in (more_users, more_items))
+        grown = by_user * (counts.users - _TOY) + by_item * (counts.items - _TOY)
+        return (base[kind] + grown // _TOY) * copies
+
+    widest = max(base.trained.values())
+    if widest > WIDEST:
+        raise ConfigError(
+            f"a user or an item would have {widest:,} numbers, and {WIDEST:,} are the most that "
+            "anything is planned for; take a smaller --model.dim"
+        )
+    trained, frozen = (
+        {key: n * copies for key, n in kind.items()} for kind in (base.trained, base.frozen)
+    )
+    return Numbers(trained, frozen, at_size(2), at_size(3))
+
+
+def _counted(config: RunConfig, features: FeatureCard, n_users: int, n_items: int) -> Numbers:
+    """Count the numbers of a small backbone."""
+    try:
+        with torch.device("meta"):  # shapes without memory
+            module = make_backbone(config, n_users, n_items, features)
+    except (RuntimeError, NotImplementedError):  # its maker looks at values
+        with torch.random.fork_rng(devices=[]):
+            module = make_backbone(config, n_users, n_items, features)
+    tables: dict[str, Key] = getattr(module, "tables", {})
     found = Numbers({"user": 0, "item": 0}, {"user": 0, "item": 0}, 0, 0)
-    weights = dict(module.named_parameters()) | dict(module.named_buffers())
-    for name, weight in weights.items():
-        n = weight.numel() * weight.element_size() // FLOAT * copies
+    for name, weight in (dict(module.named_parameters()) | dict(module.named_buffers())).items():
+        n = -(-weight.numel() * weight.element_size() // FLOAT)
         key = tables.get(name)
         if key is not None:
             kind = found.trained if weight.requires_grad else found.frozen
-            kind[key] += n // max(1, len(weight))
+            kind[key] += n // len(weight)
         elif weight.requires_grad:
             found = found._replace(whole=found.whole + n)
         else:

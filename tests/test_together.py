@@ -1,0 +1,159 @@
+"""Whole trainings by several processes: the same run folder, stopped, gone on with, and opened."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import invlearn
+from crew import Crew
+from invlearn import checkpoint
+from invlearn.errors import RunError, Stopped
+from toys import checkerboard
+
+SIZE = 2
+GIVEN = {
+    "backbone": "neumf",
+    "model": {"dim": 4},
+    "strategy": "ig",
+    "unlabelled": {"source": "mix"},
+    "optimizer": {"lr": 0.02, "l2": 0.001},
+    "batch_size": 32,
+    "epochs": 2,
+    "checkpoint_steps": 3,
+    "compile": "off",
+}
+STORES = pytest.mark.parametrize("store", ["row", "sharded", "dense"])
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory):
+    crew = Crew(SIZE, tmp_path_factory.mktemp("crew"))
+    yield crew
+    crew.close()
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    return checkerboard(tmp_path_factory.mktemp("board") / "data").folder
+
+
+@pytest.fixture(scope="module")
+def alone(board, tmp_path_factory):
+    return {
+        store: invlearn.train(board, tmp_path_factory.mktemp("alone") / store, store=store, **GIVEN)
+        for store in ("row", "dense")
+    }
+
+
+def trained(group, board, out, store, stop_after=None):
+    """What the run says at its end, or nothing if it was stopped."""
+    steps = iter(range(1000))
+    stop = (lambda: next(steps) == stop_after) if group.is_first and stop_after else lambda: False
+    try:
+        run = invlearn.train(board, out, store=store, group=group, should_stop=stop, **GIVEN)
+    except Stopped:
+        return None
+    return run.test, run.score(np.arange(5), np.arange(5))
+
+
+def resumed(group, out):
+    return invlearn.resume(out, group=group).test
+
+
+def assert_same(folder, other, *, atol=1e-5):
+    """The records and the weights of two runs; choices exactly."""
+    for which in ("last", "best"):
+        ours, theirs = (checkpoint.load(one / "checkpoints", which) for one in (folder, other))
+        assert ours.state.epoch == theirs.state.epoch
+        for kind in ("weights", "optimizer"):
+            tensors, wanted = getattr(ours, kind), getattr(theirs, kind)
+            assert tensors.keys() == wanted.keys()
+            for name in wanted:
+                assert torch.allclose(tensors[name], wanted[name], rtol=0, atol=atol), name
+    lines = [
+        [json.loads(line) for line in (one / "steps.jsonl").read_text().splitlines()]
+        for one in (folder, other)
+    ]
+    assert [x.get("choice") for x in lines[0]] == [x.get("choice") for x in lines[1]]
+    assert any("choice" in line for line in lines[0])
+    assert [x["step"] for x in lines[0]] == [x["step"] for x in lines[1]]
+    beliefs = [np.load(one / "beliefs-last.npy") for one in (folder, other)]
+    assert np.allclose(*beliefs, atol=1e-4)
+
+
+@STORES
+def test_a_run_of_several_is_the_run_of_one(crew, board, alone, tmp_path, store):
+    found = crew(trained, board, tmp_path / "run", store)
+    one = alone["dense" if store == "dense" else "row"]
+    assert_same(tmp_path / "run", one.folder)
+    for test, logits in found:
+        assert test["auc"] == pytest.approx(one.test["auc"], abs=1e-6)
+        assert test["baselines"] == one.test["baselines"]
+        assert np.allclose(logits, one.score(np.arange(5), np.arange(5)), atol=1e-5)
+    opened = invlearn.Run.open(tmp_path / "run")  # by one process, as any other run
+    assert np.allclose(opened.score([3, 4], [5, 6]), one.score([3, 4], [5, 6]), atol=1e-5)
+    told = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert told["processes"] == SIZE
+
+
+@STORES
+def test_stopped_by_several_and_gone_on_with_by_one_and_by_several(
+    crew, board, alone, tmp_path, store
+):
+    for name in ("one", "several"):
+        assert crew(trained, board, tmp_path / name, store, 7) == [None] * SIZE
+    assert checkpoint.load(tmp_path / "one" / "checkpoints", "last").state.step == 8
+    invlearn.resume(tmp_path / "one")
+    crew(resumed, tmp_path / "several")
+    for name in ("one", "several"):
+        assert_same(tmp_path / name, alone["dense" if store == "dense" else "row"].folder)
+
+
+def test_cut_tables_on_one_process_are_the_rows(board, alone, tmp_path):
+    invlearn.train(board, tmp_path / "run", store="sharded", **GIVEN)
+    assert_same(tmp_path / "run", alone["row"].folder, atol=0)
+
+
+def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
+    stop = {"should_stop": lambda: True}
+    with pytest.raises(Stopped):
+        invlearn.train(board, tmp_path / "run", **stop, **GIVEN)
+    other = checkerboard(tmp_path / "other", seed=1).folder
+    with pytest.raises(RunError, match=r"other settings.*epochs 2, now 3"):
+        invlearn.train(board, tmp_path / "run", go_on=True, **GIVEN | {"epochs": 3})
+    with pytest.raises(RunError, match="another dataset"):
+        invlearn.train(other, tmp_path / "run", go_on=True, **GIVEN)
+    run = invlearn.train(board, tmp_path / "run", go_on=True, **GIVEN)
+    assert run.is_finished
+    fresh = invlearn.train(board, tmp_path / "fresh", go_on=True, **GIVEN)
+    assert_same(run.folder, fresh.folder, atol=0)
+
+
+def launched(*arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    return subprocess.run(
+        [*command, "invlearn", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_torchrun(board, alone, tmp_path):
+    config = tmp_path / "settings.yaml"
+    config.write_text(json.dumps(GIVEN | {"store": "sharded"}))
+    done = launched("train", board, "--config", config, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Wrote") == 1
+    assert_same(tmp_path / "run", alone["row"].folder)
+    failed = launched("train", tmp_path / "nothing", "--out", tmp_path / "other")
+    assert failed.returncode != 0
+    assert "error: " in failed.stderr
+    assert "invlearn/cli.py" not in failed.stderr  # torchrun has a traceback of its own
