@@ -3,6 +3,7 @@
 import re
 import resource
 import shutil
+import socket
 import tempfile
 from datetime import datetime
 from importlib.util import find_spec
@@ -315,6 +316,16 @@ def test_spark_without_java_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(spark_engine, "which", lambda _: None)
     with pytest.raises(ConfigError, match="needs Java 17 or later"):
         prepare(log_of_text(), tmp_path / "out", **TEXT, engine="spark")
+
+
+@need_spark
+def test_an_address_where_nobody_answers_is_told(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # but does not listen
+        address = f"sc://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"no Spark Connect server answers at {address}"):
+            prepare(log_of_text(), tmp_path / "out", **TEXT, engine="spark", spark=address)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_integers_of_128_bits_are_for_polars(tmp_path):

@@ -1,5 +1,6 @@
 """Spark: on this machine, or on the cluster behind a Spark Connect address."""
 
+import socket
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from shutil import which
 from tempfile import NamedTemporaryFile
 from typing import Any
+from urllib.parse import urlsplit
 
 import narwhals.stable.v2 as nw
 
@@ -15,6 +17,9 @@ from invlearn.errors import ConfigError, InvlearnError
 
 MEMORY_MIB = 4096
 """Of Spark on this machine, where nothing else is asked for."""
+
+PORT = 15002
+"""Of a Spark Connect server whose address names none."""
 
 _SETTINGS = {
     "spark.sql.caseSensitive": "true",
@@ -95,8 +100,16 @@ def session(
 
 
 def _connected(address: str) -> tuple[Any, bool]:
+    """A session of the server at an address; the client would ask for minutes where none is."""
     from pyspark.sql import SparkSession
 
+    try:
+        place = urlsplit(address)
+        socket.create_connection((place.hostname, place.port or PORT), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Spark Connect server answers at {address} ({error}); start one, or mend --spark"
+        ) from error
     return SparkSession.builder.remote(address).create(), True
 
 
