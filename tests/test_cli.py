@@ -19,7 +19,8 @@ from invlearn.data.simulate import simulate
 
 COMMANDS = {
     "prepare": "log rule out format user item time split split-column valid-fraction test-fraction"
-    " repeats bad-rows core seed user-features item-features categorical overwrite",
+    " repeats bad-rows core seed user-features item-features categorical engine memory spark"
+    " scratch overwrite",
     "simulate": "out users items rows seed chunk-rows overwrite",
     "advise": "dataset out trials seeds workers",
     "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",

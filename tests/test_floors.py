@@ -29,10 +29,11 @@ FLOORS = (
     "peers tensor_files",
     # strategies; logs as tables, and what may be said of their rows
     "bootstrap schedule scoring strategies"
-    " data data.audit data.checks data.counters data.dataset data.exposure data.feature_files"
-    " data.formats data.grammar data.labels data.logs data.order data.parquet data.reaction"
-    " data.repeats data.scratch data.settings data.side_tables data.spill data.splits data.table"
-    " data.text data.unseen data.written",
+    " data data.audit data.checks data.counters data.dataset data.duckdb_engine data.engine"
+    " data.engines data.exposure data.feature_files data.formats data.grammar data.labels"
+    " data.logs data.order data.parquet data.portable data.quantile data.reaction data.repeats"
+    " data.scratch data.settings data.side_tables data.spark_engine data.spill data.splits"
+    " data.table data.text data.unseen data.written",
     # weights in play, files of a run, scores to metrics; logs to datasets, datasets to batches
     "baselines checkpoint evaluation recording registry stores"
     " data.prepare data.sampler data.simulate data.weaken",

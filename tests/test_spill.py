@@ -11,24 +11,25 @@ from hypothesis import strategies as st
 
 from invlearn.data import table
 from invlearn.data.dataset import PARTS, Part, open_part, write_parts
+from invlearn.data.engine import IN_MEMORY
 from invlearn.data.spill import spilling
-from invlearn.data.table import PAIR, collected, pieces
+from invlearn.data.table import PAIR, pieces
 from invlearn.errors import InvlearnError
 
 
 def users_of(piece):
-    return collected(piece)[table.USER].to_list()
+    return IN_MEMORY.collect(piece)[table.USER].to_list()
 
 
 def test_a_settled_table_is_read_from_disk_until_the_block_ends(tmp_path):
     frame = pl.DataFrame({"a": [3, 1, None], "b": ["x", None, "é"]})
     source = frame.lazy().map_batches(lambda rows: [told.append(1), rows][1])
     told = []
-    with spilling(tmp_path) as settle:
-        first = settle(nw.from_native(source))
-        second = settle(first.with_columns(nw.col("a") + 1))
-        assert collected(first).to_native().equals(frame)
-        assert collected(second)["a"].to_list() == [4, 2, None]
+    with spilling(tmp_path) as engine:
+        first = engine.settle(nw.from_native(source))
+        second = engine.settle(first.with_columns(nw.col("a") + 1))
+        assert IN_MEMORY.collect(first).to_native().equals(frame)
+        assert IN_MEMORY.collect(second)["a"].to_list() == [4, 2, None]
         assert len(told) == 1
         assert len(list(tmp_path.rglob("*.parquet"))) == 2
     assert list(tmp_path.iterdir()) == []
@@ -40,18 +41,18 @@ def test_a_log_that_cannot_be_read_is_no_full_disk(tmp_path):
     content = bytearray(file.read_bytes())
     content[4:60] = b"\xff" * 56
     file.write_bytes(content)
-    with spilling(tmp_path) as settle, pytest.raises(pl.exceptions.ComputeError):
-        settle(nw.from_native(pl.scan_parquet(file)))
+    with spilling(tmp_path) as engine, pytest.raises(pl.exceptions.ComputeError):
+        engine.settle(nw.from_native(pl.scan_parquet(file)))
 
 
 def test_a_full_disk_is_said_to_be_full(tmp_path):
     rows = pl.LazyFrame({"a": range(100_000)})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with spilling(tmp_path) as settle:
+    with spilling(tmp_path) as engine:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         try:
             with pytest.raises(InvlearnError, match=r"cannot write .*File too large.*free some"):
-                settle(nw.from_native(rows))
+                engine.settle(nw.from_native(rows))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -75,7 +76,7 @@ def test_pieces_hold_every_row_once_and_each_user_in_one_of_them(users, size):
 def test_pairs_are_ordered_as_user_and_item(pairs):
     kinds = dict.fromkeys((table.USER, table.ITEM), pl.Int32)
     rows = nw.from_native(pl.LazyFrame(pairs, kinds, orient="row"))
-    keys = collected(rows.select(PAIR.alias("pair")))["pair"].to_list()
+    keys = IN_MEMORY.collect(rows.select(PAIR.alias("pair")))["pair"].to_list()
     assert sorted(range(len(pairs)), key=keys.__getitem__) == sorted(
         range(len(pairs)), key=pairs.__getitem__
     )

@@ -31,6 +31,10 @@ def prepare(
     user_features: str | None = None,
     item_features: str | None = None,
     categorical: Annotated[list[str] | None, Parameter(negative="")] = None,
+    engine: Literal["polars", "duckdb", "spark"] = "polars",
+    memory: str | None = None,
+    spark: str | None = None,
+    scratch: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a log of impressions into a dataset folder, and print the audit.
@@ -75,6 +79,15 @@ def prepare(
         Table of items: the log's item column, and a column for each feature.
     categorical
         Feature that is a category although it is a number; may be given several times.
+    engine
+        Who does the work; the dataset is the same. DuckDB keeps to a memory limit, Spark may be a
+        cluster.
+    memory
+        Limit of DuckDB, or of Spark on this machine, such as 4GiB.
+    spark
+        Address of a Spark Connect server, such as sc://host:15002; without, Spark runs here.
+    scratch
+        Folder for the tables between the steps, else beside OUT; a Spark server must see it, too.
     overwrite
         Replace a dataset folder of that name.
     """
@@ -101,6 +114,10 @@ def prepare(
             user_features=user_features,
             item_features=item_features,
             categorical=categorical or (),
+            engine=engine,
+            memory=memory,
+            spark=spark,
+            scratch=scratch,
             overwrite=overwrite,
             progress=progress,
         )

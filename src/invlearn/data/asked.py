@@ -21,7 +21,7 @@ from invlearn.data.grammar import parse_rule
 from invlearn.data.labels import Bounds, Given, Percentile, Rule, labelled
 from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.spill import spilling
-from invlearn.data.table import ITEM, LABEL, USER
+from invlearn.data.table import ITEM, LABEL, USER, working
 from invlearn.errors import ConfigError, DataError
 from invlearn.wording import counted
 
@@ -115,9 +115,9 @@ def pairs_of(
     log = open_log(source, format=format)
     named = {"user": "user", "item": "item"} | dict(dataset.card.get("columns", {}))
     columns = {"user": user or str(named["user"]), "item": item or str(named["item"])}
-    with spilling(place) as settle:
-        rows = settle(_named(log, columns, _rule(truth)))
-        rows = settle(_coded(_with_truth(rows, log, _rule(truth)), dataset.folder))
+    with spilling(place) as engine:
+        rows = engine.take(_named(log, columns, _rule(truth)))
+        rows = engine.settle(_coded(_with_truth(rows, log, _rule(truth)), dataset.folder))
         table: pl.LazyFrame = nw.to_native(rows)
         n_pairs = int(table.select(pl.len()).collect().item())
 
@@ -146,11 +146,11 @@ def _named(log: Log, columns: dict[str, str], rule: Rule | None) -> Any:
     schema = log.rows.collect_schema()
     told = [check.column for check in rule.checks()] if rule else []
     checks.check_columns(schema, [*columns.values(), *told], log.name)
-    wanted = [checks.identifies(column) for column in columns.values()]
+    wanted = [checks.identifies(name, _IDS[kind][0]) for kind, name in columns.items()]
     checks.check_types(log.rows, [*wanted, *(rule.checks() if rule else ())], log.name)
     ids = {_IDS[key][0]: nw.col(column) for key, column in columns.items()}
     with reading(log.name):
-        return log.rows.select(ROW, *dict.fromkeys(told), **ids)
+        return log.rows.select(ROW, **{working(name): nw.col(name) for name in told}, **ids)
 
 
 def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:

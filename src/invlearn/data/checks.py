@@ -7,14 +7,16 @@ from difflib import get_close_matches
 import narwhals.stable.v2 as nw
 from narwhals.stable.v2.dtypes import DType
 
+from invlearn.data.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs import ROW, Log
-from invlearn.data.table import Rows, collected, n_rows_of
+from invlearn.data.table import SPLIT, TIME, n_rows_of, working
 from invlearn.errors import DataError
 
 BAD = "__bad__"
 """Position of the first check that a row fails; null in good rows."""
 
-ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?$"
+ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?Z?)?\z"
+r"""Without `\d` and `$`, by which not all engines mean the same."""
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
@@ -27,16 +29,21 @@ class Check:
     wanted: str
     """What the column must hold, in words that follow "wanted"."""
     holds: nw.Expr
-    """True where all is well; null counts as false."""
+    """True where all is well; null counts as false. Of the columns under their working names."""
     suits: Callable[[DType], bool]
     """Whether a column of some type can be looked at in this way at all."""
     hint: str = ""
     """What to add to the error message."""
 
 
-def identifies(column: str) -> Check:
-    """Check that an id is there; ids are integers or strings, since floats are not exact."""
-    return Check(column, "an integer or string id", ~nw.col(column).is_null(), _discrete)
+def identifies(column: str, kind: str) -> Check:
+    """Check that an id is there; ids are integers or strings, since floats are not exact.
+
+    Args:
+        column: Name in the log.
+        kind: `USER` or `ITEM`.
+    """
+    return Check(column, "an integer or string id", ~nw.col(kind).is_null(), _discrete)
 
 
 def finite(column: str) -> Check:
@@ -74,11 +81,11 @@ def orders(column: str, dtype: DType) -> Check:
 
     Other text would be sorted as text, where 1000 comes before 999.
     """
-    there = ~nw.col(column).is_null()
+    there = ~nw.col(TIME).is_null()
     if dtype.is_float():
-        there = there & nw.col(column).is_finite()
+        there = there & nw.col(TIME).is_finite()
     if dtype == nw.String:
-        there = nw.col(column).str.contains(ISO_DATE)
+        there = nw.col(TIME).str.contains(ISO_DATE)
     return Check(
         column,
         "a time (a number, a date, or text such as 2024-01-31 23:59:59)",
@@ -89,8 +96,7 @@ def orders(column: str, dtype: DType) -> Check:
 
 def one_of(column: str, words: Sequence[str]) -> Check:
     """Check that a column holds one of some words, whatever their case, or such a number."""
-    value = nw.col(column).cast(nw.String).str.to_lowercase()
-    return Check(column, f"one of {', '.join(words)}", value.is_in(words), _discrete)
+    return Check(column, f"one of {', '.join(words)}", nw.col(SPLIT).is_in(words), _discrete)
 
 
 def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name: str) -> None:
@@ -134,7 +140,7 @@ def _text_among_numbers(rows: Rows, column: str) -> str:
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)
     if not 0 < 2 * n_text < n_rows:
         return ""
-    row, value = collected(text.sort(ROW).head(1)).rows()[0]
+    row, value = IN_MEMORY.collect(text.sort(ROW).head(1)).rows()[0]
     return (
         f" since {n_text:,} of its {n_rows:,} rows {'holds' if n_text == 1 else 'hold'} no "
         f"number, first row {row + 1:,} (data rows counted from 1) with '{value}'"
@@ -142,7 +148,12 @@ def _text_among_numbers(rows: Rows, column: str) -> str:
 
 
 def without_bad(
-    rows: Rows, checks: Sequence[Check], log: Log, *, drop: bool
+    rows: Rows,
+    checks: Sequence[Check],
+    log: Log,
+    *,
+    drop: bool,
+    engine: Engine = IN_MEMORY,
 ) -> tuple[Rows, dict[str, int]]:
     """Take out the rows that fail a check, or refuse the log because of them.
 
@@ -151,6 +162,7 @@ def without_bad(
         checks: What each row must hold; a row that fails several counts under the first.
         log: Where the rows are from.
         drop: Whether to drop bad rows, else they are an error.
+        engine: Whose table it is.
 
     Returns:
         The good rows, lazy, and how many were dropped for which reason.
@@ -160,10 +172,11 @@ def without_bad(
     """
     marked = rows.with_columns(_first_failed(checks).alias(BAD))
     bad = marked.filter(~nw.col(BAD).is_null())
-    tally = collected(bad.group_by(BAD).agg(nw.len().alias("n")))
+    tally = engine.collect(bad.group_by(BAD).agg(nw.len().alias("n")))
     found = {int(check): int(n) for check, n in tally.select(BAD, "n").iter_rows()}
     if found and not drop:
-        raise _bad_row(marked, checks, log, sum(found.values()))
+        row, position = engine.collect(bad.select(ROW, BAD).sort(ROW).head(1)).row(0)
+        raise _bad_row(int(row), checks[int(position)], log, sum(found.values()))
     reasons: dict[str, int] = {}
     for position, n_rows in sorted(found.items()):
         check = checks[position]
@@ -180,13 +193,11 @@ def _first_failed(checks: Sequence[Check]) -> nw.Expr:
     return failed
 
 
-def _bad_row(marked: Rows, checks: Sequence[Check], log: Log, n_bad: int) -> DataError:
-    first = collected(marked.filter(~nw.col(BAD).is_null()).sort(ROW).head(1))
-    check = checks[int(first[BAD][0])]
-    value = first[check.column][0]
+def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
+    value = IN_MEMORY.collect(log.rows.filter(nw.col(ROW) == row).select(check.column)).item()
     others = f"; {n_bad:,} bad rows in all" if n_bad > 1 else ""
     return DataError(
-        f"{log.place(int(first[ROW][0]))}, column '{check.column}': "
+        f"{log.place(row)}, column '{check.column}': "
         f"found {_shown(value)}, wanted {check.wanted}{others}; "
         f"mend the log or drop such rows with --bad-rows drop{check.hint}"
     )
@@ -201,7 +212,7 @@ def _number(column: str, wanted: str, holds: nw.Expr) -> Check:
 
 
 def _as_float(column: str) -> nw.Expr:
-    return nw.col(column).cast(nw.Float64)
+    return nw.col(working(column)).cast(nw.Float64)
 
 
 def _discrete(dtype: DType) -> bool:

@@ -29,7 +29,8 @@ from invlearn.data.checks import (
     label_or_null,
     not_negative,
 )
-from invlearn.data.table import LABEL, Rows, settled
+from invlearn.data.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.table import LABEL, working
 from invlearn.errors import ConfigError
 
 Operator = Literal[">", ">=", "<", "<="]
@@ -85,7 +86,7 @@ class Column:
         hint = f"; if the scale does go below 0, write signed({quoted(self.name)}) in the rule"
         return (not_negative(self.name, hint=hint),)
 
-    def onto(self, rows: Rows, name: str) -> Rows:
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
         return rows.with_columns(_number(self.name).alias(name))
 
@@ -104,7 +105,7 @@ class Ratio:
         """What rows must hold for this quantity to exist."""
         return not_negative(self.top), above_zero(self.bottom)
 
-    def onto(self, rows: Rows, name: str) -> Rows:
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`; null if the divisor is not > 0."""
         divisor = nw.when(_number(self.bottom) > 0).then(_number(self.bottom))
         return rows.with_columns((_number(self.top) / divisor).alias(name))
@@ -135,18 +136,19 @@ class Percentile:
         """What rows must hold for this quantity to exist."""
         return not_negative(self.name), above_zero(self.by)
 
-    def onto(self, rows: Rows, name: str) -> Rows:
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
         length, group, value = f"{name}length", f"{name}bin", f"{name}value"
         n, size = nw.col("n"), nw.len().cast(nw.Int64).alias("n")
         rows = rows.with_columns(_number(self.by).alias(length), _number(self.name).alias(value))
-        lengths = settled(rows.group_by(length).agg(size))
-        bins = (n.cum_sum().over(order_by=length) - n) * self.bins // n.sum()
-        rows = rows.join(settled(lengths.select(length, bins.alias(group))), on=length, how="left")
-        values = settled(rows.group_by(group, value).agg(size))
+        lengths = engine.collect(rows.group_by(length).agg(size)).sort(length)
+        bins = (n.cum_sum() - n) * self.bins // n.sum()
+        lent = engine.lend(lengths.select(length, bins.alias(group)))
+        rows = rows.join(lent, on=length, how="left")
+        values = rows.group_by(group, value).agg(size)
         ahead = n.cum_sum().over(group, order_by=value) - n
         percentile = (ahead + n / 2) / n.sum().over(group)
-        values = settled(values.select(group, value, percentile.alias(name)))
+        values = engine.settle(values.select(group, value, percentile.alias(name)))
         return rows.join(values, on=[group, value], how="left").drop(length, group, value)
 
 
@@ -178,9 +180,9 @@ class Bounds:
         """What rows must hold for the rule to be applied."""
         return self.quantity.checks()
 
-    def onto(self, rows: Rows, name: str) -> Rows:
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
-        rows = self.quantity.onto(rows, name)
+        rows = self.quantity.onto(rows, name, engine)
         value = nw.col(name)
         refused = self.negative.holds(value) if self.negative else ~self.positive.holds(value)
         otherwise = nw.when(refused).then(nw.lit(0, nw.Int8))
@@ -213,7 +215,7 @@ class Events:
         """What rows must hold for the rule to be applied."""
         return tuple(finite_or_null(name) for name, _ in self.evidence)
 
-    def onto(self, rows: Rows, name: str) -> Rows:
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
         given = [
             nw.when(_number(column) != 0).then(nw.lit(label, nw.Int8))
@@ -235,25 +237,26 @@ class Given:
         """What rows must hold for the rule to be applied."""
         return (label_or_null(self.name),)
 
-    def onto(self, rows: Rows, name: str) -> Rows:
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
-        return rows.with_columns(nw.col(self.name).cast(nw.Int8).alias(name))
+        return rows.with_columns(nw.col(working(self.name)).cast(nw.Int8).alias(name))
 
 
 Rule = Bounds | Events | Given
 
 
-def labelled(rows: Rows, rules: Sequence[Rule]) -> Rows:
+def labelled(rows: Rows, rules: Sequence[Rule], engine: Engine = IN_MEMORY) -> Rows:
     """Add the column `LABEL`: what the first rule that has an opinion says, else null.
 
     Args:
         rows: A table whose rows hold what the rules' `checks` ask for. Percentiles are among all
             of its rows, whatever other rules say of them. They come back in any order.
         rules: At least one, strongest first.
+        engine: Whose table it is.
     """
     names = [f"__rule_{position}__" for position in range(len(rules))]
     for name, rule in zip(names, rules, strict=True):
-        rows = rule.onto(rows, name)
+        rows = rule.onto(rows, name, engine)
     return rows.with_columns(nw.coalesce(*names).alias(LABEL)).drop(names)
 
 
@@ -269,7 +272,7 @@ def quoted(name: str) -> str:
 
 
 def _number(column: str) -> nw.Expr:
-    return nw.col(column).cast(nw.Float64)
+    return nw.col(working(column)).cast(nw.Float64)
 
 
 def _check_percentile(rule: Bounds) -> None:

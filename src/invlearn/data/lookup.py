@@ -13,13 +13,14 @@ import polars as pl
 from invlearn.config import OtherLog
 from invlearn.data import checks
 from invlearn.data.dataset import Dataset, Part
+from invlearn.data.engine import IN_MEMORY, Rows
 from invlearn.data.grammar import parse_rules
 from invlearn.data.labels import labelled
 from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.prepare import check_labels, read_rows
 from invlearn.data.repeats import one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
-from invlearn.data.table import ITEM, LABEL, TIME, USER, Rows, counts, encoded, settled
+from invlearn.data.table import ITEM, LABEL, TIME, USER, counts, encoded
 from invlearn.errors import DataError
 from invlearn.wording import counted
 
@@ -104,13 +105,13 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
     checks.check_types(log.rows, wanted, log.name)
     rows = read_rows(log, settings)
     rows, left_out = checks.without_bad(rows, wanted, log, drop=settings.bad_rows == "drop")
-    time = nw.col(settings.time) if settings.time is not None else nw.lit(0, nw.Int64)
+    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
     rows = labelled(rows, settings.rules).select(ROW, USER, ITEM, LABEL, time.alias(TIME))
-    rows = settled(rows)
+    rows = IN_MEMORY.settle(rows)
     found = counts(rows)
     check_labels(found, settings.rules, log.name)
-    rows, _ = encoded(settled(rows.filter(~nw.col(LABEL).is_null())), TIME)
-    return settled(rows), left_out | {"unlabelled": found.unlabelled}
+    rows, _ = encoded(IN_MEMORY.settle(rows.filter(~nw.col(LABEL).is_null())), TIME)
+    return IN_MEMORY.settle(rows), left_out | {"unlabelled": found.unlabelled}
 
 
 def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int]:
@@ -124,12 +125,12 @@ def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int
         rows = rows.with_columns(nw.col(column).cast(nw.String).alias(_ID))
         rows = rows.join(ids, on=_ID, how="left").drop(_ID)
         rows = rows.rename({column: f"{column}{_NAME}", _CODE: column})
-    rows = settled(rows)
+    rows = IN_MEMORY.settle(rows)
     is_known = ~(nw.col(USER).is_null() | nw.col(ITEM).is_null())
     strangers = rows.filter(~is_known).sort(ROW).collect()
     if len(strangers) and not drop:
         raise _strangers(strangers.row(0), strangers.columns, len(strangers), log)
-    return settled(rows.filter(is_known)), len(strangers)
+    return IN_MEMORY.settle(rows.filter(is_known)), len(strangers)
 
 
 def _strangers(first: Sequence[Any], columns: list[str], n_rows: int, log: Log) -> DataError:

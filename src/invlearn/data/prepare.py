@@ -13,9 +13,11 @@ from typing import Any
 import narwhals.stable.v2 as nw
 
 from invlearn import atomic
-from invlearn.data import checks
+from invlearn.data import checks, portable
 from invlearn.data.audit import Audit, PartFacts, Stage, facts_of
 from invlearn.data.dataset import PARTS, open_part, write_card
+from invlearn.data.engine import IN_MEMORY, Engine, Frame, Rows
+from invlearn.data.engines import EngineSettings, starting
 from invlearn.data.formats import reading
 from invlearn.data.grammar import parse_rules
 from invlearn.data.labels import Rule, labelled
@@ -23,8 +25,7 @@ from invlearn.data.logs import ROW, Log, open_log
 from invlearn.data.repeats import core_of, one_per_pair, repeats_named
 from invlearn.data.settings import PrepareSettings
 from invlearn.data.side_tables import open_tables
-from invlearn.data.spill import spilling
-from invlearn.data.splits import Split, part_of, with_part
+from invlearn.data.splits import Split, part_of, with_part, words
 from invlearn.data.table import (
     ITEM,
     LABEL,
@@ -32,14 +33,11 @@ from invlearn.data.table import (
     TIME,
     USER,
     Counts,
-    Rows,
-    Settle,
     coded,
     codes_of,
     counts,
     encoded,
-    n_rows_of,
-    settled,
+    working,
 )
 from invlearn.data.written import write_ids, write_rows, write_sides
 from invlearn.errors import DataError
@@ -55,9 +53,9 @@ class Prepared:
 
     rows: Rows
     """`USER`, `ITEM` (dense ids), `LABEL`, `PART`; in no order."""
-    users: Rows
+    users: Frame
     """Column `id`: original ids in the order of the dense ids."""
-    items: Rows
+    items: Frame
     stages: tuple[Stage, ...]
     repeated_pairs: int
     conflicts: int
@@ -83,13 +81,17 @@ def prepare(
     user_features: Any = None,
     item_features: Any = None,
     categorical: Sequence[str] = (),
+    engine: str = "polars",
+    memory: str | None = None,
+    spark: str | None = None,
+    scratch: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Audit:
     """Turn a log into a dataset folder.
 
     Memory holds the ids and a piece of the rows at a time (see `invlearn.data.table.pieces`).
-    The tables between the steps are on disk, beside `out`: some 70 MB for each million rows.
+    The tables between the steps are on disk: some 70 MB for each million rows.
 
     Args:
         log: A file, a folder, a glob, a table in memory, or an opened log
@@ -112,6 +114,12 @@ def prepare(
             features (see `invlearn.data.side_tables`).
         item_features: The same of items.
         categorical: Features that are categories although they are numbers.
+        engine: Who carries the steps out: `polars`, `duckdb` or `spark` (see
+            `invlearn.data.engines`). The dataset is the same, byte by byte.
+        memory: What the engine may use, such as `4GiB`; of DuckDB, or of Spark on this machine.
+        spark: Address of a Spark Connect server, such as `sc://host:15002`; else Spark runs here.
+        scratch: Folder for the tables between the steps, which a Spark server must see under the
+            same name; else they are beside `out`.
         overwrite: Replace `out` if it is there.
         progress: Told after each step.
 
@@ -133,15 +141,16 @@ def prepare(
         bad_rows=bad_rows,
         core=core,
     )
+    place = EngineSettings(engine, memory, spark, scratch)
     sides = open_tables({"user": (user_features, user), "item": (item_features, item)}, categorical)
     with atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json") as folder:
-        with spilling(folder) as settle:
-            result = prepared(log, settings, settle=settle, progress=progress)
+        with starting(place, folder) as running:
+            result = prepared(log, settings, engine=running, progress=progress)
             sizes = {
                 "n_users": write_ids(result.users, folder / "users.parquet"),
                 "n_items": write_ids(result.items, folder / "items.parquet"),
             }
-            write_rows(result.rows, folder)
+            write_rows(running.give(result.rows), folder)
         card, side_facts = write_sides(sides, folder)
         facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
         _check_classes(facts, log.name)
@@ -155,53 +164,58 @@ def prepared(
     log: Log,
     settings: PrepareSettings,
     *,
-    settle: Settle = settled,
+    engine: Engine = IN_MEMORY,
     progress: Progress = silent,
 ) -> Prepared:
     """Carry out all steps but the writing: read, check, label, reduce, split, number densely.
 
-    The tables between the steps are put where `settle` puts them, in memory or on disk.
+    This is the one function that all engines run: the same log gives the same rows on each.
 
     Raises:
         DataError: The log lacks a column, has bad rows, or gives no usable labels.
     """
-    story = _Story(progress)
+    story = _Story(progress, engine)
     schema = log.rows.collect_schema()
     checks.check_columns(schema, settings.columns, log.name)
     wanted = settings.checks(schema)
     checks.check_types(log.rows, wanted, log.name)
 
-    rows = read_rows(log, settings, settle)
+    rows = read_rows(log, settings, engine)
     _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
     drop = settings.bad_rows == "drop"
-    rows, reasons = checks.without_bad(rows, wanted, log, drop=drop)
+    rows, reasons = checks.without_bad(rows, wanted, log, drop=drop, engine=engine)
     found = story.note("bad rows", rows if reasons else None, reasons)
     why = ", ".join(f"{reason} ({counted(n_rows, 'row')})" for reason, n_rows in reasons.items())
     _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
 
-    rows, users, items = _labelled_codes(rows, settings, settle)
+    rows, users, items = _labelled_codes(rows, settings, engine)
     check_labels(story.note("label", rows), settings.rules, log.name)
     policy = repeats_named(settings.repeats)
-    rows, repeated_pairs, conflicts = one_per_pair(rows, policy, settle)
+    rows, repeated_pairs, conflicts = one_per_pair(rows, policy, engine)
     story.note("one row a pair", rows, "repeats of a pair")
     if settings.core > 1:
-        rows = core_of(rows, settings.core, settle)
+        rows = core_of(rows, settings.core, engine)
         found = story.note("core", rows, f"user or item with fewer than {settings.core} rows")
         _check_any(found, f"core {settings.core} leaves no row of {log.name}; lower it")
-    rows = with_part(rows, settings.split, settle)
+    rows = with_part(rows, settings.split, engine)
     story.note("split", rows, settings.split.dropped)
 
-    rows, users = _renumbered(rows, USER, users, settle)
-    rows, items = _renumbered(rows, ITEM, items, settle)
+    rows, users = _renumbered(rows, USER, users, engine)
+    rows, items = _renumbered(rows, ITEM, items, engine)
+    users, items = (
+        portable.restored(users, schema[settings.user]),
+        portable.restored(items, schema[settings.item]),
+    )
     return Prepared(rows, users, items, tuple(story.stages), repeated_pairs, conflicts)
 
 
 class _Story:
     """Writes down what each step left and dropped, and tells the watcher."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, engine: Engine) -> None:
         self.stages: list[Stage] = []
         self.progress = progress
+        self.engine = engine
 
     def note(self, name: str, rows: Rows | None, dropped: Mapping[str, int] | str = "") -> Counts:
         """Count what step `name` left.
@@ -211,7 +225,7 @@ class _Story:
             rows: What it left; none if that is what was there before.
             dropped: Rows dropped by reason, or the only possible reason.
         """
-        after = self.stages[-1].after if rows is None else counts(rows)
+        after = self.stages[-1].after if rows is None else counts(rows, self.engine)
         if isinstance(dropped, str):
             n_lost = self.stages[-1].after.rows - after.rows if self.stages else 0
             dropped = {dropped: n_lost} if n_lost else {}
@@ -220,38 +234,47 @@ class _Story:
         return after
 
 
-def read_rows(log: Log, settings: PrepareSettings, settle: Settle = settled) -> Rows:
-    """Read the columns that matter, and put the ids beside them under their working names."""
+def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -> Rows:
+    """Read the columns that matter, each for what it is used as: `USER`, `TIME`, the rules' own.
+
+    They come under working names and in types that every engine has, which Polars sees to.
+
+    Raises:
+        DataError: The log is damaged.
+        ConfigError: An id or a time is of a type that only Polars has.
+    """
     schema = log.rows.collect_schema()
-    ids = {
-        working: nw.col(name) if schema[name].is_integer() else nw.col(name).cast(nw.String)
-        for working, name in ((USER, settings.user), (ITEM, settings.item))
-    }
+    ids = {USER: settings.user, ITEM: settings.item}
+    columns = {kind: portable.id_of(name, schema[name], engine) for kind, name in ids.items()}
+    if settings.time is not None:
+        columns[TIME] = portable.time_of(settings.time, schema[settings.time], engine)
+    if settings.split_column is not None:
+        columns[SPLIT] = words(settings.split_column)
+    for name in settings.rule_columns:
+        columns[working(name)] = nw.col(name).cast(nw.Float64)
     with reading(log.name):  # damage inside a file shows only here
-        return settle(log.rows.select(ROW, *settings.columns)).with_columns(**ids)
+        return engine.take(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
 
 
 def _labelled_codes(
-    rows: Rows, settings: PrepareSettings, settle: Settle
-) -> tuple[Rows, Rows, Rows]:
+    rows: Rows, settings: PrepareSettings, engine: Engine
+) -> tuple[Rows, Frame, Frame]:
     """Label rows, forget the log's own columns, and turn ids into integers."""
-    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(settings.time)
-    if settings.time is not None and rows.collect_schema()[settings.time].is_temporal():
-        time = time.cast(nw.Int64)  # exact in Python too
-    part = part_of(settings.split_column) if settings.split_column else nw.lit(None, nw.Int8)
-    rows = labelled(rows, settings.rules)
+    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
+    part = part_of(SPLIT) if settings.split_column else nw.lit(None, nw.Int8)
+    rows = labelled(rows, settings.rules, engine)
     rows = rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT))
-    users, items = codes_of(rows, USER), codes_of(rows, ITEM)
-    return settle(coded(coded(rows, USER, users), ITEM, items)), users, items
+    users, items = codes_of(rows, USER, engine), codes_of(rows, ITEM, engine)
+    rows = coded(coded(rows, USER, users, engine), ITEM, items, engine)
+    return engine.settle(rows), users, items
 
 
-def _renumbered(rows: Rows, column: str, ids: Rows, settle: Settle) -> tuple[Rows, Rows]:
+def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
     """Close the gaps that dropped rows left in the codes; return the ids that stayed, in order."""
-    dense, kept = encoded(rows, column)
+    dense, kept = encoded(rows, column, engine)
     kept = kept.rename({"code": "dense", column: "code"})
     kept = kept.join(ids, on="code", how="left").sort("dense").select(nw.col(column).alias("id"))
-    has_gaps = n_rows_of(kept) < n_rows_of(ids)
-    return settle(dense) if has_gaps else rows, settled(kept)
+    return engine.settle(dense) if len(kept) < len(ids) else rows, kept
 
 
 def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:

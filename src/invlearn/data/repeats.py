@@ -1,28 +1,20 @@
 """One row a pair, and users and items with enough rows."""
 
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import narwhals.stable.v2 as nw
 
+from invlearn.data.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs import ROW
-from invlearn.data.table import (
-    ITEM,
-    LABEL,
-    PAIR,
-    TIME,
-    USER,
-    Rows,
-    Settle,
-    collected,
-    pieces,
-    settled,
-)
+from invlearn.data.table import ITEM, LABEL, PAIR, TIME, USER, number_of, pieces
 from invlearn.errors import unknown
 
 Repeats = Literal["last", "first", "any-positive", "majority"]
 
 _KEY = "__pair__"
 _MERIT = "__merit__"
+_POSITIVE, _NEGATIVE = "__positive__", "__negative__"
+"""How many rows of a pair have which label."""
 
 
 def repeats_named(name: str) -> Repeats:
@@ -36,7 +28,7 @@ def repeats_named(name: str) -> Repeats:
     return cast(Repeats, name)
 
 
-def one_per_pair(rows: Rows, policy: Repeats, settle: Settle = settled) -> tuple[Rows, int, int]:
+def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tuple[Rows, int, int]:
     """Keep one row of each (user, item) pair.
 
     A labelled row always beats unlabelled ones: clear feedback is not undone by an exposure that
@@ -51,7 +43,7 @@ def one_per_pair(rows: Rows, policy: Repeats, settle: Settle = settled) -> tuple
         rows: Settled rows with integer codes in `USER` and `ITEM`, anything that has an order in
             `TIME`, and with `LABEL`, `ROW`.
         policy: Which row stands for its pair.
-        settle: How to settle what is kept, piece by piece.
+        engine: Whose table it is.
 
     Returns:
         The kept rows, settled; the number of pairs that occurred more than once; the number of
@@ -59,47 +51,56 @@ def one_per_pair(rows: Rows, policy: Repeats, settle: Settle = settled) -> tuple
     """
     kept: list[Rows] = []
     repeated = conflicts = 0
-    for piece in pieces(rows):
-        frame = collected(piece.with_columns(PAIR.alias(_KEY))).sort(_KEY)
-        same = (frame[_KEY].diff() == 0).fill_null(value=False)  # as in the row before
-        is_repeat = same | same.shift(-1).fill_null(value=False)
-        repeats = frame.filter(is_repeat)
-        chosen = _chosen(repeats, policy)
-        single = frame.filter(~is_repeat).drop(_KEY)
-        kept.append(settle(nw.concat([single, chosen.drop(_KEY)]).lazy()))
-        repeated += len(chosen)
-        conflicts += _n_conflicts(repeats)
+    for piece in pieces(rows, engine):
+        keyed = piece.with_columns(PAIR.alias(_KEY))
+        repeats = engine.settle(_repeats_of(keyed))
+        single = keyed.join(repeats.select(_KEY), on=_KEY, how="anti")
+        chosen = _chosen(keyed.join(repeats, on=_KEY, how="inner"), policy)
+        kept.append(engine.settle(nw.concat([t.drop(_KEY) for t in (single, chosen)])))
+        both = (nw.col(_POSITIVE) > 0) & (nw.col(_NEGATIVE) > 0)
+        found = engine.collect(repeats.select(nw.len(), number_of(both).alias("both"))).row(0)
+        repeated, conflicts = repeated + int(found[0]), conflicts + int(found[1])
     return nw.concat(kept), repeated, conflicts
 
 
-def core_of(rows: Rows, n_least: int, settle: Settle = settled) -> Rows:
+def core_of(rows: Rows, n_least: int, engine: Engine = IN_MEMORY) -> Rows:
     """Keep users and items with at least `n_least` rows each, repeated until all have them."""
     n_before, n_now, kept = -1, 0, rows
     enough: dict[str, Rows] = {}
     while n_before != n_now:
         for column in (USER, ITEM):
             sizes = kept.group_by(column).agg(nw.len().cast(nw.Int64).alias("n"))
-            enough[column] = settled(sizes.filter(nw.col("n") >= n_least))
+            enough[column] = engine.settle(sizes.filter(nw.col("n") >= n_least))
             kept = rows
             for name, members in enough.items():
                 kept = kept.join(members.select(name), on=name, how="semi")
-        n_before, n_now = n_now, collected(enough[ITEM])["n"].sum()
-    return settle(kept)
+        n_kept = engine.collect(enough[ITEM].select(nw.col("n").sum().cast(nw.Int64))).item()
+        n_before, n_now = n_now, int(n_kept or 0)
+    return engine.settle(kept)
 
 
-def _chosen(repeats: nw.DataFrame[Any], policy: Repeats) -> nw.DataFrame[Any]:
+def _repeats_of(keyed: Rows) -> Rows:
+    """Pairs that occur more than once, and how often with which label."""
+    tally = keyed.group_by(_KEY).agg(
+        nw.len().alias("n"),
+        nw.col(LABEL).sum().alias(_POSITIVE),
+        nw.col(LABEL).count().alias("labelled"),
+    )
+    positive = nw.coalesce(nw.col(_POSITIVE).cast(nw.Int64), nw.lit(0))
+    negative = nw.col("labelled").cast(nw.Int64) - positive
+    return tally.filter(nw.col("n") > 1).select(
+        _KEY, positive.alias(_POSITIVE), negative.alias(_NEGATIVE)
+    )
+
+
+def _chosen(repeats: Rows, policy: Repeats) -> Rows:
     """The row of each pair that stands for it."""
-    order = [_KEY, _MERIT, TIME, ROW]
-    backward = [False, False, policy == "first", policy == "first"]
-    ranked = repeats.with_columns(_merit(policy).alias(_MERIT)).sort(order, descending=backward)
-    return ranked.unique(_KEY, keep="last").drop(_MERIT)
-
-
-def _n_conflicts(repeats: nw.DataFrame[Any]) -> int:
-    """How many pairs have both labels."""
-    label = nw.col(LABEL)
-    found = repeats.group_by(_KEY).agg(label.min().alias("low"), label.max().alias("high"))
-    return len(found.filter(nw.col("low") < nw.col("high")))
+    merit = -_merit(policy) if policy == "first" else _merit(policy)  # the best is first, or last
+    ranked = repeats.with_columns(merit.alias(_MERIT))
+    chosen = ranked.unique(
+        _KEY, keep="first" if policy == "first" else "last", order_by=[_MERIT, TIME, ROW]
+    )
+    return chosen.drop(_MERIT, _POSITIVE, _NEGATIVE)
 
 
 def _merit(policy: Repeats) -> nw.Expr:
@@ -109,7 +110,7 @@ def _merit(policy: Repeats) -> nw.Expr:
     if policy == "any-positive":
         return positive * 2 + negative
     if policy == "majority":
-        lead = (positive - negative).sum().over(_KEY)
+        lead = nw.col(_POSITIVE) - nw.col(_NEGATIVE)
         in_favour = positive * (lead >= 0).cast(nw.Int64) + negative * (lead <= 0).cast(nw.Int64)
         return positive + negative + in_favour
     return positive + negative

@@ -9,6 +9,7 @@ from invlearn.data.checks import Check, identifies, one_of, orders
 from invlearn.data.labels import Rule
 from invlearn.data.repeats import repeats_named
 from invlearn.data.splits import WORDS, Split
+from invlearn.data.table import ITEM, USER
 from invlearn.errors import ConfigError, unknown
 
 
@@ -56,7 +57,7 @@ class PrepareSettings:
 
     def checks(self, schema: Mapping[str, DType]) -> list[Check]:
         """What every row of a log with these columns must hold."""
-        wanted = [identifies(self.user), identifies(self.item)]
+        wanted = [identifies(self.user, USER), identifies(self.item, ITEM)]
         if self.time is not None:
             wanted.append(orders(self.time, schema[self.time]))
         for rule in self.rules:

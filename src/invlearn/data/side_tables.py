@@ -15,9 +15,10 @@ from polars import selectors
 
 from invlearn.data import checks
 from invlearn.data.audit import SideFacts
+from invlearn.data.engine import IN_MEMORY
 from invlearn.data.formats import reading
 from invlearn.data.logs import ROW, Log, open_log
-from invlearn.data.table import collected
+from invlearn.data.table import USER
 from invlearn.errors import ConfigError, DataError, unknown
 from invlearn.features import Codes, Kind, Scale, SideCard, SideFeatures, Values
 from invlearn.wording import counted
@@ -156,7 +157,7 @@ def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
 def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
     schema = log.rows.collect_schema()
     checks.check_columns(schema, [id_column], log.name)
-    checks.check_types(log.rows, [checks.identifies(id_column)], log.name)
+    checks.check_types(log.rows, [checks.identifies(id_column, USER)], log.name)
     names = [name for name in schema if name not in (ROW, id_column)]
     if not names:
         raise DataError(
@@ -189,7 +190,7 @@ def _rows(table: SideTable, columns: Sequence[str]) -> pl.DataFrame:
     """Some columns of a table, its ids as text beside them."""
     wanted = table.log.rows.select(ROW, table.id_column, *columns)
     with reading(table.log.name):
-        rows = collected(wanted).to_polars()
+        rows = IN_MEMORY.collect(wanted).to_polars()
     return rows.with_columns(pl.col(table.id_column).cast(pl.String).alias(_KEY))
 
 

@@ -9,20 +9,9 @@ from typing import Any, Literal, get_args
 
 import narwhals.stable.v2 as nw
 
-from invlearn.data.table import (
-    ITEM,
-    LABEL,
-    PART,
-    SPLIT,
-    TIME,
-    USER,
-    Rows,
-    Settle,
-    collected,
-    n_rows_of,
-    pieces,
-    settled,
-)
+from invlearn.data.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.quantile import value_at
+from invlearn.data.table import ITEM, LABEL, PAIR, PART, SPLIT, TIME, USER, n_rows_of, pieces
 from invlearn.errors import ConfigError, unknown
 
 How = Literal["random", "per-user", "temporal", "column"]
@@ -48,6 +37,7 @@ PRIME = 2**31 - 1
 _HASH = "__hash__"
 _SQUARE = "__square__"
 _PLACE = "__place__"
+_PAIR = "__pair__"
 _KEYS = (0x243F6A88, 0x05A308D3)  # digits of pi: no structure in common with ids
 
 
@@ -83,14 +73,19 @@ class Split:
         }.get(self.how, "")
 
 
+def words(column: str) -> nw.Expr:
+    """What a split column of integers or strings holds, in lower case."""
+    return nw.col(column).cast(nw.String).str.to_lowercase()
+
+
 def part_of(column: str) -> nw.Expr:
     """Part that a split column of integers or strings names, Int8; null for any other word."""
-    word = nw.col(column).cast(nw.String).str.to_lowercase()
+    word = words(column)
     meant = [nw.when(word == name).then(nw.lit(part, nw.Int8)) for name, part in WORDS.items()]
     return nw.coalesce(*meant)
 
 
-def with_part(rows: Rows, split: Split, settle: Settle = settled) -> Rows:
+def with_part(rows: Rows, split: Split, engine: Engine = IN_MEMORY) -> Rows:
     """Add the column `PART`, and leave out unlabelled rows that no part may have.
 
     Args:
@@ -98,7 +93,7 @@ def with_part(rows: Rows, split: Split, settle: Settle = settled) -> Rows:
             an order in `TIME` (if temporal), and the column's word as a part in `SPLIT` (if by
             column).
         split: How to split.
-        settle: How to settle what comes out.
+        engine: Whose table it is.
 
     Returns:
         The kept rows with columns `USER`, `ITEM`, `LABEL`, `PART`, settled.
@@ -107,18 +102,18 @@ def with_part(rows: Rows, split: Split, settle: Settle = settled) -> Rows:
     unlabelled = rows.filter(nw.col(LABEL).is_null())
     match split.how:
         case "per-user":
-            parted = [settle(_per_user(piece, split)) for piece in pieces(labelled)]
+            parted = [_per_user(piece, split, engine) for piece in pieces(labelled, engine)]
             labelled = nw.concat(parted)
         case "temporal":
-            labelled, unlabelled = _temporal(labelled, unlabelled, split)
+            labelled, unlabelled = _temporal(labelled, unlabelled, split, engine)
         case "column":
-            labelled = _by_column(labelled, split)
+            labelled = _by_column(labelled, split, engine)
             unlabelled = unlabelled.filter(nw.col(SPLIT) == TRAIN)
         case _:
             labelled = _random(labelled, split)
     unlabelled = unlabelled.with_columns(nw.lit(UNLABELLED, nw.Int8).alias(PART))
     columns = (USER, ITEM, LABEL, PART)
-    return settle(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
+    return engine.settle(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
 
 
 def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
@@ -156,61 +151,58 @@ def _random(rows: Rows, split: Split) -> Rows:
     return _parted(hashed(rows, (USER, ITEM), split.seed), test, judged)
 
 
-def _per_user(rows: Rows, split: Split) -> Rows:
+def _per_user(rows: Rows, split: Split, engine: Engine) -> Rows:
     """Split each user's rows.
 
     Counts are rounded up or down by the user's own hash, so that the fractions hold over all users
     even if everybody has few rows; the last place is never judged.
     """
     rows = hashed(rows, (USER,), split.seed).rename({_HASH: "__shift__"})
-    rows = settled(hashed(rows, (USER, ITEM), split.seed))
+    rows = engine.settle(hashed(rows, (USER, ITEM), split.seed))
     place = nw.col(_HASH).cum_count().over(USER, order_by=_HASH).cast(nw.Int64)
     rows = rows.with_columns(place.alias(_PLACE), nw.len().over(USER).alias("__n__"))
     place, n_rows, shift = nw.col(_PLACE), nw.col("__n__"), nw.col("__shift__") / PRIME
     test = (place < n_rows) & (place <= n_rows * split.test_fraction + shift)
     judged_fraction = split.test_fraction + split.valid_fraction
     judged = (place < n_rows) & (place <= n_rows * judged_fraction + shift)
-    return _parted(rows, test, judged)
+    return engine.settle(_parted(rows, test, judged))
 
 
-def _by_column(rows: Rows, split: Split) -> Rows:
+def _by_column(rows: Rows, split: Split, engine: Engine) -> Rows:
     """Obey the column; if it knows no validation, some train rows are taken for that."""
     rows = rows.with_columns(nw.col(SPLIT).alias(PART))
-    if collected(rows.select((nw.col(PART) == VALID).any())).item():
+    if n_rows_of(rows.filter(nw.col(PART) == VALID), engine):
         return rows
     chosen = (nw.col(PART) == TRAIN) & (nw.col(_HASH) < split.valid_fraction * PRIME)
     part = nw.when(chosen).then(nw.lit(VALID, nw.Int8)).otherwise(nw.col(PART))
     return hashed(rows, (USER, ITEM), split.seed).with_columns(part.alias(PART))
 
 
-def _temporal(labelled: Rows, unlabelled: Rows, split: Split) -> tuple[Rows, Rows]:
+def _temporal(labelled: Rows, unlabelled: Rows, split: Split, engine: Engine) -> tuple[Rows, Rows]:
     """Split labelled rows, and keep the unlabelled ones up to the first that is judged."""
-    n_rows = n_rows_of(labelled)
+    n_rows = n_rows_of(labelled, engine)
     n_test = round(n_rows * split.test_fraction)
     n_judged = round(n_rows * (split.test_fraction + split.valid_fraction))
     if not n_judged:
         return _parted(labelled, nw.lit(value=False), nw.lit(value=False)), unlabelled
-    judged = _at(labelled, n_rows - n_judged)
-    test = _at(labelled, n_rows - n_test) if n_test else None
+    judged = _at(labelled, n_rows - n_judged, engine)
+    test = _at(labelled, n_rows - n_test, engine) if n_test else None
     is_test = _from(test) if test else nw.lit(value=False)
     return _parted(labelled, is_test, _from(judged)), unlabelled.filter(nw.col(TIME) <= judged[0])
 
 
-def _at(rows: Rows, place: int) -> tuple[Any, int, int]:
-    """Time, user and item of the row at a place in the order (time, user, item)."""
-    times = collected(rows.select(TIME))[TIME].sort()
-    time = times[place]
-    n_before = int((times < time).sum())
-    tied = collected(rows.filter(nw.col(TIME) == time).select(USER, ITEM).sort(USER, ITEM))
-    user, item = tied.row(place - n_before)
-    return time, user, item
+def _at(rows: Rows, place: int, engine: Engine) -> tuple[Any, int]:
+    """Time and pair of the row at a place in the order (time, user, item)."""
+    time, n_before = value_at(rows, TIME, place, engine)
+    tied = rows.filter(nw.col(TIME) == time).with_columns(PAIR.alias(_PAIR))
+    pair, _ = value_at(tied, _PAIR, place - n_before, engine)
+    return time, pair
 
 
-def _from(first: tuple[Any, int, int]) -> nw.Expr:
+def _from(first: tuple[Any, int]) -> nw.Expr:
     """Whether a row is `first` or later in the order (time, user, item)."""
-    time, user, item = first
-    later_pair = (nw.col(USER) > user) | ((nw.col(USER) == user) & (nw.col(ITEM) >= item))
-    return (nw.col(TIME) > time) | ((nw.col(TIME) == time) & later_pair)
+    time, pair = first
+    return (nw.col(TIME) > time) | ((nw.col(TIME) == time) & (pair <= PAIR))
 
 
 def _parted(rows: Rows, test: nw.Expr, judged: nw.Expr) -> Rows:

@@ -1,28 +1,24 @@
 """The working table of preparation: its columns, its counts, its dense codes.
 
-Everything is a Narwhals expression on lazy tables, so that any engine can run it. Work is really
-done where a table is settled, in memory (`settled`) or on disk (`invlearn.data.spill`), and where
-a few numbers are `collected`. What needs rows side by side is done in `pieces`.
+Everything is a Narwhals expression on lazy tables, so that any engine can run it (see
+`invlearn.data.engine`). Work is really done where a table is settled, and where one that is small
+is collected.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from invlearn.data.engine import IN_MEMORY, Engine, Frame, Rows
 from invlearn.data.logs import ROW
 
-Rows = nw.LazyFrame[Any]
-"""A lazy table of any engine."""
-
-Settle = Callable[[Rows], Rows]
-"""Carries out all that was planned for a table, once; what follows starts from the result."""
-
 PIECE_ROWS = 8_000_000
-"""Rows that are held in memory side by side; more only if they are all of one user."""
+"""Rows that are held in memory side by side; more only if they are all of one user. For engines
+that work in pieces."""
 
 STRETCH_ROWS = 20_000_000
 """Rows whose distinct values are looked for at a time."""
@@ -63,94 +59,116 @@ class Counts:
         return (self.positive + self.negative) / max(self.rows, 1)
 
 
-def settled(rows: Rows) -> Rows:
-    """Settle a table in memory."""
-    return collected(rows).lazy()
+def working(column: str) -> str:
+    """Name under which a column of the log is known while it is prepared.
+
+    Names that some engine would change or confuse, such as `User` beside `user`, are spelt out.
+
+    Example:
+        >>> working("play_time_ms"), working("User")
+        ('play_time_ms', '__log_55736572__')
+    """
+    plain = re.fullmatch(r"[a-z][a-z0-9_]*", column)
+    return column if plain else f"__log_{column.encode().hex()}__"
 
 
-def collected(rows: Rows) -> nw.DataFrame[Any]:
-    """Carry out all that was planned for `rows`, batch by batch where the engine can do that."""
-    return rows.collect(engine="streaming") if rows.implementation.is_polars() else rows.collect()
-
-
-def pieces(rows: Rows) -> Iterator[Rows]:
-    """Cut a settled table by ranges of users into pieces of about `PIECE_ROWS` rows.
+def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
+    """Cut a settled table by ranges of users, if the engine wants to be given pieces.
 
     Args:
         rows: With integer codes in `USER`.
+        engine: Whose table it is.
     """
-    sizes = collected(rows.group_by(USER).agg(nw.len().cast(nw.Int64).alias("n")).sort(USER))
+    if not engine.in_pieces:
+        yield rows
+        return
+    sizes = engine.collect(rows.group_by(USER).agg(nw.len().cast(nw.Int64).alias("n")).sort(USER))
     users, n_rows = sizes[USER].to_numpy(), sizes["n"].to_numpy()
     _, starts = np.unique(n_rows.cumsum() // PIECE_ROWS, return_index=True)
     for first, end in pairwise([0, *users[starts[1:]].tolist(), 2**31]):
         yield rows.filter((nw.col(USER) >= first) & (nw.col(USER) < end))
 
 
-def counts(rows: Rows) -> Counts:
+def counts(rows: Rows, engine: Engine = IN_MEMORY) -> Counts:
     """Count classes, users and items; null ids count as nobody, and rows may lack `LABEL`."""
     if LABEL not in rows.collect_schema().names():
         rows = rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
-    planned = rows.select(
-        rows=nw.len(),
-        positive=_number(nw.col(LABEL) == 1),
-        negative=_number(nw.col(LABEL) == 0),
-    )
-    n_rows, positive, negative = (int(value or 0) for value in collected(planned).row(0))
-    users, items = (n_rows_of(distinct(rows, column).drop_nulls()) for column in (USER, ITEM))
-    return Counts(positive, negative, n_rows - positive - negative, users, items)
+    planned = {
+        "rows": nw.len(),
+        "positive": number_of(nw.col(LABEL) == 1),
+        "negative": number_of(nw.col(LABEL) == 0),
+    }
+    if not engine.in_pieces:
+        planned |= {column: _n_distinct(column) for column in (USER, ITEM)}
+    found = engine.collect(rows.select(**planned)).row(0)
+    n_rows, positive, negative, *ids = (int(number or 0) for number in found)
+    if not ids:
+        tables = (distinct(rows, column, engine).drop_nulls() for column in (USER, ITEM))
+        ids = [n_rows_of(table, engine) for table in tables]
+    return Counts(positive, negative, n_rows - positive - negative, *ids)
 
 
-def n_rows_of(rows: Rows) -> int:
+def n_rows_of(rows: Rows, engine: Engine = IN_MEMORY) -> int:
     """Count rows."""
-    return int(collected(rows.select(nw.len())).item())
+    return int(engine.collect(rows.select(nw.len())).item())
 
 
-def distinct(rows: Rows, column: str) -> Rows:
-    """Values of a column, each once, settled in memory.
+def distinct(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Rows:
+    """Values of a column, each once.
 
-    Rows of a log are looked at in stretches, since engines keep many copies of a value until they
-    have seen all rows.
+    Where an engine works in pieces, rows of a log are looked at in stretches, since it keeps many
+    copies of a value until it has seen all rows; then what comes back is in memory.
     """
-    if ROW not in rows.collect_schema().names():
-        return settled(rows.select(column).unique())
-    last = collected(rows.select(nw.col(ROW).max())).item() or 0
+    if not engine.in_pieces or ROW not in rows.collect_schema().names():
+        return rows.select(column).unique()
+    last = engine.collect(rows.select(nw.col(ROW).max())).item() or 0
     found = rows.select(column).head(0)
     for start in range(0, last + 1, STRETCH_ROWS):
         stretch = rows.filter((nw.col(ROW) >= start) & (nw.col(ROW) < start + STRETCH_ROWS))
-        found = settled(nw.concat([found, stretch.select(column)]).unique())
+        found = engine.collect(nw.concat([found, stretch.select(column)]).unique()).lazy()
     return found
 
 
-def encoded(rows: Rows, column: str) -> tuple[Rows, Rows]:
+def encoded(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> tuple[Rows, Frame]:
     """Replace the values of a column by dense integers, in sort order of the values.
 
     Args:
         rows: A settled table without nulls in `column`.
         column: What to encode.
+        engine: Whose table it is.
 
     Returns:
         The table with Int32 codes, still lazy, and the codes (see `codes_of`).
     """
-    codes = codes_of(rows, column)
-    return coded(rows, column, codes), codes
+    codes = codes_of(rows, column, engine)
+    return coded(rows, column, codes, engine), codes
 
 
-def codes_of(rows: Rows, column: str) -> Rows:
+def codes_of(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Frame:
     """Number the values of a column from 0, in sort order.
 
+    Polars does it, whatever the engine: one order for all, of text that of its bytes, and no window
+    over a whole table, which clusters carry out on one machine.
+
     Returns:
-        The columns `column` (the values) and `code` (Int32), settled in memory.
+        The columns `column` (the values) and `code` (Int32).
     """
-    codes = distinct(rows, column).with_row_index("code", order_by=column)
-    return settled(codes.with_columns(nw.col("code").cast(nw.Int32)))
+    codes = engine.collect(distinct(rows, column, engine)).sort(column).with_row_index("code")
+    return codes.with_columns(nw.col("code").cast(nw.Int32))
 
 
-def coded(rows: Rows, column: str, codes: Rows) -> Rows:
+def coded(rows: Rows, column: str, codes: Frame, engine: Engine = IN_MEMORY) -> Rows:
     """Replace the values of a column by what `codes_of` numbered them with."""
-    codes = codes.rename({"code": _CODE})
-    return rows.join(codes, on=column, how="left").drop(column).rename({_CODE: column})
+    lent = engine.lend(codes.rename({"code": _CODE}))
+    return rows.join(lent, on=column, how="left").drop(column).rename({_CODE: column})
 
 
-def _number(condition: nw.Expr) -> nw.Expr:
-    """How often a condition holds; the cast is there because some engines cannot add booleans."""
-    return condition.cast(nw.Int64).sum()
+def number_of(condition: nw.Expr) -> nw.Expr:
+    """How often a condition holds, Int64; some engines cannot add booleans, or add to 128 bits."""
+    number = nw.coalesce(condition.cast(nw.Int64), nw.lit(0)).sum().cast(nw.Int64)
+    return nw.coalesce(number, nw.lit(0))
+
+
+def _n_distinct(column: str) -> nw.Expr:
+    """How many values there are; null is none."""
+    return nw.col(column).n_unique() - (number_of(nw.col(column).is_null()) > 0).cast(nw.Int64)

@@ -9,32 +9,33 @@ import polars as pl
 
 from invlearn.data.audit import SideFacts
 from invlearn.data.dataset import PARTS, Part, write_parts
+from invlearn.data.engine import IN_MEMORY, Frame, Rows
 from invlearn.data.feature_files import write_side
 from invlearn.data.parquet import write_parquet
 from invlearn.data.side_tables import ReadSide, SideTable, read_side
-from invlearn.data.table import ITEM, LABEL, PAIR, PART, USER, Rows, collected, pieces
+from invlearn.data.table import ITEM, LABEL, PAIR, PART, USER, pieces
 from invlearn.features import FeatureCard, Kind
 
 
-def write_ids(ids: Rows, file: Path) -> int:
+def write_ids(ids: Frame, file: Path) -> int:
     """Write original ids in the order of the dense ones, and count them.
 
     Raises:
         InvlearnError: The disk is full or cannot be written.
     """
-    frame = collected(ids).to_polars()
-    write_parquet(frame, file)
-    return len(frame)
+    write_parquet(ids.to_native(), file)
+    return len(ids)
 
 
 def write_rows(rows: Rows, folder: Path) -> None:
     """Write the columns of every part, sorted by (user, item), a piece of the rows at a time.
 
     Args:
-        rows: Settled, with dense ids in `USER` and `ITEM`, and with `LABEL` and `PART`.
+        rows: A lazy table of Polars, settled, with dense ids in `USER` and `ITEM`, and with `LABEL`
+            and `PART`.
         folder: Where the columns go.
     """
-    found = collected(rows.group_by(PART).agg(nw.len().alias("n"))).iter_rows()
+    found = IN_MEMORY.collect(rows.group_by(PART).agg(nw.len().alias("n"))).iter_rows()
     sizes: dict[str, int] = dict.fromkeys(PARTS, 0)
     sizes |= {PARTS[position]: int(n) for position, n in found}
     write_parts(folder, sizes, map(_parts, pieces(rows)))
@@ -69,7 +70,7 @@ def write_sides(
 
 def _parts(piece: Rows) -> dict[str, Part]:
     columns = (nw.col(USER, ITEM).cast(nw.Int32), LABEL, PART, PAIR.alias("pair"))
-    frame = collected(piece.select(*columns)).sort("pair")
+    frame = IN_MEMORY.collect(piece.select(*columns)).sort("pair")
     return {name: _part(frame, position) for position, name in enumerate(PARTS)}
 
 

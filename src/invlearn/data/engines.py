@@ -1,0 +1,121 @@
+"""Which engine carries out a preparation, with how much memory, and where its tables are.
+
+* `polars` (the default) reads, counts and compares a piece of the rows at a time.
+* `duckdb` works on whole tables, and moves to disk what its memory limit does not hold.
+* `spark` does so on this machine, or on the cluster behind a Spark Connect address.
+
+On all of them Polars reads the log and writes the dataset, in this process.
+"""
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Literal, get_args
+
+from invlearn import atomic
+from invlearn.data.engine import Engine
+from invlearn.data.spill import Spilling
+from invlearn.environment import require_extra
+from invlearn.errors import ConfigError, unknown
+
+EngineName = Literal["polars", "duckdb", "spark"]
+
+_UNITS = {
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
+LEAST_MIB = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Where a preparation runs; no part of what comes out."""
+
+    name: str = "polars"
+    memory: str | None = None
+    """Such as `4GiB`: of DuckDB, or of Spark on this machine."""
+    spark: str | None = None
+    """Address of a Spark Connect server; else Spark runs on this machine."""
+    scratch: str | Path | None = None
+    """Folder for the tables between the steps, else they are beside the dataset; and for what Spark
+    on this machine puts aside, else that is in the system's temporary folder."""
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(EngineName):
+            raise unknown("engine", self.name, get_args(EngineName))
+        if self.spark is not None and self.name != "spark":
+            raise ConfigError(f"a Spark address goes with --engine spark; found {self.name}")
+        if self.spark is not None and not self.spark.startswith("sc://"):
+            raise ConfigError(
+                f"'{self.spark}' is no Spark Connect address; write one such as sc://host:15002"
+            )
+        if self.memory is not None and self.name == "polars":
+            raise ConfigError(
+                "polars takes no memory limit, since it works a piece at a time; use "
+                "--engine duckdb with --memory"
+            )
+        if self.memory is not None and self.spark is not None:
+            raise ConfigError("a Spark server has its own memory limit; leave out --memory")
+        _ = self.memory_mib
+
+    @property
+    def memory_mib(self) -> int | None:
+        """The memory limit in units of 2^20 bytes.
+
+        Example:
+            >>> EngineSettings("duckdb", "4GiB").memory_mib
+            4096
+        """
+        if self.memory is None:
+            return None
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]+)", self.memory.strip().upper())
+        if not found or found[2] not in _UNITS:
+            raise ConfigError(f"'{self.memory}' is no amount of memory; write one such as 4GiB")
+        mib = int(float(found[1]) * _UNITS[found[2]] / 2**20)
+        if mib < LEAST_MIB:
+            raise ConfigError(f"a memory limit of {self.memory} is below {LEAST_MIB} MiB; raise it")
+        return mib
+
+
+@contextmanager
+def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, None]:
+    """Yield a running engine; it and its tables are gone when the block ends.
+
+    Args:
+        settings: Which engine.
+        beside: Folder for its tables, where the settings name none.
+
+    Raises:
+        ConfigError: What the engine needs is not installed, or it does not start.
+        InvlearnError: The place for its tables cannot be written.
+    """
+    folder = Path(settings.scratch) if settings.scratch else beside
+    try:
+        place = TemporaryDirectory(dir=folder, prefix="tables-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise atomic.cannot_write(folder, error) from error
+    with place as name, _engine(settings, Path(name).resolve()) as engine:
+        yield engine
+
+
+@contextmanager
+def _engine(settings: EngineSettings, place: Path) -> Generator[Engine, None, None]:
+    match settings.name:
+        case "duckdb":
+            require_extra("duckdb", ["duckdb"], "preparing with DuckDB")
+            from invlearn.data.duckdb_engine import connected
+
+            with connected(place, settings.memory_mib) as engine:
+                yield engine
+        case "spark":
+            require_extra("spark", ["pyspark"], "preparing with Spark")
+            from invlearn.data.spark_engine import session
+
+            local = Path(settings.scratch or gettempdir()).resolve()
+            with session(place, local, settings.memory_mib, settings.spark) as engine:
+                yield engine
+        case _:
+            yield Spilling(place)
