@@ -17,6 +17,16 @@ from invlearn.baselines import ALL_BASELINES, BASELINES
 from invlearn.cli import app
 from invlearn.data.simulate import simulate
 
+RUN = (
+    "backbone model strategy method unlabelled"
+    " unlabelled.source unlabelled.exposed-fraction unlabelled.per-labelled"
+    " unlabelled.hardest-of store"
+    " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"
+    " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
+    " batch-size steps-per-epoch epochs patience select-by seed device compile checkpoint-steps"
+    " keep-epochs tensorboard no-tensorboard"
+)
+"""The settings of a run, wherever they are taken."""
 COMMANDS = {
     "prepare": "log rule out format user item time split split-column valid-fraction test-fraction"
     " repeats bad-rows core seed user-features item-features categorical engine memory spark"
@@ -26,13 +36,8 @@ COMMANDS = {
     "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",
     "datasets list": "",
     "datasets prepare": "name out from rule split bad-rows core seed overwrite",
-    "train": "dataset out config overwrite go-on backbone model strategy method unlabelled"
-    " unlabelled.source unlabelled.exposed-fraction unlabelled.per-labelled"
-    " unlabelled.hardest-of store"
-    " optimizer optimizer.name optimizer.lr optimizer.beta1 optimizer.beta2 optimizer.eps"
-    " optimizer.l2 schedule schedule.name schedule.warmup-steps schedule.final-fraction"
-    " batch-size steps-per-epoch epochs patience select-by seed device compile checkpoint-steps"
-    " keep-epochs tensorboard no-tensorboard",
+    "train": f"dataset out config overwrite go-on {RUN}",
+    "plan": f"dataset processes hosts memory dim users items rows unlabelled-rows config {RUN}",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"
     " as-released draws seed out overwrite",

@@ -27,6 +27,7 @@ PAGES = (
     "README.md",
     "docs/data.md",
     "docs/training.md",
+    "docs/scale.md",
     "docs/experiments.md",
     "docs/annotation.md",
     "docs/report.md",

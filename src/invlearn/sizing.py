@@ -5,7 +5,7 @@ item and by neither. How often a strategy asks for logits and slopes is counted 
 messages that are never sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -102,10 +102,13 @@ def numbers_of(
     )
     copies = 1 + n_peers
 
-    def at_size(kind: int) -> int:
-        by_user, by_item = (more[kind] - base[kind] for more in (more_users, more_items))
+    def at_size(count: Callable[[Numbers], int]) -> int:
+        by_user, by_item = (count(more) - count(base) for more in (more_users, more_items))
         grown = by_user * (counts.users - _TOY) + by_item * (counts.items - _TOY)
-        return (base[kind] + grown // _TOY) * copies
+        return (count(base) + grown // _TOY) * copies
+
+    def copied(kind: dict[Key, int]) -> dict[Key, int]:
+        return {key: n * copies for key, n in kind.items()}
 
     widest = max(base.trained.values())
     if widest > WIDEST:
@@ -113,10 +116,12 @@ def numbers_of(
             f"a user or an item would have {widest:,} numbers, and {WIDEST:,} are the most that "
             "anything is planned for; take a smaller --model.dim"
         )
-    trained, frozen = (
-        {key: n * copies for key, n in kind.items()} for kind in (base.trained, base.frozen)
+    return Numbers(
+        copied(base.trained),
+        copied(base.frozen),
+        at_size(lambda numbers: numbers.whole),
+        at_size(lambda numbers: numbers.fixed),
     )
-    return Numbers(trained, frozen, at_size(2), at_size(3))
 
 
 def _counted(config: RunConfig, features: FeatureCard, n_users: int, n_items: int) -> Numbers:
