@@ -15,8 +15,8 @@ SOURCE = Path(invlearn.__file__).parent
 FLOORS = (
     # value types and words
     "errors guards interruption pairs progress wire",
-    # messages between processes, draws
-    "processes randomness",
+    # messages between processes and locks, draws
+    "locks processes randomness",
     # what is known of a dataset before a model trains
     "exposures features rates",
     "exposure_factors intercepts mixing",

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -13,7 +12,7 @@ from invlearn.annotator import WORDS, Annotator
 from invlearn.data.asked import Asked, pairs_of, unlabelled_pairs
 from invlearn.data.parquet import sink_parquet, write_parquet
 from invlearn.epoch_sides import OtherEpochs
-from invlearn.errors import ConfigError, InvlearnError
+from invlearn.errors import ConfigError
 from invlearn.progress import Progress, silent
 from invlearn.run import Run
 from invlearn.thresholds import check_precision
@@ -79,15 +78,15 @@ def annotate(
     run = run if isinstance(run, Run) else Run.open(run)
     data = run.dataset(dataset)
     annotator = Annotator(run, data, precision=precision, seed=seed)
-    with TemporaryDirectory(dir=out.parent, prefix=".annotate-") as place:
-        folder = Path(place)
+    with atomic.scratch(out) as place:
+        _check_places(out, overwrite=overwrite)  # another may just have written them
         if pairs is None:
-            summary = _write(annotator, unlabelled_pairs(data), folder, out, progress)
+            summary = _write(annotator, unlabelled_pairs(data), place, out, progress)
         else:
             columns = {"user": user, "item": item, "truth": truth}
-            with pairs_of(pairs, data, place=folder, format=format, **columns) as asked:
-                summary = _write(annotator, asked, folder, out, progress)
-    atomic.write_json(_beside(out), summary)
+            with pairs_of(pairs, data, place=place, format=format, **columns) as asked:
+                summary = _write(annotator, asked, place, out, progress)
+        atomic.write_json(_beside(out), summary)
     return Annotation(out, summary)
 
 
@@ -119,7 +118,7 @@ def _check_places(out: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"there is no folder {out.parent} to write {out.name} to; make it first")
     for file in (out, _beside(out)):
         if file.exists() and not overwrite:
-            raise InvlearnError(f"{file} exists already; choose another name or pass --overwrite")
+            raise atomic.exists(file)
 
 
 def _write(
@@ -144,6 +143,7 @@ def _write(
         tell(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
         sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
+        _beside(out).unlink(missing_ok=True)  # of an earlier annotation, which this one replaces
     return _summary(annotator, asked, tally, others)
 
 

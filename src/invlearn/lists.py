@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import polars as pl
 from invlearn import atomic
 from invlearn.ann import ItemIndex, factors_of
 from invlearn.data.parquet import sink_parquet, write_parquet
-from invlearn.errors import ConfigError, InvlearnError
+from invlearn.errors import ConfigError
 from invlearn.ids import UNKNOWN, IdMap, IntegerIds, read_ids
 from invlearn.progress import Progress, silent
 from invlearn.ranking import TopItems
@@ -118,7 +117,7 @@ def recommend(
     tally = _Tally(len(ready.items))
     blocks = ready.lists(dense, k=k, barred=barred, index=index, progress=progress)
     tables = (_table(block, asked, ready.items) for block in tally.counted(blocks, k))
-    _write(chain(tables, [_table(NOBODY, asked, ready.items)]), out)
+    _write(chain(tables, [_table(NOBODY, asked, ready.items)]), out, overwrite=overwrite)
     return Recommended(
         file=out,
         k=k,
@@ -144,7 +143,7 @@ def _checked(out: Path, k: int, *, overwrite: bool) -> Path:
         raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
     atomic.need_folder(out)
     if out.exists() and not overwrite:
-        raise InvlearnError(f"{out} exists already; choose another name or pass --overwrite")
+        raise atomic.exists(out)
     return out
 
 
@@ -199,12 +198,9 @@ def _table(block: Lists, asked: pl.Series, items: IdMap) -> pl.DataFrame:
     )
 
 
-def _write(tables: Iterator[pl.DataFrame], out: Path) -> None:
+def _write(tables: Iterator[pl.DataFrame], out: Path, *, overwrite: bool) -> None:
     """Gather tables in files of some size, and these in the one that was asked for."""
-    with (
-        atomic.new_file(out) as partial,
-        TemporaryDirectory(dir=out.parent, prefix=".lists-") as place,
-    ):
+    with atomic.scratch(out) as place, atomic.new_file(out, overwrite=overwrite) as partial:
         parts: list[Path] = []
         for number, table in enumerate(_gathered(tables)):
             parts.append(Path(place, f"{number:08}.parquet"))

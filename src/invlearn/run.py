@@ -1,6 +1,7 @@
 """Runs: a training becomes a folder, and the folder a model again."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from invlearn import atomic, checkpoint
+from invlearn import atomic, checkpoint, locks
 from invlearn.assessment import Assessment, assess
 from invlearn.backbones.backbone import SettlesByValidation
 from invlearn.baselines import ALL_BASELINES, BASELINES
@@ -33,10 +34,10 @@ from invlearn.recording import read_lines
 from invlearn.run_folder import (
     check_same,
     load_weights,
+    new_run,
     open_dataset,
     read_json,
     read_run,
-    write_run,
 )
 from invlearn.scoring import score_pairs
 from invlearn.stores.together import Together
@@ -228,10 +229,13 @@ def train(
             "pass --overwrite"
         )
     job = Job.start(out, data, settings, module, group=group)
-    if group.is_first:
-        write_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
-    group.wait()
-    return _completed(job, progress, should_stop)
+    with (
+        new_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
+        if group.is_first
+        else nullcontext()
+    ):
+        group.wait()
+        return _completed(job, progress, should_stop)
 
 
 def resume(
@@ -266,16 +270,17 @@ def resume(
         Stopped: `should_stop` said so.
     """
     folder = Path(folder)
-    card, config = read_run(folder)
-    data = open_dataset(Path(dataset or card["dataset"]), card)
-    settings = config.model_copy(update={"device": usable_device(device or config.device)})
-    job = Job.start(folder, data, settings, backbone, group=group)
-    if group.told(checkpoint.exists(folder / "checkpoints")):
-        job.restore(job.load("last"))
-    if settings.device != config.device and group.is_first:
-        with atomic.locked(folder):
+    read_run(folder)  # what is no run gets no lock
+    with locks.locked(folder) if group.is_first else nullcontext():
+        card, config = read_run(folder)
+        data = open_dataset(Path(dataset or card["dataset"]), card)
+        settings = config.model_copy(update={"device": usable_device(device or config.device)})
+        job = Job.start(folder, data, settings, backbone, group=group)
+        if group.told(checkpoint.exists(folder / "checkpoints")):
+            job.restore(job.load("last"))
+        if settings.device != config.device and group.is_first:
             atomic.write_text(folder / "config.yaml", settings.to_yaml())
-    return _completed(job, progress, should_stop)
+        return _completed(job, progress, should_stop)
 
 
 def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> Run:

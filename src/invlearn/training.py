@@ -108,7 +108,7 @@ def _take_step(shop: Workshop, state: TrainState, watch: "Watch") -> Mapping[str
 
 def _save_within_epoch(shop: Workshop, state: TrainState) -> None:
     """Save, after the record of every step that the checkpoint has behind it."""
-    shop.recorder.flush()
+    shop.recorder.settle()
     shop.save(state, False)
 
 
@@ -139,6 +139,7 @@ def _close_epoch(
         state.best_score, state.best_epoch = scores[shop.config.select_by], state.epoch
     state.epochs_since_best = 0 if better else state.epochs_since_best + 1
     state.epoch, state.step = state.epoch + 1, 0
+    shop.recorder.settle()
     shop.save(state, better)
     return scores
 
