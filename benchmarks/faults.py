@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import yaml
@@ -33,6 +34,8 @@ RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"
 TRAIN = ("--batch-size", "128", "--checkpoint-steps", "4", "--model.dim", "8")
 TRAIN += ("--optimizer.lr", "0.01", "--keep-epochs", "2")
 MOST_KILLS = 4
+IMPORTED = ("torch.export", "torch.onnx", "onnxscript", "onnx.checker", "cyclopts", "rich.progress")
+"""What commands find imported already."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def _which(made: Path) -> int | None:
     return made.stat().st_ino if made.exists() else None
 
 
-def trained(*options: str, out: str = "run", epochs: int = 5) -> tuple[str, ...]:
+def trained(*options: str, out: str = "run", epochs: int = 4) -> tuple[str, ...]:
     """A training."""
     return ("train", "../data", "--out", out, "--epochs", str(epochs), *TRAIN, *options)
 
@@ -123,6 +126,8 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--work")
     given = parser.parse_args()
+    for name in IMPORTED:
+        import_module(name)
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     if len([*Path("/proc/self/task").iterdir()]) > 1:
@@ -208,12 +213,13 @@ def lives(place: Path, name: str, kind: Kind, n: int, rng: random.Random) -> dic
 
 def _room(place: Path, kind: Kind) -> Path:
     """A folder for one life, with what is to be replaced."""
-    here = place / "life"
-    here.mkdir()
-    if kind.before:
-        _done(here, list(kind.before))
-    (here / "said.log").unlink(missing_ok=True)
-    return here
+    here, older = place / "life", place / f"older-{hash(kind)}"
+    if not older.exists():
+        older.mkdir()
+        if kind.before:
+            _done(older, list(kind.before))
+            (older / "said.log").unlink()
+    return Path(shutil.copytree(older, here))
 
 
 def _undisturbed(place: Path, kind: Kind) -> tuple[dict[str, str], float]:

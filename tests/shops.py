@@ -42,5 +42,6 @@ def shop(place, name="gmf", *, seed=0, features=False):
         ids = pl.DataFrame({"id": original(kind, range(n))})
         ids.write_parquet(place / "run" / f"{kind}s.parquet")
     card = json.loads((place / "run" / "run.json").read_text())
+    del card["ids"]  # they are others than the dataset's
     module = small_backbone(name, N_USERS, N_ITEMS, seed=seed).eval()
     return Run(place / "run", config, module, card), data

@@ -174,14 +174,15 @@ def exists(path: Path) -> InvlearnError:
 def cannot_write(path: Path, error: OSError) -> InvlearnError:
     """Error that names the file, the cause and the cure of a failed write."""
     reason = error.strerror or str(error)
-    final = Path(*map(_final, path.parts))
+    scratch = next((up for up in (path, *path.parents) if up.name.endswith(".parts")), path)
+    final = Path(*map(_final, scratch.parts))
     return InvlearnError(f"cannot write {final}: {reason}; free some space or choose another place")
 
 
 def _final(name: str) -> str:
     """Name that a file or folder will have in the end."""
-    is_partial = name.startswith(".") and name.endswith(".partial")
-    return name[1 : -len(".partial")] if is_partial else name
+    is_temporary = name.startswith(".") and name.endswith((".partial", ".parts"))
+    return name[1 : name.rindex(".")] if is_temporary else name
 
 
 def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:

@@ -197,7 +197,8 @@ def train(
         overwrite: Replace a run folder of that name.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
-        go_on: If `out` is a run of these very settings on this dataset, resume it.
+        go_on: If `out` is a run of these very settings on this dataset, resume it; another one is
+            refused, or replaced with `overwrite`.
         group: The processes that train together.
         options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
 
@@ -213,8 +214,7 @@ def train(
     module = backbone if isinstance(backbone, nn.Module) else None
     settings = complete(load_config(named, config), data, module)
     exists = bool(group.told(out.exists()))
-    if exists and go_on:
-        check_same(out, data, settings)
+    if exists and go_on and _goes_on(out, data, settings, group, overwrite=overwrite):
         return resume(
             out,
             dataset=dataset,
@@ -236,6 +236,20 @@ def train(
     ):
         group.wait()
         return _completed(job, progress, should_stop)
+
+
+def _goes_on(
+    out: Path, data: Dataset, settings: RunConfig, group: Group, *, overwrite: bool
+) -> bool:
+    """Whether a run is one of these settings; another one is no error if it may be replaced."""
+    if not overwrite:
+        check_same(out, data, settings)
+        return True
+    try:
+        is_same = group.is_first and check_same(out, data, settings) is None
+    except RunError:
+        is_same = False
+    return bool(group.told(is_same))
 
 
 def resume(

@@ -18,7 +18,7 @@ RUN/
 import hashlib
 import json
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.peers import of_peer
 
 FORMAT = 1
+IDS = ("users.parquet", "items.parquet")
+"""Original ids, as the dataset has them."""
 KEYS = ("dataset", "fingerprint", "n_users", "n_items")
 """What `run.json` holds besides the format."""
 
@@ -50,6 +52,7 @@ class _Card(BaseModel):
     n_items: int
     features: FeatureCard = NO_FEATURES
     id: str = ""
+    ids: dict[str, str] = {}
 
 
 @contextmanager
@@ -75,22 +78,23 @@ def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: 
     """Fill a run folder under its temporary name."""
     settings = config.to_yaml()
     (partial / "config.yaml").write_text(settings, encoding="utf-8")
-    card = {
+    card: dict[str, Any] = {
         "format": FORMAT,
         "id": hashlib.sha256((dataset.fingerprint + settings).encode()).hexdigest()[:16],
         "dataset": str(dataset.folder.resolve()),
         "fingerprint": dataset.fingerprint,
         "n_users": dataset.n_users,
         "n_items": dataset.n_items,
+        "ids": {name: dataset.card["files"][name]["sha256"] for name in IDS},
     }
     if "features" in dataset.card:
         card["features"] = dataset.card["features"]
     (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
     atomic.write_json(partial / "environment.json", told)
-    for name in ("users.parquet", "items.parquet"):
+    for name in IDS:
         shutil.copyfile(dataset.folder / name, partial / name)
-        if sha256(partial / name) != dataset.card["files"][name]["sha256"]:
+        if sha256(partial / name) != card["ids"][name]:
             raise DataError(
                 f"{dataset.folder} was replaced while it was read; train again to use what it "
                 "holds now"
@@ -206,6 +210,21 @@ def check_own(saved: Checkpoint, folder: Path) -> None:
             f"{folder / 'checkpoints'} holds a checkpoint of another run (id {saved.run}, that of "
             f"{folder / 'run.json'} is {own}); put this run's own back, or train it again"
         )
+
+
+def check_ids(folder: Path, card: Mapping[str, Any]) -> None:
+    """Make sure that the files of original ids are what the run was made with.
+
+    Raises:
+        RunError: One is missing or was changed; runs of earlier versions cannot tell.
+    """
+    for name, expected in card.get("ids", {}).items():
+        file = folder / name
+        if not file.is_file() or sha256(file) != expected:
+            found = "was changed since it was written" if file.is_file() else "is missing"
+            raise RunError(
+                f"{file} {found}; copy that of the run's dataset, or train the run again"
+            )
 
 
 def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
