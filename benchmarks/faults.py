@@ -1,6 +1,6 @@
 """Kill the command line, again and again, at instants that nobody chose, and go on as a user would.
 
-    python benchmarks/faults.py [--lives 200] [--seed 0] [--only train] [--work FOLDER]
+    python benchmarks/faults.py [--lives 200] [--seed 0] [--jobs 1] [--only train] [--work FOLDER]
 
 A life is a command, killed by SIGKILL at an instant drawn evenly from its usual time, gone on with,
 up to three times killed again meanwhile, and let come to its end. After every kill all that has a
@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 
 import yaml
-from killing import Command, apart, digest, open_everything, phase, recover
+from killing import Command, apart, begun, digest, open_everything, phase, recover
 
 from invlearn.environment import commit, machine
 
@@ -68,7 +68,7 @@ def _which(made: Path) -> int | None:
 
 def trained(*options: str, out: str = "run", epochs: int = 4) -> tuple[str, ...]:
     """A training."""
-    return ("train", "../data", "--out", out, "--epochs", str(epochs), *TRAIN, *options)
+    return ("train", "../../data", "--out", out, "--epochs", str(epochs), *TRAIN, *options)
 
 
 def launched(*options: str) -> tuple[str, ...]:
@@ -78,11 +78,11 @@ def launched(*options: str) -> tuple[str, ...]:
 
 
 RESUME = ("resume", "run")
-PREPARE = ("prepare", "../log", "--user", "user_id", "--item", "video_id", "--time", "timestamp")
+PREPARE = ("prepare", "../../log", "--user", "user_id", "--item", "video_id", "--time", "timestamp")
 PREPARE += ("--rule", RULE, "--out", "made", "--overwrite")
-ANNOTATE = ("annotate", "../run", "--out", "pairs.parquet", "--overwrite")
-RECOMMEND = ("recommend", "../run", "--out", "lists.parquet", "--overwrite")
-EXPORT = ("export", "../run", "--out", "model", "--overwrite")
+ANNOTATE = ("annotate", "../../run", "--out", "pairs.parquet", "--overwrite")
+RECOMMEND = ("recommend", "../../run", "--out", "lists.parquet", "--overwrite")
+EXPORT = ("export", "../../run", "--out", "model", "--overwrite")
 
 KINDS = {
     "train row": Kind(
@@ -106,7 +106,7 @@ KINDS = {
     ),
     "compare, two workers": Kind(
         12,
-        ("compare", "../grid.yaml", "--out", "made", "--workers", "2"),
+        ("compare", "../../grid.yaml", "--out", "made", "--workers", "2"),
         "made",
         "made/results.md",
     ),
@@ -123,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lives", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--work")
     given = parser.parse_args()
@@ -136,12 +137,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         place = Path(work)
         _furnish(place)
-        rng = random.Random(given.seed)
-        found = {
-            name: lives(place, name, kind, max(1, round(kind.share * given.lives / 100)), rng)
-            for name, kind in KINDS.items()
-            if name.startswith(given.only)
-        }
+        names = [name for name in KINDS if name.startswith(given.only)]
+        jobs = [
+            begun(several, place, names[n :: given.jobs], given.lives, given.seed)
+            for n in range(given.jobs)
+        ]
+        found = {name: lived for job in jobs for name, lived in job().items()}
+        found = {name: found[name] for name in names}
     result = {
         "machine": machine(),
         "commit": commit(),
@@ -161,9 +163,9 @@ def _furnish(place: Path) -> None:
     """Make a log, a dataset, a run and a grid."""
     made = ["--users", "150", "--items", "120", "--rows", "7000", "--chunk-rows", "2000"]
     _done(place, ["simulate", "--out", "log", *made])
-    place.joinpath("first").mkdir()
-    _done(place / "first", [*PREPARE[:-3], "--out", "../data"])
-    _done(place / "first", [*trained("--strategy", "ig", out="../run")])
+    (place / "first" / "life").mkdir(parents=True)
+    _done(place / "first" / "life", [*PREPARE[:-3], "--out", "../../data"])
+    _done(place / "first" / "life", [*trained("--strategy", "ig", out="../../run")])
     grid = {"datasets": [str(place / "data")], "strategies": ["none", "ig"], "backbones": ["mf"]}
     grid |= {"seeds": 2, "draws": 50, "tuning": {"trials": 2}}
     grid["settings"] = {"batch_size": 256, "epochs": 3, "model": {"dim": 4}, "checkpoint_steps": 4}
@@ -179,8 +181,23 @@ def _done(place: Path, words: list[str]) -> float:
     return time.monotonic() - started
 
 
+def several(place: Path, names: list[str], n_lives: int, seed: int) -> dict:
+    """Live the lives of some kinds; their instants depend on the kind and the seed alone."""
+    return {
+        name: lives(
+            place / f"{name}, lives",
+            name,
+            KINDS[name],
+            max(1, round(KINDS[name].share * n_lives / 100)),
+            random.Random(f"{seed} {name}"),
+        )
+        for name in names
+    }
+
+
 def lives(place: Path, name: str, kind: Kind, n: int, rng: random.Random) -> dict:
     """Live some lives of a kind."""
+    place.mkdir()
     whole, seconds = _undisturbed(place, kind)
     kills, phases, identical, failures = Counter[int](), Counter[str](), 0, []
     for number in range(n):
@@ -199,7 +216,8 @@ def lives(place: Path, name: str, kind: Kind, n: int, rng: random.Random) -> dic
             print(f"{name}, life {number}: {problem[:2000]}", file=sys.stderr)
     shutil.rmtree(place / "life")
     n_kills = sum(count * times for count, times in kills.items())
-    print(f"{name:22} {n:4} lives {n_kills:4} kills {identical:4} identical  {dict(phases)}")
+    said = f"{name:22} {n:4} lives {n_kills:4} kills {identical:4} identical  {dict(phases)}"
+    print(said, flush=True)
     return {
         "lives": n,
         "identical": identical,

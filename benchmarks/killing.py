@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,14 @@ def _become(place: Path, words: list[str]) -> None:
 
 def apart(function: Callable[..., Any], *given: object) -> Any:
     """What a function returns, a value of JSON, in a process of its own."""
+    return begun(function, *given)()
+
+
+def begun(function: Callable[..., Any], *given: object) -> Callable[[], Any]:
+    """Begin a function in a process of its own; returns what waits for its answer."""
     out, into = os.pipe()
-    if not os.fork():
+    pid = os.fork()
+    if not pid:
         try:
             answer = {"found": function(*given)}
         except BaseException:
@@ -127,12 +134,16 @@ def apart(function: Callable[..., Any], *given: object) -> Any:
             json.dump(answer, stream)
         os._exit(0)
     os.close(into)
-    with os.fdopen(out) as stream:
-        answer = json.load(stream)
-    os.wait()
-    if "failed" in answer:
-        raise AssertionError(answer["failed"])
-    return answer["found"]
+
+    def answer() -> Any:
+        with os.fdopen(out) as stream:
+            said = json.load(stream)
+        os.waitpid(pid, 0)
+        if "failed" in said:
+            raise AssertionError(said["failed"])
+        return said["found"]
+
+    return answer
 
 
 def open_everything(place: Path) -> int:
@@ -164,7 +175,6 @@ def open_everything(place: Path) -> int:
 def open_file(file: Path) -> None:
     """Read a file to its end."""
     import polars as pl
-    from onnx.checker import check_model
 
     from invlearn.recording import read_lines
 
@@ -176,7 +186,7 @@ def open_file(file: Path) -> None:
         ".npy": np.load,
         ".npz": lambda file: dict(np.load(file)),
         ".safetensors": load_file,
-        ".onnx": lambda file: check_model(str(file)),
+        ".onnx": lambda file: import_module("onnx.checker").check_model(str(file)),
     }
     readers.get(file.suffix, Path.read_bytes)(file)
 

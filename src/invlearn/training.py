@@ -60,7 +60,7 @@ def fit(
             state.step += 1
             if state.step % PROGRESS_STEPS == 0 or state.step == n_steps:
                 speed = (state.step - done_before) * shop.config.batch_size
-                speed /= perf_counter() - started
+                speed /= max(perf_counter() - started, 1e-9)
                 watch.check()
                 _report(shop, state, log, speed, progress)
             if should_stop():
