@@ -212,6 +212,14 @@ def recover(path: Path) -> None:
         _put_back(old, path)
 
 
+def forget(path: Path) -> None:
+    """Remove what a crash at the very end of a replacement left of a folder's predecessor.
+
+    Whoever calls holds the lock of the folder, which is there.
+    """
+    shutil.rmtree(_aside(path), ignore_errors=True)
+
+
 def _put_back(old: Path, path: Path) -> None:
     if old.exists() and not path.exists():
         with suppress(OSError):

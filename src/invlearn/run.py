@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from invlearn import atomic, checkpoint, locks
+from invlearn import atomic, checkpoint
 from invlearn.assessment import Assessment, assess
 from invlearn.backbones.backbone import SettlesByValidation
 from invlearn.baselines import ALL_BASELINES, BASELINES
@@ -33,6 +33,7 @@ from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
 from invlearn.run_folder import (
     check_same,
+    held_run,
     load_weights,
     new_run,
     open_dataset,
@@ -285,7 +286,7 @@ def resume(
     """
     folder = Path(folder)
     read_run(folder)  # what is no run gets no lock
-    with locks.locked(folder) if group.is_first else nullcontext():
+    with held_run(folder) if group.is_first else nullcontext():
         card, config = read_run(folder)
         data = open_dataset(Path(dataset or card["dataset"]), card)
         settings = config.model_copy(update={"device": usable_device(device or config.device)})

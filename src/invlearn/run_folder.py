@@ -74,6 +74,18 @@ def new_run(
         yield
 
 
+@contextmanager
+def held_run(folder: Path) -> Generator[None, None, None]:
+    """Hold the lock of a run folder to go on with it.
+
+    Raises:
+        InvlearnError: Another process is at work in it, or it cannot be written.
+    """
+    with locks.locked(folder):
+        atomic.forget(folder)
+        yield
+
+
 def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: int) -> None:
     """Fill a run folder under its temporary name."""
     settings = config.to_yaml()

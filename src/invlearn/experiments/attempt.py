@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn import atomic, checkpoint, locks
+from invlearn import atomic, checkpoint
 from invlearn.composition import complete
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
@@ -15,7 +15,7 @@ from invlearn.experiments.cell import Cost
 from invlearn.job import Job
 from invlearn.progress import silent
 from invlearn.recording import read_lines
-from invlearn.run_folder import check_own, new_run, read_run
+from invlearn.run_folder import check_own, held_run, new_run, read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def attempt(
     reset_peak()
     job = Job.start(folder, dataset, complete(config, dataset, None), None, n_runs=n_runs)
     if _restored(job):
-        with locks.locked(folder):
+        with held_run(folder):
             return _worked(job, give_up, should_stop)
     with new_run(folder, dataset, job.config, overwrite=True):
         return _worked(job, give_up, should_stop)
