@@ -8,7 +8,7 @@ final name is opened; in the end all that is there is compared with what an undi
 leaves: weights and moments bit by bit, records without seconds, and no leftovers. Under `torchrun`
 one of two training processes is killed, and nobody does anything but the launcher.
 
-Writes `benchmarks/faults.json`. Some 25 minutes; needs the extras `onnx` and `compare`.
+Writes `benchmarks/faults.json`, kind by kind. Some 25 minutes; needs the extras `onnx` and `compare`.
 """
 
 import argparse
@@ -27,9 +27,10 @@ from pathlib import Path
 import yaml
 from killing import Command, apart, begun, digest, open_everything, phase, recover
 
+from invlearn import atomic, locks
 from invlearn.environment import commit, machine
 
-HERE = Path(__file__).parent
+RESULT = Path(__file__).with_name("faults.json")
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"
 TRAIN = ("--batch-size", "128", "--checkpoint-steps", "4", "--model.dim", "8")
 TRAIN += ("--optimizer.lr", "0.01", "--keep-epochs", "2")
@@ -142,21 +143,21 @@ def main() -> None:
             begun(several, place, names[n :: given.jobs], given.lives, given.seed)
             for n in range(given.jobs)
         ]
-        found = {name: lived for job in jobs for name, lived in job().items()}
-        found = {name: found[name] for name in names}
-    result = {
-        "machine": machine(),
-        "commit": commit(),
-        "seed": given.seed,
-        "lives": sum(one["lives"] for one in found.values()),
-        "identical": sum(one["identical"] for one in found.values()),
-        "kills": sum(one["kills"] for one in found.values()),
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "kinds": found,
-    }
-    print(json.dumps({name: result[name] for name in ("lives", "identical", "kills", "minutes")}))
-    if not given.only:
-        (HERE / "faults.json").write_text(json.dumps(result, indent=2) + "\n")
+        for job in jobs:
+            job()
+    result = json.loads(RESULT.read_text())
+    print(json.dumps({name: result[name] for name in ("lives", "identical", "kills")}))
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes")
+
+
+def record(place: Path, name: str, found: dict) -> None:
+    """Write down what came of a kind, beside what is known of the others."""
+    with locks.in_turn(place, "result"):
+        known = json.loads(RESULT.read_text())["kinds"] if RESULT.exists() else {}
+        known |= {name: found | {"commit": commit()}}
+        kinds = {name: known[name] for name in KINDS if name in known}
+        sums = {key: sum(k[key] for k in kinds.values()) for key in ("lives", "identical", "kills")}
+        atomic.write_json(RESULT, {"machine": machine(), **sums, "kinds": kinds})
 
 
 def _furnish(place: Path) -> None:
@@ -181,18 +182,12 @@ def _done(place: Path, words: list[str]) -> float:
     return time.monotonic() - started
 
 
-def several(place: Path, names: list[str], n_lives: int, seed: int) -> dict:
+def several(place: Path, names: list[str], n_lives: int, seed: int) -> None:
     """Live the lives of some kinds; their instants depend on the kind and the seed alone."""
-    return {
-        name: lives(
-            place / f"{name}, lives",
-            name,
-            KINDS[name],
-            max(1, round(KINDS[name].share * n_lives / 100)),
-            random.Random(f"{seed} {name}"),
-        )
-        for name in names
-    }
+    for name in names:
+        n = max(1, round(KINDS[name].share * n_lives / 100))
+        rng = random.Random(f"{seed} {name}")
+        record(place, name, lives(place / f"{name}, lives", name, KINDS[name], n, rng))
 
 
 def lives(place: Path, name: str, kind: Kind, n: int, rng: random.Random) -> dict:

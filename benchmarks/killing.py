@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,10 @@ class Command:
 
     def kill(self, *, all_of_it: bool) -> None:
         """Kill it, with all that it started or without."""
-        if all_of_it:
-            os.killpg(self.pid, signal.SIGKILL)
-        else:
-            os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            if all_of_it:
+                os.killpg(self.pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         self.wait()
         end = time.monotonic() + PATIENCE_SECONDS
         while any(_session(folder) == self.pid for folder in Path("/proc").glob("[0-9]*")):
