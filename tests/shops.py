@@ -7,7 +7,7 @@ import polars as pl
 
 from invlearn.config import RunConfig
 from invlearn.run import Run
-from invlearn.run_folder import write_run
+from invlearn.run_folder import new_run
 from toys import part, small_backbone, small_features, write_toy
 
 N_USERS, N_ITEMS = 12, 30
@@ -36,10 +36,12 @@ def shop(place, name="gmf", *, seed=0, features=False):
     size = {"n_users": N_USERS, "n_items": N_ITEMS}
     data = write_toy(place / "data", parts, **size, features=given)
     config = RunConfig(backbone=name)
-    write_run(place / "run", data, config, overwrite=False)
+    with new_run(place / "run", data, config, overwrite=False):
+        pass
     for kind, n in (("user", N_USERS), ("item", N_ITEMS)):
         ids = pl.DataFrame({"id": original(kind, range(n))})
         ids.write_parquet(place / "run" / f"{kind}s.parquet")
     card = json.loads((place / "run" / "run.json").read_text())
+    del card["ids"]  # they are others than the dataset's
     module = small_backbone(name, N_USERS, N_ITEMS, seed=seed).eval()
     return Run(place / "run", config, module, card), data

@@ -1,11 +1,13 @@
 """Files and folders that are whole or absent."""
 
+import errno
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.errors import InvlearnError
 
 
@@ -68,3 +70,122 @@ def test_a_path_without_a_name_is_an_error_that_teaches(path):
         atomic.new_file(path),
     ):
         pass
+
+
+# Two processes, here two open files: a lock is that of the file that was opened
+
+
+def test_of_two_that_write_a_folder_the_second_is_refused(tmp_path):
+    folder = tmp_path / "data"
+    with atomic.new_folder(folder) as partial:
+        (partial / "file").write_text("first")
+        with pytest.raises(InvlearnError, match=r"another process is writing .*data; wait for it"):
+            fill(folder, "second")
+        assert (partial / "file").read_text() == "first"
+    assert (folder / "file").read_text() == "first"
+    fill(folder, "third", overwrite=True)
+
+
+def test_of_two_that_write_a_file_the_second_is_refused(tmp_path):
+    file = tmp_path / "file"
+    with atomic.new_file(file) as partial:
+        partial.write_text("first")
+        with pytest.raises(InvlearnError, match=r"another process is writing .*file; wait for it"):
+            atomic.write_text(file, "second")
+    assert file.read_text() == "first"
+    atomic.write_text(file, "third")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_another_wrote_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    """Both looked whether the name is free before either wrote."""
+    folder, file, reserved = tmp_path / "data", tmp_path / "file", locks.reserved
+
+    def after_the_other(*given):
+        monkeypatch.setattr(locks, "reserved", reserved)
+        fill(folder, "first")
+        atomic.write_text(file, "first")
+        return reserved(*given)
+
+    for write in (fill, lambda file, text: new_text(file, text)):
+        for path in (folder, file):
+            atomic._remove(path)
+        monkeypatch.setattr(locks, "reserved", after_the_other)
+        with pytest.raises(InvlearnError, match="exists already"):
+            write(folder if write is fill else file, "second")
+    assert (folder / "file").read_text() == file.read_text() == "first"
+
+
+def new_text(file, text):
+    with atomic.new_file(file, overwrite=False) as partial:
+        partial.write_text(text)
+
+
+def test_one_that_looks_while_a_folder_is_replaced_waits(tmp_path, monkeypatch):
+    """Else it would take the folder that is moved aside for one that a crash left."""
+    folder, replace, looking = tmp_path / "data", Path.replace, []
+    fill(folder, "old")
+
+    def renaming(self, target):
+        if self.name == ".data.partial":  # the old one is aside, the new one not yet there
+            looking.append(Thread(target=atomic.recover, args=(folder,)))
+            looking[0].start()
+            looking[0].join(0.3)
+            assert looking[0].is_alive()
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", renaming)
+        fill(folder, "new", overwrite=True)
+    looking[0].join()
+    assert (folder / "file").read_text() == "new"
+
+
+def test_leftovers_of_the_other_kind_are_no_hindrance(tmp_path):
+    (tmp_path / ".a.partial").mkdir()
+    (tmp_path / ".a.partial" / "left").touch()
+    (tmp_path / ".b.partial").write_text("left")
+    atomic.write_text(tmp_path / "a", "whole")
+    fill(tmp_path / "b", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["file"]
+
+
+def test_a_scratch_folder_is_empty_at_first_and_gone_at_last(tmp_path):
+    (tmp_path / ".lists.parts").mkdir()
+    (tmp_path / ".lists.parts" / "left").touch()
+    with atomic.scratch(tmp_path / "lists") as place:
+        assert not [*place.iterdir()]
+        (place / "part").touch()
+        with (
+            pytest.raises(InvlearnError, match="another process is writing"),
+            atomic.scratch(tmp_path / "lists"),
+        ):
+            pass
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_lock_on_a_folder_that_was_replaced_meanwhile_is_none(tmp_path, monkeypatch):
+    folder, got = tmp_path / "run", locks._got
+    fill(folder, "old")
+
+    def late(handle, how):
+        monkeypatch.setattr(locks, "_got", got)
+        fill(folder, "new", overwrite=True)
+        return got(handle, how)
+
+    monkeypatch.setattr(locks, "_got", late)
+    with pytest.raises(InvlearnError, match="another process is at work"), locks.locked(folder):
+        pass
+    with locks.locked(folder):
+        pass
+
+
+def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path, monkeypatch):
+    def none(handle, how):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(locks, "flock", none)
+    fill(tmp_path / "data", "whole")
+    fill(tmp_path / "data", "new", overwrite=True)
+    assert (tmp_path / "data" / "file").read_text() == "new"

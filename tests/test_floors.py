@@ -17,8 +17,8 @@ FLOORS = (
     "errors guards interruption pairs progress wire wording",
     # words of the service
     "misfits service_page",
-    # messages between processes, draws
-    "processes randomness",
+    # messages between processes and locks, draws
+    "locks processes randomness",
     # what is known of a dataset before a model trains
     "exposures features rates",
     "exposure_factors intercepts mixing",

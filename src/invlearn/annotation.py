@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -79,15 +78,15 @@ def annotate(
     run = run if isinstance(run, Run) else Run.open(run)
     data = run.dataset(dataset)
     annotator = Annotator(run, data, precision=precision, seed=seed)
-    with TemporaryDirectory(dir=out.parent, prefix=".annotate-") as place:
-        folder = Path(place)
+    with atomic.scratch(out) as place:
+        _check_places(out, overwrite=overwrite)  # another may just have written them
         if pairs is None:
-            summary = _write(annotator, unlabelled_pairs(data), folder, out, progress)
+            summary = _write(annotator, unlabelled_pairs(data), place, out, progress)
         else:
             columns = {"user": user, "item": item, "truth": truth}
-            with pairs_of(pairs, data, place=folder, format=format, **columns) as asked:
-                summary = _write(annotator, asked, folder, out, progress)
-    atomic.write_json(_beside(out), summary)
+            with pairs_of(pairs, data, place=place, format=format, **columns) as asked:
+                summary = _write(annotator, asked, place, out, progress)
+        atomic.write_json(_beside(out), summary)
     return Annotation(out, summary)
 
 
@@ -142,6 +141,7 @@ def _write(
         tell(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
         sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
+        _beside(out).unlink(missing_ok=True)  # of an earlier annotation, which this one replaces
     return _summary(annotator, asked, tally, others)
 
 

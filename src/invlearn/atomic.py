@@ -2,38 +2,44 @@
 
 Everything is written under a temporary name beside the target, flushed to disk, and renamed.
 A crash leaves the old content, at worst a folder moved aside, which the next look at it puts back;
-the next write removes what the crash left under the temporary name.
+the next write removes what the crash left under the temporary name. Of two processes that write
+the same thing, the second is refused.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from invlearn import locks
 from invlearn.errors import InvlearnError
 
 
 @contextmanager
-def new_file(path: Path) -> Generator[Path, None, None]:
+def new_file(path: Path, *, overwrite: bool = True) -> Generator[Path, None, None]:
     """Yield a temporary path to write; give it the name `path` when the block ends well.
 
+    Args:
+        path: The file's final name.
+        overwrite: Replace a file that is there, else refuse.
+
     Raises:
-        InvlearnError: The disk is full or the folder cannot be written; `path` is as it was.
+        InvlearnError: The disk is full, the folder cannot be written, another process writes the
+            same file, or it exists; `path` is as it was.
     """
     partial = _beside(path, "partial")
     try:
-        yield partial
-        _sync(partial)
-        partial.replace(path)
+        with _filled(partial, path, _make_file):
+            if not overwrite and path.exists():
+                raise exists(path)
+            yield partial
+            _sync(partial)
+            partial.replace(path)
         _sync(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def need_folder(file: Path) -> None:
@@ -70,26 +76,75 @@ def new_folder(
         marker: File that a folder must hold to be replaced, so that nothing else is ever lost.
 
     Raises:
-        InvlearnError: `path` exists, the disk is full, or the place cannot be written.
+        InvlearnError: `path` exists, the disk is full, the place cannot be written, or another
+            process writes the same folder.
     """
     partial = _beside(path, "partial")
     recover(path)
-    need_absent(path, overwrite=overwrite)
-    if path.exists() and not _replaceable(path, marker):
-        raise InvlearnError(
-            f"{path} is not overwritten, since there is no {marker} in it; choose another name"
-        )
+    _check_place(path, marker, overwrite=overwrite)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        for file in (*sorted(partial.rglob("*")), partial):
-            _sync(file)
-        _swap(partial, path)
+        with _filled(partial, path, _make_folder):
+            _check_place(path, marker, overwrite=overwrite)  # another may just have written it
+            yield partial
+            for file in (*sorted(partial.rglob("*")), partial):
+                _sync(file)
+            _swap(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def scratch(path: Path) -> Generator[Path, None, None]:
+    """Yield a hidden folder for what is needed while `path` is written; then it goes.
+
+    Raises:
+        InvlearnError: The place cannot be written, or another process writes `path`.
+    """
+    parts = _beside(path, "parts")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_filled(parts, path, _make_folder))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        yield parts
+        _remove(parts)
+
+
+@contextmanager
+def _filled(partial: Path, path: Path, make: Callable[[Path], None]) -> Generator[None, None, None]:
+    """Be the only one that fills a temporary file or folder, empty at first; undo it on errors."""
+    with locks.reserved(partial, make, path):
+        if partial.is_dir():
+            for left in partial.iterdir():
+                _remove(left)
+        else:
+            os.truncate(partial, 0)
+        try:
+            yield
+        except BaseException:
+            _remove(partial)
+            raise
+
+
+def _make_file(place: Path) -> None:
+    if place.is_dir():
+        _remove(place)
+    place.touch()
+
+
+def _make_folder(place: Path) -> None:
+    if place.is_file():
+        _remove(place)
+    place.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(place: Path) -> None:
+    """Remove a file or a folder, if it can be."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            place.unlink()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -109,17 +164,39 @@ def write_bytes(path: Path, write: Callable[[Path], None]) -> None:
         write(partial)
 
 
+def settle(file: Path) -> None:
+    """Force what was added to a file to disk.
+
+    Raises:
+        InvlearnError: The disk says no.
+    """
+    try:
+        _sync(file)
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> InvlearnError:
     """Error that names the file, the cause and the cure of a failed write."""
     reason = error.strerror or str(error)
-    final = Path(*map(_final, path.parts))
+    scratch = next((up for up in (path, *path.parents) if up.name.endswith(".parts")), path)
+    final = Path(*map(_final, scratch.parts))
     return InvlearnError(f"cannot write {final}: {reason}; free some space or choose another place")
 
 
 def _final(name: str) -> str:
     """Name that a file or folder will have in the end."""
-    is_partial = name.startswith(".") and name.endswith(".partial")
-    return name[1 : -len(".partial")] if is_partial else name
+    is_temporary = name.startswith(".") and name.endswith((".partial", ".parts"))
+    return name[1 : name.rindex(".")] if is_temporary else name
+
+
+def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
+    """Make sure that a folder is free, or may be replaced."""
+    need_absent(path, overwrite=overwrite)
+    if path.exists() and not _replaceable(path, marker):
+        raise InvlearnError(
+            f"{path} is not overwritten, since there is no {marker} in it; choose another name"
+        )
 
 
 def _replaceable(path: Path, marker: str) -> bool:
@@ -127,51 +204,27 @@ def _replaceable(path: Path, marker: str) -> bool:
     return (path / marker).exists() or (path.is_dir() and not any(path.iterdir()))
 
 
-@contextmanager
-def locked(folder: Path) -> Generator[None, None, None]:
-    """Keep every other process out of the same block for the same folder.
-
-    The lock is the operating system's and ends with the process, however that ends.
-
-    Raises:
-        InvlearnError: Another process holds it.
-    """
-    with (folder / ".lock").open("a") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except OSError as error:
-            raise InvlearnError(
-                f"another process is at work in {folder}; wait for it, or stop it first"
-            ) from error
-        yield
-
-
-@contextmanager
-def claimed(folder: Path, name: str) -> Generator[bool, None, None]:
-    """Yield whether this process is the only one to work on `name` in a folder until the end.
-
-    Unlike `locked`, it is no error if another process does.
-    """
-    with (folder / f".{name}.lock").open("a") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-
-
-@contextmanager
-def in_turn(folder: Path, name: str) -> Generator[None, None, None]:
-    """Wait until no other process is in the block of `name` for the same folder."""
-    with (folder / f".{name}.lock").open("a") as file:
-        flock(file, LOCK_EX)
-        yield
-
-
 def recover(path: Path) -> None:
-    """Put a folder back that a crash in the middle of its replacement left moved aside."""
+    """Put a folder back that a crash in the middle of its replacement left moved aside.
+
+    If it was no crash, and another process is just replacing it, that one is waited for.
+    """
     old = _aside(path if path.name not in ("", "..") else path.resolve())
+    if path.exists() or not old.exists():
+        return
+    with suppress(OSError), locks.waited_for(old):
+        _put_back(old, path)
+
+
+def forget(path: Path) -> None:
+    """Remove what a crash at the very end of a replacement left of a folder's predecessor.
+
+    Whoever calls holds the lock of the folder, which is there.
+    """
+    shutil.rmtree(_aside(path), ignore_errors=True)
+
+
+def _put_back(old: Path, path: Path) -> None:
     if old.exists() and not path.exists():
         with suppress(OSError):
             old.replace(path)
@@ -198,12 +251,13 @@ def _swap(partial: Path, path: Path) -> None:
     """Move `partial` to `path`; what stood there is moved aside first and removed last."""
     old = _aside(path)
     shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.replace(old)
-    try:
-        partial.replace(path)
-    finally:
-        recover(path)
+    with locks.waited_for(path) if path.exists() else nullcontext():
+        if path.exists():
+            path.replace(old)
+        try:
+            partial.replace(path)
+        finally:
+            _put_back(old, path)
     _sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 

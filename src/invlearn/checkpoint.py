@@ -58,6 +58,8 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: TrainState
+    run: str = ""
+    """Id of the run that it belongs to, from `run.json`; empty in those of earlier versions."""
 
 
 def save(
@@ -90,8 +92,9 @@ def save(
         if shards:
             _write_parts(Path(group.told(None)), checkpoint, shards, group)
         return
+    said = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
     with atomic.new_folder(folder / name, overwrite=True) as partial:
-        (partial / "state.json").write_text(json.dumps(asdict(checkpoint.state)))
+        (partial / "state.json").write_text(json.dumps(said))
         if shards:
             group.told(str(partial.resolve()))
         _write_parts(partial, checkpoint, shards, group)
@@ -139,15 +142,22 @@ def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) ->
     try:
         weights = read_tensors(place / "weights.safetensors", shards)
         optimizer = read_tensors(place / "optimizer.safetensors", shards)
-        state = TrainState(**json.loads((place / "state.json").read_text()))
+        said = json.loads((place / "state.json").read_text())
+        run = str(said.pop("run", ""))
+        state = TrainState(**said)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{place} cannot be read ({error}); train the run again") from error
-    return Checkpoint(weights, optimizer, state)
+    return Checkpoint(weights, optimizer, state, run)
 
 
 def exists(folder: Path) -> bool:
     """Whether any checkpoint was written."""
     return (folder / "index.json").is_file()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a kill between a new index and the removal of what it no longer names left."""
+    _remove_unnamed(folder, _read_index(folder))
 
 
 def kept_epochs(folder: Path) -> list[int]:

@@ -69,6 +69,7 @@ def train(
         Replace a run folder of that name.
     go_on
         If it is a run of these settings on this dataset, resume it; so may a launcher start again.
+        Another run is refused, or replaced with --overwrite.
     """
     from invlearn import screen
     from invlearn.processes import joined, started_again
@@ -80,7 +81,7 @@ def train(
             dataset,
             out,
             config=config,
-            overwrite=overwrite and not started_again(),
+            overwrite=overwrite,
             go_on=go_on or started_again(),
             group=group,
             progress=progress,

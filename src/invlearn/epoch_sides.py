@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from invlearn import checkpoint
+from invlearn import atomic, checkpoint
 from invlearn.checkpoint import Checkpoint, TrainState
 from invlearn.data.asked import BLOCK_PAIRS, Asked
 from invlearn.run import Run
@@ -68,8 +68,15 @@ class OtherEpochs:
 
 
 def _zeros(file: Path, n_pairs: int) -> npt.NDArray[np.uint16]:
-    """A mapped file of zeros, written out: a full disk would kill whoever writes to a hole."""
-    with file.open("wb") as stream:
-        for start in range(0, n_pairs, BLOCK_PAIRS):
-            np.zeros(min(BLOCK_PAIRS, n_pairs - start), np.uint16).tofile(stream)
+    """A mapped file of zeros, written out: a full disk would kill whoever writes to a hole.
+
+    Raises:
+        InvlearnError: The disk is full or cannot be written.
+    """
+    try:
+        with file.open("wb") as stream:
+            for start in range(0, n_pairs, BLOCK_PAIRS):
+                stream.write(np.zeros(min(BLOCK_PAIRS, n_pairs - start), np.uint16).data)
+    except OSError as error:
+        raise atomic.cannot_write(file, error) from error
     return np.memmap(file, np.uint16, "r+", shape=(n_pairs,))

@@ -31,6 +31,7 @@ from invlearn.progress import Progress, silent
 from invlearn.randomness import stream
 from invlearn.recording import best_epoch
 from invlearn.run import Run
+from invlearn.run_folder import check_ids
 from invlearn.scoring import score_pairs
 
 FORMAT = 1
@@ -81,6 +82,7 @@ def export(
     """
     check_packages()
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
+    check_ids(run.folder, run.card)
     with atomic.new_folder(out, overwrite=overwrite, marker=MARKER) as partial:
         progress("export", 0, 3)
         module = _as_it_is_written(run.module)

@@ -1,7 +1,6 @@
 """A training at work in a run folder: its objects made, put back after a stop, and run."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from invlearn.progress import Progress
 from invlearn.randomness import stream
 from invlearn.recording import Recorder
 from invlearn.registry import strategy_class
-from invlearn.run_folder import load_weights
+from invlearn.run_folder import load_weights, run_id
 from invlearn.scoring import score_pairs
 from invlearn.sharing import check, made, stored
 from invlearn.steps import Stepper
@@ -155,20 +154,16 @@ class Job:
         should_stop: Callable[[], bool],
         give_up: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False,
     ) -> None:
-        """Train to the end.
+        """Train to the end; whoever calls holds the lock of the run folder.
 
         Args:
             progress: Told of steps and epochs.
             should_stop: Asked after every step; true saves and raises `Stopped`.
             give_up: Asked after every epoch, with its number from 0 and its validation metrics;
                 true raises `Stopped`, too.
-
-        Raises:
-            RunError: Another process is at work in the run folder.
         """
         try:
-            with atomic.locked(self.folder) if self.group.is_first else nullcontext():
-                self._work(progress=progress, should_stop=should_stop, give_up=give_up)
+            self._work(progress=progress, should_stop=should_stop, give_up=give_up)
         finally:
             remove_peers(self.module)
 
@@ -181,6 +176,8 @@ class Job:
     ) -> None:
         if not self.group.told(checkpoint.exists(self.folder / "checkpoints")):
             self._save(self.state, False)
+        elif self.group.is_first:
+            checkpoint.tidy(self.folder / "checkpoints")
         recorder = Recorder(
             self.folder if self.group.is_first else None,
             n_steps=self.state.epoch * self.sampler.steps_per_epoch + self.state.step,
@@ -238,7 +235,8 @@ class Job:
                 np.save(stream_, beliefs)
 
     def _save(self, state: TrainState, best: bool) -> None:
-        saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state)
+        run = run_id(self.folder)
+        saved = Checkpoint(dict(self.module.state_dict()), self.store.state(), state, run)
         keep = self.config.keep_epochs
         checkpoint.save(
             self.folder / "checkpoints",

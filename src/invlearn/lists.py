@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,7 @@ def recommend(
     tally = _Tally(len(ready.items))
     blocks = ready.lists(dense, k=k, barred=barred, index=index, progress=progress)
     tables = (_table(block, asked, ready.items) for block in tally.counted(blocks, k))
-    _write(chain(tables, [_table(NOBODY, asked, ready.items)]), out)
+    _write(chain(tables, [_table(NOBODY, asked, ready.items)]), out, overwrite=overwrite)
     return Recommended(
         file=out,
         k=k,
@@ -226,12 +225,9 @@ def _table(block: Lists, asked: pl.Series, items: IdMap) -> pl.DataFrame:
     )
 
 
-def _write(tables: Iterator[pl.DataFrame], out: Path) -> None:
+def _write(tables: Iterator[pl.DataFrame], out: Path, *, overwrite: bool) -> None:
     """Gather tables in files of some size, and these in the one that was asked for."""
-    with (
-        atomic.new_file(out) as partial,
-        TemporaryDirectory(dir=out.parent, prefix=".lists-") as place,
-    ):
+    with atomic.scratch(out) as place, atomic.new_file(out, overwrite=overwrite) as partial:
         parts: list[Path] = []
         for number, table in enumerate(_gathered(tables)):
             parts.append(Path(place, f"{number:08}.parquet"))

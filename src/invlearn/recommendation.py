@@ -23,6 +23,7 @@ from invlearn.ids import UNKNOWN, IdMap, IntegerIds, Integers
 from invlearn.progress import Progress, silent
 from invlearn.ranking import BlockScorer, TopItems, catalogue_top_k
 from invlearn.run import Run
+from invlearn.run_folder import check_ids
 from invlearn.scoring import CatalogueScorer
 from invlearn.seen import SeenItems
 
@@ -93,6 +94,7 @@ class Recommender:
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
+        check_ids(run.folder, run.card)
         needed = leave_out != "nothing" or fallback != "none"
         data = run.dataset(dataset) if needed else None
         n_users, n_items = int(run.card["n_users"]), int(run.card["n_items"])

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from invlearn import atomic
-from invlearn.errors import ConfigError
+from invlearn.errors import ConfigError, RunError
 
 FLUSH_STEPS = 64
 """Steps between looks at the recorded tensors, so that a device need not be waited for."""
@@ -80,6 +80,12 @@ class Recorder:
             for name, value in _scalars(line):
                 self._board.add_scalar(f"step/{name}", value, line["step"])
 
+    def settle(self) -> None:
+        """Write what is waiting, and force it to disk: a checkpoint is about to rest on it."""
+        self.flush()
+        for file in self._files or ():
+            atomic.settle(file)
+
     def current_steps(self) -> list[dict[str, Any]]:
         """All recorded steps of the epoch that is not finished."""
         self.flush()
@@ -93,13 +99,29 @@ class Recorder:
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Records of a JSON-lines file; a last line cut off by a crash is left out."""
+    """Records of a JSON-lines file; a last line cut off by a crash is left out.
+
+    Raises:
+        RunError: Another line is damaged.
+    """
     if not file.is_file():
         return
-    with file.open(encoding="utf-8") as stream:
-        for line in stream:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream):
+            if line.endswith(b"\n"):
+                yield _record(line, f"line {number + 1} of {file}")
+
+
+def _record(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise RunError(
+            f"{place} is damaged ({error}); restore the file or train the run again"
+        ) from error
+    if not isinstance(record, dict):
+        raise RunError(f"{place} holds no record; restore the file or train the run again")
+    return record  # pyright: ignore[reportUnknownVariableType]
 
 
 def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
@@ -117,9 +139,18 @@ def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
 
 
 def _keep(file: Path, key: str, bound: int) -> None:
-    """Drop the records whose `key` is `bound` or more."""
-    kept = [json.dumps(line) + "\n" for line in read_lines(file) if line[key] < bound]
-    atomic.write_text(file, "".join(kept))
+    """Drop the records whose `key` is `bound` or more.
+
+    Raises:
+        RunError: Earlier ones are missing, so that the run would not go on as without a stop.
+    """
+    kept = [line for line in read_lines(file) if line.get(key, bound) < bound]
+    if [line[key] for line in kept] != [*range(bound)]:
+        raise RunError(
+            f"{file} has {len(kept):,} whole records of the {bound:,} that the last checkpoint has "
+            "behind it; restore the file or train the run again"
+        )
+    atomic.write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _append(file: Path, lines: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Runs: a training becomes a folder, and the folder a model again."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -33,11 +34,12 @@ from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
 from invlearn.run_folder import (
     check_same,
+    held_run,
     load_weights,
+    new_run,
     open_dataset,
     read_json,
     read_run,
-    write_run,
 )
 from invlearn.scoring import score_pairs
 from invlearn.stores.together import Together
@@ -197,7 +199,8 @@ def train(
         overwrite: Replace a run folder of that name.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
-        go_on: If `out` is a run of these very settings on this dataset, resume it.
+        go_on: If `out` is a run of these very settings on this dataset, resume it; another one is
+            refused, or replaced with `overwrite`.
         group: The processes that train together.
         options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
 
@@ -213,8 +216,7 @@ def train(
     module = backbone if isinstance(backbone, nn.Module) else None
     settings = complete(load_config(named, config), data, module)
     exists = bool(group.told(out.exists()))
-    if exists and go_on:
-        check_same(out, data, settings)
+    if exists and go_on and _goes_on(out, data, settings, group, overwrite=overwrite):
         return resume(
             out,
             dataset=dataset,
@@ -231,10 +233,27 @@ def train(
     if module is None:
         check_room(settings, data, n_processes=group.size, n_here=group.n_here)
     job = Job.start(out, data, settings, module, group=group)
-    if group.is_first:
-        write_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
-    group.wait()
-    return _completed(job, progress, should_stop)
+    with (
+        new_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
+        if group.is_first
+        else nullcontext()
+    ):
+        group.wait()
+        return _completed(job, progress, should_stop)
+
+
+def _goes_on(
+    out: Path, data: Dataset, settings: RunConfig, group: Group, *, overwrite: bool
+) -> bool:
+    """Whether a run is one of these settings; another one is no error if it may be replaced."""
+    if not overwrite:
+        check_same(out, data, settings)
+        return True
+    try:
+        is_same = group.is_first and check_same(out, data, settings) is None
+    except RunError:
+        is_same = False
+    return bool(group.told(is_same))
 
 
 def resume(
@@ -269,16 +288,17 @@ def resume(
         Stopped: `should_stop` said so.
     """
     folder = Path(folder)
-    card, config = read_run(folder)
-    data = open_dataset(Path(dataset or card["dataset"]), card)
-    settings = config.model_copy(update={"device": usable_device(device or config.device)})
-    job = Job.start(folder, data, settings, backbone, group=group)
-    if group.told(checkpoint.exists(folder / "checkpoints")):
-        job.restore(job.load("last"))
-    if settings.device != config.device and group.is_first:
-        with atomic.locked(folder):
+    read_run(folder)  # what is no run gets no lock
+    with held_run(folder) if group.is_first else nullcontext():
+        card, config = read_run(folder)
+        data = open_dataset(Path(dataset or card["dataset"]), card)
+        settings = config.model_copy(update={"device": usable_device(device or config.device)})
+        job = Job.start(folder, data, settings, backbone, group=group)
+        if group.told(checkpoint.exists(folder / "checkpoints")):
+            job.restore(job.load("last"))
+        if settings.device != config.device and group.is_first:
             atomic.write_text(folder / "config.yaml", settings.to_yaml())
-    return _completed(job, progress, should_stop)
+        return _completed(job, progress, should_stop)
 
 
 def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> Run:

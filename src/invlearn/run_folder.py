@@ -15,8 +15,11 @@ RUN/
 ```
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -24,16 +27,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.checkpoint import Checkpoint
 from invlearn.config import RunConfig, in_words, load_config
-from invlearn.data.dataset import Dataset
+from invlearn.data.dataset import Dataset, sha256
 from invlearn.environment import environment
-from invlearn.errors import RunError
+from invlearn.errors import DataError, RunError
 from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.peers import of_peer
 
 FORMAT = 1
+IDS = ("users.parquet", "items.parquet")
+"""Original ids, as the dataset has them."""
 KEYS = ("dataset", "fingerprint", "n_users", "n_items")
 """What `run.json` holds besides the format."""
 
@@ -47,28 +52,66 @@ class _Card(BaseModel):
     n_users: int
     n_items: int
     features: FeatureCard = NO_FEATURES
+    id: str = ""
+    ids: dict[str, str] = {}
 
 
-def write_run(
+@contextmanager
+def new_run(
     folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool, n_processes: int = 1
-) -> None:
-    """Make a run folder, whole or not at all."""
-    with atomic.new_folder(folder, overwrite=overwrite, marker="run.json") as partial:
-        (partial / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        card = {
-            "format": FORMAT,
-            "dataset": str(dataset.folder.resolve()),
-            "fingerprint": dataset.fingerprint,
-            "n_users": dataset.n_users,
-            "n_items": dataset.n_items,
-        }
-        if "features" in dataset.card:
-            card["features"] = dataset.card["features"]
-        (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
-        atomic.write_json(partial / "environment.json", told)
-        for name in ("users.parquet", "items.parquet"):
-            shutil.copyfile(dataset.folder / name, partial / name)
+) -> Generator[None, None, None]:
+    """Make a run folder, whole or not at all, and hold its lock from its first instant on.
+
+    Raises:
+        DataError: The dataset was replaced since it was opened.
+        InvlearnError: The folder exists, cannot be written, or another process is at work in it.
+    """
+    with ExitStack() as held:
+        if overwrite and (folder / "run.json").exists():
+            held.enter_context(locks.locked(folder))
+        with atomic.new_folder(folder, overwrite=overwrite, marker="run.json") as partial:
+            _write_run(partial, dataset, config, n_processes)
+            held.enter_context(locks.locked(partial))
+        yield
+
+
+@contextmanager
+def held_run(folder: Path) -> Generator[None, None, None]:
+    """Hold the lock of a run folder to go on with it.
+
+    Raises:
+        InvlearnError: Another process is at work in it, or it cannot be written.
+    """
+    with locks.locked(folder):
+        atomic.forget(folder)
+        yield
+
+
+def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: int) -> None:
+    """Fill a run folder under its temporary name."""
+    settings = config.to_yaml()
+    (partial / "config.yaml").write_text(settings, encoding="utf-8")
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "id": hashlib.sha256((dataset.fingerprint + settings).encode()).hexdigest()[:16],
+        "dataset": str(dataset.folder.resolve()),
+        "fingerprint": dataset.fingerprint,
+        "n_users": dataset.n_users,
+        "n_items": dataset.n_items,
+        "ids": {name: dataset.card["files"][name]["sha256"] for name in IDS},
+    }
+    if "features" in dataset.card:
+        card["features"] = dataset.card["features"]
+    (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
+    atomic.write_json(partial / "environment.json", told)
+    for name in IDS:
+        shutil.copyfile(dataset.folder / name, partial / name)
+        if sha256(partial / name) != card["ids"][name]:
+            raise DataError(
+                f"{dataset.folder} was replaced while it was read; train again to use what it "
+                "holds now"
+            )
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
@@ -181,12 +224,48 @@ def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:
     return dataset
 
 
-def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
-    """Put the weights of a checkpoint into a module.
+def run_id(folder: Path) -> str:
+    """What tells a run from those of other settings or data; empty in runs of earlier versions."""
+    file = folder / "run.json"
+    return str(read_json(file).get("id", "")) if file.exists() else ""
+
+
+def check_own(saved: Checkpoint, folder: Path) -> None:
+    """Make sure that a checkpoint belongs to a run.
 
     Raises:
-        RunError: They do not fit.
+        RunError: It is another run's.
     """
+    own = run_id(folder)
+    if saved.run and own and saved.run != own:
+        raise RunError(
+            f"{folder / 'checkpoints'} holds a checkpoint of another run (id {saved.run}, that of "
+            f"{folder / 'run.json'} is {own}); put this run's own back, or train it again"
+        )
+
+
+def check_ids(folder: Path, card: Mapping[str, Any]) -> None:
+    """Make sure that the files of original ids are what the run was made with.
+
+    Raises:
+        RunError: One is missing or was changed; runs of earlier versions cannot tell.
+    """
+    for name, expected in card.get("ids", {}).items():
+        file = folder / name
+        if not file.is_file() or sha256(file) != expected:
+            found = "was changed since it was written" if file.is_file() else "is missing"
+            raise RunError(
+                f"{file} {found}; copy that of the run's dataset, or train the run again"
+            )
+
+
+def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
+    """Put the weights of a run's checkpoint into a module.
+
+    Raises:
+        RunError: They are another run's, or do not fit.
+    """
+    check_own(saved, folder)
     known = module.state_dict()
     weights = {n: w for n, w in saved.weights.items() if n in known or not of_peer(n)}
     try:

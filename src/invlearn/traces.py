@@ -118,7 +118,7 @@ def read_judges(run: Path, title: str) -> Judges:
 def _read_weights(file: Path) -> npt.NDArray[np.float64]:
     try:
         return np.load(file).astype(np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise RunError(
             f"{file} is missing or damaged ({error}); this figure needs a run with a strategy that "
             "uses unlabelled pairs"

@@ -60,7 +60,7 @@ def fit(
             state.step += 1
             if state.step % PROGRESS_STEPS == 0 or state.step == n_steps:
                 speed = (state.step - done_before) * shop.config.batch_size
-                speed /= perf_counter() - started
+                speed /= max(perf_counter() - started, 1e-9)
                 watch.check()
                 _report(shop, state, log, speed, progress)
             if should_stop():
@@ -108,7 +108,7 @@ def _take_step(shop: Workshop, state: TrainState, watch: "Watch") -> Mapping[str
 
 def _save_within_epoch(shop: Workshop, state: TrainState) -> None:
     """Save, after the record of every step that the checkpoint has behind it."""
-    shop.recorder.flush()
+    shop.recorder.settle()
     shop.save(state, False)
 
 
@@ -139,6 +139,7 @@ def _close_epoch(
         state.best_score, state.best_epoch = scores[shop.config.select_by], state.epoch
     state.epochs_since_best = 0 if better else state.epochs_since_best + 1
     state.epoch, state.step = state.epoch + 1, 0
+    shop.recorder.settle()
     shop.save(state, better)
     return scores
 

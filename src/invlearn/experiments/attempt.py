@@ -10,12 +10,12 @@ from invlearn.composition import complete
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.environment import peak_bytes, reset_peak
-from invlearn.errors import Stopped
+from invlearn.errors import RunError, Stopped
 from invlearn.experiments.cell import Cost
 from invlearn.job import Job
 from invlearn.progress import silent
 from invlearn.recording import read_lines
-from invlearn.run_folder import read_run, write_run
+from invlearn.run_folder import check_own, held_run, new_run, read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,18 @@ def attempt(
     """
     reset_peak()
     job = Job.start(folder, dataset, complete(config, dataset, None), None, n_runs=n_runs)
-    settings = job.config
-    if _goes_on(folder, settings):
-        job.restore(checkpoint.load(folder / "checkpoints", "last"))
-    else:
-        write_run(folder, dataset, settings, overwrite=True)
+    if _restored(job):
+        with held_run(folder):
+            return _worked(job, give_up, should_stop)
+    with new_run(folder, dataset, job.config, overwrite=True):
+        return _worked(job, give_up, should_stop)
+
+
+def _worked(
+    job: Job, give_up: Callable[[int, float], bool], should_stop: Callable[[], bool]
+) -> Attempt:
+    """Train to the end, or until it is given up."""
+    folder, settings = job.folder, job.config
     refused: list[int] = []
 
     def asked(epoch: int, score: float) -> bool:
@@ -86,9 +93,22 @@ def attempt(
     return _outcome(folder, job, given_up=bool(refused))
 
 
-def _goes_on(folder: Path, settings: RunConfig) -> bool:
-    """Whether a training with these very settings was begun here, and saved."""
-    return checkpoint.exists(folder / "checkpoints") and read_run(folder)[1] == settings
+def _restored(job: Job) -> bool:
+    """Whether a training with these very settings was begun here, saved, and is put back.
+
+    One whose files are damaged is done again.
+    """
+    if not checkpoint.exists(job.folder / "checkpoints"):
+        return False
+    try:
+        if read_run(job.folder)[1] != job.config:
+            return False
+        saved = job.load("last")
+        check_own(saved, job.folder)
+    except RunError:
+        return False
+    job.restore(saved)
+    return True
 
 
 def strip(folder: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.config import RunConfig, Settings, load_config, validated
 from invlearn.data.dataset import Dataset
 from invlearn.errors import RunError
@@ -161,7 +161,7 @@ class CellFolder:
     def prepared(self) -> Path:
         """Make the folder if need be, and say in it what it is."""
         (self.path / "trials").mkdir(parents=True, exist_ok=True)
-        with atomic.in_turn(self.path, "cell"):
+        with locks.in_turn(self.path, "cell"):
             if not (self.path / "cell.json").exists():
                 atomic.write_json(self.path / "cell.json", self.cell.model_dump(mode="json"))
         return self.path

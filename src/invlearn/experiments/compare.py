@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.config import read_yaml
 from invlearn.environment import commit, environment
 from invlearn.errors import ConfigError, RunError
@@ -68,7 +68,7 @@ def compare(
         require()
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
-    with atomic.in_turn(out, "plan"):
+    with locks.in_turn(out, "plan"):
         cells = cells_of_grid(experiment, out)
         places = {name: path.resolve() for name, path in experiment.datasets.items()}
         found = experiment.model_copy(update={"datasets": places})
@@ -107,7 +107,7 @@ def write_results(out: Path, cells: Mapping[Place, Cell], *, reference: str) -> 
     """Collect what was found, and write it as JSON and as Markdown."""
     results = read_results(out, cells, reference=reference)
     provenance = {"commit": commit(), "environment": environment()}
-    with atomic.in_turn(out, "results"):
+    with locks.in_turn(out, "results"):
         atomic.write_json(out / "results.json", provenance | results.to_json())
         atomic.write_text(out / "results.md", to_markdown(results))
         draw_curves(results, out)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.composition import complete
 from invlearn.data.dataset import Dataset
 from invlearn.environment import commit
@@ -207,7 +207,7 @@ def _taken(
     """Whether this process got the task and did it."""
     if not task.is_ready:
         return False
-    with atomic.claimed(task.place, task.name) as mine:
+    with locks.claimed(task.place, task.name) as mine:
         if not mine or task.is_done:
             return False
         on_task(f"{task.folder.title} {task.name}")

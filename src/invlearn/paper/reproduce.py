@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.data.catalogue import find, prepare_known
 from invlearn.data.dataset import Dataset
 from invlearn.data.logs import open_log
@@ -78,12 +78,12 @@ def reproduce(
     _check_page(place)
     read_results(_results_file(place))  # a damaged one must not be found out after hours
     call.out.mkdir(parents=True, exist_ok=True)
-    with atomic.in_turn(call.out, "plan"):
+    with locks.in_turn(call.out, "plan"):
         work = _Work.planned(call, progress)
     work_together(
         call.out, work.cells(), workers=workers, progress=progress, should_stop=should_stop
     )
-    with atomic.in_turn(call.out, "page"):
+    with locks.in_turn(call.out, "page"):
         _write(call, work, place)
     return place
 

@@ -82,7 +82,8 @@ def report(
     )
     progress("page", 0, 1)
     page = page_of(records, found)
-    atomic.write_text(out, rendered(page))
+    with atomic.new_file(out, overwrite=overwrite) as partial:
+        partial.write_text(rendered(page), encoding="utf-8")
     progress("page", 1, 1)
     return Report(out, tuple(finding.words for finding in page.findings))
 
