@@ -4,12 +4,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from invlearn import atomic
-from invlearn.errors import ConfigError
+from invlearn.errors import ConfigError, RunError
+from invlearn.plain import from_json
 
 FLUSH_STEPS = 64
 """Steps between looks at the recorded tensors, so that a device need not be waited for."""
@@ -93,13 +94,27 @@ class Recorder:
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Records of a JSON-lines file; a last line cut off by a crash is left out."""
+    """Records of a JSON-lines file; a last line cut off by a crash is left out.
+
+    Raises:
+        RunError: A line is no record.
+    """
     if not file.is_file():
         return
     with file.open(encoding="utf-8") as stream:
         for line in stream:
             if line.endswith("\n"):
-                yield json.loads(line)
+                yield _record(line, file)
+
+
+def _record(line: str, file: Path) -> dict[str, Any]:
+    try:
+        record = from_json(line)
+        if not isinstance(record, dict):
+            raise ValueError("it holds no object")
+    except ValueError as error:
+        raise RunError(f"a line of {file} is damaged ({error}); train the run again") from error
+    return cast(dict[str, Any], record)
 
 
 def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
@@ -118,7 +133,10 @@ def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
 
 def _keep(file: Path, key: str, bound: int) -> None:
     """Drop the records whose `key` is `bound` or more."""
-    kept = [json.dumps(line) + "\n" for line in read_lines(file) if line[key] < bound]
+    try:
+        kept = [json.dumps(line) + "\n" for line in read_lines(file) if line[key] < bound]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"a line of {file} is damaged ({error!r}); train the run again") from error
     atomic.write_text(file, "".join(kept))
 
 

@@ -134,7 +134,8 @@ def prepare(
         core=core,
     )
     sides = open_tables({"user": (user_features, user), "item": (item_features, item)}, categorical)
-    with atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json") as folder:
+    whole = atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json")
+    with reading(log.name), whole as folder:
         with spilling(folder) as settle:
             result = prepared(log, settings, settle=settle, progress=progress)
             sizes = {
