@@ -14,7 +14,7 @@ SOURCE = Path(invlearn.__file__).parent
 
 FLOORS = (
     # value types and words
-    "errors guards interruption pairs progress wire wording",
+    "errors guards interruption pairs plain room progress wire wording",
     # words of the service
     "misfits service_page",
     # messages between processes and locks, draws

@@ -32,8 +32,7 @@ def new_file(path: Path, *, overwrite: bool = True) -> Generator[Path, None, Non
     partial = _beside(path, "partial")
     try:
         with _filled(partial, path, _make_file):
-            if not overwrite and path.exists():
-                raise exists(path)
+            need_absent(path, overwrite=overwrite)
             yield partial
             _sync(partial)
             partial.replace(path)

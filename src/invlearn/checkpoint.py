@@ -24,6 +24,7 @@ from torch import Tensor
 from invlearn import atomic
 from invlearn.data.dataset import sha256
 from invlearn.errors import RunError
+from invlearn.plain import json_of
 from invlearn.processes import ALONE, Group
 from invlearn.tensor_files import NO_SHARDS, Shard, read_tensors, write_tensors
 
@@ -142,7 +143,7 @@ def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) ->
     try:
         weights = read_tensors(place / "weights.safetensors", shards)
         optimizer = read_tensors(place / "optimizer.safetensors", shards)
-        said = json.loads((place / "state.json").read_text())
+        said = json_of(place / "state.json")
         run = str(said.pop("run", ""))
         state = TrainState(**said)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -199,7 +200,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index: dict[str, dict[str, Any]] = {
             which: {"name": str(entry["name"]), "sha256": dict(entry["sha256"])}
-            for which, entry in json.loads(file.read_text()).items()
+            for which, entry in json_of(file).items()
         }
     except OSError as error:
         raise RunError(f"{file} cannot be read: {error.strerror}; train the run again") from error

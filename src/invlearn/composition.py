@@ -14,10 +14,12 @@ from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
+from invlearn.environment import memory_bytes
 from invlearn.errors import ConfigError, unknown
 from invlearn.evaluation import evaluate
 from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.registry import backbone_class, complete_options, path_of, strategy_class
+from invlearn.room import Room
 from invlearn.steps import PAYING_STEPS, has_compiler
 from invlearn.stores.store import draws_random_numbers
 from invlearn.strategies import STRATEGIES, Strategy
@@ -167,7 +169,12 @@ def exposed_fraction(config: RunConfig) -> float:
 
 
 def make_backbone(
-    config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
+    config: RunConfig,
+    n_users: int,
+    n_items: int,
+    features: FeatureCard = NO_FEATURES,
+    *,
+    max_bytes: int | None = None,
 ) -> nn.Module:
     """Make the backbone that completed settings name.
 
@@ -176,15 +183,17 @@ def make_backbone(
         n_users: Number of users.
         n_items: Number of items.
         features: Which features there are of them, for a backbone that reads these.
+        max_bytes: What it may take; by default what the machine has.
 
     Raises:
-        ConfigError: Its class cannot be found, or does not take what it is given.
+        ConfigError: Its class cannot be found, does not take what it is given, or is too big.
     """
     kind = backbone_class(config.backbone)
     known: dict[str, Any] = {"features": features} if issubclass(kind, ReadsFeatures) else {}
     try:
-        return kind(n_users, n_items, **known, **config.model)
-    except (TypeError, ValueError) as error:
+        with Room(memory_bytes() if max_bytes is None else max_bytes):
+            return kind(n_users, n_items, **known, **config.model)
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ConfigError(
             f"backbone {config.backbone} cannot be made from n_users, n_items and its options "
             f"({error}); mend its class, or give the module itself from Python"

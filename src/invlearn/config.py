@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 from invlearn.errors import ConfigError
+from invlearn.plain import from_yaml
+from invlearn.wording import clipped
 
 WORDS = {
     "tuple_type": "a list is needed",
@@ -47,6 +49,9 @@ WORDS = {
     "invalid_key": "names of options are text",
 }
 """What is needed, by pydantic's name for what is wrong."""
+
+MOST_SHOWN = 200
+"""Characters of a wrong value that a message shows."""
 
 PRESETS = ("recommended",)
 """Settings that come with the library, by name: what `--config recommended` reads."""
@@ -276,7 +281,7 @@ def _explain(model: type[BaseModel], error: Any, *, is_command: bool) -> str:
         said = WORDS[error["type"]].format(**bounds)
     if not path:  # about several settings at once
         return said
-    return f"{where}: {said}; got {error['input']!r}"
+    return f"{where}: {said}; got {clipped(repr(error['input']), MOST_SHOWN)}"
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str] | None:
@@ -308,11 +313,11 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ConfigError: It cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = from_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is not YAML that can be read: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

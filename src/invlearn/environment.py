@@ -104,6 +104,11 @@ def machine() -> str:
     return f"{os.cpu_count()} x {platform.machine()}{gpu}, torch {version('torch')}"
 
 
+def memory_bytes() -> int:
+    """Memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 @cache
 def commit() -> str:
     """The commit of this code, with `+` if files differ from it; the version outside of git."""

@@ -1,5 +1,6 @@
 """What stands before a service: the length of a body, the token, the name it is called by."""
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from ipaddress import ip_address
@@ -12,38 +13,56 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+BODY_SECONDS = 30.0
+"""Time that a request's body may take to come."""
+
+
 class ShortBodies:
-    """Reads a body before the service sees it, and refuses one that is too long (413).
+    """Reads a body before the service sees it; refuses one that is too long (413) or slow (408).
 
     Args:
         app: The service behind.
         max_bytes: Length that is still accepted.
+        seconds: Time that a body may take to come.
     """
 
-    def __init__(self, app: App, *, max_bytes: int) -> None:
-        self._app, self._max = app, max_bytes
+    def __init__(self, app: App, *, max_bytes: int, seconds: float = BODY_SECONDS) -> None:
+        self._app, self._max, self._seconds = app, max_bytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-            if len(body) > self._max:
-                said = f"a request may have {self._max} bytes; ask for less at a time"
-                await _refuse(send, 413, said)
-                return
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._read(receive)
+        except TimeoutError:
+            said = f"the body took more than {self._seconds:g} seconds to come; send it at once"
+            await _refuse(send, 408, said)
+            return
+        if body is None:
+            return
+        if len(body) > self._max:
+            said = f"a request may have {self._max} bytes; ask for less at a time"
+            await _refuse(send, 413, said)
+            return
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> MutableMapping[str, Any]:
             return waiting.pop() if waiting else await receive()
 
         await self._app(scope, again, send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """A body, as far as it matters; none if the client went away."""
+        body, more = b"", True
+        while more and len(body) <= self._max:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        return body
 
 
 class TokenNeeded:

@@ -18,6 +18,9 @@ Kind = str
 """`user` or `item`, as messages have it."""
 
 
+TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+
+
 class IdMap(NamedTuple):
     """Ids in both forms.
 
@@ -99,6 +102,11 @@ def read_ids(
             ids = _column(_table(file), file, kind, own)
     else:
         ids = source if isinstance(source, pl.Series) else _series(source, kind)
+    if not (ids.dtype.is_integer() or any(ids.dtype == text for text in TEXTS)):
+        raise DataError(
+            f"ids of {kind}s are integers or text; those in {_named(source)} are of type "
+            f"{ids.dtype}; convert them"
+        )
     ids = ids.drop_nulls().unique(maintain_order=True)
     if not len(ids):
         raise DataError(f"there is no id of {kind}s in {_named(source)}; give at least one")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars import selectors
 
 from invlearn import atomic
 from invlearn.ann import ItemIndex, factors_of
@@ -22,6 +23,8 @@ from invlearn.wording import clipped, counted
 
 ENDINGS = (".parquet", ".pq", ".csv", ".jsonl", ".ndjson")
 BUFFERED_ROWS = 100_000
+FORMULA, NUMBER = r"^[=+\-@\t\r]", r"^[+-][0-9]+(\.[0-9]+)?$"
+"""What a spreadsheet computes, and what of it is only a number."""
 NOBODY = Lists(
     np.empty(0, np.int64),
     TopItems(np.empty(0, np.int64), np.empty((0, 1), np.int64), np.empty((0, 1), np.float32)),
@@ -234,11 +237,21 @@ def _write(tables: Iterator[pl.DataFrame], out: Path, *, overwrite: bool) -> Non
             write_parquet(table, parts[-1])
         rows = pl.scan_parquet(parts, glob=False)
         if out.suffix == ".csv":
-            rows.sink_csv(partial)
+            _harmless(rows).sink_csv(partial)
         elif out.suffix in (".jsonl", ".ndjson"):
             rows.sink_ndjson(partial)
         else:
             sink_parquet(rows, partial)
+
+
+def _harmless(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows whose texts no spreadsheet takes for formulas: an apostrophe is put before those.
+
+    Numbers are left as they are. The other kinds of files have every id unchanged.
+    """
+    texts = selectors.string()
+    is_formula = texts.str.contains(FORMULA) & ~texts.str.contains(NUMBER)
+    return rows.with_columns(pl.when(is_formula).then("'" + texts).otherwise(texts).name.keep())
 
 
 def _gathered(tables: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

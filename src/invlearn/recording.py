@@ -10,6 +10,7 @@ from torch import Tensor
 
 from invlearn import atomic
 from invlearn.errors import ConfigError, RunError
+from invlearn.plain import from_json
 
 FLUSH_STEPS = 64
 """Steps between looks at the recorded tensors, so that a device need not be waited for."""
@@ -114,7 +115,7 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
 
 def _record(line: bytes, place: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = from_json(line)
     except ValueError as error:
         raise RunError(
             f"{place} is damaged ({error}); restore the file or train the run again"

@@ -58,6 +58,11 @@ def path_of(cls: type, known: Mapping[str, type], *, remember: bool = True) -> s
     return path
 
 
+def is_known(path: str) -> bool:
+    """Whether this process was given the class of a path `module:Class` from Python."""
+    return path in _given
+
+
 def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
     """Options that a class takes: type and default by name, without what the dataset decides.
 

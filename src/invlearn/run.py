@@ -23,7 +23,7 @@ from invlearn.composition import (
     usable_device,
 )
 from invlearn.config import RunConfig, load_config
-from invlearn.data.dataset import PARTS, Dataset, Part
+from invlearn.data.dataset import PARTS, Dataset, Part, check_ids
 from invlearn.errors import DataError, RunError, Stopped, unknown
 from invlearn.evaluation import Evaluation
 from invlearn.features import FeatureCard
@@ -33,6 +33,7 @@ from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
 from invlearn.run_folder import (
+    check_code,
     check_same,
     held_run,
     load_weights,
@@ -44,6 +45,9 @@ from invlearn.run_folder import (
 from invlearn.scoring import score_pairs
 from invlearn.stores.together import Together
 from invlearn.strategies import Strategy
+
+SPARE_BYTES = 1 << 26
+"""What making a backbone may take besides twice the weights that are saved of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,20 @@ class Run:
         """
         folder = Path(folder)
         card, config = read_run(folder)
+        if backbone is None:
+            check_code(folder, config)
+        for kind in ("user", "item"):
+            check_ids(folder / f"{kind}s.parquet", card[f"n_{kind}s"])
+        saved = checkpoint.load(folder / "checkpoints", "best")
         features = FeatureCard.model_validate(card.get("features", {}))
-        module = backbone or make_backbone(config, card["n_users"], card["n_items"], features)
-        load_weights(module, checkpoint.load(folder / "checkpoints", "best"), folder)
+        module = backbone or make_backbone(
+            config,
+            card["n_users"],
+            card["n_items"],
+            features,
+            max_bytes=SPARE_BYTES + 2 * sum(w.nbytes for w in saved.weights.values()),
+        )
+        load_weights(module, saved, folder)
         module.eval()
         return cls(folder, config, module, card)
 
@@ -291,6 +306,7 @@ def resume(
     read_run(folder)  # what is no run gets no lock
     with held_run(folder) if group.is_first else nullcontext():
         card, config = read_run(folder)
+        check_code(folder, config)
         data = open_dataset(Path(dataset or card["dataset"]), card)
         settings = config.model_copy(update={"device": usable_device(device or config.device)})
         job = Job.start(folder, data, settings, backbone, group=group)

@@ -17,7 +17,9 @@ RUN/
 
 import hashlib
 import json
+import os
 import shutil
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,15 +32,19 @@ from torch import nn
 from invlearn import atomic, locks
 from invlearn.checkpoint import Checkpoint
 from invlearn.config import RunConfig, in_words, load_config
-from invlearn.data.dataset import Dataset, sha256
+from invlearn.data.dataset import Count, Dataset, sha256
 from invlearn.environment import environment
 from invlearn.errors import DataError, RunError
 from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.peers import of_peer
+from invlearn.plain import json_of, link_out_of
+from invlearn.registry import is_known
 
 FORMAT = 1
 IDS = ("users.parquet", "items.parquet")
 """Original ids, as the dataset has them."""
+TRUST_VARIABLE = "INVLEARN_TRUST"
+"""Names modules, parted by commas, that run folders may have imported."""
 KEYS = ("dataset", "fingerprint", "n_users", "n_items")
 """What `run.json` holds besides the format."""
 
@@ -49,8 +55,8 @@ class _Card(BaseModel):
     model_config = ConfigDict(strict=True)
     dataset: str
     fingerprint: str
-    n_users: int
-    n_items: int
+    n_users: Count
+    n_items: Count
     features: FeatureCard = NO_FEATURES
     id: str = ""
     ids: dict[str, str] = {}
@@ -118,9 +124,12 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
     """Read `run.json` and `config.yaml`.
 
     Raises:
-        RunError: The folder is no run, damaged, or of another format version.
+        RunError: The folder is no run, damaged, of another format version, or holds a link that
+            leads out of it.
     """
     atomic.recover(folder)
+    if link := link_out_of(folder):
+        raise RunError(f"{link} is a link that leads out of the run folder; put the file there")
     card = read_json(folder / "run.json")
     if card.get("format") != FORMAT:
         raise RunError(
@@ -138,6 +147,25 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
             f"{folder / 'run.json'} is damaged ({reason}); train the run again"
         ) from error
     return card, load_config({}, folder / "config.yaml")
+
+
+def check_code(folder: Path, config: RunConfig) -> None:
+    """Refuse a run folder that would have code imported which nobody here asked for.
+
+    A backbone or strategy `module:Class` is imported when a run is opened. That is done only if
+    this process has imported the module already, or if `INVLEARN_TRUST` names it.
+
+    Raises:
+        RunError: It is neither.
+    """
+    trusted = {name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",")}
+    for path in (config.backbone, config.strategy):
+        module = path.partition(":")[0]
+        if ":" in path and not is_known(path) and module not in {*trusted, *sys.modules}:
+            raise RunError(
+                f"{folder} asks for {path}, code that is not part of invlearn; if you trust it, "
+                f"set {TRUST_VARIABLE}={module}, or from Python import {module} first"
+            )
 
 
 def check_same(folder: Path, dataset: Dataset, config: RunConfig) -> None:
@@ -172,7 +200,7 @@ def read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise _absent(file.parent, file.name)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_of(file)
     except ValueError as error:
         raise RunError(f"{file} is damaged ({error}); train the run again") from error
     if not isinstance(content, dict):

@@ -87,6 +87,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
         for status, why in (
             (400, "The body is no JSON, or without a token the host is not this machine"),
             (401, "The token is missing or wrong"),
+            (408, "The body came too slowly"),
             (413, "The body is too long"),
             (422, "The request does not fit"),
         )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invlearn.errors import RunError
+from invlearn.plain import column_of
 from invlearn.recording import read_lines
 from invlearn.strategies.inverse import CHOICES
 
@@ -117,8 +118,8 @@ def read_judges(run: Path, title: str) -> Judges:
 
 def _read_weights(file: Path) -> npt.NDArray[np.float64]:
     try:
-        return np.load(file).astype(np.float64)
-    except (OSError, ValueError, EOFError) as error:
+        return column_of(file).astype(np.float64)
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{file} is missing or damaged ({error}); this figure needs a run with a strategy that "
             "uses unlabelled pairs"

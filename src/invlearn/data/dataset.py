@@ -15,26 +15,32 @@ within a part or across parts.
 """
 
 import hashlib
-import json
 from collections.abc import Container, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from invlearn import atomic
 from invlearn.config import in_words
 from invlearn.data.feature_files import FEATURE_FILES, open_side
+from invlearn.data.formats import reading
 from invlearn.errors import DataError
 from invlearn.features import NO_FEATURES, FeatureCard, Features
+from invlearn.plain import column_of, json_of, link_out_of
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
 """What every card holds besides the format."""
+
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 
 
 class _File(BaseModel):
@@ -48,9 +54,9 @@ class _Card(BaseModel):
 
     model_config = ConfigDict(strict=True)
     fingerprint: str
-    n_users: int
-    n_items: int
-    files: dict[str, _File]
+    n_users: Count
+    n_items: Count
+    files: dict[Name, _File]
     rule: list[str] = []
     repeats: str = "last"
     columns: dict[str, Any] = {}
@@ -136,16 +142,23 @@ class Dataset:
 
         Args:
             folder: The folder.
-            verify: Read every file and compare its checksum, else only the sizes are looked at.
+            verify: Read every file, compare its checksum and look at every value, else only the
+                sizes are looked at.
 
         Raises:
-            DataError: The folder is missing, damaged, or of another format version.
+            DataError: The folder is missing, damaged, of another format version, or holds a link
+                that leads out of it.
         """
         folder = Path(folder)
         card = _read_card(folder)
         for name, entry in card["files"].items():
             _check_file(folder / name, entry, verify=verify)
         parts = {part: open_part(folder, part, card["files"]) for part in PARTS}
+        sizes = {kind: int(card[f"n_{kind}s"]) for kind in ("user", "item")}
+        for name, part in parts.items():
+            check_part(name, part, folder, sizes, verify=verify)
+        for kind, size in sizes.items():
+            check_ids(folder / f"{kind}s.parquet", size)
         return cls(folder, card, **parts)
 
 
@@ -219,6 +232,10 @@ def sha256(file: Path) -> str:
 
 def _read_card(folder: Path) -> dict[str, Any]:
     atomic.recover(folder)
+    if link := link_out_of(folder):
+        raise DataError(
+            f"{link} is a link that leads out of the dataset folder; put the file itself there"
+        )
     file = folder / "data.json"
     if not file.is_file():
         raise DataError(
@@ -226,9 +243,9 @@ def _read_card(folder: Path) -> dict[str, Any]:
             "make one with `invlearn prepare`"
         )
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
+        card = json_of(file)
         found = card["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error!r}); prepare the dataset again") from error
     if found != FORMAT:
         raise DataError(
@@ -276,6 +293,56 @@ def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
 
 def _open_column(file: Path) -> npt.NDArray[Any]:
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        return column_of(file, mapped=True)
+    except (ValueError, OSError) as error:
         raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
+
+
+def check_part(
+    name: str, part: Part, folder: Path, sizes: Mapping[str, int], *, verify: bool
+) -> None:
+    """Make sure that columns fit one another and the counts of a card.
+
+    Args:
+        name: One of `PARTS`.
+        part: The columns.
+        folder: Where they are.
+        sizes: Number of users (`user`) and of items (`item`).
+        verify: Look at every value.
+
+    Raises:
+        DataError: They do not.
+    """
+    columns: list[tuple[npt.NDArray[Any], type, tuple[int, int]]] = [
+        (part.users, np.int32, (0, sizes["user"] - 1)),
+        (part.items, np.int32, (0, sizes["item"] - 1)),
+    ]
+    columns += [(part.labels, np.int8, (0, 1))] if name != "unlabelled" else []
+    columns += [] if part.truth is None else [(part.truth, np.int8, (-1, 1))]
+    for column, kind, (least, most) in columns:
+        fits = column.dtype == kind and column.shape == part.users.shape and column.ndim == 1
+        if fits and verify and len(column):
+            fits = bool(column.min() >= least and column.max() <= most)
+        if not fits:
+            raise DataError(
+                f"{folder / name}.*.npy do not fit one another or data.json: wanted are columns of "
+                "one length, ids below the number of users or items, and labels 0 and 1; prepare "
+                "the dataset again"
+            )
+
+
+def check_ids(file: Path, n_ids: int) -> None:
+    """Make sure that a file of original ids has a row for every dense id.
+
+    Raises:
+        DataError: It has not, or its ids are of another type than integers and text.
+    """
+    with reading(str(file)):
+        table = pl.scan_parquet(file, glob=False)
+        kind = table.collect_schema().get("id", pl.Null())
+        found = table.select(pl.len()).collect().item()
+    if not (kind.is_integer() or kind == pl.String) or found != n_ids:
+        raise DataError(
+            f"{file} holds {found:,} ids of type {kind} in its column id, and {n_ids:,} integers "
+            "or texts are needed; prepare the dataset again"
+        )

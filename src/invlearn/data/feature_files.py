@@ -19,6 +19,7 @@ import polars as pl
 from invlearn.data.parquet import write_parquet
 from invlearn.errors import DataError
 from invlearn.features import Kind, SideCard, SideFeatures
+from invlearn.plain import column_of
 from invlearn.wording import counted
 
 FEATURE_FILES = tuple(
@@ -79,6 +80,6 @@ def open_side(folder: Path, kind: Kind, card: SideCard, n_ids: int) -> SideFeatu
 
 def _opened(file: Path) -> npt.NDArray[Any]:
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        return column_of(file, mapped=True)
+    except (ValueError, OSError) as error:
         raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error

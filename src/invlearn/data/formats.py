@@ -18,6 +18,10 @@ _KUAIREC = ("user_id", "video_id", "play_duration", "video_duration", "timestamp
 _KUAIRAND = ("user_id", "video_id", "time_ms", "is_click", "play_time_ms", "duration_ms")
 
 
+MAX_COLUMNS = 10_000
+"""Columns of a log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """One way of keeping a log in files."""
@@ -45,10 +49,8 @@ def reading(name: str) -> Generator[None, None, None]:
     try:
         yield
     except (
-        exceptions.ComputeError,
-        exceptions.NoDataError,
-        exceptions.SchemaError,
-        exceptions.ShapeError,
+        exceptions.PolarsError,
+        exceptions.PanicException,
         NarwhalsError,
         OSError,
     ) as error:
@@ -101,7 +103,12 @@ def _open_file(file: Path, form: Format) -> pl.LazyFrame:
         if file.stat().st_size == 0:
             raise DataError(f"{file} is empty; write it again or leave it out")
         frame = form.scan.scan(file) if isinstance(form.scan, Text) else form.scan(file)
-        frame.collect_schema()
+        n_columns = len(frame.collect_schema())
+        if n_columns > MAX_COLUMNS:
+            raise DataError(
+                f"{file} has {n_columns:,} columns, and {MAX_COLUMNS:,} are read at most; keep "
+                "those that matter, or name the format that it is of"
+            )
         return frame
 
 

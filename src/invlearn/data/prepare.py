@@ -143,7 +143,8 @@ def prepare(
     )
     place = EngineSettings(engine, memory, spark, scratch)
     sides = open_tables({"user": (user_features, user), "item": (item_features, item)}, categorical)
-    with atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json") as folder:
+    whole = atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json")
+    with reading(log.name), whole as folder:
         with starting(place, folder) as running:
             result = prepared(log, settings, engine=running, progress=progress)
             sizes = {

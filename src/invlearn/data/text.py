@@ -6,6 +6,7 @@ integers too long for 64 bits, stay the strings they are.
 
 import csv
 import gzip
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ import polars as pl
 from polars import exceptions
 
 from invlearn.errors import DataError
+from invlearn.wording import clipped
 
 _DECLARED = {"float": pl.Float64(), "token": pl.String()}
 _KEEP_AS_TEXT = r"^(\+|-?0[0-9])"  # a number would lose the sign or the zeros
 _BLANK = "blank "
+_TRUE_OR_FALSE = r"^(?i:true|false)$"
 _TOO_LONG = r"^-?[0-9]{17,}$"  # an integer that a float would round
 
 
@@ -56,8 +59,8 @@ class Text:
             files: The files, for messages.
 
         Raises:
-            DataError: There are no rows, a line has too many fields, a value is not what the
-                header declares, or a file without header lacks a field.
+            DataError: There are no rows, a line has too many fields, two columns have one name, a
+                value is not what the header declares, or a file without header lacks a field.
         """
         names = rows.collect_schema().names()
         try:
@@ -74,6 +77,10 @@ class Text:
         self._refuse_misfits(declared, facts, files)
         types = {name: declared.get(name) or _type_of(name, facts) for name in names}
         plain = {name: name.rpartition(":")[0] if name in declared else name for name in names}
+        if twice := [name for name, times in Counter(plain.values()).items() if times > 1]:
+            raise DataError(
+                f"{files[0].name} has more than one column {clipped(twice[0])}; rename all but one"
+            )
         return rows.select(_cast(name, types[name]).alias(plain[name]) for name in names)
 
     def _refuse_misfilled(self, facts: Mapping[str, Any], files: Sequence[Path]) -> None:
@@ -136,7 +143,10 @@ class Text:
 
 
 def _facts(names: list[str]) -> list[pl.Expr]:
-    """What decides a column's type: how many values each type cannot hold, null ones among them."""
+    """What decides a column's type.
+
+    How many values are no integers or no floats, null ones among them, and how many are booleans.
+    """
     return [
         fact.alias(f"{kind} {name}")
         for name in names
@@ -144,7 +154,8 @@ def _facts(names: list[str]) -> list[pl.Expr]:
             "null": pl.col(name).null_count(),
             "int": _cast(name, pl.Int64(), strict=False).null_count(),
             "float": _cast(name, pl.Float64(), strict=False).null_count(),
-            "bool": _cast(name, pl.Boolean()).null_count(),
+            # to cast it here would cost the square of the number of columns
+            "bool": pl.col(name).str.contains(_TRUE_OR_FALSE).sum(),
             "text": pl.col(name).str.contains(_KEEP_AS_TEXT).any(),
             "long": pl.col(name).str.contains(_TOO_LONG).any(),
         }.items()
@@ -166,7 +177,8 @@ def _type_of(name: str, facts: Mapping[str, Any]) -> pl.DataType:
         return pl.Int64()
     if facts[f"float {name}"] == nulls and not facts[f"long {name}"]:
         return pl.Float64()
-    return pl.Boolean() if facts[f"bool {name}"] == nulls else pl.String()
+    is_boolean = facts[f"bool {name}"] == facts["len"] - nulls
+    return pl.Boolean() if is_boolean else pl.String()
 
 
 def _declared(names: list[str]) -> dict[str, pl.DataType]:

@@ -150,7 +150,7 @@ class Experiment(Settings):
     def _named_folders(cls, value: Any) -> Any:
         if isinstance(value, str | Path):
             value = [value]
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str | Path) for v in value):
             return value
         named = {Path(v).name: v for v in value}
         if len(named) < len(value):
@@ -183,7 +183,8 @@ class Experiment(Settings):
     def _consistent(self) -> "Experiment":
         whole = OWN in self.backbones
         words = {"strategies": "methods"} if whole else {}
-        for name in ("datasets", "strategies", "backbones", "label_shares", "seeds"):
+        lists = ("label_shares", "flip_positives", "flip_negatives", "seeds")
+        for name in ("datasets", "strategies", "backbones", *lists):
             if not getattr(self, name):
                 raise ValueError(f"{words.get(name, name)}: at least one is needed")
         if self.reference and self.reference not in self.strategies:

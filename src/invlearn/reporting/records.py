@@ -1,23 +1,68 @@
 """A run folder as a report reads it: its records alone, without weights and without a dataset."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isinf
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+)
 
 from invlearn import checkpoint
 from invlearn.calibration import Calibration, ReliabilityBin
 from invlearn.comparison import run_names
-from invlearn.config import RunConfig
+from invlearn.config import RunConfig, in_words
 from invlearn.errors import RunError
+from invlearn.plain import json_of
 from invlearn.recording import best_epoch, read_lines
 from invlearn.run_folder import read_json, read_run
 from invlearn.traces import Beliefs, Judges, read_beliefs, read_judges
 
-EPOCH_FIGURES = ("train_loss", "train_seconds", "validate_seconds", "valid")
-TEST_FIGURES = ("auc", "intervals", "baselines", "rows", "users", "users_scored")
-"""What a report needs of a record."""
+
+def _not_infinite(value: float | None) -> float | None:
+    if value is not None and isinf(value):
+        raise ValueError("a finite number is needed")
+    return value
+
+
+Number = Annotated[float | None, AfterValidator(_not_infinite)]
+Metrics = dict[str, Number]
+
+
+class _Record(BaseModel):
+    """Types of the figures that a report shows."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Metrics(_Record):
+    metrics: Metrics
+
+
+class _Epoch(_Record):
+    train_loss: Number
+    train_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    validate_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    valid: Metrics
+    choices: dict[str, NonNegativeInt] = {}
+    best: bool = False
+
+
+class _Test(_Record):
+    auc: Number
+    epoch: int | None = None
+    intervals: dict[str, Annotated[list[Number], Field(min_length=2, max_length=2)]]
+    baselines: dict[str, Metrics]
+    rows: NonNegativeInt
+    users: NonNegativeInt
+    users_scored: NonNegativeInt
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +153,21 @@ def _read(folder: Path, name: str) -> RunRecord:
 
 
 def _check(epochs: Sequence[dict[str, Any]], test: dict[str, Any] | None) -> None:
-    """Raise `KeyError` if a record lacks a figure that the report shows."""
-    needed = [(epoch, EPOCH_FIGURES) for epoch in epochs]
-    needed += [(test, TEST_FIGURES)] if test is not None else []
-    for record, figures in needed:
-        for figure in figures:
-            if figure not in record:
-                raise KeyError(figure)
+    """Raise `ValueError` if a record lacks a figure that the report shows."""
+    for number, epoch in enumerate(epochs):
+        if epoch.get("epoch") != number:
+            raise ValueError(f"epoch {number} is not in its place")
+        _fits(_Epoch, epoch)
+    if test is not None:
+        _fits(_Test, test)
+        _fits(_Metrics, {"metrics": {name: test.get(name) for name in test["intervals"]}})
+
+
+def _fits(model: type[BaseModel], record: dict[str, Any]) -> None:
+    try:
+        model.model_validate(record)
+    except ValidationError as error:
+        raise ValueError(in_words(model, error)) from error
 
 
 def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | None:
@@ -123,7 +176,7 @@ def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | 
     if not file.is_file():
         return None
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = json_of(file)
         test, found = said["test"], (said["fingerprint"], said["epoch"])
         bins = tuple(ReliabilityBin(**b) for b in test["table"])
         calibration = Calibration(test["ece"], test["brier"], bins)

@@ -1,0 +1,56 @@
+"""Room for tensors, looked at before it is taken, so that a wrong number is not a full machine."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
+
+
+class Room(TorchFunctionMode):
+    """A block in which new tensors may take so many bytes, all together.
+
+    Args:
+        n_bytes: So many.
+
+    Example:
+        >>> with Room(1_000):
+        ...     torch.zeros(10**9)
+        Traceback (most recent call last):
+        ValueError: it would take 4,000,000,000 bytes, and there is room for 1,000
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        super().__init__()
+        self._most, self._taken = n_bytes, 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Count what is made, as PyTorch has it.
+
+        Raises:
+            ValueError: It is too much.
+        """
+        given = kwargs or {}
+        if func in MAKERS:
+            kind: torch.dtype = given.get("dtype") or torch.get_default_dtype()
+            self._taken += prod(_size(args, given)) * kind.itemsize
+            if self._taken > self._most:
+                raise ValueError(
+                    f"it would take {self._taken:,} bytes, and there is room for {self._most:,}"
+                )
+        return func(*args, **given)
+
+
+def _size(args: Sequence[Any], given: dict[str, Any]) -> Sequence[int]:
+    """The shape that is asked for, in either form."""
+    first: Any = args[0] if args else given.get("size", ())
+    return [int(n) for n in args] if isinstance(first, int) else first
