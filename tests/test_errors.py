@@ -416,7 +416,7 @@ YAML = {
     "3: 4": ["3: names of options are text"],
     "- epochs": ["run.yaml must hold options by name", "list"],
     "epochs: [1": ["run.yaml is not YAML", "line 1"],
-    "a: &a [*a]": ["a: unknown option"],
+    "a: &a [*a]": ["run.yaml is not YAML", "within one another"],
     "epochs: !!python/object:os.system {}": ["run.yaml is not YAML", "python/object"],
     "\x00": ["run.yaml is not YAML"],
 }

@@ -29,6 +29,7 @@ from invlearn.data.grammar import parse_rule
 from invlearn.data.labels import quoted
 from invlearn.data.logs import open_log
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError
+from invlearn.experiments.grid import load_experiment
 from invlearn.guards import ShortBodies
 from invlearn.ids import read_ids
 from invlearn.lists import _harmless  # pyright: ignore[reportPrivateUsage]
@@ -196,6 +197,12 @@ def test_a_column_that_two_heads_name_is_refused(tmp_path):
         open_log(tmp_path / "log.inter")
 
 
+def test_a_field_of_any_length_beside_a_broken_line_is_a_sentence(tmp_path):
+    (tmp_path / "log.csv").write_text(f'user,item\n"{"x" * 200_000}",1\na,b,c\n')
+    with pytest.raises(DataError, match="cannot be read"):
+        open_log(tmp_path / "log.csv")
+
+
 def test_thousands_of_columns_are_read_and_too_many_are_refused(tmp_path):
     for n_columns in (2_000, MAX_COLUMNS + 1):
         head = ",".join(f"c{n}" for n in range(n_columns))
@@ -328,6 +335,11 @@ def test_the_room_for_weights_is_looked_at_before_it_is_taken(run):
     (run / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match="and there is room for"):
         Run.open(run)
+
+
+def test_a_number_of_seeds_is_not_counted_out_without_end():
+    with pytest.raises(ConfigError, match="at most 10,000 seeds"):
+        load_experiment({"datasets": ["x"], "strategies": ["none"], "seeds": 10**12})
 
 
 @pytest.mark.parametrize(

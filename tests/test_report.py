@@ -351,9 +351,12 @@ def test_a_loss_that_is_no_number_is_a_gap(feed, tmp_path):
     [
         (lambda run: (run / "run.json").unlink(), "no run.json"),
         (lambda run: (run / "epochs.jsonl").write_text("{]\n"), "is damaged"),
-        (lambda run: (run / "epochs.jsonl").write_text('{"epoch": 0}\n'), "'train_loss'"),
+        (
+            lambda run: (run / "epochs.jsonl").write_text('{"epoch": 0}\n'),
+            "train_loss: a value is needed",
+        ),
         (lambda run: (run / "epochs.jsonl").write_text("3\n"), "is damaged"),
-        (lambda run: (run / "test.json").write_text("{}"), "'auc'"),
+        (lambda run: (run / "test.json").write_text("{}"), "auc: a value is needed"),
         (lambda run: (run / "environment.json").write_text("["), "is damaged"),
         (lambda run: (run / "experiment.yaml").touch(), "is an experiment, not a run"),
     ],

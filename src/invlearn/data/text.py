@@ -8,6 +8,7 @@ import csv
 import gzip
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -123,7 +124,7 @@ class Text:
         if "utf-8" in str(error):
             return DataError(f"{_names(files)} is not UTF-8 text; save it again as UTF-8")
         for file in files:
-            with _opened(file) as stream:
+            with _opened(file) as stream, suppress(csv.Error):  # it gives up at huge fields
                 for line, fields, wanted in self._too_many(stream):
                     return DataError(
                         f"{file.name} line {line} has {fields} fields where the first line "

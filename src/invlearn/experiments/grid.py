@@ -43,6 +43,9 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Flip = Annotated[float, Field(ge=0, le=1)]
 Ranges = dict[str, Space]
 
+MOST_SEEDS = 10_000
+"""Trainings of one method in one cell."""
+
 SEARCH: Ranges = {
     "optimizer.lr": Range(low=1e-4, high=3e-2, log=True),
     "optimizer.l2": Choices(choices=[0.0, 1e-6, 1e-5, 1e-4, 1e-3]),
@@ -177,6 +180,8 @@ class Experiment(Settings):
     @field_validator("seeds", mode="before")
     @classmethod
     def _counted(cls, value: Any) -> Any:
+        if isinstance(value, int) and value > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS:,} seeds are needed")
         return tuple(range(value)) if isinstance(value, int) else value
 
     @model_validator(mode="after")
