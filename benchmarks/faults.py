@@ -8,8 +8,8 @@ final name is opened; in the end all that is there is compared with what an undi
 leaves: weights and moments bit by bit, records without seconds, and no leftovers. Under `torchrun`
 one of two training processes is killed, and nobody does anything but the launcher.
 
-Writes `benchmarks/faults.json`, kind by kind. Some 25 minutes; needs the extras `onnx` and
-`compare`.
+Writes `benchmarks/faults.json`, kind by kind. Some 25 minutes on two free cores; needs the extras
+`onnx` and `tune`.
 """
 
 import argparse

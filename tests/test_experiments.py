@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from console import call
-from invlearn import atomic
+from invlearn import atomic, locks
 from invlearn.baselines import ALL_BASELINES
 from invlearn.config import load_config, read_yaml
 from invlearn.data.dataset import PARTS, Dataset
@@ -468,7 +468,7 @@ def test_a_stop_is_heard_while_others_work(grid, tmp_path):
     folder = CellFolder(tmp_path, cell)
     tasks = at_work.tasks_of(tmp_path, [cell])
     asked = iter(range(3))
-    with atomic.claimed(folder.prepared(), "search"):
+    with locks.claimed(folder.prepared(), "search"):
         baselines = next(task for task in tasks if task.name == "baselines")
         assert baselines.place.is_dir()
         baselines.carry_out(lambda: False)
@@ -564,7 +564,7 @@ def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
     for folder in tmp_path.glob("out/cells/*"):
         mine = False
         while not mine and time.monotonic() < deadline:
-            with atomic.claimed(folder, "search") as mine:
+            with locks.claimed(folder, "search") as mine:
                 time.sleep(0.02)
         assert mine
         assert (folder / "trial-000" / "checkpoints" / "index.json").exists()

@@ -14,7 +14,7 @@ from torch import nn
 
 import invlearn
 from console import call, contents, done
-from invlearn import atomic
+from invlearn import locks
 from invlearn.comparison import compare_runs
 from invlearn.config import RunConfig
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
@@ -602,7 +602,7 @@ def test_a_strategy_that_cannot_be_recorded_is_refused(feed, tmp_path):
 def test_two_processes_cannot_work_in_one_run_folder(feed, tmp_path):
     with pytest.raises(Stopped):
         invlearn.train(feed.dataset, tmp_path / "run", should_stop=lambda: True, **QUICK)
-    with atomic.locked(tmp_path / "run"), pytest.raises(InvlearnError, match="another process"):
+    with locks.locked(tmp_path / "run"), pytest.raises(InvlearnError, match="another process"):
         invlearn.resume(tmp_path / "run")
     assert invlearn.resume(tmp_path / "run").is_finished
 
