@@ -37,8 +37,11 @@ class Recorder:
             _keep(self._files[0], "step", n_steps)
             _keep(self._files[1], "epoch", n_epochs)
             lines = read_lines(self._files[0])
-            self._current += [line for line in lines if line["epoch"] == n_epochs]
-        self.choices = Counter(line["choice"] for line in self._current if "choice" in line)
+            self._current += [line for line in lines if line.get("epoch") == n_epochs]
+        choices = (line.get("choice") for line in self._current)
+        self.choices: Counter[Any] = Counter(
+            choice for choice in choices if isinstance(choice, int)
+        )
         """How often the judges made each choice in the epoch that is not finished."""
         wanted = tensorboard and folder
         self._board: Any = _open_board(wanted / "tensorboard", n_steps) if wanted else None
@@ -101,7 +104,7 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     """
     if not file.is_file():
         return
-    with file.open(encoding="utf-8") as stream:
+    with file.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             if line.endswith("\n"):
                 yield _record(line, file)
