@@ -348,6 +348,7 @@ def test_a_number_of_seeds_is_not_counted_out_without_end():
         ("epochs.jsonl", '"train_loss": ', '"train_loss": [], "was": '),
         ("epochs.jsonl", '"valid": {', '"valid": {"auc": Infinity, "x": "'),
         ("epochs.jsonl", '"epoch": 0', '"epoch": "x"'),
+        ("epochs.jsonl", '"pairs_per_second": ', '"pairs_per_second": "x", "was": '),
         ("test.json", '"users_scored": ', '"users_scored": -'),
         ("test.json", '"intervals": {', '"intervals": {"auc": [1], "more": '),
         ("test.json", '"baselines": {', '"baselines": {"x": 3, "y": {'),
@@ -362,14 +363,42 @@ def test_a_report_of_forged_records_is_refused(run, name, old, new):
 
 
 def test_lines_that_are_no_records_are_refused(run, tmp_path):
-    for line in ("[]", "1", "{", "[" * 9_000, '{"a": ' + "9" * 5_000 + "}"):
+    for line in ("[]", "1", "{", "\udcff", "[" * 9_000, '{"a": ' + "9" * 5_000 + "}"):
         file = tmp_path / "lines.jsonl"
-        file.write_text(f"{line}\n")
+        file.write_text(f"{line}\n", errors="surrogateescape")
         with pytest.raises(RunError, match="is damaged"):
             list(read_lines(file))
     (run / "steps.jsonl").write_text('{"epoch": 0}\n')
     with pytest.raises(RunError, match="damaged"):
         resume(run)
+
+
+def test_a_run_without_the_record_of_its_best_epoch_is_refused(run):
+    (run / "epochs.jsonl").write_text("")
+    with pytest.raises(RunError, match="lacks the record of epoch 1"):
+        resume(run)
+
+
+def test_settings_that_were_changed_in_a_run_folder_are_completed_anew(run):
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("source: exposed", "source: auto"))
+    resume(run)
+    (run / "config.yaml").write_text(text.replace("select_by: log_loss", "select_by: luck"))
+    with pytest.raises(ConfigError, match="unknown metric 'luck'"):
+        resume(run)
+
+
+def test_counts_of_settings_are_numbers_that_fit():
+    with pytest.raises(ConfigError, match="batch_size: a number below 2147483648 is needed"):
+        load_config({"batch_size": 10**30})
+
+
+def test_an_annotation_whose_numbers_are_none_is_refused(run):
+    made_of = {"fingerprint": json.loads((run / "run.json").read_text())["fingerprint"], "epoch": 1}
+    test = {"ece": [1], "brier": 0.1, "table": []}
+    (run / "annotation.json").write_text(json.dumps(made_of | {"test": test}))
+    with pytest.raises(RunError, match="damaged or no annotation"):
+        read_records([run])
 
 
 # What is written
@@ -413,7 +442,7 @@ def test_a_name_that_is_html_stays_text_in_a_report(run, tmp_path):
 def test_nothing_is_fetched_unpacked_or_executed():
     words = (
         r"\bimport (?:pickle|marshal|shelve|dill|zipfile|tarfile|ftplib|requests)\b",
-        r"\burllib\b|\bhttp\.client\b|urlopen|urlretrieve|unpack_archive|torch\.hub",
+        r"\burllib\.request|\burllib3|\bhttp\.client\b|urlopen|urlretrieve|unpack_archive|torch\.hub",
         r"torch\.load\(|allow_pickle=True|yaml\.(?:load|unsafe_load|full_load)\(",
         r"(?<![\w.])(?:eval|exec|compile)\(|shell=True|os\.system|os\.popen|__import__",
     )

@@ -15,9 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
 )
 
@@ -57,6 +55,7 @@ PRESETS = ("recommended",)
 """Settings that come with the library, by name: what `--config recommended` reads."""
 
 Model = TypeVar("Model", bound=BaseModel)
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -92,7 +91,7 @@ class ScheduleConfig(Settings):
 
     name: Literal["constant", "linear", "cosine"] = "constant"
     """Shape of the decay, from `optimizer.lr` to `final_fraction` of it at the end of the run."""
-    warmup_steps: NonNegativeInt = 0
+    warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Steps over which the rate grows in a line from 0 first."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Where linear and cosine decay end, in units of `optimizer.lr`."""
@@ -105,9 +104,9 @@ class UnlabelledConfig(Settings):
     """exposed: shown, reaction unclear; sampled: never shown; auto: exposed if there are any."""
     exposed_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Part of the unlabelled pairs that is exposed, when the source is mix."""
-    per_labelled: PositiveInt = 1
+    per_labelled: Count = 1
     """Unlabelled pairs beside each labelled pair."""
-    hardest_of: PositiveInt = 1
+    hardest_of: Count = 1
     """Each unlabelled pair is the one of highest score among so many drawn for its user (DNS,
     dynamic negative sampling); above 1 the source must be sampled."""
 
@@ -133,14 +132,14 @@ class RunConfig(Settings):
     """How a slope becomes a step."""
     schedule: ScheduleConfig = ScheduleConfig()
     """How the learning rate moves."""
-    batch_size: PositiveInt = 1024
+    batch_size: Count = 1024
     """Labelled pairs in a batch."""
-    steps_per_epoch: PositiveInt | None = None
+    steps_per_epoch: Count | None = None
     """Choose the batch size so that an epoch has about so many steps, between 32 and 65,536 pairs;
     none: as `batch_size` says. A `batch_size` that is given over it takes its place."""
-    epochs: PositiveInt = 10
+    epochs: Count = 10
     """Epochs at most."""
-    patience: PositiveInt | None = None
+    patience: Count | None = None
     """Stop after so many epochs without a better validation score; none: never early."""
     select_by: str = "log_loss"
     """Validation metric that decides the best epoch; a loss is better when lower."""
@@ -151,9 +150,9 @@ class RunConfig(Settings):
     compile: Literal["auto", "on", "off"] = "auto"
     """Whether `torch.compile` fuses the arithmetic of a step (row store): the same choices, weights
     equal to rounding; auto: where a compiler is found and the run is long enough to pay."""
-    checkpoint_steps: PositiveInt | None = None
+    checkpoint_steps: Count | None = None
     """Save every so many steps besides the end of each epoch."""
-    keep_epochs: NonNegativeInt = 3
+    keep_epochs: Annotated[int, Field(ge=0, lt=2**31)] = 3
     """Weights of so many last epochs stay in the run folder, for `annotate` to see how often they
     agree with the best; each takes a file of the size of the backbone."""
     tensorboard: bool = False

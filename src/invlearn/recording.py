@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -37,8 +37,11 @@ class Recorder:
             _keep(self._files[0], "step", n_steps)
             _keep(self._files[1], "epoch", n_epochs)
             lines = read_lines(self._files[0])
-            self._current += [line for line in lines if line["epoch"] == n_epochs]
-        self.choices = Counter(line["choice"] for line in self._current if "choice" in line)
+            self._current += [line for line in lines if line.get("epoch") == n_epochs]
+        choices = (line.get("choice") for line in self._current)
+        self.choices: Counter[Any] = Counter(
+            choice for choice in choices if isinstance(choice, int)
+        )
         """How often the judges made each choice in the epoch that is not finished."""
         wanted = tensorboard and folder
         self._board: Any = _open_board(wanted / "tensorboard", n_steps) if wanted else None
@@ -116,13 +119,13 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
 def _record(line: bytes, place: str) -> dict[str, Any]:
     try:
         record = from_json(line)
+        if not isinstance(record, dict):
+            raise ValueError("it holds no record")
     except ValueError as error:
         raise RunError(
             f"{place} is damaged ({error}); restore the file or train the run again"
         ) from error
-    if not isinstance(record, dict):
-        raise RunError(f"{place} holds no record; restore the file or train the run again")
-    return record  # pyright: ignore[reportUnknownVariableType]
+    return cast(dict[str, Any], record)
 
 
 def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:

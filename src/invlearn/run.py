@@ -309,6 +309,7 @@ def resume(
         check_code(folder, config)
         data = open_dataset(Path(dataset or card["dataset"]), card)
         settings = config.model_copy(update={"device": usable_device(device or config.device)})
+        settings = complete(settings, data, backbone)  # a file of settings may have been changed
         job = Job.start(folder, data, settings, backbone, group=group)
         if group.told(checkpoint.exists(folder / "checkpoints")):
             job.restore(job.load("last"))
@@ -329,11 +330,23 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
     epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
     module = job.module
     settled = module.settled if isinstance(module, SettlesByValidation) else {}
+    if epoch and job.group.is_first:
+        _check_recorded(run, epoch)
     found = {"epoch": epoch, **({"settled": settled} if settled else {}), **tested.to_json()}
     if job.group.is_first:
         atomic.write_json(job.folder / "test.json", found)
     job.group.wait()
     return run
+
+
+def _check_recorded(run: Run, epoch: int) -> None:
+    """Raise `RunError` if the record of an epoch, counted from 1, is not there or is another."""
+    valid = run.epochs[epoch - 1].get("valid") if len(run.epochs) >= epoch else None
+    if not isinstance(valid, dict) or not isinstance(valid.get(run.config.select_by), float):
+        raise RunError(
+            f"{run.folder / 'epochs.jsonl'} lacks the record of epoch {epoch}, the best one; "
+            "restore it or train the run again"
+        )
 
 
 def _opened(job: Job) -> Run:

@@ -97,7 +97,7 @@ def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, 
         place = TemporaryDirectory(dir=folder, prefix="tables-", ignore_cleanup_errors=True)
     except OSError as error:
         raise atomic.cannot_write(folder, error) from error
-    with place as name, _engine(settings, Path(name).resolve()) as engine:
+    with place as name, _engine(settings, Path(name)) as engine:
         yield engine
 
 
@@ -108,14 +108,14 @@ def _engine(settings: EngineSettings, place: Path) -> Generator[Engine, None, No
             require_extra("duckdb", ["duckdb"], "preparing with DuckDB")
             from invlearn.data.duckdb_engine import connected
 
-            with connected(place, settings.memory_mib) as engine:
+            with connected(place.resolve(), settings.memory_mib) as engine:
                 yield engine
         case "spark":
             require_extra("spark", ["pyspark"], "preparing with Spark")
             from invlearn.data.spark_engine import session
 
             local = Path(settings.scratch or gettempdir()).resolve()
-            with session(place, local, settings.memory_mib, settings.spark) as engine:
+            with session(place.resolve(), local, settings.memory_mib, settings.spark) as engine:
                 yield engine
         case _:
             yield Spilling(place)

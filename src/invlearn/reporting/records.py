@@ -53,7 +53,14 @@ class _Epoch(_Record):
     validate_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     valid: Metrics
     choices: dict[str, NonNegativeInt] = {}
+    pairs_per_second: Number = None
     best: bool = False
+
+
+class _Annotated(_Record):
+    ece: Number
+    brier: Number
+    table: list[dict[str, Number]]
 
 
 class _Test(_Record):
@@ -177,6 +184,7 @@ def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | 
     try:
         said = json_of(file)
         test, found = said["test"], (said["fingerprint"], said["epoch"])
+        _fits(_Annotated, test)
         bins = tuple(ReliabilityBin(**b) for b in test["table"])
         calibration = Calibration(test["ece"], test["brier"], bins)
     except (ValueError, TypeError, KeyError) as error:
