@@ -129,7 +129,7 @@ def _counted(config: RunConfig, features: FeatureCard, n_users: int, n_items: in
     try:
         with torch.device("meta"):  # shapes without memory
             module = make_backbone(config, n_users, n_items, features)
-    except (RuntimeError, NotImplementedError):  # its maker looks at values
+    except (RuntimeError, NotImplementedError, ConfigError):  # its maker looks at values
         with torch.random.fork_rng(devices=[]):
             module = make_backbone(config, n_users, n_items, features)
     tables: dict[str, Key] = getattr(module, "tables", {})
