@@ -303,6 +303,14 @@ def test_links_out_of_a_folder_are_not_followed(data, run, tmp_path):
             opening(folder)
 
 
+def test_folders_that_cannot_be_are_a_sentence(run, tmp_path):
+    with pytest.raises(DataError, match="is not a dataset folder"):
+        Dataset.open("a\0b")
+    (run / "round").symlink_to("round")
+    with pytest.raises(RunError, match="a link that leads out of"):
+        Run.open(run)
+
+
 def test_links_to_a_folder_and_within_it_are_followed(run, tmp_path):
     (tmp_path / "latest").symlink_to(run)
     (run / "same.json").symlink_to("run.json")

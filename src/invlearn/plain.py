@@ -100,13 +100,24 @@ def link_out_of(folder: Path) -> Path | None:
 
     The folder itself may be reached by a link.
     """
-    home = folder.resolve()
+    home = _resolved(folder)
+    if home is None:
+        return None
     for place, folders, files in os.walk(home):
         for name in (*folders, *files):
             path = Path(place, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(home):
+            end = _resolved(path) if path.is_symlink() else path
+            if end is None or not end.is_relative_to(home):
                 return folder / path.relative_to(home)
     return None
+
+
+def _resolved(path: Path) -> Path | None:
+    """Where a path leads; none if that is nowhere: a name that cannot be, or links in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _check_size(values: Any, *, most: int | None = MAX_VALUES) -> None:

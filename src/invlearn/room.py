@@ -40,7 +40,7 @@ class Room(TorchFunctionMode):
             ValueError: It is too much.
         """
         given = kwargs or {}
-        if func in MAKERS:
+        if func in MAKERS and torch.get_default_device().type != "meta":
             kind: torch.dtype = given.get("dtype") or torch.get_default_dtype()
             self._taken += prod(_size(args, given)) * kind.itemsize
             if self._taken > self._most:
