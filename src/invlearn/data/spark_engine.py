@@ -1,5 +1,8 @@
 """Spark: on this machine, or on the cluster behind a Spark Connect address."""
 
+# Spark is an extra that need not be installed where types are checked.
+# pyright: reportMissingImports=false
+
 import socket
 import warnings
 from collections.abc import Generator
