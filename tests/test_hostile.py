@@ -377,8 +377,26 @@ def test_lines_that_are_no_records_are_refused(run, tmp_path):
         with pytest.raises(RunError, match="is damaged"):
             list(read_lines(file))
     (run / "steps.jsonl").write_text('{"epoch": 0}\n')
-    with pytest.raises(RunError, match="damaged|0 whole records"):
+    with pytest.raises(RunError, match=r"damaged|0 whole records"):
         resume(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("choice", 7),
+        ("choice", -1),
+        ("choice", [1]),
+        ("judge_losses", [0.5]),
+        ("judge_losses", "x"),
+    ],
+)
+def test_judges_that_cannot_be_are_refused(run, name, value):
+    lines = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    lines[0][name] = value
+    (run / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RunError, match="is damaged"):
+        read_records([run])
 
 
 def test_a_run_without_the_record_of_its_best_epoch_is_refused(run):

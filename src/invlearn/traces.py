@@ -90,7 +90,7 @@ def read_judges(run: Path, title: str) -> Judges:
     """Losses of judged steps from the record of a run (Figures 5 and 6).
 
     Raises:
-        RunError: No step of the run was judged.
+        RunError: No step of the run was judged, or a record of one is damaged.
     """
     lines = [line for line in read_lines(run / "steps.jsonl") if "choice" in line]
     if not lines:
@@ -98,9 +98,14 @@ def read_judges(run: Path, title: str) -> Judges:
             f"{run} has no judged step in steps.jsonl; this figure needs a run of a strategy "
             "that judges, such as ig"
         )
-    losses = np.array([line["judge_losses"] for line in lines])
-    choices = np.array([line["choice"] for line in lines])
-    best = losses[np.arange(len(choices)), choices]
+    try:
+        losses = np.array([line["judge_losses"] for line in lines], np.float64)
+        choices = np.array([line["choice"] for line in lines], np.uint8)
+        best = losses.reshape(len(lines), len(CHOICES))[np.arange(len(choices)), choices]
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise RunError(
+            f"a line of {run / 'steps.jsonl'} is damaged ({error!r}); train the run again"
+        ) from error
     every = -(-len(lines) // MAX_POINTS)
     shown = np.arange(0, len(lines), every)
     times = np.bincount(choices, minlength=len(CHOICES))
