@@ -148,7 +148,8 @@ def _keep(file: Path, key: str, bound: int) -> None:
     Raises:
         RunError: Earlier ones are missing, so that the run would not go on as without a stop.
     """
-    kept = [line for line in read_lines(file) if line.get(key, bound) < bound]
+    places = ((line.get(key), line) for line in read_lines(file))
+    kept = [line for place, line in places if isinstance(place, int) and place < bound]
     if [line[key] for line in kept] != [*range(bound)]:
         raise RunError(
             f"{file} has {len(kept):,} whole records of the {bound:,} that the last checkpoint has "
