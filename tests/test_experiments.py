@@ -19,6 +19,7 @@ import yaml
 from console import call
 from invlearn import atomic, locks
 from invlearn.baselines import ALL_BASELINES
+from invlearn.cli import main
 from invlearn.config import load_config, read_yaml
 from invlearn.data.dataset import PARTS, Dataset
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
@@ -45,6 +46,9 @@ GRID = {
     "settings": SETTINGS,
     "tuning": {"trials": 4},
 }
+APART = multiprocessing.get_context("forkserver")
+"""Processes forked from one that has imported the library and started no thread."""
+APART.set_forkserver_preload(["invlearn.experiments.compare"])
 SPENT = {"seconds", "peak_bytes", "search_seconds", "environment", "commit"}
 """What two runs of one experiment may differ in."""
 
@@ -374,11 +378,9 @@ def test_what_is_done_is_not_done_again(whole, grid, tmp_path, monkeypatch):
     assert methods_of(out)["ig"]["seeds"][:2] == methods_of(whole)["ig"]["seeds"]
 
 
-def killed_after(grid, out, seconds, workers=1):
-    """Start an experiment in a process of its own and kill it, the hard way."""
-    process = multiprocessing.get_context("fork").Process(
-        target=compare, args=(grid, out), kwargs={"workers": workers}
-    )
+def killed_after(seconds, target, *arguments):
+    """Do something in a process of its own and kill it, the hard way."""
+    process = APART.Process(target=target, args=arguments)
     process.start()
     process.join(seconds)
     process.kill()
@@ -388,8 +390,8 @@ def killed_after(grid, out, seconds, workers=1):
 
 def test_a_kill_at_any_moment_changes_nothing(whole, grid, tmp_path):
     out = tmp_path / "out"
-    moments = stream(0, "kills").uniform(0.01, 0.1, size=8)
-    codes = [killed_after(grid, out, moment) for moment in moments]
+    moments = stream(0, "kills").uniform(0.01, 0.2, size=8)
+    codes = [killed_after(moment, compare, grid, out) for moment in moments]
     assert codes.count(-signal.SIGKILL) >= 3
     compare(grid, out)
     assert results_of(out) == results_of(whole)
@@ -400,8 +402,8 @@ def kill_me(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def dying(monkeypatch, owner, name, *, at, before=False):
-    """Let the process die at a call of a method, after it did its work or before."""
+def compare_and_die(grid, out, owner, name, at, before):
+    """Die at a call of a method, after it did its work or before."""
     real, calls = getattr(owner, name), []
 
     def fatal(*arguments, **options):
@@ -412,7 +414,8 @@ def dying(monkeypatch, owner, name, *, at, before=False):
         if len(calls) == at:
             kill_me()
 
-    monkeypatch.setattr(owner, name, fatal)
+    setattr(owner, name, fatal)
+    compare(grid, out)
 
 
 @pytest.mark.parametrize(
@@ -427,11 +430,10 @@ def dying(monkeypatch, owner, name, *, at, before=False):
     ],
 )
 def test_a_kill_at_the_worst_moments_changes_nothing(
-    whole, grid, tmp_path, monkeypatch, owner, name, at, before
+    whole, grid, tmp_path, owner, name, at, before
 ):
-    with monkeypatch.context() as patch:
-        dying(patch, owner, name, at=at, before=before)
-        assert killed_after(grid, tmp_path, 60) == -signal.SIGKILL
+    code = killed_after(60, compare_and_die, grid, tmp_path, owner, name, at, before)
+    assert code == -signal.SIGKILL
     compare(grid, tmp_path)
     assert results_of(tmp_path) == results_of(whole)
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -522,8 +524,7 @@ def test_two_workers_find_what_one_finds(grid, tmp_path, monkeypatch):
 
 def test_two_that_start_at_once_share_the_work(whole, grid, tmp_path):
     weak = grid | {"label_shares": [0.5]}
-    fork = multiprocessing.get_context("fork")
-    both = [fork.Process(target=compare, args=(weak, tmp_path / "out")) for _ in range(2)]
+    both = [APART.Process(target=compare, args=(weak, tmp_path / "out")) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
@@ -550,9 +551,7 @@ def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole, grid, tmp_pat
 def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
     slow = grid | {"settings": SETTINGS | {"epochs": 100_000}}
     command = command_line(slow, tmp_path / "out", "--workers", "2")[1:]
-    process = multiprocessing.get_context("fork").Process(
-        target=lambda: os._exit(call(*command).code)
-    )
+    process = APART.Process(target=main, args=(list(map(str, command)),))
     process.start()
     while len(list(tmp_path.glob("out/cells/*/trial-000/epochs.jsonl"))) < 2:
         assert process.is_alive()
