@@ -13,7 +13,7 @@ from invlearn.config import OptimizerConfig, RunConfig, load_config
 from invlearn.errors import ConfigError
 from invlearn.features import NO_FEATURES, FeatureCard, Scale, SideCard
 from invlearn.pairs import Pairs
-from invlearn.planning import check_room, gib, plan, plan_for, room_of
+from invlearn.planning import check_room, gib, group_limits, plan, plan_for, room_of
 from invlearn.sizing import Counts, asked_by, numbers_of, rows_in_play, traffic
 from invlearn.stores import RowStore, ShardedStore
 from invlearn.strategies import STRATEGIES
@@ -130,6 +130,16 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(tmp_path, monkeypatch):
     check_room(config, board, n_processes=4, n_here=4)
     with pytest.raises(ConfigError, match="for each of 40 processes here"):
         check_room(config, board, n_processes=40, n_here=40)
+
+
+def test_limits_of_the_groups_around_a_process_count(tmp_path):
+    for folder, limit in (("slurm/job_7", "5000"), ("slurm", "max"), (".", "9000")):
+        (tmp_path / "new" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / folder / "memory.max").write_text(f"{limit}\n")
+    assert group_limits("0::/slurm/job_7/step_0\n", tmp_path / "new") == [5000, 9000]
+    (tmp_path / "memory" / "job").mkdir(parents=True)
+    (tmp_path / "memory" / "job" / "memory.limit_in_bytes").write_text("7000\n")
+    assert group_limits("8:pids:/job\n4:memory:/job\n0::/\n", tmp_path) == [7000]
 
 
 def test_a_plan_without_a_dataset():

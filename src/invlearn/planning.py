@@ -182,10 +182,29 @@ def available() -> float:
     with suppress(OSError, ValueError, AttributeError):
         free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
         found.append(int(free[1]) * 1024)  # pyright: ignore[reportOptionalSubscript]
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            found.append(float(Path(file).read_text()))
+    with suppress(OSError):
+        found += group_limits(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
     return min(found)
+
+
+def group_limits(groups: str, root: Path) -> list[float]:
+    """Bytes of memory that a process' control groups allow, and the groups around them.
+
+    Args:
+        groups: Lines of `hierarchy:controllers:path`, as in `/proc/self/cgroup`; version 1 or 2.
+        root: Where control groups are mounted.
+    """
+    found: list[float] = []
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        file = "memory.limit_in_bytes" if controllers else "memory.max"
+        inner = Path(path.lstrip("/"))
+        for group in (inner, *inner.parents):
+            with suppress(OSError, ValueError):  # no such group in sight, or no limit ("max")
+                found.append(float((root / controllers / group / file).read_text()))
+    return found
 
 
 def counts_of(dataset: Dataset) -> Counts:
