@@ -3,8 +3,9 @@
     python benchmarks/plan.py --work FOLDER
 
 Six shapes, simulated: small, many users, a wide perceptron, many rows, a backbone with peers, two
-processes with cut tables. A training of each is watched from outside: its resident memory, less
-the pages of the dataset's columns, which are the system's to take back, a hundred times a second.
+processes with cut tables. A training of each is watched from outside, a hundred times a second: its
+resident memory, less pages that are mapped from the dataset's columns and from checkpoints, which
+are the system's to take back.
 Writes `benchmarks/plan.json`.
 """
 
@@ -109,17 +110,17 @@ def workers(launcher: int) -> list[int]:
 
 
 def held(process: int) -> int:
-    """Bytes of resident memory, less what is mapped from the columns of a dataset."""
+    """Bytes of resident memory, less what is mapped from columns of a dataset and checkpoints."""
     total = mapped = 0
-    is_column = False
+    is_mapped = False
     with suppress(OSError):
         for line in Path(f"/proc/{process}/smaps").read_text().splitlines():
             if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-                is_column = line.endswith(".npy")
+                is_mapped = line.endswith((".npy", ".safetensors"))
             elif line.startswith("Rss:"):
                 n_bytes = int(line.split()[1]) * 1024
                 total += n_bytes
-                mapped += n_bytes * is_column
+                mapped += n_bytes * is_mapped
     return total - mapped
 
 
