@@ -339,9 +339,11 @@ def test_a_run_folder_imports_nothing_that_nobody_asked_for(run, tmp_path, monke
 def test_the_room_for_weights_is_looked_at_before_it_is_taken(run):
     with pytest.raises(ConfigError, match=r"it would take .* bytes, and there is room"):
         make_backbone(RunConfig(backbone="mf", model={"dim": 10**9}), 10**6, 10**6)
+    with pytest.raises(ConfigError, match="and there is room for 1,000"):
+        make_backbone(RunConfig(backbone="mf", model={"dim": 10}), 100, 100, max_bytes=1_000)
     text = (run / "config.yaml").read_text().replace("dim: 2", "dim: 2000000")
     (run / "config.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="and there is room for"):
+    with pytest.raises(RunError, match="weights do not fit the backbone"):  # shapes take no memory
         Run.open(run)
 
 

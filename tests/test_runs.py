@@ -14,7 +14,7 @@ from torch import nn
 
 import invlearn
 from console import call, contents, done
-from invlearn import locks
+from invlearn import composition, locks
 from invlearn.comparison import compare_runs
 from invlearn.config import RunConfig
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
@@ -668,6 +668,21 @@ def test_scores_of_lists_and_of_ids_that_are_not_there(feed):
             DataError, match=r"user ids must be integers from 0 to .*users\.parquet"
         ):
             run.score(wrong, [0])
+
+
+@pytest.mark.parametrize(
+    "backbone", ["mf", "gmf", "mlp", "neumf", "svdpp", "lightgcn", "wide-deep"]
+)
+def test_a_run_opens_on_its_files_as_with_weights_in_memory(backbone, feed, tmp_path):
+    run = invlearn.train(feed.dataset, tmp_path / "run", backbone=backbone, **QUICK)
+    ids = np.arange(run.card["n_users"]), np.arange(run.card["n_users"]) % run.card["n_items"]
+    made = composition.make_backbone(run.config, run.card["n_users"], run.card["n_items"])
+    in_memory = invlearn.Run.open(run.folder, backbone=made).score(*ids)
+    opened = invlearn.Run.open(run.folder)
+    assert np.array_equal(opened.score(*ids), in_memory)
+    maps = Path("/proc/self/maps")
+    is_mapped = maps.exists() and f"{tmp_path}/run/checkpoints/" in maps.read_text()
+    assert is_mapped == (maps.exists() and backbone != "wide-deep")  # whose maker looks at values
 
 
 def test_options_of_a_log_without_a_log(feed):

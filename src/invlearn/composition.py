@@ -200,6 +200,32 @@ def make_backbone(
         ) from error
 
 
+def make_bare(
+    config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
+) -> nn.Module | None:
+    """Make the backbone that completed settings name, of tensors that have a shape and no memory.
+
+    It is for weights that are there already: they need not fit into memory twice, and mapped from a
+    file not even once.
+
+    Returns:
+        The backbone, on the device `meta`; none if it cannot be made without its values, or has one
+        weight under two names.
+
+    Raises:
+        ConfigError: Its class cannot be found.
+    """
+    backbone_class(config.backbone)
+    try:
+        with torch.device("meta"):
+            module = make_backbone(config, n_users, n_items, features)
+    except (ConfigError, NotImplementedError):
+        return None
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    is_whole = tensors.keys() == module.state_dict().keys()
+    return module if is_whole and all(tensor.is_meta for tensor in tensors.values()) else None
+
+
 @torch.no_grad()
 def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int) -> None:
     """Make sure that a backbone keeps its promises, where breaking them would train nonsense.

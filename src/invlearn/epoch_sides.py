@@ -64,7 +64,12 @@ class OtherEpochs:
         return above
 
     def _put(self, weights: dict[str, Tensor]) -> None:
-        load_weights(self._run.module, Checkpoint(weights, {}, TrainState()), self._run.folder)
+        load_weights(
+            self._run.module,
+            Checkpoint(weights, {}, TrainState()),
+            self._run.folder,
+            as_they_are=True,
+        )
 
 
 def _zeros(file: Path, n_pairs: int) -> npt.NDArray[np.uint16]:

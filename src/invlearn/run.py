@@ -18,6 +18,7 @@ from invlearn.baselines import ALL_BASELINES, BASELINES
 from invlearn.composition import (
     complete,
     make_backbone,
+    make_bare,
     named_backbone,
     named_strategy,
     usable_device,
@@ -79,14 +80,13 @@ class Run:
             check_ids(folder / f"{kind}s.parquet", card[f"n_{kind}s"])
         saved = checkpoint.load(folder / "checkpoints", "best")
         features = FeatureCard.model_validate(card.get("features", {}))
-        module = backbone or make_backbone(
-            config,
-            card["n_users"],
-            card["n_items"],
-            features,
-            max_bytes=SPARE_BYTES + 2 * sum(w.nbytes for w in saved.weights.values()),
-        )
-        load_weights(module, saved, folder)
+        made_of = config, card["n_users"], card["n_items"], features
+        bare = make_bare(*made_of) if backbone is None else None
+        module = backbone or bare
+        if module is None:
+            n_bytes = sum(weight.nbytes for weight in saved.weights.values())
+            module = make_backbone(*made_of, max_bytes=SPARE_BYTES + 2 * n_bytes)
+        load_weights(module, saved, folder, as_they_are=bare is not None)
         module.eval()
         return cls(folder, config, module, card)
 

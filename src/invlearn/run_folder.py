@@ -287,8 +287,17 @@ def check_ids(folder: Path, card: Mapping[str, Any]) -> None:
             )
 
 
-def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
+def load_weights(
+    module: nn.Module, saved: Checkpoint, folder: Path, *, as_they_are: bool = False
+) -> None:
     """Put the weights of a run's checkpoint into a module.
+
+    Args:
+        module: The module.
+        saved: The checkpoint.
+        folder: The run folder.
+        as_they_are: Take the saved tensors themselves, mapped from their file, which are read where
+            they are looked at; for a module that will not train.
 
     Raises:
         RunError: They are another run's, or do not fit.
@@ -297,7 +306,7 @@ def load_weights(module: nn.Module, saved: Checkpoint, folder: Path) -> None:
     known = module.state_dict()
     weights = {n: w for n, w in saved.weights.items() if n in known or not of_peer(n)}
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(weights, assign=as_they_are)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(
