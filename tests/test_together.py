@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -157,3 +158,43 @@ def test_torchrun(board, alone, tmp_path):
     assert failed.returncode != 0
     assert "error: " in failed.stderr
     assert "invlearn/cli.py" not in failed.stderr  # torchrun has a traceback of its own
+
+
+@pytest.fixture
+def two_hosts():
+    """Words before a command that run it on one of two hosts, and the hosts' addresses."""
+    names, hosts = [f"invlearn-{os.getpid()}-{n}" for n in (0, 1)], []
+    first, second = names
+    commands = [["netns", "add", name] for name in names]
+    commands.append(
+        ["link", "add", "wire", "netns", first, "type", "veth", "peer", "wire", "netns", second]
+    )
+    for number, name in enumerate(names, start=1):
+        hosts.append((["ip", "netns", "exec", name], f"10.255.255.{number}"))
+        commands.append(["-n", name, "addr", "add", f"{hosts[-1][1]}/24", "dev", "wire"])
+        commands += [["-n", name, "link", "set", device, "up"] for device in ("wire", "lo")]
+    try:
+        for command in commands:
+            subprocess.run(["ip", *command], check=True, capture_output=True)
+        yield hosts
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"networks of their own cannot be made here ({error}); it takes root")
+    finally:
+        for name in names:
+            with suppress(OSError):
+                subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def test_two_hosts(board, alone, tmp_path, two_hosts):
+    config = tmp_path / "settings.yaml"
+    config.write_text(json.dumps(GIVEN | {"store": "sharded"}))
+    launchers = []
+    for number, (on_host, address) in enumerate(two_hosts):
+        command = [*on_host, sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+        command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{two_hosts[0][1]}:29500"]
+        command += ["--rdzv-conf", f"is_host={number == 0}", "--local-addr", address]
+        command += ["-m", "invlearn", "train", board, "--config", config, "--out", tmp_path / "run"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "wire"}
+        launchers.append(subprocess.Popen([*map(str, command)], env=environment))
+    assert [launcher.wait() for launcher in launchers] == [0, 0]
+    assert_same(tmp_path / "run", alone["row"].folder)
