@@ -1,5 +1,6 @@
 """Random orders and samples of many rows: uniform, the same in memory and on disk, no file left."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -163,3 +164,16 @@ def test_a_full_disk_is_a_sentence(tmp_path):
     with pytest.raises(InvlearnError, match=r"cannot write.*free some space"):
         Scratch(tmp_path).array(1 << 50, np.int64)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_index_on_disk_takes_memory_for_some_users_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(unseen, "CHUNK_ROWS", 1000)
+    shown = part(np.arange(400_000) // 4, np.arange(400_000) % 4)
+    counts = np.full(100_000, 4)
+    tracemalloc.start()
+    try:
+        keys = unseen._keys([shown], counts, 5, Scratch(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 2 * counts.nbytes  # and none by rows
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(keys, shown.users.astype(np.int64) * 5 + shown.items)

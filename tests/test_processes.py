@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crew import Crew
-from invlearn import checkpoint
+from invlearn import checkpoint, tensor_files
 from invlearn.backbones import layers
 from invlearn.checkpoint import TrainState
 from invlearn.config import OptimizerConfig
@@ -230,6 +230,24 @@ def test_a_checkpoint_of_several_processes_is_that_of_one(crew, tmp_path):
     some = checkpoint.load(tmp_path / "several", "last", part)
     assert torch.equal(some.weights["table"], saved[1].weights["table"][2:5])
     assert torch.equal(some.weights["head"], torch.ones(2))
+
+
+def saved_by_the_first_alone(group, folder):
+    """Write weights in shards and no moments; only the first may write what is in no shard."""
+    rows = group.share(7)
+    saved = checkpoint.Checkpoint({"table": torch.arange(14.0).view(7, 2)[rows]}, {}, TrainState())
+    with pytest.MonkeyPatch.context() as patch:
+        if not group.is_first:
+            patch.setattr(tensor_files, "save_file", None)
+        shards = {"table": Shard(rows.start, rows.stop, 7)}
+        checkpoint.save(folder, saved, best=False, shards=shards, group=group)
+
+
+def test_moments_that_are_none_are_written_once(crew, tmp_path):
+    crew(saved_by_the_first_alone, tmp_path)
+    saved = checkpoint.load(tmp_path, "last")
+    assert torch.equal(saved.weights["table"], torch.arange(14.0).view(7, 2))
+    assert saved.optimizer == {}
 
 
 def test_half_of_what_a_launcher_sets(monkeypatch):

@@ -2,15 +2,19 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 import torch
 
 import invlearn
+from console import call
 from crew import Crew
 from invlearn import checkpoint
 from invlearn.errors import RunError, Stopped
@@ -135,29 +139,65 @@ def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
     assert_same(run.folder, fresh.folder, atol=0)
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+LONG = GIVEN | {"epochs": 25}
+"""Settings of a run that is not over before one of its processes is killed."""
+
+
 def launched(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     return subprocess.run(
-        [*command, "invlearn", *map(str, arguments)],
+        [*TORCHRUN, "--nproc-per-node", "2", "-m", "invlearn", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=environment,
+        env=os.environ | ENVIRONMENT,
         check=False,
     )
 
 
-def test_torchrun(board, alone, tmp_path):
-    config = tmp_path / "settings.yaml"
-    config.write_text(json.dumps(GIVEN | {"store": "sharded"}))
-    done = launched("train", board, "--config", config, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Wrote") == 1
-    assert_same(tmp_path / "run", alone["row"].folder)
+def killed_once(launcher, out):
+    """Kill a process of a launcher when there is a checkpoint."""
+    while not (out / "checkpoints" / "index.json").exists():
+        assert launcher.poll() is None
+        sleep(0.02)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text()
+    os.kill(int(children.split()[-1]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def long_alone(board, tmp_path_factory):
+    return invlearn.train(board, tmp_path_factory.mktemp("alone") / "long", **LONG).folder
+
+
+def long_command(board, folder):
+    """Settings for many processes, and the words that train with them."""
+    (folder / "settings.yaml").write_text(json.dumps(LONG | {"store": "sharded"}))
+    given = ["train", board, "--config", folder / "settings.yaml", "--out", folder / "run"]
+    return ["--max-restarts", "3", "-m", "invlearn", *map(str, given)]
+
+
+def test_torchrun_starts_anew_what_is_killed(board, long_alone, tmp_path):
+    command = [*TORCHRUN, "--nproc-per-node", "2", *long_command(board, tmp_path)]
+    with subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE) as process:
+        killed_once(process, tmp_path / "run")
+        out, _ = process.communicate()
+    assert process.returncode == 0
+    assert out.count(b"Wrote") == 1
+    assert_same(tmp_path / "run", long_alone)
+
+
+def test_errors_under_torchrun(board, tmp_path):
     failed = launched("train", tmp_path / "nothing", "--out", tmp_path / "other")
     assert failed.returncode != 0
     assert "error: " in failed.stderr
     assert "invlearn/cli.py" not in failed.stderr  # torchrun has a traceback of its own
+
+
+def test_other_commands_are_of_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    answer = call("evaluate", "run")
+    assert answer.code == 2
+    assert "evaluate is done by one process" in answer.err
 
 
 @pytest.fixture
@@ -185,16 +225,15 @@ def two_hosts():
                 subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
-def test_two_hosts(board, alone, tmp_path, two_hosts):
-    config = tmp_path / "settings.yaml"
-    config.write_text(json.dumps(GIVEN | {"store": "sharded"}))
+def test_two_hosts_of_which_one_loses_its_process(board, long_alone, tmp_path, two_hosts):
+    settings = {"GLOO_SOCKET_IFNAME": "wire", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     launchers = []
     for number, (on_host, address) in enumerate(two_hosts):
-        command = [*on_host, sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+        command = [*on_host, *TORCHRUN, "--nnodes", "2"]
         command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{two_hosts[0][1]}:29500"]
         command += ["--rdzv-conf", f"is_host={number == 0}", "--local-addr", address]
-        command += ["-m", "invlearn", "train", board, "--config", config, "--out", tmp_path / "run"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "wire"}
-        launchers.append(subprocess.Popen([*map(str, command)], env=environment))
+        command += long_command(board, tmp_path)
+        launchers.append(subprocess.Popen(command, env=os.environ | ENVIRONMENT | settings))
+    killed_once(launchers[1], tmp_path / "run")  # ip becomes the launcher
     assert [launcher.wait() for launcher in launchers] == [0, 0]
-    assert_same(tmp_path / "run", alone["row"].folder)
+    assert_same(tmp_path / "run", long_alone)

@@ -116,11 +116,12 @@ def save(
 def _write_parts(
     folder: Path, checkpoint: Checkpoint, shards: Mapping[str, Shard], group: Group
 ) -> None:
-    """Write weights and moments."""
+    """Write weights and moments: each process its rows, and the first one what is in no shard."""
     parts = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer}
     for part, tensors in parts.items():
         cut = {name: shard for name, shard in shards.items() if name in tensors}
-        write_tensors(folder / f"{part}.safetensors", tensors, shards=cut, group=group)
+        if cut or group.is_first:
+            write_tensors(folder / f"{part}.safetensors", tensors, shards=cut, group=group)
 
 
 def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) -> Checkpoint:

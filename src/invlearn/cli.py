@@ -16,7 +16,7 @@ from invlearn.cli_planning import plan
 from invlearn.cli_report import report
 from invlearn.cli_serving import export, recommend, serve
 from invlearn.config import OtherLog, RunConfig
-from invlearn.errors import InvlearnError, InvlearnWarning, Stopped
+from invlearn.errors import ConfigError, InvlearnError, InvlearnWarning, Stopped
 from invlearn.interruption import interruptible
 from invlearn.misuse import misuse
 
@@ -82,7 +82,7 @@ def train(
             out,
             config=config,
             overwrite=overwrite,
-            go_on=go_on or started_again(),
+            go_on=go_on or group.any(started_again()),
             group=group,
             progress=progress,
             should_stop=should_stop,
@@ -219,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.append(str(Path.cwd()))
     warnings.showwarning = _show_warning
     try:
+        _check_launcher(sys.argv[1:] if arguments is None else arguments)
         app(arguments, exit_on_error=False, print_error=False)
     except Stopped as stop:
         _leave(str(stop), 130)
@@ -230,6 +231,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", 2)
     except CycloptsError as error:
         _leave(f"error: {misuse(error)}", 2)
+
+
+def _check_launcher(arguments: Sequence[str]) -> None:
+    """Refuse what several processes would each do, and each write, as if it were alone."""
+    asked = next(iter(arguments), "--help")
+    is_shared = asked in ("train", "resume") or asked.startswith("-")
+    if not is_shared and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(
+            f"{asked} is done by one process, and WORLD_SIZE says that a launcher has started "
+            f"{os.environ['WORLD_SIZE']}; start it without one; train and resume share their work"
+        )
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from invlearn.errors import ConfigError, InvlearnError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher sets."""
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one that checks a checkpoint, say; the dead are seen at once."""
 
 
 class Group:
@@ -158,10 +161,11 @@ def joined() -> Generator[Group, None, None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         store, rank, size = next(rendezvous("env://"))
-        # torchrun keeps the meeting place when it starts the processes anew, old addresses and all
-        store = PrefixStore(f"attempt {_attempt()}", store)
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            # torchrun keeps its meeting place when it starts all anew, and old addresses in it
+            store = PrefixStore(f"attempt {_attempt()}", store)
         backend = "nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(

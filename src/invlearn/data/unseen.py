@@ -135,7 +135,8 @@ def _keys(parts: Sequence[Part], counts: Longs, n_items: int, scratch: Scratch) 
     users = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], CHUNK_ROWS)))
     written = 0
     for first, end in pairwise([*users.tolist(), len(counts)]):
-        rows = [slice(*np.searchsorted(part.users, [first, end])) for part in parts]
+        ask = np.array([first, end])  # of the column's type, else all of it would be converted
+        rows = [slice(*np.searchsorted(p.users, ask.astype(p.users.dtype))) for p in parts]
         some = [
             Part(part.users[own], part.items[own], part.labels[:0])
             for part, own in zip(parts, rows, strict=True)
