@@ -124,6 +124,14 @@ def test_cut_tables_on_one_process_are_the_rows(board, alone, tmp_path):
     assert_same(tmp_path / "run", alone["row"].folder, atol=0)
 
 
+@pytest.mark.parametrize("strategy", ["co-teaching", "deca"])
+def test_a_run_whose_peers_were_cut_is_measured_without_them(board, tmp_path, strategy):
+    given = GIVEN | {"strategy": strategy, "epochs": 1}
+    cut = invlearn.train(board, tmp_path / "cut", store="sharded", **given)
+    one = invlearn.train(board, tmp_path / "one", store="row", **given)
+    assert cut.test["auc"] == pytest.approx(one.test["auc"], abs=1e-6)
+
+
 def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
     stop = {"should_stop": lambda: True}
     with pytest.raises(Stopped):

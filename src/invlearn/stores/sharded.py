@@ -177,7 +177,10 @@ class ShardedStore(Store):
             asked[key], inverse = torch.unique(ids, return_inverse=True)
             places.append(inverse)
         weights, frozen = self._in_play(Route(self._group, asked, self._n_rows))
-        found = functional_call(self._module, {**weights, **frozen}, tuple(places))
+        module = self._module  # without the peers, if they have gone
+        known = dict(module.named_parameters()) | dict(module.named_buffers())
+        everything = {n: w for n, w in {**weights, **frozen}.items() if n in known}
+        found = functional_call(module, everything, tuple(places))
         return self._group.summed(found.new_zeros(len(users)).masked_scatter_(own, found))
 
     def _way(self) -> Route:
