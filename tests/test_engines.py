@@ -394,3 +394,8 @@ def test_the_command_line_names_an_engine(feed, tmp_path):
     code, _, told = call("prepare", feed.log, "--rule", RULE, "--out", out, "--memory", "1GiB")
     assert code == 2
     assert "polars takes no memory limit" in told
+
+
+def test_more_memory_than_there_is_numbers_for_is_no_error(tmp_path):
+    with duckdb_engine.connected(tmp_path, 1 << 60):
+        pass

@@ -303,6 +303,7 @@ COMMANDS = {
     "recommend": ["RUN", "--out", "lists.jsonl", "--k", 50],
     "annotate": ["RUN", "--out", "pairs.parquet"],
     "report": ["RUN", "--out", "page.html", "--draws", 0],
+    "export": ["RUN", "--out", "exported"],
     "evaluate": ["RUN", "--draws", 0, "--out", "found.json"],
 }
 

@@ -136,6 +136,17 @@ def test_aliases_are_counted_as_if_they_were_written_out():
     assert from_yaml("a: &a [1, 2]\nb: *a\n") == {"a": [1, 2], "b": [1, 2]}
 
 
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x: {1: 2, 1: 3}", "a: {}\n? a\n: 1"])
+def test_a_key_that_stands_twice_is_refused(text):
+    with pytest.raises(ValueError, match=r"stands twice in one place, line \d"):
+        from_yaml(text)
+
+
+def test_of_settings_no_more_is_read_than_may_be():
+    with pytest.raises(ConfigError, match="longer than 100,000"):
+        read_yaml(Path("/dev/zero"))
+
+
 def test_depth_and_length_of_settings_are_bounded(tmp_path):
     nested = "[" * MAX_DEPTH + "]" * MAX_DEPTH
     assert from_yaml(nested) == from_json(nested)
@@ -191,10 +202,18 @@ def test_any_bytes_are_a_log_or_refused(tmp_path, kind, content, packed):
         return
 
 
-def test_a_column_that_two_heads_name_is_refused(tmp_path):
-    (tmp_path / "log.inter").write_text("user:token\titem:token\tuser:float\na\tb\t1\n")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("log.inter", "user:token\titem:token\tuser:float\na\tb\t1\n"),
+        ("log.csv", "user,item,user\na,b,1\n"),
+        ("log.csv", "user,user,item,user\na,a,b,1\n"),
+    ],
+)
+def test_a_column_that_two_heads_name_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match="more than one column user"):
-        open_log(tmp_path / "log.inter")
+        open_log(tmp_path / name)
 
 
 def test_a_field_of_any_length_beside_a_broken_line_is_a_sentence(tmp_path):
@@ -300,6 +319,18 @@ def test_links_out_of_a_folder_are_not_followed(data, run, tmp_path):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(secret)
         with pytest.raises(InvlearnError, match="a link that leads out of"):
+            opening(folder)
+
+
+def test_pipes_in_a_folder_are_not_waited_for(data, run):
+    for folder, name, opening in (
+        (data, "train.user.npy", Dataset.open),
+        (run, "users.parquet", Run.open),
+        (run, "config.yaml", resume),
+    ):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(InvlearnError, match="is a pipe, a socket or a device"):
             opening(folder)
 
 

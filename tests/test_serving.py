@@ -190,6 +190,7 @@ def test_a_body_that_is_no_request_is_refused(client, body, status):
     headers = {"content-type": "application/json"}
     answer = client.post("/recommend", content=body, headers=headers)
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
+    assert "parsing" not in answer.text
 
 
 def test_a_long_body_is_refused_before_it_is_read():

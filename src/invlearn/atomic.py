@@ -6,6 +6,7 @@ the next write removes what the crash left under the temporary name. Of two proc
 the same thing, the second is refused.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -180,7 +181,9 @@ def cannot_write(path: Path, error: OSError) -> InvlearnError:
     reason = error.strerror or str(error)
     scratch = next((up for up in (path, *path.parents) if up.name.endswith(".parts")), path)
     final = Path(*map(_final, scratch.parts))
-    return InvlearnError(f"cannot write {final}: {reason}; free some space or choose another place")
+    is_full = error.errno in (None, errno.ENOSPC, errno.EDQUOT)
+    cure = "free some space or choose another place" if is_full else "choose another place"
+    return InvlearnError(f"cannot write {final}: {reason}; {cure}")
 
 
 def _final(name: str) -> str:

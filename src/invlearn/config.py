@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from invlearn.errors import ConfigError
-from invlearn.plain import from_yaml
+from invlearn.plain import yaml_of
 from invlearn.wording import clipped
 
 WORDS = {
@@ -312,7 +312,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ConfigError: It cannot be read, or holds something else.
     """
     try:
-        content = from_yaml(file.read_text(encoding="utf-8"))
+        content = yaml_of(file)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -95,7 +96,7 @@ def export(
         for name in ("users.parquet", "items.parquet"):
             shutil.copyfile(run.folder / name, partial / name)
         if tables:
-            save_file(tables, partial / "embeddings.safetensors")
+            _save(partial / "embeddings.safetensors", tables)
             # Safetensors lets nobody but its writer read; an export is for other programs.
             shutil.copymode(partial / "users.parquet", partial / "embeddings.safetensors")
         digests = {file.name: sha256(file) for file in sorted(partial.iterdir())}
@@ -107,6 +108,13 @@ def export(
         progress("export", 3, 3)
     shapes = {name: tuple(table.shape) for name, table in tables.items()}
     return Exported(out, card["form"], difference, CHECKED_PAIRS, shapes, files)
+
+
+def _save(file: Path, tables: dict[str, Tensor]) -> None:
+    try:
+        save_file(tables, file)
+    except SafetensorError as error:  # its own error for a full disk
+        raise atomic.cannot_write(file, OSError(str(error))) from error
 
 
 def embeddings(module: nn.Module) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ file and what to do.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ def from_yaml(text: str) -> Any:
     """Values of a YAML document.
 
     Raises:
-        ValueError: It is no YAML, or too long, too deep or too often repeated by its aliases.
+        ValueError: It is no YAML, too long, too deep or too often repeated by its aliases, or has
+            a key twice.
 
     Example:
         >>> from_yaml("a: [1, 2]")
@@ -37,13 +38,40 @@ def from_yaml(text: str) -> Any:
     if len(text) > MAX_YAML_BYTES:
         raise ValueError(f"it is longer than {MAX_YAML_BYTES:,} characters")
     try:
-        values = yaml.safe_load(text)
+        values = _Loader(text).get_single_data()
     except RecursionError:
         raise ValueError(_too_deep()) from None
     except Exception as error:  # dates and numbers that are none fail in as many ways
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     _check_size(values)
     return values
+
+
+def yaml_of(file: Path) -> Any:
+    """Values of a YAML file, of which no more is read than may be.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: As from `from_yaml`.
+    """
+    with file.open(encoding="utf-8") as stream:
+        return from_yaml(stream.read(MAX_YAML_BYTES + 1))
+
+
+class _Loader(yaml.SafeLoader):
+    """Makes plain values only; PyYAML itself would take the last of several equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping of YAML."""
+        found: set[Hashable] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, Hashable) and name in found:
+                raise ValueError(
+                    f"{name} stands twice in one place, line {key.start_mark.line + 1}"
+                )
+            found |= {name} if isinstance(name, Hashable) else set()
+        return super().construct_mapping(node, deep)
 
 
 def from_json(text: str | bytes) -> Any:
@@ -95,10 +123,11 @@ def column_of(file: Path, *, mapped: bool = False) -> "npt.NDArray[Any]":
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def link_out_of(folder: Path) -> Path | None:
-    """A symbolic link within a folder that leads out of it, or none; links are not followed.
+def misplaced(folder: Path) -> str | None:
+    """What within a folder must not be read, as a sentence begins, or none.
 
-    The folder itself may be reached by a link.
+    That is a symbolic link that leads out of it, which is not followed, and a pipe, a socket or a
+    device, which might never end. The folder itself may be reached by a link.
     """
     home = _resolved(folder)
     if home is None:
@@ -106,9 +135,12 @@ def link_out_of(folder: Path) -> Path | None:
     for place, folders, files in os.walk(home):
         for name in (*folders, *files):
             path = Path(place, name)
+            shown = folder / path.relative_to(home)
             end = _resolved(path) if path.is_symlink() else path
             if end is None or not end.is_relative_to(home):
-                return folder / path.relative_to(home)
+                return f"{shown} is a link that leads out of {folder}"
+            if name in files and end.exists() and not end.is_file():
+                return f"{shown} is a pipe, a socket or a device"
     return None
 
 

@@ -7,6 +7,7 @@ process runs the same program and calls the same methods in the same order.
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -129,10 +130,11 @@ def _talking() -> Generator[None, None, None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = re.sub(r"^\[[^]]*\] ", "", str(error).strip().partition("\n")[0])
+        reason = reason.partition(". ")[0].rstrip(".")  # what follows is advice for programmers
         raise InvlearnError(
-            f"another process of this training is gone ({reason}); what it said is above or in "
-            "its own log; the last checkpoint stands, and `invlearn resume` goes on from it"
+            f"another process of this training is gone ({reason}); see what it said before or "
+            "after this, or in its own log, and mend that; the last checkpoint stands"
         ) from error
 
 

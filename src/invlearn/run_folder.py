@@ -37,7 +37,7 @@ from invlearn.environment import environment
 from invlearn.errors import DataError, RunError
 from invlearn.features import NO_FEATURES, FeatureCard
 from invlearn.peers import of_peer
-from invlearn.plain import json_of, link_out_of
+from invlearn.plain import json_of, misplaced
 from invlearn.registry import is_known
 
 FORMAT = 1
@@ -125,11 +125,11 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
 
     Raises:
         RunError: The folder is no run, damaged, of another format version, or holds a link that
-            leads out of it.
+            leads out of it, or a pipe.
     """
     atomic.recover(folder)
-    if link := link_out_of(folder):
-        raise RunError(f"{link} is a link that leads out of the run folder; put the file there")
+    if found := misplaced(folder):
+        raise RunError(f"{found}; put a file of its own there")
     card = read_json(folder / "run.json")
     if card.get("format") != FORMAT:
         raise RunError(

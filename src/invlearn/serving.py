@@ -148,6 +148,8 @@ def _say_problems(app: Any) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        if error.detail == "There was an error parsing the body":  # nested too deep, say
+            return said(400, "the body is no JSON that can be read; send an object")
         sentence = NOWHERE.get(error.status_code, str(error.detail))
         return said(error.status_code, sentence, error.headers)
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from invlearn import atomic
+from invlearn.errors import InvlearnError
 from invlearn.processes import ALONE, Group
 
 _NAMES = {
@@ -138,6 +139,11 @@ def _write_together(
             stream.flush()
             os.fsync(stream.fileno())
         group.wait()
+    except FileNotFoundError as error:
+        raise InvlearnError(
+            f"{file.parent} has gone while it was written; another process says why, or this one "
+            "does not see the same disk"
+        ) from error
     except OSError as error:
         raise atomic.cannot_write(file, error) from error
 

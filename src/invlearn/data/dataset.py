@@ -32,7 +32,7 @@ from invlearn.data.feature_files import FEATURE_FILES, open_side
 from invlearn.data.formats import reading
 from invlearn.errors import DataError
 from invlearn.features import NO_FEATURES, FeatureCard, Features
-from invlearn.plain import column_of, json_of, link_out_of
+from invlearn.plain import column_of, json_of, misplaced
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
@@ -232,10 +232,8 @@ def sha256(file: Path) -> str:
 
 def _read_card(folder: Path) -> dict[str, Any]:
     atomic.recover(folder)
-    if link := link_out_of(folder):
-        raise DataError(
-            f"{link} is a link that leads out of the dataset folder; put the file itself there"
-        )
+    if found := misplaced(folder):
+        raise DataError(f"{found}; put a file of its own there")
     file = folder / "data.json"
     if not file.is_file():
         raise DataError(

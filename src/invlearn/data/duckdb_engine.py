@@ -12,6 +12,9 @@ from invlearn import atomic
 from invlearn.data.engine import OnFiles, Rows
 from invlearn.errors import InvlearnError
 
+MOST_MIB = 1 << 40
+"""More than that it does not take for a number."""
+
 
 class DuckDB(OnFiles):
     """DuckDB; each table that is settled is written to a file."""
@@ -52,7 +55,8 @@ def connected(place: Path, memory_mib: int | None) -> Generator[DuckDB, None, No
         connection.execute("SET temp_directory = ?", [str(place / "spilled")])
         connection.execute("SET preserve_insertion_order = false")
         if memory_mib is not None:
-            connection.execute("SET memory_limit = ?", [f"{memory_mib}MiB"])
+            memory = min(memory_mib, MOST_MIB)
+            connection.execute("SET memory_limit = ?", [f"{memory}MiB"])
         yield DuckDB(place, connection)
 
 

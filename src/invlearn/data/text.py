@@ -78,7 +78,9 @@ class Text:
         self._refuse_misfits(declared, facts, files)
         types = {name: declared.get(name) or _type_of(name, facts) for name in names}
         plain = {name: name.rpartition(":")[0] if name in declared else name for name in names}
-        if twice := [name for name, times in Counter(plain.values()).items() if times > 1]:
+        # Polars gives the second column of a name a suffix.
+        same = Counter(name.partition("_duplicated_")[0] for name in plain.values())
+        if twice := [name for name, times in same.items() if times > 1]:
             raise DataError(
                 f"{files[0].name} has more than one column {clipped(twice[0])}; rename all but one"
             )

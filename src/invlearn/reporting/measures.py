@@ -25,7 +25,7 @@ class Level(NamedTuple):
     high: float | None = None
 
 
-NO_EPOCH = "no run of it has finished an epoch"
+NO_EPOCH = "no run of it has the record of a finished epoch"
 Levels = Mapping[str, Level]
 """By metric."""
 
