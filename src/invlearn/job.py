@@ -83,7 +83,8 @@ class Job:
         """
         torch.manual_seed(config.seed)
         if module is None:
-            module = made(config, dataset, group)
+            sizes = dataset.n_users, dataset.n_items
+            module = made(config, *sizes, dataset.feature_card, group)
         module.to(usable_device(config.device)).train()
         check(module, config, dataset, group)
         if isinstance(module, ReadsExposures):
