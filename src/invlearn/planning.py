@@ -1,6 +1,8 @@
 """What a training takes: memory, disk and messages of one of its processes."""
 
 import tracemalloc
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -227,9 +229,19 @@ def evaluation_bytes(n_rows: int, n_users: int, *, draws: int) -> float:
     labels = (np.arange(n) % 2).astype(np.int8)
     scores = rng.random(n).astype(np.float32)
     evaluate(users[:2], labels[:2], scores[:2], draws=1)  # what is taken once is not counted
-    tracemalloc.start()
-    try:
+    with _traced() as before:
         evaluate(users, labels, scores, draws=min(draws, DRAWS_AT_ONCE))
-        return n_rows * (tracemalloc.get_traced_memory()[1] / n + FLOAT)
+        return n_rows * ((tracemalloc.get_traced_memory()[1] - before) / n + FLOAT)
+
+
+@contextmanager
+def _traced() -> Generator[int, None, None]:
+    """Trace memory, if nobody does so yet, with a new peak; yields the bytes that are taken."""
+    was_tracing = tracemalloc.is_tracing()
+    tracemalloc.start()
+    tracemalloc.reset_peak()
+    try:
+        yield tracemalloc.get_traced_memory()[0]
     finally:
-        tracemalloc.stop()
+        if not was_tracing:
+            tracemalloc.stop()
