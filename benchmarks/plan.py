@@ -21,7 +21,7 @@ from time import sleep
 
 import invlearn
 from invlearn.environment import commit, machine
-from invlearn.planning import plan_for
+from invlearn.fitting import plan_for
 
 HERE = Path(__file__).parent
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"

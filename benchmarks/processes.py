@@ -10,7 +10,7 @@ Processes are started by `torchrun` and talk by gloo.
 * Cost: median seconds of a step, peak memory of a process and bytes that it sends, for 3.3 and
   20 million table rows, replicated (`row`) and cut (`sharded`). What would not fit is left out.
 * Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all,
-  beside what `invlearn.sizing` expects.
+  beside what `invlearn.demands` expects.
 
 Two cores: four processes take turns. Writes `benchmarks/processes.json` unless `--quick`
 (0.3 million rows, 20 steps).
@@ -117,10 +117,11 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
     from invlearn.backbones.factorization import GMF
     from invlearn.backbones.layers import shares
     from invlearn.config import OptimizerConfig, RunConfig
+    from invlearn.demands import asked_by, traffic
     from invlearn.environment import peak_bytes
     from invlearn.features import NO_FEATURES
     from invlearn.processes import ALONE, joined
-    from invlearn.sizing import Counts, asked_by, numbers_of, traffic
+    from invlearn.sizing import Counts, numbers_of
     from invlearn.steps import Stepper
     from invlearn.stores import RowStore, ShardedStore
     from invlearn.strategies import STRATEGIES

@@ -1,7 +1,11 @@
 """Draws of users against counting them one by one."""
 
-import numpy as np
+import tracemalloc
 
+import numpy as np
+import pytest
+
+from invlearn import bootstrap
 from invlearn.bootstrap import Ratio, interval, resampled, value
 from invlearn.randomness import stream
 
@@ -42,3 +46,21 @@ def test_no_users_no_interval():
 def test_interval_leaves_out_draws_without_a_value():
     sample = np.append(np.arange(401.0), [np.nan] * 50)
     np.testing.assert_allclose(interval(sample), (10.0, 390.0))
+
+
+def test_users_in_blocks_are_users_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    metric = {"mean": (Ratio(rng.random(1000), rng.random(1000)),)}
+    at_once = resampled(metric, draws=40, seed=0)["mean"]
+    monkeypatch.setattr(bootstrap, "_BLOCK_USERS", 7)
+    assert resampled(metric, draws=40, seed=0)["mean"] == pytest.approx(at_once, rel=1e-12)
+
+
+def test_draws_of_many_users_take_little_memory():
+    n_users, ones = 200_000, np.ones(200_000)
+    found = {f"metric {n}": (Ratio(ones, ones),) for n in range(10)}
+    tracemalloc.start()
+    resampled(found, draws=32, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 * n_users  # sixteen draws at eight bytes alone would be 128

@@ -25,7 +25,7 @@ def exposures():
 )
 def test_histories_hold_rows_of_the_user_each_once(users, length, seed):
     column = np.array(users, np.int64)
-    table = histories(column, n_users=6, length=length, seed=seed)
+    table = histories(column, here=slice(0, 6), length=length, seed=seed)
     for user, row in enumerate(table):
         kept = row[row >= 0]
         assert (column[kept] == user).all()

@@ -24,7 +24,8 @@ FLOORS = (
     "exposure_factors intercepts mixing",
     "mixed_model pretraining",
     # mathematics of one batch or one column, settings, models, safe files
-    "atomic backbones calibration calibrators config environment losses metrics thresholds top_k",
+    "atomic backbones calibration calibrators config environment losses machine_memory metrics"
+    " thresholds top_k",
     # models beside models; tensors in files
     "peers tensor_files",
     # strategies; logs as tables, and what may be said of their rows
@@ -43,8 +44,11 @@ FLOORS = (
     "annotation_facts ids onnx_file pair_influence ranking training",
     # names become objects
     "assessment composition",
-    "sharing sizing",
+    "sharing",
+    "sizing",
+    "demands",
     "planning",
+    "fitting",
     "job",
     "ann run",
     "annotator comparison epoch_sides recommendation",

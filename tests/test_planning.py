@@ -1,21 +1,34 @@
 """What a training takes: numbers against the modules themselves, messages against those counted."""
 
+import tracemalloc
+from typing import ClassVar
+
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import invlearn
 from console import call, done
 from crew import Crew
-from invlearn import planning
+from invlearn import fitting
 from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import ReadsFeatures
-from invlearn.composition import make_backbone, settled
+from invlearn.composition import make_backbone, named_backbone, settled
 from invlearn.config import OptimizerConfig, RunConfig, load_config
-from invlearn.errors import ConfigError
+from invlearn.demands import asked_by, traffic
+from invlearn.errors import ConfigError, Stopped
+from invlearn.evaluation import evaluate
+from invlearn.experiments.attempt import attempt
 from invlearn.features import NO_FEATURES, FeatureCard, Scale, SideCard
+from invlearn.fitting import check_room, plan_for
+from invlearn.machine_memory import bytes_of, gib, group_limits
 from invlearn.pairs import Pairs
-from invlearn.planning import check_room, gib, group_limits, plan, plan_for, room_of
-from invlearn.sizing import Counts, asked_by, numbers_of, rows_in_play, traffic
-from invlearn.stores import RowStore, ShardedStore
+from invlearn.planning import TEST_DRAWS, evaluation_bytes, plan
+from invlearn.processes import ALONE, Group
+from invlearn.sharing import made
+from invlearn.sizing import Counts, numbers_of, rows_in_play
+from invlearn.stores import DenseStore, RowStore, ShardedStore
 from invlearn.strategies import STRATEGIES
 from toys import checkerboard, random_batch
 
@@ -47,6 +60,59 @@ def test_every_number_of_a_backbone_is_counted(backbone):
     )
     assert 4 * (in_tables + found.whole + found.fixed) == pytest.approx(n_bytes, abs=4 * 50)
     assert numbers_of(config, COUNTS, card, n_peers=1).whole == 2 * found.whole
+
+
+class Foreign(nn.Module):
+    """A backbone that somebody else wrote; its table is made whole everywhere."""
+
+    tables: ClassVar = {"table.weight": "user", "more.weight": "item"}
+
+    def __init__(self, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self.table, self.more = nn.Embedding(n_users, 8), nn.Embedding(n_items, 8)
+
+    def forward(self, users, items):
+        return (self.table(users) * self.more(items)).sum(-1)
+
+
+WITH_TABLES = [name for name, kind in BACKBONES.items() if hasattr(kind, "tables")]
+
+
+@pytest.mark.parametrize("backbone", [*WITH_TABLES, Foreign])
+def test_a_process_of_several_makes_what_is_planned(backbone):
+    card = NO_FEATURES if backbone is Foreign else card_of(backbone)
+    given = named_backbone(backbone)
+    config = settings(store="sharded", optimizer={"name": "sgd"}, **given)
+    found = plan(config, COUNTS, card, n_processes=4)
+    parts = {part.name: part.n_bytes for part in found.lasting + found.passing}
+    module = made(config, COUNTS.users, COUNTS.items, card, Group(1, 4))
+    tensors = [*module.parameters(), *module.buffers()]
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    assert parts["weights"] + parts["making whole tables"] == pytest.approx(n_bytes, abs=4 * 50)
+    assert (parts["making whole tables"] > 0) == (backbone is Foreign)
+    adam = plan(settings(store="sharded", **given), COUNTS, card, n_processes=4)
+    moments, making = (
+        dict(kind)[name]
+        for kind, name in ((adam.lasting, "moments"), (adam.passing, "making whole tables"))
+    )
+    assert making == max(0, parts["making whole tables"] - moments)  # moments come later
+
+
+@pytest.mark.parametrize("per_user", [0.1, 1, 10])
+@pytest.mark.parametrize("draws", [0, TEST_DRAWS])
+def test_an_evaluation_takes_what_is_planned(per_user, draws):
+    n_rows = 200_000
+    rng = np.random.default_rng(1)
+    users = rng.integers(n_rows / per_user, size=n_rows).astype(np.int32)
+    labels, logits = rng.integers(2, size=n_rows), rng.normal(size=n_rows).astype(np.float32)
+    tracemalloc.start()
+    evaluate(users, labels.astype(np.int8), logits, draws=min(draws, 20))
+    measured = tracemalloc.get_traced_memory()[1] + logits.nbytes
+    evaluation_bytes.cache_clear()
+    found = evaluation_bytes(n_rows, int(n_rows / per_user), draws=draws)  # with others tracing
+    assert found == pytest.approx(measured, rel=0.1)
+    assert tracemalloc.is_tracing()
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -86,11 +152,13 @@ def sent(group, kind, strategy_name):
     store.apply(play, move)
     ring = 2 * (group.size - 1) / group.size
     in_play = {key: len(ids) for key, ids in play.rows.items()}
+    if kind is DenseStore:
+        in_play = rows_in_play("dense", Counts(40, 30, train=100), 48)
     moved = move.point is not play.point
     return group.payload["exchange"] + ring * group.payload["sum"], in_play, moved
 
 
-@pytest.mark.parametrize("kind", [RowStore, ShardedStore])
+@pytest.mark.parametrize("kind", [RowStore, ShardedStore, DenseStore])
 @pytest.mark.parametrize("strategy", ["none", "idl", "ig", "ig-sample"])
 def test_traffic_is_what_is_sent(crew, kind, strategy):
     found = crew(sent, kind, strategy)
@@ -111,25 +179,63 @@ def test_traffic_is_what_is_sent(crew, kind, strategy):
 
 
 def test_rows_in_play():
-    found = rows_in_play(Counts(10, 10**9, train=0), 1000)
+    found = rows_in_play("row", Counts(10, 10**9, train=0), 1000)
     assert found["user"] == pytest.approx(10)
     assert found["item"] == pytest.approx(1000, rel=1e-3)
+
+
+class Neighbours(Group):
+    """Processes on one machine, as the first of them sees them; another may have too little."""
+
+    n_here = property(lambda self: self.size)
+    another = False
+
+    def any(self, flag):
+        return flag or self.another
 
 
 def test_what_does_not_fit_is_refused_before_it_is_taken(tmp_path, monkeypatch):
     board = checkerboard(tmp_path / "data")
     config = settings(model={"dim": 8})
-    check_room(config, board, n_processes=1, n_here=1)
+    check_room(config, board, ALONE)
     with pytest.raises(ConfigError, match=r"1,000,000,000 numbers.*smaller --model\.dim"):
-        check_room(settings(model={"dim": 10**9}), board, n_processes=1, n_here=1)
+        check_room(settings(model={"dim": 10**9}), board, ALONE)
     huge = settings(model={"dim": 10**6})
-    monkeypatch.setattr(planning, "available", lambda: 1e8)
+    monkeypatch.setattr(fitting, "available", lambda: 1e8)
     with pytest.raises(ConfigError, match=r"would take .* of memory .* alone .*--store sharded"):
-        check_room(huge, board, n_processes=1, n_here=1)
-    monkeypatch.setattr(planning, "available", lambda: 3e9)
-    check_room(config, board, n_processes=4, n_here=4)
-    with pytest.raises(ConfigError, match="for each of 40 processes here"):
-        check_room(config, board, n_processes=40, n_here=40)
+        check_room(huge, board, ALONE)
+    monkeypatch.setattr(fitting, "available", lambda: 3e9)
+    check_room(config, board, Neighbours(0, 4))
+    with pytest.raises(ConfigError, match=r"for each of 40 .* here\. With --store sharded it"):
+        check_room(config, board, Neighbours(0, 40))
+    group = Neighbours(0, 4)
+    group.another = True
+    with pytest.raises(ConfigError, match="another machine has too little memory"):
+        check_room(config, board, group)
+
+
+def test_much_to_evaluate_is_named(tmp_path, monkeypatch):
+    board = checkerboard(tmp_path / "data")
+    monkeypatch.setattr(fitting, "counts_of", lambda data: Counts(9, 9, 100, 100, 10**10))
+    monkeypatch.setattr(fitting, "available", lambda: 1e9)
+    with pytest.raises(ConfigError, match=r"test alone .* Prepare with a smaller --test-fraction"):
+        check_room(settings(model={"dim": 8}), board, ALONE)
+
+
+def test_whatever_trains_looks_for_room(tmp_path, monkeypatch):
+    board = checkerboard(tmp_path / "data")
+    with pytest.raises(Stopped):
+        invlearn.train(board.folder, tmp_path / "run", should_stop=lambda: True)
+    config = load_config({})
+    monkeypatch.setattr(fitting, "available", lambda: 1e6)
+    for train in (
+        lambda: invlearn.train(board.folder, tmp_path / "other"),
+        lambda: invlearn.resume(tmp_path / "run"),
+        lambda: attempt(tmp_path / "attempt", board, config),
+    ):
+        with pytest.raises(ConfigError, match="would take"):
+            train()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
 
 
 def test_limits_of_the_groups_around_a_process_count(tmp_path):
@@ -151,10 +257,34 @@ def test_a_plan_without_a_dataset():
     assert weights["moments"] == pytest.approx(2 * weights["weights"], rel=0.01)
     assert found.steps == {"plain": 5494, "judged": 611}
     assert found.mapped == pytest.approx(9 * 1e9 + 8 * 1e9, rel=0.01)
-    with pytest.raises(ConfigError, match="--items is missing"):
-        plan_for(None, {"users": 3})
-    with pytest.raises(ConfigError, match="at least one process"):
-        plan_for(None, sizes, n_processes=0)
+    parts = {part.name: part.n_bytes for part in found.passing}
+    assert parts["test"] == evaluation_bytes(10**8, 10**8, draws=TEST_DRAWS)
+    assert found.memory < 0.9 * 64 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"items": None}, "--items is missing"),
+        ({"users": 0}, "--users must be from 1 to 2,147,483,647; found 0"),
+        ({"users": 5 * 10**9}, "--users must be from 1 to"),
+        ({"items": -5}, "--items must be from 1"),
+        ({"rows": -100}, "--rows must be from 1"),
+        ({"rows": 10**400}, "--rows must be from 1"),
+        ({"unlabelled_rows": -50}, "--unlabelled-rows must be from 0"),
+        ({"n_processes": 0}, "--processes must be from 1"),
+        ({"n_hosts": 0}, "--hosts must be from 1"),
+        ({"n_hosts": -2}, "--hosts must be from 1"),
+        ({"n_hosts": 2}, "--processes 1 cannot be spread evenly over --hosts 2"),
+        ({"n_processes": 5, "n_hosts": 2}, "--processes 5 cannot be spread evenly over --hosts 2"),
+    ],
+)
+def test_numbers_that_cannot_be(given, said):
+    sizes = {"users": 9, "items": 9, "rows": 100, "unlabelled_rows": 0}
+    spread = {name: given[name] for name in given if name.startswith("n_")}
+    sizes |= {name: given[name] for name in given if name not in spread}
+    with pytest.raises(ConfigError, match=said):
+        plan_for(None, sizes, **spread)
 
 
 def test_the_command(tmp_path):
@@ -162,22 +292,40 @@ def test_the_command(tmp_path):
     text = done("plan", board.folder, "--dim", "8", "--processes", "2", "--memory", "8GiB")
     assert "30 users, 30 items" in text
     assert "It fits" in text
-    assert "A process sends in a step" in text
+    assert "A process computes 252 labelled rows of it, and sends" in text
     text = done("plan", board.folder, "--model.dim", "100000", "--memory", "64MiB")
     assert "It does not fit" in text
     for given, said in (
         ((), "--users"),
         ((board.folder, "--memory", "much"), "'much' is no amount"),
+        ((board.folder, "--users", "5"), "--users is for a dataset that is not there yet"),
+        ((board.folder, "--hosts", "0"), "--hosts must be from 1"),
     ):
         answer = call("plan", *given)
         assert answer.code == 2
         assert said in answer.err
 
 
+def test_the_screen_shows_every_part():
+    sizes = ("--users", 10**8, "--items", 2 * 10**8, "--rows", 10**9, "--unlabelled-rows", 10**9)
+    given = ("--processes", 32, "--hosts", 16, "--memory", "64GiB", "--store", "sharded")
+    text = done("plan", *map(str, (*sizes, *given)))
+    parts = ("weights", "moments", *(f"for a while: {n}" for n in ("shuffling", "validation")))
+    for said in (*parts, "together, with test", "25,000,000 labelled rows", "for 2 processes on a"):
+        assert said in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
 @pytest.mark.parametrize(
     ("text", "n_bytes"),
-    [("1024", 1024), ("2 KiB", 2048), ("1.5g", 1.5 * 2**30), ("3TB", 3 * 2**40)],
+    [("2 KiB", 2048), ("1.5gib", 1.5 * 2**30), ("4GB", 4e9), ("4GiB", 2**32), ("3TB", 3e12)],
 )
 def test_amounts_of_memory(text, n_bytes):
-    assert room_of(text) == n_bytes
+    assert bytes_of(text) == n_bytes
     assert gib(n_bytes)
+
+
+@pytest.mark.parametrize("text", ["", "4", "-1GiB", "1.5g", "1e3MB", "many GiB", "9" * 400 + "GB"])
+def test_what_is_no_amount_of_memory(text):
+    with pytest.raises(ConfigError, match="is no amount of memory; write one such as 4GiB"):
+        bytes_of(text)

@@ -5,20 +5,30 @@ import torch
 
 from crew import Crew
 from invlearn import checkpoint, tensor_files
-from invlearn.backbones import layers
+from invlearn.backbones import BACKBONES, layers
+from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures
 from invlearn.checkpoint import TrainState
-from invlearn.config import OptimizerConfig
+from invlearn.config import OptimizerConfig, RunConfig
 from invlearn.errors import ConfigError
+from invlearn.features import NO_FEATURES
 from invlearn.pairs import Pairs
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.processes import ALONE, VARIABLES, Group, joined, started_again
+from invlearn.sharing import made
 from invlearn.steps import Stepper
 from invlearn.stores import DenseStore, RowStore, ShardedStore
 from invlearn.stores.together import replicas
 from invlearn.strategies import STRATEGIES
 from invlearn.tensor_files import Shard
 from test_stores import BY_ROWS, N_ITEMS, N_USERS, POOL, WITH_TABLES, batches
-from toys import ACTIVE, FITTING, assert_near, small_backbone
+from toys import (
+    ACTIVE,
+    FITTING,
+    assert_near,
+    small_backbone,
+    small_exposures,
+    small_features,
+)
 
 SIZE = 3
 N_ROWS = {"user": N_USERS, "item": N_ITEMS}
@@ -262,3 +272,30 @@ def test_half_of_what_a_launcher_sets(monkeypatch):
     assert not started_again()
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
     assert started_again()
+
+
+def processed(backbone, group, card):
+    """A backbone as it is made on a process, having read what it reads."""
+    options = {"trainable": True} if backbone == "wide-deep trainable" else {}
+    config = RunConfig(backbone=backbone.split()[0], store="sharded", model=options)
+    torch.manual_seed(5)
+    module = made(config, N_USERS, N_ITEMS, card, group)
+    if isinstance(module, ReadsExposures):
+        module.read(small_exposures(N_USERS, N_ITEMS, n=90))
+    if isinstance(module, ReadsFeatures):
+        module.read_features(small_features(N_USERS, N_ITEMS))
+    return module, dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+@pytest.mark.parametrize("backbone", [*WITH_TABLES, "wide-deep trainable"])
+def test_a_share_of_a_backbone_is_made_and_read_as_the_whole_is(backbone):
+    kind = BACKBONES[backbone.split()[0]]
+    card = small_features(N_USERS, N_ITEMS).card if issubclass(kind, ReadsFeatures) else NO_FEATURES
+    module, whole = processed(backbone, ALONE, card)
+    for rank in range(SIZE):
+        group = Group(rank, SIZE)
+        part, mine = processed(backbone, group, card)
+        assert part.tables == module.tables
+        for name, weight in whole.items():
+            n = N_ROWS.get(module.tables.get(name))
+            assert torch.equal(mine[name], weight[group.share(n)] if n else weight), name

@@ -16,8 +16,8 @@ import torch
 import invlearn
 from console import call
 from crew import Crew
-from invlearn import checkpoint
-from invlearn.errors import RunError, Stopped
+from invlearn import checkpoint, fitting
+from invlearn.errors import ConfigError, RunError, Stopped
 from toys import checkerboard
 
 SIZE = 2
@@ -117,6 +117,29 @@ def test_stopped_by_several_and_gone_on_with_by_one_and_by_several(
     crew(resumed, tmp_path / "several")
     for name in ("one", "several"):
         assert_same(tmp_path / name, alone["dense" if store == "dense" else "row"].folder)
+
+
+def refused(group, board, out):
+    """What is said where the second process' machine has too little memory."""
+    kept, fitting.available = fitting.available, lambda: 1e6 if group.rank == 1 else 1e12
+    try:
+        if out.exists():
+            invlearn.resume(out, group=group)
+        else:
+            invlearn.train(board, out, group=group, **GIVEN)
+    except ConfigError as error:
+        return str(error)
+    finally:
+        fitting.available = kept
+
+
+def test_all_refuse_what_does_not_fit_on_one_machine(crew, board, tmp_path):
+    crew(trained, board, tmp_path / "run", "row", 7)
+    for out in (tmp_path / "run", tmp_path / "other"):
+        first, second = crew(refused, board, out)
+        assert "another machine has too little memory" in first
+        assert "would take" in second
+    assert not (tmp_path / "other").exists()
 
 
 def test_cut_tables_on_one_process_are_the_rows(board, alone, tmp_path):

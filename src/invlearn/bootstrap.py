@@ -5,7 +5,7 @@ columns, and no metric is ever computed anew. Legend of shapes: `users` distinct
 bootstrap draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,10 @@ Floats = npt.NDArray[np.float64]
 TAILS = (0.025, 0.975)
 """Quantiles of the draws at the ends of an interval, which so holds 95 % of them."""
 
-_DRAWS_AT_ONCE = 16
+DRAWS_AT_ONCE = 16
+"""Draws that are in memory at a time, a byte for each user."""
+_BLOCK_USERS = 1 << 15
+"""Users whose columns are side by side in memory at a time."""
 
 
 class Ratio(NamedTuple):
@@ -56,7 +59,7 @@ def resampled(found: Mapping[str, Metric], *, draws: int, seed: int) -> dict[str
     """
     ratios = [ratio for metric in found.values() for ratio in metric]
     columns = [ratio.part for ratio in ratios] + [ratio.whole for ratio in ratios]
-    part, whole = np.hsplit(_drawn_sums(np.column_stack(columns), draws=draws, seed=seed), 2)
+    part, whole = np.hsplit(_drawn_sums(columns, draws=draws, seed=seed), 2)
     drawn = iter(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0).T)
     return {name: _joined(metric, [next(drawn) for _ in metric]) for name, metric in found.items()}
 
@@ -81,17 +84,22 @@ def _joined(metric: Metric, drawn: list[Floats]) -> Floats:
     return first + sum((other - value(metric) for other in others), np.zeros(len(first)))
 
 
-def _drawn_sums(columns: Floats, *, draws: int, seed: int) -> Floats:
-    """Sums of `columns` `(users, columns)` over users drawn with replacement, `(draws, columns)`.
+def _drawn_sums(columns: Sequence[npt.NDArray[Any]], *, draws: int, seed: int) -> Floats:
+    """Sums of columns of shape `(users,)` over users drawn with replacement, `(draws, columns)`.
 
     A few draws share one matrix product, since reading the columns is what takes the time.
     """
     rng = stream(seed, "bootstrap")
-    n_users = len(columns)
-    out = np.zeros((draws, columns.shape[1]))
-    for start in range(0, draws if n_users else 0, _DRAWS_AT_ONCE):
-        some = range(min(_DRAWS_AT_ONCE, draws - start))
-        drawn = [rng.integers(n_users, size=n_users, dtype=np.int32) for _ in some]
-        times = np.array([np.bincount(users, minlength=n_users) for users in drawn], np.float64)
-        out[start : start + len(drawn)] = times @ columns
+    n_users = len(columns[0])
+    out = np.zeros((draws, len(columns)))
+    for start in range(0, draws if n_users else 0, DRAWS_AT_ONCE):
+        sums = out[start : start + DRAWS_AT_ONCE]
+        times = np.empty((len(sums), n_users), np.uint8)  # nobody is drawn 256 times of so many
+        for drawn in times:
+            users = rng.integers(n_users, size=n_users, dtype=np.int32)
+            drawn[:] = np.bincount(users, minlength=n_users)
+        for first in range(0, n_users, _BLOCK_USERS):
+            block = slice(first, first + _BLOCK_USERS)
+            some = np.column_stack([column[block] for column in columns])
+            sums += times[:, block].astype(np.float64) @ some
     return out

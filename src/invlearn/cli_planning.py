@@ -18,7 +18,7 @@ def plan(
     users: int | None = None,
     items: int | None = None,
     rows: int | None = None,
-    unlabelled_rows: int = 0,
+    unlabelled_rows: int | None = None,
     config: Path | None = None,
     options: Annotated[RunConfig | None, Parameter(name="*")] = None,
 ) -> None:
@@ -43,18 +43,21 @@ def plan(
     items
         Items of it.
     rows
-        Labelled rows of it, of which a tenth validates and a tenth tests.
+        Labelled rows of it, of which a tenth validates and a tenth tests, as `prepare` has it.
     unlabelled_rows
         Unlabelled rows of it.
     config
         YAML file of the options below; options given here go before it.
     """
     from invlearn import screen_planning
-    from invlearn.planning import plan_for, room_of
+    from invlearn.fitting import plan_for
+    from invlearn.machine_memory import available, bytes_of
 
     given = options.model_dump(exclude_unset=True) if options else {}
     if dim is not None:
         given["model"] = {"dim": dim} | given.get("model", {})
     sizes = {"users": users, "items": items, "rows": rows, "unlabelled_rows": unlabelled_rows}
-    found = plan_for(dataset, sizes, config=config, n_processes=processes, **given)
-    screen_planning.show_plan(found, hosts=hosts, room=room_of(memory))
+    room = available() if memory is None else bytes_of(memory)
+    spread = {"n_processes": processes, "n_hosts": hosts}
+    found = plan_for(dataset, sizes, config=config, **spread, **given)
+    screen_planning.show_plan(found, hosts=hosts, room=room)

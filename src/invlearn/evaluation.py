@@ -91,14 +91,9 @@ def evaluate(
         ConfigError: A cut of NDCG is below 1.
     """
     columns = _columns(users, labels, scores, name=name)
-    groups = metrics.tie_groups(*columns)
-    found = _metrics(groups, _check_cuts(ks))
-    if as_released:
-        order = metrics.released_order(columns[2])
-        released = metrics.tie_groups(columns[0], columns[1], order)
-        found["ndcg@20_as_released"] = _over_users(groups, metrics.user_ndcg(released, 20))
-    basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
-    return summarise(found, _counts(groups), basis=basis, draws=draws, seed=seed)
+    found, counts, basis = _by_user(columns, _check_cuts(ks), as_released=as_released)
+    del columns  # they need not stay while users are drawn
+    return summarise(found, counts, basis=basis, draws=draws, seed=seed)
 
 
 def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Difference]:
@@ -162,8 +157,26 @@ def fingerprint(*columns: npt.NDArray[np.integer[Any]]) -> str:
     return digest.hexdigest()
 
 
+def _by_user(
+    columns: tuple[npt.NDArray[Any], npt.NDArray[Any], Floats],
+    ks: Sequence[int],
+    *,
+    as_released: bool,
+) -> tuple[dict[str, Metric], dict[str, int], str]:
+    """Metrics as sums over users, what to say about the rows, and their fingerprint."""
+    users, labels, scores = columns
+    groups = metrics.tie_groups(users, labels, scores)
+    found = _metrics(groups, ks)
+    if as_released:
+        released = metrics.tie_groups(users, labels, metrics.released_order(scores))
+        own = metrics.user_ndcg(released, 20)
+        found["ndcg@20_as_released"] = _over_users(own, _scored(groups))
+    basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
+    return found, _counts(groups), basis
+
+
 def _metrics(groups: TieGroups, ks: Sequence[int]) -> dict[str, Metric]:
-    own_auc = metrics.user_auc(groups)
+    own_auc, scored = metrics.user_auc(groups), _scored(groups)
     rows, positives = groups.user_rows, groups.user_positives
     per_user = {f"ndcg@{k}": metrics.user_ndcg(groups, k) for k in ks} | {
         "mrr": metrics.user_mrr(groups),
@@ -171,10 +184,10 @@ def _metrics(groups: TieGroups, ks: Sequence[int]) -> dict[str, Metric]:
     }
     return {
         "auc": _auc(groups),
-        "gauc": _over_users(groups, own_auc),
-        "gauc_impressions": _over_users(groups, own_auc, weights=rows),
-        "gauc_positives": _over_users(groups, own_auc, weights=positives),
-        **{name: _over_users(groups, values) for name, values in per_user.items()},
+        "gauc": _over_users(own_auc, scored),
+        "gauc_impressions": _over_users(own_auc, scored * rows),
+        "gauc_positives": _over_users(own_auc, scored * positives),
+        **{name: _over_users(values, scored) for name, values in per_user.items()},
         "log_loss": (Ratio(metrics.user_log_loss(groups), rows),),
     }
 
@@ -190,13 +203,15 @@ def _auc(groups: TieGroups) -> Metric:
     )
 
 
-def _over_users(
-    groups: TieGroups, values: Floats, *, weights: npt.ArrayLike | None = None
-) -> Metric:
-    """Weighted mean of one value per user over the users with both classes."""
-    scored = (groups.user_positives > 0) & (groups.user_positives < groups.user_rows)
-    whole = scored * (1.0 if weights is None else np.asarray(weights, np.float64))
-    return (Ratio(np.where(scored, values, 0.0) * whole, whole),)
+def _scored(groups: TieGroups) -> Floats:
+    """1 for each user with both classes, else 0."""
+    mixed = (groups.user_positives > 0) & (groups.user_positives < groups.user_rows)
+    return mixed.astype(np.float64)
+
+
+def _over_users(values: Floats, weights: Floats) -> Metric:
+    """Mean of one value per user, weighted; 0 weighs who has no value."""
+    return (Ratio(np.where(weights > 0, values, 0.0) * weights, weights),)
 
 
 def _counts(groups: TieGroups) -> dict[str, int]:

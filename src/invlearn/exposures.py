@@ -55,28 +55,30 @@ class Exposures(NamedTuple):
         return Exposures(self.users[known], self.items[known], self.labels[known])
 
 
-def histories(users: Ids, *, n_users: int, length: int, seed: int = 0) -> Ids:
-    """Rows of each user, at most `length` of them, drawn at random where there are more.
+def histories(users: Ids, *, here: slice, length: int, seed: int = 0) -> Ids:
+    """Rows of some users, at most `length` of them, drawn at random where there are more.
 
     Args:
         users: User of each row, shape `(rows,)`.
-        n_users: Number of users.
+        here: Which users, from one to another.
         length: Places of a user, at least 1.
         seed: Of the draw.
 
     Returns:
-        Numbers of rows, ascending, shape `(n_users, length)`; places without a row hold -1.
+        Numbers of rows, ascending, a row for each of the users, shape `(users, length)`;
+        places without one hold -1.
 
     Example:
-        >>> histories(np.array([0, 2, 0]), n_users=3, length=2)
+        >>> histories(np.array([0, 2, 0]), here=slice(0, 3), length=2)
         array([[ 0,  2],
                [-1, -1],
                [ 1, -1]])
     """
     shuffled = stream(seed, "histories").permutation(len(users))
     kept = np.sort(shuffled[_place_within(users[shuffled]) < length])
-    table = np.full((n_users, length), -1)
-    table[users[kept], _place_within(users[kept])] = kept
+    kept = kept[(users[kept] >= here.start) & (users[kept] < here.stop)]
+    table = np.full((here.stop - here.start, length), -1)
+    table[users[kept] - here.start, _place_within(users[kept])] = kept
     return table
 
 

@@ -23,6 +23,7 @@ from invlearn.data.scratch import Scratch
 from invlearn.errors import DivergedError, RunError
 from invlearn.evaluation import evaluate
 from invlearn.exposures import Exposures
+from invlearn.fitting import check_room
 from invlearn.losses import belief_in_positive
 from invlearn.peers import add_peers, remove_peers, tables_with_peers
 from invlearn.processes import ALONE, Group
@@ -80,10 +81,16 @@ class Job:
             module: A backbone that was made already.
             n_runs: Trainings of the same form that this process may see.
             group: The processes that train together.
+
+        Raises:
+            ConfigError: There is too little memory, or the backbone breaks a promise.
         """
+        if module is None:
+            check_room(config, dataset, group)
         torch.manual_seed(config.seed)
         if module is None:
-            module = made(config, dataset, group)
+            sizes = dataset.n_users, dataset.n_items
+            module = made(config, *sizes, dataset.feature_card, group)
         module.to(usable_device(config.device)).train()
         check(module, config, dataset, group)
         if isinstance(module, ReadsExposures):

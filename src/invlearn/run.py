@@ -29,7 +29,6 @@ from invlearn.errors import DataError, RunError, Stopped, unknown
 from invlearn.evaluation import Evaluation
 from invlearn.features import FeatureCard
 from invlearn.job import Job
-from invlearn.planning import check_room
 from invlearn.processes import ALONE, Group
 from invlearn.progress import Progress, silent
 from invlearn.recording import read_lines
@@ -245,8 +244,6 @@ def train(
             f"{out} exists already; go on with `invlearn resume {out}`, choose another --out, or "
             "pass --overwrite"
         )
-    if module is None:
-        check_room(settings, data, n_processes=group.size, n_here=group.n_here)
     job = Job.start(out, data, settings, module, group=group)
     with (
         new_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)

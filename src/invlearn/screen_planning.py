@@ -2,8 +2,13 @@
 
 from rich.table import Table
 
-from invlearn.planning import MARGIN, Plan, gib
+from invlearn.fitting import MARGIN
+from invlearn.machine_memory import gib
+from invlearn.planning import Part, Plan
 from invlearn.screen import console
+
+LEAST_SHOWN = 2**20
+"""Bytes of the smallest part that has a line."""
 
 
 def show_plan(found: Plan, *, hosts: int, room: float) -> None:
@@ -17,30 +22,20 @@ def show_plan(found: Plan, *, hosts: int, room: float) -> None:
     counts, config = found.counts, found.config
     console.print(
         f"{config.strategy} over {config.backbone}, store {config.store}: {counts.users:,} users, "
-        f"{counts.items:,} items, {counts.train:,} labelled training rows, "
+        f"{counts.items:,} items"
+    )
+    console.print(
+        f"Labelled rows: {counts.train:,} train, {counts.valid:,} validate, {counts.test:,} test; "
         f"{counts.unlabelled:,} unlabelled"
     )
-    each = "a process" if found.n_processes == 1 else f"each of {found.n_processes} processes"
-    table = Table("memory of", each, box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-    for part in found.lasting:
-        if part.n_bytes >= 2**20:
-            table.add_row(part.name, gib(part.n_bytes))
-    largest = max(found.passing, key=lambda part: part.n_bytes)
-    table.add_row(f"at most for a while: {largest.name}", gib(largest.n_bytes))
-    table.add_row("together", gib(found.memory))
-    console.print(table)
-    steps = ", ".join(f"{n:,} {kind}" for kind, n in found.steps.items())
-    console.print(f"An epoch: {steps} steps of {config.batch_size:,} labelled pairs")
-    if found.n_processes > 1:
-        sent = ", ".join(f"{gib(n)} in a {kind} one" for kind, n in found.traffic.items())
-        console.print(f"A process sends in a step: {sent}")
+    console.print(_table(found))
+    _show_steps(found)
     console.print(
         f"On disk: {gib(found.mapped)} of rows, read as they are needed; a checkpoint of "
         f"{gib(found.checkpoint)}"
         + (f"; {gib(found.scratch)} a process for orders" if found.scratch else "")
     )
-    n_here = -(-found.n_processes // hosts)
+    n_here = found.n_processes // hosts
     needed = found.memory * n_here
     verdict = "It fits" if needed <= MARGIN * room else "It does not fit"
     where = "a machine" if hosts > 1 else "the machine"
@@ -48,3 +43,30 @@ def show_plan(found: Plan, *, hosts: int, room: float) -> None:
         f"{verdict}: {gib(needed)} for {n_here} process{'es' if n_here > 1 else ''} on {where} "
         f"of {gib(room)}"
     )
+
+
+def _table(found: Plan) -> Table:
+    """Memory of a process, part by part."""
+    each = "a process" if found.n_processes == 1 else f"each of {found.n_processes:,} processes"
+    table = Table("memory of", each, box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+
+    def add(mark: str, parts: tuple[Part, ...]) -> None:
+        for part in parts:
+            if part.n_bytes >= LEAST_SHOWN or part is found.most_passing:
+                table.add_row(f"{mark}{part.name}", gib(part.n_bytes))
+
+    add("", found.lasting)
+    add("for a while: ", found.passing)
+    table.add_row(f"together, with {found.most_passing.name}", gib(found.memory))
+    return table
+
+
+def _show_steps(found: Plan) -> None:
+    """Print how many steps there are, of how many rows, and what travels in one."""
+    steps = ", ".join(f"{n:,} {kind}" for kind, n in found.steps.items())
+    console.print(f"An epoch: {steps} steps of {found.config.batch_size:,} labelled pairs")
+    if found.n_processes > 1:
+        share = -(-found.counts.train // found.n_processes)
+        sent = ", ".join(f"{gib(n)} in a {kind} one" for kind, n in found.traffic.items())
+        console.print(f"A process computes {share:,} labelled rows of it, and sends {sent}")

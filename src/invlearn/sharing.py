@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures
 from invlearn.backbones.layers import Share, shares
 from invlearn.composition import check_backbone, make_backbone
 from invlearn.config import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.errors import ConfigError
+from invlearn.features import FeatureCard
 from invlearn.processes import Group
 from invlearn.randomness import torch_seed
 from invlearn.registry import backbone_class
@@ -18,19 +20,25 @@ from invlearn.stores import STORES, ShardedStore, Store
 from invlearn.stores.together import Together, replicas
 
 
-def made(config: RunConfig, dataset: Dataset, group: Group) -> nn.Module:
-    """The backbone; where tables are cut, of its tables this process' rows if that can be."""
-    sizes = dataset.n_users, dataset.n_items
-    kind = backbone_class(config.backbone)
-    reads = issubclass(kind, ReadsExposures | ReadsFeatures)
-    if config.store == "sharded" and not group.is_alone and not reads:
+def made(
+    config: RunConfig, n_users: int, n_items: int, features: FeatureCard, group: Group
+) -> nn.Module:
+    """The backbone; where tables are cut, of its tables this process' rows if that can be.
+
+    It can be where every table is an `embedding` and declared; one that reads exposures or
+    features must know which rows of them are its own, as ours do.
+    """
+    given = config, n_users, n_items, features
+    reads = issubclass(backbone_class(config.backbone), ReadsExposures | ReadsFeatures)
+    knows = config.backbone in BACKBONES or not reads
+    if config.store == "sharded" and not group.is_alone and knows:
         with shares(group):
-            module = make_backbone(config, *sizes)
+            module = make_backbone(*given)
         cut = {f"{n}.weight" for n, part in module.named_modules() if isinstance(part, Share)}
         if cut <= set(getattr(module, "tables", {})):
             return module
         torch.manual_seed(config.seed)
-    return make_backbone(config, *sizes, dataset.feature_card)
+    return make_backbone(*given)
 
 
 def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) -> None:

@@ -1,37 +1,27 @@
-"""What a step of training takes, by arithmetic: numbers in a backbone, logits asked for, messages.
+"""How many numbers a backbone holds, by arithmetic.
 
-How many numbers there are is read off small backbones, whose sizes are sums of parts by user, by
-item and by neither. How often a strategy asks for logits and slopes is counted on a few pairs, by
-messages that are never sent.
+They are read off small backbones, whose sizes are sums of parts by user, by item and by neither.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures
-from invlearn.composition import make_backbone
+from invlearn.backbones.backbone import Key
 from invlearn.config import RunConfig
 from invlearn.errors import ConfigError
-from invlearn.exposures import Exposures
-from invlearn.features import FeatureCard, Features, SideCard, SideFeatures
-from invlearn.pairs import Batch, LabelledRows, Pairs, Weights
-from invlearn.peers import add_peers, tables_with_peers
-from invlearn.processes import Group
-from invlearn.stores import DenseStore
-from invlearn.stores.shares import shared
-from invlearn.strategies import Strategy
+from invlearn.features import FeatureCard
+from invlearn.processes import ALONE, Group
+from invlearn.sharing import made
 
 FLOAT, LONG = 4, 8
 """Bytes of a weight and of an id."""
 WIDEST = 1_000_000
 """Numbers of a user or an item in tables, at most."""
-_TOY = 16
+TOY = 16
 """Users and items of the backbone that is asked, and pairs of each kind."""
 
 
@@ -59,25 +49,12 @@ class Numbers(NamedTuple):
     """Trained, in no table."""
     fixed: int
     """Not trained, in no table."""
+    cut_late: dict[Key, int]
+    """Of either kind of table, what several processes make whole before they cut it."""
 
     def of_rows(self, rows: Mapping[Key, float]) -> float:
         """Trained numbers in so many rows of the tables."""
         return sum(n * self.trained[key] for key, n in rows.items())
-
-
-class Asked(NamedTuple):
-    """What a strategy asks for in one step."""
-
-    by_labelled: float
-    """Logits put together for each labelled pair."""
-    by_unlabelled: float
-    """The same for each unlabelled pair."""
-    slopes: int
-    """Slopes that are summed over processes."""
-    moves: bool
-    """Whether the step may start from another point than the strategy was shown."""
-    saved: float
-    """Bytes that are kept for the way back, at most, for each pair of the batch."""
 
 
 def numbers_of(
@@ -98,14 +75,14 @@ def numbers_of(
     """
     base, more_users, more_items = (
         _counted(config, features, n_users, n_items)
-        for n_users, n_items in ((_TOY, _TOY), (2 * _TOY, _TOY), (_TOY, 2 * _TOY))
+        for n_users, n_items in ((TOY, TOY), (2 * TOY, TOY), (TOY, 2 * TOY))
     )
     copies = 1 + n_peers
 
     def at_size(count: Callable[[Numbers], int]) -> int:
         by_user, by_item = (count(more) - count(base) for more in (more_users, more_items))
-        grown = by_user * (counts.users - _TOY) + by_item * (counts.items - _TOY)
-        return (count(base) + grown // _TOY) * copies
+        grown = by_user * (counts.users - TOY) + by_item * (counts.items - TOY)
+        return (count(base) + grown // TOY) * copies
 
     def copied(kind: dict[Key, int]) -> dict[Key, int]:
         return {key: n * copies for key, n in kind.items()}
@@ -121,188 +98,71 @@ def numbers_of(
         copied(base.frozen),
         at_size(lambda numbers: numbers.whole),
         at_size(lambda numbers: numbers.fixed),
+        copied(_cut_late(config, features)),
     )
 
 
 def _counted(config: RunConfig, features: FeatureCard, n_users: int, n_items: int) -> Numbers:
     """Count the numbers of a small backbone."""
-    try:
-        with torch.device("meta"):  # shapes without memory
-            module = make_backbone(config, n_users, n_items, features)
-    except (RuntimeError, NotImplementedError, ConfigError):  # its maker looks at values
-        with torch.random.fork_rng(devices=[]):
-            module = make_backbone(config, n_users, n_items, features)
+    module = _small(config, features, n_users, n_items)
     tables: dict[str, Key] = getattr(module, "tables", {})
-    found = Numbers({"user": 0, "item": 0}, {"user": 0, "item": 0}, 0, 0)
-    for name, weight in (dict(module.named_parameters()) | dict(module.named_buffers())).items():
-        n = -(-weight.numel() * weight.element_size() // FLOAT)
+    trained, frozen = _none(), _none()
+    whole = fixed = 0
+    for name, weight in _weights(module).items():
         key = tables.get(name)
         if key is not None:
-            kind = found.trained if weight.requires_grad else found.frozen
-            kind[key] += n // len(weight)
+            (trained if weight.requires_grad else frozen)[key] += _n_of(weight) // len(weight)
         elif weight.requires_grad:
-            found = found._replace(whole=found.whole + n)
+            whole += _n_of(weight)
         else:
-            found = found._replace(fixed=found.fixed + n)
+            fixed += _n_of(weight)
+    return Numbers(trained, frozen, whole, fixed, _none())
+
+
+def _cut_late(config: RunConfig, features: FeatureCard) -> dict[Key, int]:
+    """Numbers of a user and an item that one of several processes makes for all of them."""
+    found = _none()
+    if config.store == "sharded":
+        module = _small(config, features, TOY, TOY, Group(0, 2))
+        weights = _weights(module)
+        for name, key in getattr(module, "tables", {}).items():
+            if len(weights[name]) == TOY:
+                found[key] += _n_of(weights[name]) // TOY
     return found
 
 
-def rows_in_play(counts: Counts, n_pairs: float) -> dict[Key, float]:
-    """Distinct users and items of so many pairs, if all were equally frequent; else fewer."""
-    sizes: dict[Key, int] = {"user": counts.users, "item": counts.items}
-    return {key: n * (1 - (1 - 1 / n) ** n_pairs) for key, n in sizes.items()}
-
-
-def traffic(
-    asked: Asked,
-    numbers: Numbers,
-    n_pairs: tuple[float, float],
-    rows: Mapping[Key, float],
-    n_processes: int,
-    *,
-    sharded: bool,
-    moved: bool | None = None,
-) -> float:
-    """Bytes that one process sends in a step.
-
-    A sum of `x` bytes over `N` processes sends `2 x (N - 1) / N` on a ring; of rows that lie on
-    their owners, `(N - 1) / N` lie elsewhere.
-
-    * Logits: a sum of each.
-    * Replicated: a sum of each slope, of the rows in play and of what is in no table.
-    * Sharded: ids to the owners, rows from them; each slope there and back; at the end slopes, and
-      the point where the step starts if it moved, to the owners.
-
-    Args:
-        asked: What the strategy asks for.
-        numbers: Of the backbone.
-        n_pairs: Labelled and unlabelled pairs of the batch.
-        rows: Distinct rows by key: of the batch, or, sharded, of one process' share of it.
-        n_processes: How many.
-        sharded: Whether tables are cut.
-        moved: Whether the step starts elsewhere; by default if it may.
-    """
-    away = (n_processes - 1) / n_processes
-    logits = asked.by_labelled * n_pairs[0] + asked.by_unlabelled * n_pairs[1]
-    in_rows = numbers.of_rows(rows)
-    if not sharded:
-        return 2 * away * FLOAT * (logits + asked.slopes * (in_rows + numbers.whole))
-    frozen = sum(n * numbers.frozen[key] for key, n in rows.items())
-    ids = LONG * (sum(rows.values()) + 2 * n_processes)
-    moved = asked.moves if moved is None else moved
-    carried = FLOAT * (frozen + in_rows * (1 + 2 * asked.slopes + 1 + moved))
-    sums = 2 * FLOAT * (logits + asked.slopes * numbers.whole + 1)
-    return away * (ids + carried + sums)
-
-
-def asked_by(
-    config: RunConfig, features: FeatureCard, strategy: Strategy, *, judges: bool
-) -> Asked:
-    """Count what a strategy asks for.
-
-    Args:
-        config: Settings, complete; its backbone is made small.
-        features: Which features there are.
-        strategy: The strategy.
-        judges: In a step with judges, or without, if there are judges.
-    """
-    wants = strategy.feed.unlabelled and (judges or strategy.feed.judge_fraction == 0)
-    once = partial(_tally, config, features, strategy, judges=judges)
-    few = once(_TOY, _TOY if wants else 0)
-    more = once(_TOY, 2 * _TOY) if wants else few
-    by_unlabelled = (more.logits - few.logits) / _TOY
-    by_labelled = (few.logits - by_unlabelled * _TOY) / _TOY if wants else few.logits / _TOY
-    n_pairs = 2 * _TOY if wants else _TOY
-    return Asked(by_labelled, by_unlabelled, few.slopes, few.moves, few.saved / n_pairs)
-
-
-class _Tally(NamedTuple):
-    logits: int
-    slopes: int
-    moves: bool
-    saved: int
-
-
-def _tally(
-    config: RunConfig,
-    features: FeatureCard,
-    strategy: Strategy,
-    n_labelled: int,
-    n_unlabelled: int,
-    *,
-    judges: bool,
-) -> _Tally:
-    """Let a strategy propose for a few pairs, and write down what it asks for."""
-    module = _small(config, features, strategy)
-    tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
-    store = DenseStore(module, tables, config.optimizer, seed=0)
-    batch, rows = _batch(strategy, n_labelled, n_unlabelled, judges=judges)
-    store.ledger = dict(strategy.opening(rows))
-    play, group, n_slopes, saved = store.play(batch), _Unsent(1, 2), [0], [0]
-
-    def add(slopes: Weights) -> Weights:
-        n_slopes[0] += 1
-        return slopes
-
-    def everyone(pairs: Pairs) -> Tensor:
-        return torch.ones_like(pairs.users, dtype=torch.bool)
-
-    own = {weight.untyped_storage().data_ptr() for weight in play.point.values()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            saved[0] += tensor.nbytes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        move = strategy.propose(shared(play.score, group, everyone, add), play.point, play.batch)
-    n_logits = group.n_bytes // FLOAT
-    moves = move.point is not play.point or "choice" in move.log
-    return _Tally(n_logits, n_slopes[0], moves, saved[0])
-
-
-class _Unsent(Group):
-    """A group that adds up the bytes that would be summed, and sends nothing."""
-
-    n_bytes = 0
-
-    def summed(self, values: Tensor) -> Tensor:
-        self.n_bytes += values.nbytes
-        return values
-
-
-def _small(config: RunConfig, features: FeatureCard, strategy: Strategy) -> nn.Module:
-    """The backbone for a few users and items, with what it wants to read."""
-    n = 2 * _TOY
+def _small(
+    config: RunConfig, features: FeatureCard, n_users: int, n_items: int, group: Group = ALONE
+) -> nn.Module:
+    """A backbone as a process makes it, without memory if it can be."""
+    given = config, n_users, n_items, features, group
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = make_backbone(config, n, n, features)
-        ids = torch.arange(n).numpy()
-        if isinstance(module, ReadsExposures):
-            module.read(Exposures(ids, ids, (ids % 3 - 1).astype(np.int8)))
-        if isinstance(module, ReadsFeatures):
-            sides = (_no_values(card, n) for card in (features.user, features.item))
-            module.read_features(Features(*sides))
-        add_peers(module, strategy.feed.n_peers)
-    return module.train()
+        try:
+            with torch.device("meta"):
+                return made(*given)
+        except (RuntimeError, NotImplementedError, ConfigError):  # its maker looks at values
+            return made(*given)
 
 
-def _no_values(card: SideCard, n: int) -> SideFeatures:
-    return SideFeatures(
-        card,
-        np.zeros((n, len(card.categorical)), np.int32),
-        np.zeros((n, len(card.numeric)), np.float32),
-    )
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
-def _batch(
-    strategy: Strategy, n_labelled: int, n_unlabelled: int, *, judges: bool
-) -> tuple[Batch, LabelledRows]:
-    """A few pairs, no two alike, and the labelled rows that there are."""
-    labelled = Pairs(torch.arange(n_labelled), torch.arange(n_labelled))
-    unlabelled = Pairs(torch.arange(n_unlabelled), torch.arange(n_unlabelled).flip(0))
-    labels = (labelled.users % 2).float()
-    batch = Batch(labelled, labels, unlabelled, judges=judges, step=0, rate=1e-3)
-    if strategy.feed.ledger:
-        batch = batch._replace(rows=torch.arange(n_labelled), origin=unlabelled)
-    return batch, LabelledRows(labelled, labels)
+def _n_of(weight: Tensor) -> int:
+    """Numbers of four bytes in a tensor."""
+    return -(-weight.numel() * weight.element_size() // FLOAT)
+
+
+def _none() -> dict[Key, int]:
+    return {"user": 0, "item": 0}
+
+
+def rows_in_play(store: str, counts: Counts, n_pairs: float) -> dict[Key, float]:
+    """Distinct users and items of so many pairs, if all were equally frequent; else fewer.
+
+    The dense store has all of them in play.
+    """
+    sizes: dict[Key, float] = {"user": counts.users, "item": counts.items}
+    if store == "dense":
+        return sizes
+    return {key: n * (1 - (1 - 1 / n) ** n_pairs) for key, n in sizes.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from invlearn.backbones.backbone import Key
-from invlearn.backbones.layers import embedding
+from invlearn.backbones.layers import embedding, rows_here
 from invlearn.errors import ConfigError
 from invlearn.features import NO_FEATURES, FeatureCard, Features, SideCard, SideFeatures
 
@@ -38,15 +38,17 @@ class SideFields(nn.Module):
         """Weights of the numeric columns, which their values multiply, `(columns, width)`."""
         self.codes: Tensor
         self.values: Tensor
-        self.register_buffer("codes", starts.repeat(n_ids, 1))
-        self.register_buffer("values", torch.zeros(n_ids, len(card.numeric)))
+        self._here = rows_here(n_ids)
+        n_here = self._here.stop - self._here.start
+        self.register_buffer("codes", starts.repeat(n_here, 1))
+        self.register_buffer("values", torch.zeros(n_here, len(card.numeric)))
         self.n_fields = 1 + self.codes.shape[1] + self.values.shape[1]
         self._starts = starts
 
     def read(self, features: SideFeatures) -> None:
         """Take in codes, as rows of `categories`, and values."""
-        self.codes.copy_(torch.tensor(features.codes) + self._starts)
-        self.values.copy_(torch.tensor(features.values))
+        self.codes.copy_(torch.tensor(features.codes[self._here]) + self._starts)
+        self.values.copy_(torch.tensor(features.values[self._here]))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Fields of some dense ids, shape `(ids, fields, width)`."""

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
-from invlearn.backbones.layers import embedding
+from invlearn.backbones.layers import embedding, rows_here
 from invlearn.exposures import Exposures, histories
 
 
@@ -50,14 +50,15 @@ class SVDpp(nn.Module):
         self.shown: Tensor
         self.shown_labelled: Tensor
         self.item_ids: Tensor
-        self.register_buffer("shown", torch.full((n_users, history), -1))
-        self.register_buffer("shown_labelled", torch.zeros(n_users, history))
-        self.register_buffer("item_ids", torch.arange(n_items))
+        self._here, items = rows_here(n_users), rows_here(n_items)
+        n_here = self._here.stop - self._here.start
+        self.register_buffer("shown", torch.full((n_here, history), -1))
+        self.register_buffer("shown_labelled", torch.zeros(n_here, history))
+        self.register_buffer("item_ids", torch.arange(items.start, items.stop))
 
     def read(self, exposures: Exposures) -> None:
         """Take in the items that each user was shown."""
-        n_users, length = self.shown.shape
-        rows = histories(exposures.users, n_users=n_users, length=length)
+        rows = histories(exposures.users, here=self._here, length=self.shown.shape[1])
         there = rows >= 0
         labelled = there & (exposures.labels[rows] >= 0)
         self.shown.copy_(torch.from_numpy(np.where(there, exposures.items[rows], -1)))

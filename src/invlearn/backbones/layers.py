@@ -32,12 +32,20 @@ class Share(nn.Embedding):
 
 @contextmanager
 def shares(group: Group) -> Generator[None, None, None]:
-    """Let `embedding` keep a process' share of the rows, with the weights that the whole has."""
+    """Let `embedding` keep a process' share of the rows, with the weights that the whole has.
+
+    A buffer that is a table must keep the same share, `rows_here`.
+    """
     token = _group.set(group)
     try:
         yield
     finally:
         _group.reset(token)
+
+
+def rows_here(rows: int) -> slice:
+    """Which rows of a table of so many are made: all, but for a process' share within `shares`."""
+    return _group.get().share(rows)
 
 
 def embedding(rows: int, dim: int, *, spread: float = 0.01) -> nn.Embedding:

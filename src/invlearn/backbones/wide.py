@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
-from invlearn.backbones.layers import embedding
+from invlearn.backbones.layers import embedding, rows_here
 from invlearn.exposures import Exposures, Ids
 from invlearn.rates import PSEUDO_ROWS, Floats, mean_rate
 
@@ -49,8 +49,10 @@ class Wide(nn.Module):
         self.item_ids: Tensor
         self.prior: Tensor
         for side, n in (("user", n_users), ("item", n_items)):
-            self.register_buffer(f"{side}_counts", torch.zeros(n, 3))
-            self.register_buffer(f"{side}_ids", torch.arange(n))
+            here = rows_here(n)
+            self.register_buffer(f"{side}_counts", torch.zeros(here.stop - here.start, 3))
+            self.register_buffer(f"{side}_ids", torch.arange(here.start, here.stop))
+        self._here = rows_here(n_users), rows_here(n_items)
         self.register_buffer("prior", torch.full((2,), PSEUDO_ROWS / 2))
         self.keys: Tensor
         self.marks: Tensor
@@ -60,16 +62,17 @@ class Wide(nn.Module):
         """Count exposures, likes and dislikes, and keep the label of each labelled pair."""
         known = exposures.labels >= 0
         labels = exposures.labels[known]
-        for ids, counts in (
+        sides = (
             (exposures.users, self.user_counts),
             (exposures.items, self.item_counts),
-        ):
+        )
+        for (ids, counts), n, here in zip(sides, self._shape, self._here, strict=True):
             shown, likes, dislikes = (
-                np.bincount(ids[rows], minlength=len(counts))
+                np.bincount(ids[rows], minlength=n)
                 for rows in (slice(None), exposures.labels == 1, exposures.labels == 0)
             )
             columns = [_standardised_log(shown), likes, dislikes]
-            counts.copy_(torch.from_numpy(np.column_stack(columns)))
+            counts.copy_(torch.from_numpy(np.column_stack(columns)[here]))
         mean = mean_rate(labels)
         self.prior.copy_(torch.from_numpy(PSEUDO_ROWS * np.array([mean, 1 - mean])))
         self._keep(exposures.users[known] * self._shape[1] + exposures.items[known], labels)

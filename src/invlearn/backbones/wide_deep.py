@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.backbones.factorization import GMF, BiasedMF
-from invlearn.backbones.layers import Dropout
+from invlearn.backbones.layers import Dropout, rows_here
 from invlearn.backbones.neural import MLP, NeuMF
 from invlearn.backbones.wide import Wide
 from invlearn.exposures import Exposures
@@ -55,6 +55,7 @@ class WideDeep(nn.Module):
     ) -> None:
         super().__init__()
         self._shape, self._pretrained, self._factors = (n_users, n_items), pretrained, factors
+        self._here: dict[Key, slice] = {"user": rows_here(n_users), "item": rows_here(n_items)}
         self.wide = Wide(n_users, n_items)
         tower: dict[str, Any] = {"layers": layers, "dropout": dropout}
         given = {} if deep in ("gmf", "mf") else tower
@@ -93,7 +94,7 @@ class WideDeep(nn.Module):
         )
         of_side = {"user": torch.from_numpy(made.users), "item": torch.from_numpy(made.items)}
         for name, side in self._sides.items():
-            _inform(self.deep.get_submodule(name), _of_length_one(of_side[side]))
+            _inform(self.deep.get_submodule(name), _of_length_one(of_side[side])[self._here[side]])
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of shape `(pairs,)` for `users` and `items` of that shape."""

@@ -7,7 +7,6 @@
 On all of them Polars reads the log and writes the dataset, in this process.
 """
 
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +19,10 @@ from invlearn.data.engine import Engine
 from invlearn.data.spill import Spilling
 from invlearn.environment import require_extra
 from invlearn.errors import ConfigError, unknown
+from invlearn.machine_memory import bytes_of
 
 EngineName = Literal["polars", "duckdb", "spark"]
 
-_UNITS = {
-    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
-}  # fmt: skip
 LEAST_MIB = 256
 
 
@@ -71,10 +67,7 @@ class EngineSettings:
         """
         if self.memory is None:
             return None
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]+)", self.memory.strip().upper())
-        if not found or found[2] not in _UNITS:
-            raise ConfigError(f"'{self.memory}' is no amount of memory; write one such as 4GiB")
-        mib = int(float(found[1]) * _UNITS[found[2]] / 2**20)
+        mib = int(bytes_of(self.memory) / 2**20)
         if mib < LEAST_MIB:
             raise ConfigError(f"a memory limit of {self.memory} is below {LEAST_MIB} MiB; raise it")
         return mib
