@@ -202,12 +202,12 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(tmp_path, monkeypatch):
         check_room(settings(model={"dim": 10**9}), board, ALONE)
     huge = settings(model={"dim": 10**6})
     monkeypatch.setattr(fitting, "available", lambda: 1e8)
-    with pytest.raises(ConfigError, match=r"would take .* of memory .* alone .*--store sharded"):
+    with pytest.raises(ConfigError, match=r"would take .* more memory .* alone .*--store sharded"):
         check_room(huge, board, ALONE)
     monkeypatch.setattr(fitting, "available", lambda: 3e9)
-    check_room(config, board, Neighbours(0, 4))
+    check_room(config, board, Neighbours(0, 4))  # whatever this process holds already
     with pytest.raises(ConfigError, match=r"for each of 40 .* here\. With --store sharded it"):
-        check_room(config, board, Neighbours(0, 40))
+        check_room(huge, board, Neighbours(0, 40))
     group = Neighbours(0, 4)
     group.another = True
     with pytest.raises(ConfigError, match="another machine has too little memory"):
@@ -227,7 +227,7 @@ def test_whatever_trains_looks_for_room(tmp_path, monkeypatch):
     with pytest.raises(Stopped):
         invlearn.train(board.folder, tmp_path / "run", should_stop=lambda: True)
     config = load_config({})
-    monkeypatch.setattr(fitting, "available", lambda: 1e6)
+    monkeypatch.setattr(fitting, "available", lambda: 1e3)
     for train in (
         lambda: invlearn.train(board.folder, tmp_path / "other"),
         lambda: invlearn.resume(tmp_path / "run"),
@@ -242,10 +242,12 @@ def test_limits_of_the_groups_around_a_process_count(tmp_path):
     for folder, limit in (("slurm/job_7", "5000"), ("slurm", "max"), (".", "9000")):
         (tmp_path / "new" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / "new" / folder / "memory.max").write_text(f"{limit}\n")
-    assert group_limits("0::/slurm/job_7/step_0\n", tmp_path / "new") == [5000, 9000]
+        (tmp_path / "new" / folder / "memory.stat").write_text("anon 300\nfile 4000\n")
+    assert group_limits("0::/slurm/job_7/step_0\n", tmp_path / "new") == [4700, 8700]
     (tmp_path / "memory" / "job").mkdir(parents=True)
     (tmp_path / "memory" / "job" / "memory.limit_in_bytes").write_text("7000\n")
-    assert group_limits("8:pids:/job\n4:memory:/job\n0::/\n", tmp_path) == [7000]
+    (tmp_path / "memory" / "job" / "memory.stat").write_text("rss 1\ntotal_rss 200\n")
+    assert group_limits("8:pids:/job\n4:memory:/job\n0::/\n", tmp_path) == [6800]
 
 
 def test_a_plan_without_a_dataset():

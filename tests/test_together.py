@@ -121,7 +121,7 @@ def test_stopped_by_several_and_gone_on_with_by_one_and_by_several(
 
 def refused(group, board, out):
     """What is said where the second process' machine has too little memory."""
-    kept, fitting.available = fitting.available, lambda: 1e6 if group.rank == 1 else 1e12
+    kept, fitting.available = fitting.available, lambda: 1e3 if group.rank == 1 else 1e12
     try:
         if out.exists():
             invlearn.resume(out, group=group)

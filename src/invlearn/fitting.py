@@ -50,7 +50,7 @@ def check_room(config: RunConfig, dataset: Dataset, group: Group) -> None:
     if config.backbone not in BACKBONES:
         return  # whoever made it knows what it takes; it may have effects when it is made
     found = _planned(config, dataset, group)
-    room, needed = available() * MARGIN, found.memory * group.n_here
+    room, needed = available() * MARGIN, found.to_come * group.n_here
     fits = needed <= room
     if not group.any(not fits):
         return
@@ -59,9 +59,9 @@ def check_room(config: RunConfig, dataset: Dataset, group: Group) -> None:
             "another machine has too little memory for its processes of this training; what they "
             "said is above or in their own log"
         )
-    largest = max(found.lasting + found.passing, key=lambda part: part.n_bytes)
+    largest = max(found.lasting[1:] + found.passing, key=lambda part: part.n_bytes)
     raise ConfigError(
-        f"this training would take {gib(needed)} of memory on this machine, of which {gib(room)} "
+        f"this training would take {gib(needed)} more memory on this machine, and {gib(room)} "
         f"can be had; {largest.name} alone {gib(largest.n_bytes)} for each of {group.n_here} "
         f"processes here. {_advice(found, dataset, group)}; `invlearn plan` says what each would "
         "take"
@@ -79,7 +79,7 @@ def _advice(found: Plan, dataset: Dataset, group: Group) -> str:
         return f"Prepare with a smaller --{part.name.removesuffix('ation')}-fraction"
     if found.config.store == "row" and not group.is_alone:
         cut = found.config.model_copy(update={"store": "sharded"})
-        needed = _planned(cut, dataset, group).memory * group.n_here
+        needed = _planned(cut, dataset, group).to_come * group.n_here
         return f"With --store sharded it would take {gib(needed)}"
     return (
         "Take a smaller --model.dim, --optimizer.name sgd, which keeps no moments, or more "

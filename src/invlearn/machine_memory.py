@@ -50,7 +50,7 @@ def resident() -> float:
 
 
 def available() -> float:
-    """Bytes of memory that a new process may take here: what is free, or what its group may."""
+    """Bytes of memory that can still be taken here: what is free, or what a group may take more."""
     found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
     with suppress(OSError, ValueError, AttributeError):
         free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
@@ -61,7 +61,9 @@ def available() -> float:
 
 
 def group_limits(groups: str, root: Path) -> list[float]:
-    """Bytes of memory that a process' control groups allow, and the groups around them.
+    """Bytes of memory that a process' control groups, and the groups around them, may take more.
+
+    Pages of files are the system's to take back, and do not count as taken.
 
     Args:
         groups: Lines of `hierarchy:controllers:path`, as in `/proc/self/cgroup`; version 1 or 2.
@@ -72,9 +74,14 @@ def group_limits(groups: str, root: Path) -> list[float]:
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
-        file = "memory.limit_in_bytes" if controllers else "memory.max"
+        file, held = (
+            ("memory.limit_in_bytes", "total_rss") if controllers else ("memory.max", "anon")
+        )
         inner = Path(path.lstrip("/"))
         for group in (inner, *inner.parents):
             with suppress(OSError, ValueError):  # no such group in sight, or no limit ("max")
-                found.append(float((root / controllers / group / file).read_text()))
+                place = root / controllers / group
+                limit = float((place / file).read_text())
+                taken = re.search(rf"^{held} (\d+)$", (place / "memory.stat").read_text(), re.M)
+                found.append(limit - int(taken[1] if taken else 0))
     return found

@@ -69,6 +69,11 @@ class Plan:
         """Bytes of memory of one process at its peak."""
         return sum(part.n_bytes for part in self.lasting) + self.most_passing.n_bytes
 
+    @property
+    def to_come(self) -> float:
+        """Of that, what a process does not hold already when it begins."""
+        return self.memory - self.lasting[0].n_bytes
+
 
 class _Tables(NamedTuple):
     """Bytes of all weights, and the part of the tables that a process holds."""
