@@ -295,8 +295,9 @@ def test_the_command(tmp_path):
     assert "30 users, 30 items" in text
     assert "It fits" in text
     assert "A process computes 252 labelled rows of it, and sends" in text
-    text = done("plan", board.folder, "--model.dim", "100000", "--memory", "64MiB")
-    assert "It does not fit" in text
+    answer = call("plan", board.folder, "--model.dim", "100000", "--memory", "64MiB")
+    assert answer.code == 1
+    assert "It does not fit" in answer.out
     for given, said in (
         ((), "--users"),
         ((board.folder, "--memory", "much"), "'much' is no amount"),

@@ -331,7 +331,7 @@ def test_a_backbone_named_on_the_command_line(module_of_a_user, feed):
     answer = call("train", feed.dataset, *given, "--store", "row", "--out", "other")
     assert answer.code == 2
     assert "does not declare its `tables`" in answer.err
-    assert "--store dense" in answer.err
+    assert "leave --store out" in answer.err
     wrong = call("train", feed.dataset, *given[:2], "--model.gian", "1", "--out", "other")
     assert "model.gian: unknown option; did you mean 'gain'?" in wrong.err
 

@@ -1,5 +1,6 @@
 """The command that says what a training takes before it starts."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ def plan(
     options: Annotated[RunConfig | None, Parameter(name="*")] = None,
 ) -> None:
     """Say what a training would take: memory, disk, steps, messages, and whether it fits.
+
+    The exit code is 1 if it does not fit.
 
     Give a dataset, or --users, --items and --rows of one that is not there yet.
 
@@ -60,4 +63,5 @@ def plan(
     room = available() if memory is None else bytes_of(memory)
     spread = {"n_processes": processes, "n_hosts": hosts}
     found = plan_for(dataset, sizes, config=config, **spread, **given)
-    screen_planning.show_plan(found, hosts=hosts, room=room)
+    if not screen_planning.show_plan(found, hosts=hosts, room=room):
+        sys.exit(1)

@@ -104,7 +104,7 @@ def _usable_store(
     if config.store in BY_ROWS and not has_tables:
         raise ConfigError(
             f"backbone {config.backbone} does not declare its `tables`, so the {config.store} "
-            "store does not know which rows a batch touches; pass --store dense, or declare them"
+            "store does not know which rows a batch touches; leave --store out, or declare them"
         )
     if config.store in BY_ROWS and whole_tables:
         raise ConfigError(

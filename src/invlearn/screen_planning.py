@@ -11,13 +11,16 @@ LEAST_SHOWN = 2**20
 """Bytes of the smallest part that has a line."""
 
 
-def show_plan(found: Plan, *, hosts: int, room: float) -> None:
+def show_plan(found: Plan, *, hosts: int, room: float) -> bool:
     """Print what each process takes, what travels, and whether it fits.
 
     Args:
         found: The plan.
         hosts: Machines that the processes are spread over evenly.
-        room: Bytes of memory of a machine.
+        room: Bytes of memory that a machine can give.
+
+    Returns:
+        Whether it fits.
     """
     counts, config = found.counts, found.config
     console.print(
@@ -37,12 +40,13 @@ def show_plan(found: Plan, *, hosts: int, room: float) -> None:
     )
     n_here = found.n_processes // hosts
     needed = found.memory * n_here
-    verdict = "It fits" if needed <= MARGIN * room else "It does not fit"
+    fits = needed <= MARGIN * room
     where = "a machine" if hosts > 1 else "the machine"
     console.print(
-        f"{verdict}: {gib(needed)} for {n_here} process{'es' if n_here > 1 else ''} on {where} "
-        f"of {gib(room)}"
+        f"{'It fits' if fits else 'It does not fit'}: {gib(needed)} for {n_here} "
+        f"process{'es' if n_here > 1 else ''} on {where}, which can give {gib(room)}"
     )
+    return fits
 
 
 def _table(found: Plan) -> Table:
