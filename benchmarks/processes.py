@@ -6,7 +6,9 @@ GMF of 32 factors, Adam, batches of 4,096 labelled and as many unlabelled pairs,
 popular and unpopular items (`timing.py`), every second one judged where the strategy judges.
 Processes are started by `torchrun` and talk by gloo.
 
-* Agreement: 200 steps at 3.3 million table rows; choices, and the largest difference of a weight.
+* Agreement: 200 steps at 3.3 million table rows; choices, the smallest gap between the two best
+  losses of a choice, and the largest difference of a weight. Weights begin twenty times as wide as
+  they are drawn, and `ig` tries steps of length 1: else its losses are equal to the last digit.
 * Cost: median seconds of a step, peak memory of a process and bytes that it sends, for 3.3 and
   20 million table rows, replicated (`row`) and cut (`sharded`). What would not fit is left out.
 * Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all,
@@ -105,6 +107,8 @@ def compared(found: dict, alone: dict) -> dict:
         "steps": found["steps"],
         "choices_equal": found["choices"] == alone["choices"],
         "n_choices": len(found["choices"]),
+        "kinds_of_choices": len(set(found["choices"])),
+        "smallest_gap": found["smallest_gap"],
         "largest_difference": apart,
     }
 
@@ -129,7 +133,7 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
     sizes = int(n_users), int(n_items)
     config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
     batches = simulated(*sizes, n=20, size=BATCH)
-    chosen = STRATEGIES[strategy]()
+    chosen = STRATEGIES[strategy](**({"alpha_ratio": 1000.0} if strategy == "ig" else {}))
     if not chosen.feed.unlabelled:
         batches = plain(batches)
     elif chosen.feed.judge_fraction > 0:
@@ -138,12 +142,15 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
         torch.manual_seed(0)
         with shares(group if store == "sharded" else ALONE):
             module = GMF(*sizes, dim=DIM)
+        with torch.no_grad():
+            for weight in module.parameters():
+                weight.mul_(20)
         given = {"seed": 0, "group": group}
         rows = {"user": sizes[0], "item": sizes[1]}
         kind = ShardedStore if store == "sharded" else RowStore
         given |= {"n_rows": rows} if store == "sharded" else {}
         stepper = Stepper(kind(module, GMF.tables, OptimizerConfig(), **given), chosen)
-        choices, seconds, sent, expected = [], [], [], []
+        choices, gaps, seconds, sent, expected = [], [], [], [], []
         numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
         asked = {j: asked_by(config, NO_FEATURES, chosen, judges=j) for j in (True, False)}
         for number in range(int(steps)):
@@ -156,6 +163,8 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
             sent.append(loopback() - device)
             choice = int(log["choice"]) if "choice" in log else None
             choices += [choice] if choice is not None else []
+            best = sorted(log["judge_losses"].tolist()) if choice is not None else []
+            gaps += [best[1] / best[0] - 1] if best else []
             pairs = len(batch.labels), len(batch.unlabelled.users)
             for rows in in_play(batch, group.size if store == "sharded" else 1):
                 bytes_sent = traffic(
@@ -189,6 +198,7 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
                         "loopback_bytes": mean(sent[2:]) / group.size,
                         "expected_bytes": mean(expected),
                         "choices": choices,
+                        "smallest_gap": min(gaps, default=None),
                         "weights": str(path),
                     }
                 )
