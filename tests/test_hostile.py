@@ -29,6 +29,7 @@ from invlearn.data.grammar import parse_rule
 from invlearn.data.labels import quoted
 from invlearn.data.logs import open_log
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError
+from invlearn.experiments.compare import check_folder
 from invlearn.experiments.grid import load_experiment
 from invlearn.guards import ShortBodies
 from invlearn.ids import read_ids
@@ -301,6 +302,34 @@ def test_links_out_of_a_folder_are_not_followed(data, run, tmp_path):
         (folder / name).symlink_to(secret)
         with pytest.raises(InvlearnError, match="a link that leads out of"):
             opening(folder)
+
+
+def test_a_link_under_a_name_that_can_be_foreseen_is_not_written_through(data, run, tmp_path):
+    """`.NAME.partial` and the like are used while NAME is written: anybody can foresee them."""
+    home = shutil.copytree(data, tmp_path / "home")
+    dear = {file.name: file.read_bytes() for file in home.iterdir()}
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".new.partial", ".lists.parquet.parts"):
+        (out / name).symlink_to(home)
+    (out / ".lists.csv.partial").symlink_to(home / "data.json")
+    for words in (
+        ("train", data, "--out", out / "new", "--epochs", 1, "--model.dim", 2),
+        ("recommend", run, "--out", out / "lists.parquet"),
+        ("recommend", run, "--out", out / "lists.csv"),
+    ):
+        assert call(*words).code == 0
+    assert sorted(file.name for file in out.iterdir()) == ["lists.csv", "lists.parquet", "new"]
+    assert not any(file.is_symlink() for file in out.iterdir())
+    assert {file.name: file.read_bytes() for file in home.iterdir()} == dear
+
+
+def test_an_experiment_clears_up_nothing_through_a_link(run, tmp_path):
+    cell = tmp_path / "experiment" / "cells" / "one"
+    cell.mkdir(parents=True)
+    (cell / "seed-0").symlink_to(run)
+    with pytest.raises(ConfigError, match="seed-0 is a link that leads out of the experiment"):
+        check_folder(tmp_path / "experiment")
 
 
 def test_folders_that_cannot_be_are_a_sentence(run, tmp_path):
