@@ -463,12 +463,19 @@ def test_an_annotation_whose_numbers_are_none_is_refused(run):
 
 
 def test_texts_that_a_spreadsheet_would_compute_get_an_apostrophe():
-    texts = ["=1+1", "+1", "-2.5", "-a", "@x", "\ta", "\rb", "u1", "a=b", "", None, "+cmd|' /C'!A0"]
-    found = _harmless(pl.LazyFrame({"user": texts, "rank": range(len(texts))})).collect()
-    assert found["user"].to_list() == [
-        "'=1+1", "+1", "-2.5", "'-a", "'@x", "'\ta", "'\rb", "u1", "a=b", "", None,
-        "'+cmd|' /C'!A0",
-    ]  # fmt: skip
+    formulas = ["=1+1", "-a", "@x", "\ta", "\rb", "\n=1", "+cmd|' /C'!A0", "+1\n=1", "-"]
+    formulas += [f"{wide}1" for wide in "\uff1d\uff0b\uff0d\uff20"]
+    others = ["+1", "-2.5", "u1", "a=b", "a\n=1", " =1", "", None]
+    texts = [*formulas, *others]
+    columns = {
+        "user": texts,
+        "item": pl.Series(texts, dtype=pl.Categorical),
+        "source": pl.Series(texts, dtype=pl.Enum(texts[:-1])),
+        "rank": range(len(texts)),
+    }
+    found = _harmless(pl.LazyFrame(columns)).collect()
+    for name in ("user", "item", "source"):
+        assert found[name].to_list() == [f"'{text}" for text in formulas] + others, name
     assert found["rank"].to_list() == list(range(len(texts)))
 
 
