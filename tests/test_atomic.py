@@ -1,6 +1,7 @@
 """Files and folders that are whole or absent."""
 
 import errno
+import os
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -189,3 +190,104 @@ def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path, monkeypatch):
     fill(tmp_path / "data", "whole")
     fill(tmp_path / "data", "new", overwrite=True)
     assert (tmp_path / "data" / "file").read_text() == "new"
+    with locks.in_turn(tmp_path, "plan"), locks.claimed(tmp_path, "task") as mine:
+        assert mine
+
+
+# Temporary names can be foreseen: what somebody put there is not written into
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder with a file that is nobody else's business, and a place to write beside it."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "file").write_text("dear")
+    (tmp_path / "here").mkdir()
+    yield tmp_path / "home"
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["file"]
+    assert (tmp_path / "home" / "file").read_text() == "dear"
+    assert not (tmp_path / "gone").exists()
+
+
+ENDS = ("home", "home/file", "gone")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_link_under_a_temporary_name_is_removed_and_not_followed(home, end):
+    here = home.parent / "here"
+    for name in (".file.partial", ".folder.partial", ".folder.old", ".lists.parts"):
+        (here / name).symlink_to(home.parent / end)
+    atomic.write_text(here / "file", "whole")
+    fill(here / "folder", "whole")
+    with atomic.scratch(here / "lists") as place:
+        (place / "part").touch()
+    assert sorted(path.name for path in here.iterdir()) == ["file", "folder"]
+    (here / ".folder.old").symlink_to(home.parent / end)
+    fill(here / "folder", "new", overwrite=True)
+    assert (here / "folder" / "file").read_text() == "new"
+    (here / ".folder.old").symlink_to(home.parent / end)
+    atomic.forget(here / "folder")
+    assert sorted(path.name for path in here.iterdir()) == ["file", "folder"]
+
+
+def test_a_link_is_no_folder_that_a_crash_moved_aside(home):
+    (home.parent / "here" / ".run.old").symlink_to(home)
+    atomic.recover(home.parent / "here" / "run")
+    assert not (home.parent / "here" / "run").exists()
+
+
+def test_a_second_name_of_a_file_is_removed_too(home):
+    (home.parent / "here" / ".file.partial").hardlink_to(home / "file")
+    atomic.write_text(home.parent / "here" / "file", "whole")
+
+
+def test_a_pipe_under_a_temporary_name_holds_nobody_up(tmp_path):
+    for name in (".file.partial", ".folder.partial"):
+        os.mkfifo(tmp_path / name)
+    atomic.write_text(tmp_path / "file", "whole")
+    fill(tmp_path / "folder", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("make", [atomic._make_file, atomic._make_folder])
+def test_a_link_put_there_at_the_last_instant_is_refused(home, make):
+    place = home.parent / "here" / ".name.partial"
+
+    def late(place):
+        make(place)
+        atomic._remove(place)
+        place.symlink_to(home / "file" if make is atomic._make_file else home)
+
+    with pytest.raises(OSError, match="symbolic links"), locks.reserved(place, late, place):
+        pass
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_locks_are_not_taken_through_links(home, end):
+    here = home.parent / "here"
+    for name, lock in (
+        (".lock", lambda: locks.locked(here)),
+        (".plan.lock", lambda: locks.in_turn(here, "plan")),
+        (".task.lock", lambda: locks.claimed(here, "task")),
+    ):
+        (here / name).symlink_to(home.parent / end)
+        with pytest.raises(InvlearnError, match=rf"cannot write .*{name}: it is a link"), lock():
+            pass
+
+
+def test_a_link_as_the_name_itself_is_replaced_and_not_followed(home):
+    """Whoever asks for a place by a link gets it there, if that may be replaced."""
+    here = home.parent / "here"
+    for name, end in (("folder", home), ("file", home / "file"), ("none", home.parent / "gone")):
+        (here / name).symlink_to(end)
+    for name, write in (("folder", fill), ("file", new_text), ("none", new_text), ("none", fill)):
+        with pytest.raises(InvlearnError, match="exists already"):
+            write(here / name, "new")
+    with pytest.raises(InvlearnError, match="not overwritten"):
+        fill(here / "none", "new", overwrite=True, marker="run.json")
+    fill(here / "folder", "new", overwrite=True, marker="file")
+    atomic.write_text(here / "file", "new")
+    assert sorted(path.name for path in here.iterdir()) == ["file", "folder", "none"]
+    assert not (here / "folder").is_symlink()
+    assert not (here / "file").is_symlink()
+    assert (here / "folder" / "file").read_text() == (here / "file").read_text() == "new"

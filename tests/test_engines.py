@@ -1,10 +1,14 @@
 """The same log gives the same bytes whichever engine prepares it."""
 
+import errno
+import os
 import re
 import resource
 import shutil
 import socket
+import stat
 import tempfile
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +22,7 @@ from hypothesis import strategies as st
 
 from console import IDS, RULE, call, done
 from invlearn import environment
-from invlearn.data import duckdb_engine, quantile, spark_engine
+from invlearn.data import duckdb_engine, engines, quantile, spark_engine
 from invlearn.data.engines import EngineSettings, starting
 from invlearn.data.grammar import parse_rules
 from invlearn.data.logs import ROW, Log
@@ -27,7 +31,7 @@ from invlearn.data.quantile import value_at
 from invlearn.data.settings import PrepareSettings
 from invlearn.data.splits import Split
 from invlearn.data.table import ITEM, LABEL, PART, TIME, USER, working
-from invlearn.errors import ConfigError, DataError, InvlearnError
+from invlearn.errors import ConfigError, DataError, InvlearnError, InvlearnWarning
 
 SPLITS = ("random", "per-user", "temporal", "column")
 POLICIES = ("last", "first", "any-positive", "majority")
@@ -105,7 +109,7 @@ TEXT = {
     ],
 }
 TYPES = {"rule": "watch / length >= 0.5, < 0.01", "bad_rows": "drop"}
-CORES = dict(zip(POLICIES, (0, 0, 2, 12), strict=True))
+CORES = dict(zip(POLICIES, (0, 0, 0, 12), strict=True))
 CASES = {
     f"{split}, {policy}": (
         log_of_text,
@@ -125,15 +129,16 @@ CASES = {
     "times as text": (log_of_types, TYPES | {"time": "text", "split": "temporal"}),
     "real times": (log_of_types, TYPES | {"time": "real", "split": "temporal"}),
 }
-SPARK_CASES = ("random, majority", "per-user, first", "column, any-positive", "prices as times")
-"""Every split and every policy, once: Spark is slow with little."""
+SPARK_CASES = ("random, majority", "column, any-positive", "prices as times")
+CONNECT_CASE = "per-user, first"
+"""With it every split and every policy, once: Spark is slow with little."""
 
 
-def made(case, place, engine):
+def made(case, place, engine, **given):
     """Bytes of the folder that an engine makes of a log, by file."""
     log, options = CASES[case]
     by_column = {"split_column": "part"} if options.get("split") == "column" else {}
-    prepare(log(), place / engine, engine=engine, **options, **by_column)
+    prepare(log(), place / engine, engine=engine, **options, **by_column, **given)
     files = {file.name: file.read_bytes() for file in sorted((place / engine).iterdir())}
     shutil.rmtree(place / engine)
     return files
@@ -148,12 +153,33 @@ def test_duckdb_makes_the_bytes_of_polars(case, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def free_port():
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return some.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
-    """Spark, started once."""
-    place = tmp_path_factory.mktemp("spark")
-    with spark_engine.session(place, place, 1024) as engine:
-        yield engine
+    """Spark, started once, with a Spark Connect server in it; yields the address of that.
+
+    It is told as an administrator would that there is little to do: no time for compiling well what
+    runs once, and no tables in 200 parts.
+    """
+    place, port = tmp_path_factory.mktemp("spark"), free_port()
+    (place / "spark-defaults.conf").write_text(
+        "spark.plugins org.apache.spark.sql.connect.SparkConnectPlugin\n"
+        "spark.connect.grpc.binding.address 127.0.0.1\n"
+        f"spark.connect.grpc.binding.port {port}\n"
+        "spark.driver.defaultJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
+        "spark.sql.shuffle.partitions 2\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONF_DIR", str(place))
+        with spark_engine.session(place, place, 1024):
+            yield f"sc://127.0.0.1:{port}"
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 @need_spark
@@ -161,6 +187,24 @@ def test_spark_makes_the_bytes_of_polars(spark, tmp_path):
     for case in SPARK_CASES:
         assert made(case, tmp_path, "spark") == made(case, tmp_path, "polars"), case
         assert list(tmp_path.iterdir()) == []
+
+
+@need_spark
+def test_a_spark_connect_server_makes_the_bytes_of_polars(spark, tmp_path):
+    scratch, rights = tmp_path / "scratch", set()
+    scratch.mkdir()
+
+    def watch(*_, **__):
+        rights.update(stat.filemode(place.stat().st_mode) for place in scratch.iterdir())
+
+    with umask(0o002):
+        given = {"spark": spark, "scratch": scratch, "progress": watch}
+        found = made(CONNECT_CASE, tmp_path, "spark", **given)
+    assert found == made(CONNECT_CASE, tmp_path, "polars")
+    assert rights == {"drwxrwxr-x"}  # a cluster works under a user of its own
+    assert list(scratch.iterdir()) == []
+    with spark_engine.session(tmp_path, tmp_path):  # Spark on this machine is not gone for it
+        pass
 
 
 def test_every_case_takes_all_the_ways(tmp_path):
@@ -368,6 +412,47 @@ def test_a_full_disk_is_told(tmp_path):
                 engine.settle(table)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def umask(bits):
+    before = os.umask(bits)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rights"),
+    [
+        (EngineSettings("polars"), "drwx------"),
+        (EngineSettings("spark"), "drwx------"),
+        (EngineSettings("spark", spark="sc://host"), "drwxrwx---"),
+    ],
+)
+def test_tables_are_for_whom_they_must_be(settings, rights, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "_engine", lambda _, place: nullcontext(place))
+    with umask(0o007), starting(settings, tmp_path) as place:
+        assert stat.filemode(place.stat().st_mode) == rights
+        assert place.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_that_cannot_be_removed_are_told(tmp_path, monkeypatch):
+    """As those in folders that a cluster's own user made."""
+
+    def kept(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    said = rf"cannot remove all tables.*{re.escape(str(tmp_path))}.*Permission denied"
+    with (
+        monkeypatch.context() as patch,
+        pytest.warns(InvlearnWarning, match=said),
+        starting(EngineSettings("polars"), tmp_path),
+    ):
+        patch.setattr(os, "rmdir", kept)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_scratch_is_used_and_left_clean(tmp_path):

@@ -29,6 +29,7 @@ from invlearn.data.grammar import parse_rule
 from invlearn.data.labels import quoted
 from invlearn.data.logs import open_log
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError
+from invlearn.experiments.compare import check_folder
 from invlearn.experiments.grid import load_experiment
 from invlearn.guards import ShortBodies
 from invlearn.ids import read_ids
@@ -334,6 +335,34 @@ def test_pipes_in_a_folder_are_not_waited_for(data, run):
             opening(folder)
 
 
+def test_a_link_under_a_name_that_can_be_foreseen_is_not_written_through(data, run, tmp_path):
+    """`.NAME.partial` and the like are used while NAME is written: anybody can foresee them."""
+    home = shutil.copytree(data, tmp_path / "home")
+    dear = {file.name: file.read_bytes() for file in home.iterdir()}
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".new.partial", ".lists.parquet.parts"):
+        (out / name).symlink_to(home)
+    (out / ".lists.csv.partial").symlink_to(home / "data.json")
+    for words in (
+        ("train", data, "--out", out / "new", "--epochs", 1, "--model.dim", 2),
+        ("recommend", run, "--out", out / "lists.parquet"),
+        ("recommend", run, "--out", out / "lists.csv"),
+    ):
+        assert call(*words).code == 0
+    assert sorted(file.name for file in out.iterdir()) == ["lists.csv", "lists.parquet", "new"]
+    assert not any(file.is_symlink() for file in out.iterdir())
+    assert {file.name: file.read_bytes() for file in home.iterdir()} == dear
+
+
+def test_an_experiment_clears_up_nothing_through_a_link(run, tmp_path):
+    cell = tmp_path / "experiment" / "cells" / "one"
+    cell.mkdir(parents=True)
+    (cell / "seed-0").symlink_to(run)
+    with pytest.raises(ConfigError, match="seed-0 is a link that leads out of the experiment"):
+        check_folder(tmp_path / "experiment")
+
+
 def test_folders_that_cannot_be_are_a_sentence(run, tmp_path):
     with pytest.raises(DataError, match="is not a dataset folder"):
         Dataset.open("a\0b")
@@ -465,12 +494,19 @@ def test_an_annotation_whose_numbers_are_none_is_refused(run):
 
 
 def test_texts_that_a_spreadsheet_would_compute_get_an_apostrophe():
-    texts = ["=1+1", "+1", "-2.5", "-a", "@x", "\ta", "\rb", "u1", "a=b", "", None, "+cmd|' /C'!A0"]
-    found = _harmless(pl.LazyFrame({"user": texts, "rank": range(len(texts))})).collect()
-    assert found["user"].to_list() == [
-        "'=1+1", "+1", "-2.5", "'-a", "'@x", "'\ta", "'\rb", "u1", "a=b", "", None,
-        "'+cmd|' /C'!A0",
-    ]  # fmt: skip
+    formulas = ["=1+1", "-a", "@x", "\ta", "\rb", "\n=1", "+cmd|' /C'!A0", "+1\n=1", "-"]
+    formulas += [f"{wide}1" for wide in "\uff1d\uff0b\uff0d\uff20"]
+    others = ["+1", "-2.5", "u1", "a=b", "a\n=1", " =1", "", None]
+    texts = [*formulas, *others]
+    columns = {
+        "user": texts,
+        "item": pl.Series(texts, dtype=pl.Categorical),
+        "source": pl.Series(texts, dtype=pl.Enum(texts[:-1])),
+        "rank": range(len(texts)),
+    }
+    found = _harmless(pl.LazyFrame(columns)).collect()
+    for name in ("user", "item", "source"):
+        assert found[name].to_list() == [f"'{text}" for text in formulas] + others, name
     assert found["rank"].to_list() == list(range(len(texts)))
 
 

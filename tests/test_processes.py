@@ -260,6 +260,37 @@ def test_moments_that_are_none_are_written_once(crew, tmp_path):
     assert saved.optimizer == {}
 
 
+def everything(rows):
+    """Tensors of every type, some of them under two names, some with `rows` rows."""
+    some = {f"a_{str(kind)[6:]}": torch.arange(2).to(kind) for kind in tensor_files._NAMES}
+    table, head = torch.arange(3.0 * rows).view(rows, 3), torch.arange(3.0)
+    tables = {"é": table, "zz": table, "other": table.clone()}
+    return tables | some | {"head": head, "again": head, "n": torch.tensor(5)}
+
+
+def write_everything(group, file, rows):
+    own = group.share(rows)
+    tensors = everything(rows)
+    share = tensors["zz"][own].clone()
+    tensors |= {"é": share, "zz": share, "other": share.clone()}
+    shards = dict.fromkeys(("é", "zz", "other"), Shard(own.start, own.stop, rows))
+    tensor_files.write_tensors(file, tensors, shards=shards, group=group)
+
+
+@pytest.mark.parametrize("rows", [7, 2])  # of two rows the first process has none
+def test_a_file_of_several_processes_has_the_bytes_of_one(crew, tmp_path, rows):
+    tensor_files.write_tensors(tmp_path / "one", everything(rows))
+    crew(write_everything, tmp_path / "several", rows)
+    write_everything(ALONE, tmp_path / "alone", rows)
+    assert (tmp_path / "alone").read_bytes() == (tmp_path / "one").read_bytes()
+    assert (tmp_path / "several").read_bytes() == (tmp_path / "one").read_bytes()
+    shards = {"é": Shard(1, 2, rows), "zz": Shard(1, 2, rows)}
+    found = tensor_files.read_tensors(tmp_path / "several", shards)
+    assert found["é"] is found["zz"]
+    assert found["head"] is found["again"]
+    assert torch.equal(found["zz"], torch.tensor([[3.0, 4.0, 5.0]]))
+
+
 def test_half_of_what_a_launcher_sets(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     said = r"RANK is set.*but not WORLD_SIZE, MASTER_ADDR"

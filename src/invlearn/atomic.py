@@ -4,12 +4,16 @@ Everything is written under a temporary name beside the target, flushed to disk,
 A crash leaves the old content, at worst a folder moved aside, which the next look at it puts back;
 the next write removes what the crash left under the temporary name. Of two processes that write
 the same thing, the second is refused.
+
+A temporary name can be foreseen, so what somebody else put there is removed and never written
+into: a link goes, and what it leads to stays as it is.
 """
 
 import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -60,7 +64,7 @@ def need_absent(path: Path, *, overwrite: bool) -> None:
     Raises:
         InvlearnError: It is there, and nobody said that it may be replaced.
     """
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
 
 
@@ -69,6 +73,8 @@ def new_folder(
     path: Path, *, overwrite: bool = False, marker: str = ""
 ) -> Generator[Path, None, None]:
     """Yield a temporary folder to fill; give it the name `path` when the block ends well.
+
+    A link called `path` is replaced itself: the folder that it leads to stays as it is.
 
     Args:
         path: The folder's final name; its parents are made.
@@ -118,7 +124,7 @@ def _filled(partial: Path, path: Path, make: Callable[[Path], None]) -> Generato
             for left in partial.iterdir():
                 _remove(left)
         else:
-            os.truncate(partial, 0)
+            os.close(os.open(partial, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW))
         try:
             yield
         except BaseException:
@@ -127,19 +133,21 @@ def _filled(partial: Path, path: Path, make: Callable[[Path], None]) -> Generato
 
 
 def _make_file(place: Path) -> None:
-    if place.is_dir():
-        _remove(place)
-    place.touch()
+    with suppress(FileNotFoundError):
+        found = place.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # a file of two names is a link
+            _remove(place)
+    os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666))
 
 
 def _make_folder(place: Path) -> None:
-    if place.is_file():
+    if place.is_symlink() or not place.is_dir():
         _remove(place)
     place.mkdir(parents=True, exist_ok=True)
 
 
 def _remove(place: Path) -> None:
-    """Remove a file or a folder, if it can be."""
+    """Remove a file, a link or a folder, if it can be; what a link leads to stays."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:
@@ -195,7 +203,7 @@ def _final(name: str) -> str:
 def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
     """Make sure that a folder is free, or may be replaced."""
     need_absent(path, overwrite=overwrite)
-    if path.exists() and not _replaceable(path, marker):
+    if os.path.lexists(path) and not _replaceable(path, marker):
         raise InvlearnError(
             f"{path} is not overwritten, since there is no {marker} in it; choose another name"
         )
@@ -212,7 +220,7 @@ def recover(path: Path) -> None:
     If it was no crash, and another process is just replacing it, that one is waited for.
     """
     old = _aside(path if path.name not in ("", "..") else path.resolve())
-    if path.exists() or not old.exists():
+    if os.path.lexists(path) or old.is_symlink() or not old.is_dir():
         return
     with suppress(OSError), locks.waited_for(old):
         _put_back(old, path)
@@ -223,11 +231,11 @@ def forget(path: Path) -> None:
 
     Whoever calls holds the lock of the folder, which is there.
     """
-    shutil.rmtree(_aside(path), ignore_errors=True)
+    _remove(_aside(path))
 
 
 def _put_back(old: Path, path: Path) -> None:
-    if old.exists() and not path.exists():
+    if os.path.lexists(old) and not os.path.lexists(path):
         with suppress(OSError):
             old.replace(path)
 
@@ -252,7 +260,7 @@ def _beside(path: Path, suffix: str) -> Path:
 def _swap(partial: Path, path: Path) -> None:
     """Move `partial` to `path`; what stood there is moved aside first and removed last."""
     old = _aside(path)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
     with locks.waited_for(path) if path.exists() else nullcontext():
         if path.exists():
             path.replace(old)
@@ -261,7 +269,7 @@ def _swap(partial: Path, path: Path) -> None:
         finally:
             _put_back(old, path)
     _sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
 
 
 def _sync(path: Path) -> None:

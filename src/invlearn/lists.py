@@ -23,8 +23,10 @@ from invlearn.wording import clipped, counted
 
 ENDINGS = (".parquet", ".pq", ".csv", ".jsonl", ".ndjson")
 BUFFERED_ROWS = 100_000
-FORMULA, NUMBER = r"^[=+\-@\t\r]", r"^[+-][0-9]+(\.[0-9]+)?$"
-"""What a spreadsheet computes, and what of it is only a number."""
+FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
+"""How what a spreadsheet computes begins; the last four are the wide forms of the first four."""
+NUMBER = r"^[+-][0-9]+(\.[0-9]+)?$"
+"""What of it is only a number."""
 NOBODY = Lists(
     np.empty(0, np.int64),
     TopItems(np.empty(0, np.int64), np.empty((0, 1), np.int64), np.empty((0, 1), np.float32)),
@@ -249,7 +251,7 @@ def _harmless(rows: pl.LazyFrame) -> pl.LazyFrame:
 
     Numbers are left as they are. The other kinds of files have every id unchanged.
     """
-    texts = selectors.string()
+    texts = selectors.by_dtype(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
     is_formula = texts.str.contains(FORMULA) & ~texts.str.contains(NUMBER)
     return rows.with_columns(pl.when(is_formula).then("'" + texts).otherwise(texts).name.keep())
 

@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from itertools import combinations
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -24,17 +25,18 @@ from invlearn.errors import InvlearnError
 from invlearn.processes import ALONE, Group
 
 _NAMES = {
+    torch.int64: "I64",
     torch.float64: "F64",
     torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
     torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
     torch.int16: "I16",
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+"""In the order in which safetensors puts tensors of these types."""
 
 
 class Shard(NamedTuple):
@@ -80,7 +82,7 @@ def write_tensors(
         for name, tensor in kept.items()
     }
     try:
-        save_file(owned, file, {"tied": json.dumps(tied)} if tied else None)
+        save_file(owned, file, _metadata(tied) or None)
     except SafetensorError as error:  # its own error for a full disk
         raise atomic.cannot_write(file, OSError(str(error))) from error
 
@@ -109,24 +111,19 @@ def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[st
     return tensors | {name: tensors[first] for name, first in tied.items()}
 
 
-class _Place(NamedTuple):
-    """Where a tensor stands in a file."""
-
-    start: int
-    """Bytes from the end of the header."""
-    shape: list[int]
-
-
 def _write_together(
     file: Path, tensors: Mapping[str, Tensor], shards: Mapping[str, Shard], group: Group
 ) -> None:
     """Each process writes its rows; what is whole is written by the first."""
-    places, head = _laid_out(tensors, shards)
+    shapes = {name: _whole_shape(tensor, shards.get(name)) for name, tensor in tensors.items()}
+    tied = _tied_for_all(tensors, shapes, group)
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in tied}
+    places, head = _laid_out(tensors, shapes, tied)
     try:
         if group.is_first:
             with file.open("wb") as stream:
                 stream.write(head)
-                stream.truncate(len(head) + _end(tensors, places))
+                stream.truncate(max(place.stop for place in places.values()))
         group.wait()
         with file.open("r+b") as stream:
             for name, tensor in tensors.items():
@@ -134,7 +131,7 @@ def _write_together(
                     continue
                 first = shards[name].first if name in shards else 0
                 row_bytes = tensor.element_size() * prod(tensor.shape[1:])
-                stream.seek(len(head) + places[name].start + first * row_bytes)
+                stream.seek(places[name].start + first * row_bytes)
                 stream.write(_bytes_of(tensor))
             stream.flush()
             os.fsync(stream.fileno())
@@ -148,31 +145,35 @@ def _write_together(
         raise atomic.cannot_write(file, error) from error
 
 
+def _whole_shape(tensor: Tensor, shard: Shard | None) -> tuple[int, ...]:
+    return tuple(tensor.shape) if shard is None else (shard.n_rows, *tensor.shape[1:])
+
+
 def _laid_out(
-    tensors: Mapping[str, Tensor], shards: Mapping[str, Shard]
-) -> tuple[dict[str, _Place], bytes]:
-    """Where every tensor will stand, and the bytes before them."""
-    places: dict[str, _Place] = {}
-    entries: dict[str, object] = {}
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], tied: Mapping[str, str]
+) -> tuple[dict[str, slice], bytes]:
+    """Which bytes of the file every tensor will be, and the bytes before them."""
+    order, metadata = list(_NAMES), _metadata(tied)
+    ranges: dict[str, slice] = {}
+    entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     start = 0
-    for name, tensor in sorted(tensors.items(), key=lambda one: (-one[1].element_size(), one[0])):
-        rows = [shards[name].n_rows] if name in shards else [*tensor.shape[:1]]
-        places[name] = _Place(start, [*rows, *tensor.shape[1:]])
-        end = start + tensor.element_size() * prod(places[name].shape)
+    for name in sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name)):
+        end = start + tensors[name].element_size() * prod(shapes[name])
+        ranges[name] = slice(start, end)
         entries[name] = {
-            "dtype": _NAMES[tensor.dtype],
-            "shape": places[name].shape,
+            "dtype": _NAMES[tensors[name].dtype],
+            "shape": shapes[name],
             "data_offsets": [start, end],
         }
         start = end
-    header = json.dumps(entries, separators=(",", ":")).encode()
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
-    return places, len(header).to_bytes(8, "little") + header
+    head = len(header).to_bytes(8, "little") + header
+    return {n: slice(len(head) + r.start, len(head) + r.stop) for n, r in ranges.items()}, head
 
 
-def _end(tensors: Mapping[str, Tensor], places: Mapping[str, _Place]) -> int:
-    ends = (p.start + tensors[n].element_size() * prod(p.shape) for n, p in places.items())
-    return max(ends, default=0)
+def _metadata(tied: Mapping[str, str]) -> dict[str, str]:
+    return {"tied": json.dumps(tied, sort_keys=True)} if tied else {}
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -190,3 +191,18 @@ def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         if tensor.numel() and first.setdefault(place, name) != name:
             tied[name] = first[place]
     return tied
+
+
+def _tied_for_all(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
+) -> dict[str, str]:
+    """What is tied on any process: one that holds no row of two tables cannot tell."""
+    tied = _tied(tensors)
+    if not group.any(bool(tied)):
+        return {}
+    return {
+        name: first
+        for first, name in combinations(tensors, 2)
+        if (tensors[first].dtype, shapes[first]) == (tensors[name].dtype, shapes[name])
+        and group.any(tied.get(name) == first)
+    }

@@ -7,18 +7,21 @@
 On all of them Polars reads the log and writes the dataset, in this process.
 """
 
+import secrets
+import shutil
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import Literal, get_args
 
 from invlearn import atomic
 from invlearn.data.engine import Engine
 from invlearn.data.spill import Spilling
 from invlearn.environment import require_extra
-from invlearn.errors import ConfigError, unknown
+from invlearn.errors import ConfigError, InvlearnWarning, unknown
 from invlearn.machine_memory import bytes_of
 
 EngineName = Literal["polars", "duckdb", "spark"]
@@ -86,12 +89,32 @@ def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, 
         InvlearnError: The place for its tables cannot be written.
     """
     folder = Path(settings.scratch) if settings.scratch else beside
+    place = folder / f"tables-{secrets.token_hex(8)}"
     try:
-        place = TemporaryDirectory(dir=folder, prefix="tables-", ignore_cleanup_errors=True)
+        # The tables are nobody else's business, but a cluster works under a user of its own: there
+        # the rights are those that the folder, its group and the umask give.
+        place.mkdir(0o777 if settings.spark else 0o700)
     except OSError as error:
         raise atomic.cannot_write(folder, error) from error
-    with place as name, _engine(settings, Path(name)) as engine:
-        yield engine
+    try:
+        with _engine(settings, place) as engine:
+            yield engine
+    finally:
+        _clear(place)
+
+
+def _clear(place: Path) -> None:
+    """Remove the tables; if some cannot be, say so, since the dataset is none the worse for it."""
+    try:
+        shutil.rmtree(place)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        warnings.warn(
+            f"cannot remove all tables between the steps, in {place}: {error.strerror}; remove "
+            "them yourself",
+            InvlearnWarning,
+            stacklevel=1,
+        )
 
 
 @contextmanager

@@ -190,22 +190,25 @@ def prepared(
     _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
 
     rows, users, items = _labelled_codes(rows, settings, engine)
-    check_labels(story.note("label", rows), settings.rules, log.name)
+    check_labels(story.note("label", rows, same_ids=True), settings.rules, log.name)
     policy = repeats_named(settings.repeats)
     rows, repeated_pairs, conflicts = one_per_pair(rows, policy, engine)
-    story.note("one row a pair", rows, "repeats of a pair")
+    story.note("one row a pair", rows, "repeats of a pair", same_ids=True)
     if settings.core > 1:
         rows = core_of(rows, settings.core, engine)
         found = story.note("core", rows, f"user or item with fewer than {settings.core} rows")
         _check_any(found, f"core {settings.core} leaves no row of {log.name}; lower it")
     rows = with_part(rows, settings.split, engine)
-    story.note("split", rows, settings.split.dropped)
+    may_drop = settings.split.dropped
+    found = story.note("split", rows, may_drop, same_ids=not may_drop)
 
-    rows, users = _renumbered(rows, USER, users, engine)
-    rows, items = _renumbered(rows, ITEM, items, engine)
+    if found.users < len(users):
+        rows, users = _renumbered(rows, USER, users, engine)
+    if found.items < len(items):
+        rows, items = _renumbered(rows, ITEM, items, engine)
     users, items = (
-        portable.restored(users, schema[settings.user]),
-        portable.restored(items, schema[settings.item]),
+        portable.restored(users.select(nw.col(USER).alias("id")), schema[settings.user]),
+        portable.restored(items.select(nw.col(ITEM).alias("id")), schema[settings.item]),
     )
     return Prepared(rows, users, items, tuple(story.stages), repeated_pairs, conflicts)
 
@@ -218,15 +221,24 @@ class _Story:
         self.progress = progress
         self.engine = engine
 
-    def note(self, name: str, rows: Rows | None, dropped: Mapping[str, int] | str = "") -> Counts:
+    def note(
+        self,
+        name: str,
+        rows: Rows | None,
+        dropped: Mapping[str, int] | str = "",
+        *,
+        same_ids: bool = False,
+    ) -> Counts:
         """Count what step `name` left.
 
         Args:
             name: What the step is called in the audit.
             rows: What it left; none if that is what was there before.
             dropped: Rows dropped by reason, or the only possible reason.
+            same_ids: Whether it left each user and item a row, so that these are not counted again.
         """
-        after = self.stages[-1].after if rows is None else counts(rows, self.engine)
+        before = self.stages[-1].after if same_ids else None
+        after = self.stages[-1].after if rows is None else counts(rows, self.engine, before=before)
         if isinstance(dropped, str):
             n_lost = self.stages[-1].after.rows - after.rows if self.stages else 0
             dropped = {dropped: n_lost} if n_lost else {}
@@ -271,11 +283,11 @@ def _labelled_codes(
 
 
 def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
-    """Close the gaps that dropped rows left in the codes; return the ids that stayed, in order."""
+    """Close the gaps that dropped rows left in the codes, and in the ids."""
     dense, kept = encoded(rows, column, engine)
     kept = kept.rename({"code": "dense", column: "code"})
-    kept = kept.join(ids, on="code", how="left").sort("dense").select(nw.col(column).alias("id"))
-    return engine.settle(dense) if len(kept) < len(ids) else rows, kept
+    kept = kept.join(ids, on="code", how="left").sort("dense").select(column, "dense")
+    return engine.settle(dense), kept.rename({"dense": "code"})
 
 
 def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 # Spark is an extra that need not be installed where types are checked.
 # pyright: reportMissingImports=false
 
+import os
 import socket
 import warnings
 from collections.abc import Generator
@@ -23,6 +24,9 @@ MEMORY_MIB = 4096
 
 PORT = 15002
 """Of a Spark Connect server whose address names none."""
+
+_MODE = "SPARK_CONNECT_MODE_ENABLED"
+"""Variable of the environment that pyspark sets once it has spoken to a server."""
 
 _SETTINGS = {
     "spark.sql.caseSensitive": "true",
@@ -87,7 +91,7 @@ def session(
     Raises:
         ConfigError: Spark does not start, or nobody answers at the address.
     """
-    with warnings.catch_warnings():
+    with _mode_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of pyspark, about newer packages
         try:
             spark, is_own = _connected(address) if address else _started(local, memory_mib)
@@ -100,6 +104,17 @@ def session(
         finally:
             if is_own:
                 spark.stop()
+
+
+@contextmanager
+def _mode_kept() -> Generator[None, None, None]:
+    """Let pyspark forget the server afterwards, or it would start no Spark on this machine."""
+    before = os.environ.get(_MODE)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_MODE, None)
 
 
 def _connected(address: str) -> tuple[Any, bool]:

@@ -89,8 +89,15 @@ def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
         yield rows.filter((nw.col(USER) >= first) & (nw.col(USER) < end))
 
 
-def counts(rows: Rows, engine: Engine = IN_MEMORY) -> Counts:
-    """Count classes, users and items; null ids count as nobody, and rows may lack `LABEL`."""
+def counts(rows: Rows, engine: Engine = IN_MEMORY, *, before: Counts | None = None) -> Counts:
+    """Count classes, users and items; null ids count as nobody, and rows may lack `LABEL`.
+
+    Args:
+        rows: What to count.
+        engine: Whose table it is.
+        before: What a table held that is known to have the same users and items, which are then not
+            counted again.
+    """
     if LABEL not in rows.collect_schema().names():
         rows = rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
     planned = {
@@ -98,11 +105,13 @@ def counts(rows: Rows, engine: Engine = IN_MEMORY) -> Counts:
         "positive": number_of(nw.col(LABEL) == 1),
         "negative": number_of(nw.col(LABEL) == 0),
     }
-    if not engine.in_pieces:
+    if not (engine.in_pieces or before):
         planned |= {column: _n_distinct(column) for column in (USER, ITEM)}
     found = engine.collect(rows.select(**planned)).row(0)
     n_rows, positive, negative, *ids = (int(number or 0) for number in found)
-    if not ids:
+    if before:
+        ids = [before.users, before.items]
+    elif not ids:
         tables = (distinct(rows, column, engine).drop_nulls() for column in (USER, ITEM))
         ids = [n_rows_of(table, engine) for table in tables]
     return Counts(positive, negative, n_rows - positive - negative, *ids)
