@@ -28,7 +28,7 @@ from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_exp
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Results, failures, read_results
 from invlearn.experiments.search import require
-from invlearn.plain import link_out_of
+from invlearn.plain import misplaced
 from invlearn.progress import Progress, silent
 
 OURS = (".", "cells", "baselines", "data", "paper", "experiment.yaml", "results.", "worker")
@@ -94,8 +94,8 @@ def check_folder(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; an experiment is a folder, so choose another --out")
-    if link := link_out_of(out):
-        raise ConfigError(f"{link} is a link that leads out of the experiment; remove it")
+    if found := misplaced(out):
+        raise ConfigError(f"{found}; remove it")
     for path in sorted(out.iterdir()) if out.exists() else ():
         if not path.name.startswith(OURS) and path.suffix != ".svg":
             raise ConfigError(
