@@ -90,7 +90,7 @@ def check_folder(out: Path) -> None:
     """Make sure that a folder is an experiment's, or free to become one.
 
     Raises:
-        ConfigError: Something else is in it, or a link that leads out of it.
+        ConfigError: Something else is in it, a link that leads out of it, or a pipe.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; an experiment is a folder, so choose another --out")
