@@ -6,9 +6,10 @@ GMF of 32 factors, Adam, batches of 4,096 labelled and as many unlabelled pairs,
 popular and unpopular items (`timing.py`), every second one judged where the strategy judges.
 Processes are started by `torchrun` and talk by gloo.
 
-* Agreement: 200 steps at 3.3 million table rows; choices, the smallest gap between the two best
-  losses of a choice, and the largest difference of a weight. Weights begin twenty times as wide as
-  they are drawn, and `ig` tries steps of length 1: else its losses are equal to the last digit.
+* Agreement: 200 steps at 3.3 million table rows; choices (of `ig-sample`, what part of the pairs
+  helps), the smallest gap between the two best losses of a choice, and the largest difference of a
+  weight. Weights begin twenty times as wide as they are drawn, and `ig` tries steps of length 1:
+  else its losses are equal to the last digit.
 * Cost: median seconds of a step, peak memory of a process and bytes that it sends, for 3.3 and
   20 million table rows, replicated (`row`) and cut (`sharded`). What would not fit is left out.
 * Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all,
@@ -27,6 +28,7 @@ from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 SIZES = {"3.3 million": (2_000_000, 1_300_000), "20 million": (12_000_000, 8_000_000)}
@@ -116,93 +118,131 @@ def compared(found: dict, alone: dict) -> dict:
 def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out: str) -> None:
     """Take steps as one of several processes; the first one writes what came of it."""
     import torch
+
+    from invlearn.environment import peak_bytes
+    from invlearn.processes import joined
+
+    sizes, n_steps = (int(n_users), int(n_items)), int(steps)
+    with joined() as group:
+        module, stepper, batches = made(store, sizes, strategy, group)
+        expected = expectation(sizes, strategy, group, sharded=store == "sharded")
+        taken = [
+            step(stepper, batches[number % len(batches)]._replace(step=number), group, expected)
+            for number in range(n_steps)
+        ]
+        peaks = torch.zeros(group.size, dtype=torch.int64)
+        peaks[group.rank] = peak_bytes()
+        peaks = group.summed(peaks).tolist()
+        path = Path(out).with_name(f"{store}-{group.size}-{strategy}.pt")
+        save(module, group, store, path)
+        if group.is_first:
+            found = {
+                "store": store,
+                "processes": group.size,
+                "strategy": strategy,
+                "rows": sum(sizes),
+                "steps": n_steps,
+                "seconds": median(one.seconds for one in taken[2:]),
+                "peak_bytes": max(peaks),
+                "loopback_bytes": mean(one.sent for one in taken[2:]) / group.size,
+                "expected_bytes": mean(one.expected for one in taken),
+                "choices": [one.choice for one in taken if one.choice is not None],
+                "smallest_gap": min(
+                    (one.gap for one in taken if one.gap is not None), default=None
+                ),
+                "weights": str(path),
+            }
+            Path(out).write_text(json.dumps(found))
+
+
+def made(store: str, sizes: tuple, strategy: str, group) -> tuple:
+    """A backbone in its store, and what it is shown."""
+    import torch
     from timing import plain, simulated
 
     from invlearn.backbones.factorization import GMF
     from invlearn.backbones.layers import shares
-    from invlearn.config import OptimizerConfig, RunConfig
-    from invlearn.demands import asked_by, traffic
-    from invlearn.environment import peak_bytes
-    from invlearn.features import NO_FEATURES
-    from invlearn.processes import ALONE, joined
-    from invlearn.sizing import Counts, numbers_of
+    from invlearn.config import OptimizerConfig
+    from invlearn.processes import ALONE
     from invlearn.steps import Stepper
     from invlearn.stores import RowStore, ShardedStore
-    from invlearn.strategies import STRATEGIES
 
-    sizes = int(n_users), int(n_items)
-    config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
+    chosen = strategy_of(strategy)
     batches = simulated(*sizes, n=20, size=BATCH)
-    chosen = STRATEGIES[strategy](**({"alpha_ratio": 1000.0} if strategy == "ig" else {}))
     if not chosen.feed.unlabelled:
         batches = plain(batches)
     elif chosen.feed.judge_fraction > 0:
         batches[::2] = plain(batches[::2])
-    with joined() as group:
-        torch.manual_seed(0)
-        with shares(group if store == "sharded" else ALONE):
-            module = GMF(*sizes, dim=DIM)
-        with torch.no_grad():
-            for weight in module.parameters():
-                weight.mul_(20)
-        given = {"seed": 0, "group": group}
+    torch.manual_seed(0)
+    with shares(group if store == "sharded" else ALONE):
+        module = GMF(*sizes, dim=DIM)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.mul_(20)
+    given = {"seed": 0, "group": group}
+    if store == "sharded":
         rows = {"user": sizes[0], "item": sizes[1]}
-        kind = ShardedStore if store == "sharded" else RowStore
-        given |= {"n_rows": rows} if store == "sharded" else {}
-        stepper = Stepper(kind(module, GMF.tables, OptimizerConfig(), **given), chosen)
-        choices, gaps, seconds, sent, expected = [], [], [], [], []
-        numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
-        asked = {j: asked_by(config, NO_FEATURES, chosen, judges=j) for j in (True, False)}
-        for number in range(int(steps)):
-            batch = batches[number % len(batches)]._replace(step=number)
-            group.wait()
-            device, start = loopback(), perf_counter()
-            log = stepper(batch).log
-            group.wait()
-            seconds.append(perf_counter() - start)
-            sent.append(loopback() - device)
-            choice = int(log["choice"]) if "choice" in log else None
-            choices += [choice] if choice is not None else []
-            best = sorted(log["judge_losses"].tolist()) if choice is not None else []
-            gaps += [best[1] / best[0] - 1] if best else []
-            pairs = len(batch.labels), len(batch.unlabelled.users)
-            for rows in in_play(batch, group.size if store == "sharded" else 1):
-                bytes_sent = traffic(
-                    asked[batch.judges],
-                    numbers,
-                    pairs,
-                    rows,
-                    group.size,
-                    sharded=store == "sharded",
-                    moved=bool(choice),
-                )
-                expected.append(bytes_sent)
-        peaks = [peak_bytes()]
-        if not group.is_alone:
-            every = torch.zeros(group.size, dtype=torch.int64)
-            every[group.rank] = peaks[0]
-            peaks = group.summed(every).tolist()
-        path = Path(out).with_name(f"{store}-{group.size}-{strategy}.pt")
-        save(module, group, store, path)
-        if group.is_first:
-            Path(out).write_text(
-                json.dumps(
-                    {
-                        "store": store,
-                        "processes": group.size,
-                        "strategy": strategy,
-                        "rows": sum(sizes),
-                        "steps": int(steps),
-                        "seconds": median(seconds[2:]),
-                        "peak_bytes": max(peaks),
-                        "loopback_bytes": mean(sent[2:]) / group.size,
-                        "expected_bytes": mean(expected),
-                        "choices": choices,
-                        "smallest_gap": min(gaps, default=None),
-                        "weights": str(path),
-                    }
-                )
-            )
+        held = ShardedStore(module, GMF.tables, OptimizerConfig(), n_rows=rows, **given)
+    else:
+        held = RowStore(module, GMF.tables, OptimizerConfig(), **given)
+    return module, Stepper(held, chosen), batches
+
+
+def strategy_of(name: str):
+    """A strategy whose choices rounding does not make."""
+    from invlearn.strategies import STRATEGIES
+
+    return STRATEGIES[name](**({"alpha_ratio": 1000.0} if name == "ig" else {}))
+
+
+def expectation(sizes: tuple, strategy: str, group, *, sharded: bool):
+    """A function of a batch, and of whether the step began elsewhere, to bytes of a process."""
+    from invlearn.config import RunConfig
+    from invlearn.demands import asked_by, traffic
+    from invlearn.features import NO_FEATURES
+    from invlearn.sizing import Counts, numbers_of
+
+    config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
+    numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
+    chosen = strategy_of(strategy)
+    asked = {j: asked_by(config, NO_FEATURES, chosen, judges=j) for j in (True, False)}
+
+    def expected(batch, moved: bool) -> float:
+        pairs = len(batch.labels), len(batch.unlabelled.users)
+        kind = asked[batch.judges]
+        return mean(
+            traffic(kind, numbers, pairs, rows, group.size, sharded=sharded, moved=moved)
+            for rows in in_play(batch, group.size if sharded else 1)
+        )
+
+    return expected
+
+
+class Step(NamedTuple):
+    """What one step took and decided."""
+
+    seconds: float
+    sent: float
+    expected: float
+    choice: float | None
+    gap: float | None
+
+
+def step(stepper, batch, group, expected) -> Step:
+    """Take a step that all processes begin and end together."""
+    group.wait()
+    device, start = loopback(), perf_counter()
+    log = stepper(batch).log
+    group.wait()
+    seconds, sent = perf_counter() - start, loopback() - device
+    choice = gap = None
+    if "choice" in log:
+        best = sorted(log["judge_losses"].tolist())
+        choice, gap = int(log["choice"]), best[1] / best[0] - 1
+    elif "helpful" in log:
+        choice = float(log["helpful"])
+    moved = "choice" in log and bool(choice)
+    return Step(seconds, sent, expected(batch, moved), choice, gap)
 
 
 def save(module, group, store: str, path: Path) -> None:
