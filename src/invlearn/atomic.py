@@ -189,7 +189,7 @@ def cannot_write(path: Path, error: OSError) -> InvlearnError:
     reason = error.strerror or str(error)
     scratch = next((up for up in (path, *path.parents) if up.name.endswith(".parts")), path)
     final = Path(*map(_final, scratch.parts))
-    is_full = error.errno in (None, errno.ENOSPC, errno.EDQUOT)
+    is_full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     cure = "free some space or choose another place" if is_full else "choose another place"
     return InvlearnError(f"cannot write {final}: {reason}; {cure}")
 

@@ -296,8 +296,8 @@ def load_weights(
         module: The module.
         saved: The checkpoint.
         folder: The run folder.
-        as_they_are: Take the saved tensors themselves, mapped from their file, which are read where
-            they are looked at; for a module that will not train.
+        as_they_are: Take the saved tables themselves, mapped from their file, whose rows are read
+            where they are looked up; for a module that will not train.
 
     Raises:
         RunError: They are another run's, or do not fit.
@@ -305,6 +305,9 @@ def load_weights(
     check_own(saved, folder)
     known = module.state_dict()
     weights = {n: w for n, w in saved.weights.items() if n in known or not of_peer(n)}
+    if as_they_are:  # what is multiplied lies as it did in training, for the same last bits
+        tables = getattr(module, "tables", {})
+        weights = {n: w if n in tables else w.clone() for n, w in weights.items()}
     try:
         module.load_state_dict(weights, assign=as_they_are)
     except RuntimeError as error:
