@@ -6,8 +6,9 @@
 Writes the log of `prepare.py` unless it is there already, and prepares it with each engine in
 processes of its own: DuckDB and Spark (on this machine) with `--memory`. Memory is what all these
 processes, Java's among them, hold at once, looked at ten times a second; pages that two of them
-share count twice. Compares the checksums of all files, and writes `benchmarks/engines.json`.
-`--quick` is a hundredth of the rows, and writes nothing there.
+share count twice. Compares the checksums of all files, also with those of engines that were
+measured before in this folder, and writes `benchmarks/engines.json`. `--quick` is a hundredth of
+the rows, and writes nothing there.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from time import perf_counter, sleep
 from prepare import OPTIONS, write_log
 
 HERE = Path(__file__).parent
+ENGINES = ["polars", "duckdb", "spark"]
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -30,7 +32,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=100_000_000)
     parser.add_argument("--memory", default="3GiB")
-    parser.add_argument("--engine", action="append", choices=["polars", "duckdb", "spark"])
+    parser.add_argument("--engine", action="append", choices=ENGINES)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     n_rows = given.rows // 100 if given.quick else given.rows
@@ -38,19 +40,23 @@ def main() -> None:
     if not log.is_dir():
         write_log(log, n_rows)
     figures, cards = {}, {}
-    for engine in given.engine or ["polars", "duckdb", "spark"]:
-        data = given.work / f"data-{engine}"
+    for engine in given.engine or ENGINES:
+        data = given.work / f"data-{engine}-{n_rows}"
         words = [str(Path(sys.executable).with_name("invlearn")), "prepare", str(log)]
         words += ["--out", str(data), "--overwrite", *OPTIONS, "--engine", engine]
         limit = [] if engine == "polars" else ["--memory", given.memory]
         figures[engine] = measured([*words, *limit]) | {"memory": limit[-1] if limit else None}
-        cards[engine] = json.loads((data / "data.json").read_text())
+        figures[engine]["load_average"] = os.getloadavg()
         print(
             f"{engine:8}{n_rows:14,}"
             + "{wall_seconds:9.1f} s{peak_mib:9,.0f} MiB".format(**figures[engine]),
-            cards[engine]["fingerprint"][:16],
             flush=True,
         )
+    for engine in ENGINES:
+        card = given.work / f"data-{engine}-{n_rows}" / "data.json"
+        if card.is_file():
+            cards[engine] = json.loads(card.read_text())
+            print(engine, cards[engine]["fingerprint"])
     same = len({json.dumps(card["files"]) for card in cards.values()}) == 1
     print("the files are the same" if same else "THE FILES DIFFER")
     if not given.quick:
@@ -89,13 +95,13 @@ def write_result(n_rows: int, figures: dict, cards: dict, *, same: bool) -> None
 
     file = HERE / "engines.json"
     result = json.loads(file.read_text()) if file.is_file() else {}
+    known = result.get(str(n_rows), {}).get("figures", {})
     result[str(n_rows)] = {
         "machine": machine(),
         "commit": commit(),
-        "load_average": os.getloadavg(),
         "fingerprints": {engine: card["fingerprint"] for engine, card in cards.items()},
         "same_files": same,
-        "figures": figures,
+        "figures": known | figures,
     }
     by_size = sorted(result.items(), key=lambda entry: int(entry[0]))
     file.write_text(json.dumps(dict(by_size), indent=1) + "\n")
