@@ -117,16 +117,18 @@ def trained(dataset: Path, out: Path, limit: int | None) -> dict:
     config.write_text(json.dumps(CONFIG))
     command = [sys.executable, "-m", "invlearn", "train", str(dataset), "--config", str(config)]
     started = perf_counter()
-    subprocess.run(
-        [*command, "--out", str(out), "--overwrite"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: (group / "cgroup.procs").write_text("0"),
-    )
-    seconds = perf_counter() - started
-    peak = int((group / names["peak"]).read_text())
-    group.rmdir()
+    try:
+        subprocess.run(
+            [*command, "--out", str(out), "--overwrite"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: (group / "cgroup.procs").write_text("0"),
+        )
+        seconds = perf_counter() - started
+        peak = int((group / names["peak"]).read_text())
+    finally:
+        group.rmdir()
     (weights,) = out.glob("checkpoints/*/weights.safetensors")
     return {
         "limit_mib": limit,
