@@ -3,9 +3,10 @@
     python benchmarks/plan.py --work FOLDER
 
 Six shapes, simulated: small, many users, a wide perceptron, many rows, a backbone with peers, two
-processes with cut tables. A training of each is watched from outside, a hundred times a second: its
-resident memory, less pages that are mapped from the dataset's columns and from checkpoints, which
-are the system's to take back.
+processes with cut tables. Each is planned in a process of its own that has loaded what the command
+line loads, whose memory is part of the plan. A training of each is watched from outside, a hundred
+times a second: its resident memory, less pages that are mapped from the dataset's columns and from
+checkpoints, which are the system's to take back.
 Writes `benchmarks/plan.json`.
 """
 
@@ -21,7 +22,6 @@ from time import sleep
 
 import invlearn
 from invlearn.environment import commit, machine
-from invlearn.fitting import plan_for
 
 HERE = Path(__file__).parent
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"
@@ -48,6 +48,13 @@ SHAPES = {
     ),
 }
 """Log, processes and settings of each."""
+PLAN = """
+import sys
+from invlearn import cli, screen_planning
+from invlearn.fitting import plan_for
+dataset, config, n = sys.argv[1:]
+print(plan_for(dataset, {}, config=config, n_processes=int(n)).memory)
+"""
 
 
 def main() -> None:
@@ -62,8 +69,10 @@ def main() -> None:
     for shape, (log, n, own) in SHAPES.items():
         dataset = prepared(given.work / log.replace(" ", "-"), *LOGS[log])
         options = {"epochs": 1, "compile": "off"} | own
-        planned = plan_for(dataset, {}, n_processes=n, **options).memory
-        measured = watched(dataset, given.work / "run", n, options)
+        config = given.work / "run.yaml"
+        config.write_text(json.dumps(options))
+        planned = planned_for(dataset, config, n)
+        measured = watched(dataset, config, n)
         result["shapes"][shape] = {"planned": planned, "measured": measured}
         print(
             f"{shape:26}{planned / 2**20:9,.0f} MiB planned{measured / 2**20:9,.0f} measured"
@@ -83,10 +92,15 @@ def prepared(folder: Path, users: int, items: int, rows: int) -> Path:
     return data
 
 
-def watched(dataset: Path, out: Path, n: int, options: dict) -> int:
+def planned_for(dataset: Path, config: Path, n: int) -> float:
+    """Bytes of memory that `invlearn plan` says."""
+    command = [sys.executable, "-c", PLAN, str(dataset), str(config), str(n)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def watched(dataset: Path, config: Path, n: int) -> int:
     """Most bytes of memory that one of the processes of a training held."""
-    config = out.with_suffix(".yaml")
-    config.write_text(json.dumps(options))
+    out = config.with_suffix("")
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(n)] if n > 1 else []
     command = [sys.executable, *launcher, "-m", "invlearn", "train", str(dataset)]
     command += ["--config", str(config), "--out", str(out), "--overwrite"]

@@ -24,8 +24,8 @@ FLOORS = (
     "exposure_factors intercepts mixing",
     "mixed_model pretraining",
     # mathematics of one batch or one column, settings, models, safe files
-    "atomic backbones calibration calibrators config environment losses machine_memory metrics"
-    " thresholds top_k",
+    "atomic backbones calibration calibrators config environment live_tensors losses machine_memory"
+    " metrics thresholds top_k",
     # models beside models; tensors in files
     "peers tensor_files",
     # strategies; logs as tables, and what may be said of their rows

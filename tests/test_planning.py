@@ -16,15 +16,16 @@ from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.composition import make_backbone, named_backbone, settled
 from invlearn.config import OptimizerConfig, RunConfig, load_config
-from invlearn.demands import asked_by, traffic
+from invlearn.demands import asked_by, scoring_bytes, traffic
 from invlearn.errors import ConfigError, Stopped
 from invlearn.evaluation import evaluate
 from invlearn.experiments.attempt import attempt
 from invlearn.features import NO_FEATURES, FeatureCard, Scale, SideCard
 from invlearn.fitting import check_room, plan_for
+from invlearn.live_tensors import LiveTensors
 from invlearn.machine_memory import bytes_of, gib, group_limits
 from invlearn.pairs import Pairs
-from invlearn.planning import TEST_DRAWS, evaluation_bytes, plan
+from invlearn.planning import MALLOC_KEEPS, TEST_DRAWS, evaluation_bytes, plan
 from invlearn.processes import ALONE, Group
 from invlearn.sharing import made
 from invlearn.sizing import Counts, numbers_of, rows_in_play
@@ -113,6 +114,63 @@ def test_an_evaluation_takes_what_is_planned(per_user, draws):
     assert found == pytest.approx(measured, rel=0.1)
     assert tracemalloc.is_tracing()
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "numbers"),
+    [
+        ("gmf", 3 * 32),  # the user's row, the item's, their product
+        ("mf", 3 * 32),
+        ("mlp", 2 * 2 * 128),  # both rows, and both in one
+        ("lightgcn", 3 * 32),  # from buffers, which keep nothing for a way back
+    ],
+)
+def test_scoring_takes_what_lies_side_by_side(backbone, numbers):
+    config = settings(backbone=backbone)
+    found = scoring_bytes(config, NO_FEATURES, STRATEGIES["none"]())
+    assert found == 4 * numbers + 2 * 8  # and both ids
+
+
+def test_what_is_let_go_no_longer_counts():
+    given = torch.ones(100)
+    with LiveTensors([given]) as live:
+        view = given[:50]
+        first = given * 2
+        again = first.view(10, 10)
+        del first  # its memory lives on in `again`
+        second = given.exp()
+        assert live.most == 800
+        del again, second
+        given.exp()
+    assert live.most == 800
+    assert view.shape == (50,)
+
+
+def test_moments_are_made_without_a_copy_of_their_table(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, "zeros_like", lambda like, **_: made.append(like.nbytes))
+    module = Foreign(200_000, 10)
+    RowStore(module, module.tables, OptimizerConfig(), seed=0)
+    assert max(made, default=0) < 200_000 * 8 * 4
+
+
+def test_freed_memory_that_malloc_keeps_is_counted_up_to_a_bound():
+    few = plan(settings(), COUNTS, NO_FEATURES)
+    others = sum(part.n_bytes for part in few.passing) - few.most_passing.n_bytes
+    assert few.kept.n_bytes == others < MALLOC_KEEPS
+    many = Counts(300, 200, train=20_000_000, valid=10**6, test=10**6, unlabelled=5_000)
+    assert plan(settings(), many, NO_FEATURES).kept.n_bytes == MALLOC_KEEPS
+
+
+def test_without_moments_a_table_that_moves_is_counted():
+    sgd, adam = (
+        dict(plan(settings(optimizer={"name": name}), COUNTS, NO_FEATURES).passing)
+        for name in ("sgd", "adam")
+    )
+    assert sgd["moving a table"] == COUNTS.users * 32 * 4
+    assert adam["moving a table"] == 0
+    dense = settings(optimizer={"name": "sgd"}, store="dense")
+    assert dict(plan(dense, COUNTS, NO_FEATURES).passing)["moving a table"] == 0
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -12,7 +12,7 @@ from invlearn.config import OptimizerConfig
 from invlearn.pairs import Pairs, Proposal
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.stores import DenseStore, RowStore
-from invlearn.stores.huge_pages import on_huge_pages
+from invlearn.stores.huge_pages import on_huge_pages, zeros_on_huge_pages
 from invlearn.stores.store import distinct_ids, draws_random_numbers
 from invlearn.strategies import STRATEGIES
 from toys import FITTING, assert_near, of_rows, random_batch, row_pool, small_backbone
@@ -348,6 +348,14 @@ def test_big_tables_move_to_huge_pages_with_their_values_aligned():
     assert moved.data_ptr() % 64 == 0
     small = torch.rand(10)
     assert on_huge_pages(small) is small
+
+
+@pytest.mark.parametrize("shape", [(1 << 16, 17), (10,)])
+def test_zeros_lie_where_a_copy_would(shape):
+    zeros = zeros_on_huge_pages(torch.rand(shape).double())
+    assert torch.equal(zeros, torch.zeros(shape).double())
+    assert zeros.dtype == torch.float64
+    assert zeros.data_ptr() % 64 == 0
 
 
 def test_a_row_store_keeps_the_parameters_whose_tables_it_moves():

@@ -16,6 +16,7 @@ from invlearn.composition import make_backbone
 from invlearn.config import RunConfig
 from invlearn.exposures import Exposures
 from invlearn.features import FeatureCard, Features, SideCard, SideFeatures
+from invlearn.live_tensors import LiveTensors
 from invlearn.pairs import Batch, LabelledRows, Pairs, Weights
 from invlearn.peers import add_peers, tables_with_peers
 from invlearn.processes import Group
@@ -101,6 +102,27 @@ def asked_by(
     by_labelled = (few.logits - by_unlabelled * TOY) / TOY if wants else few.logits / TOY
     n_pairs = 2 * TOY if wants else TOY
     return Asked(by_labelled, by_unlabelled, few.slopes, few.moves, few.saved / n_pairs)
+
+
+def scoring_bytes(config: RunConfig, features: FeatureCard, strategy: Strategy) -> float:
+    """Bytes that a backbone works with for each pair that it scores.
+
+    Args:
+        config: Settings, complete; its backbone is made small.
+        features: Which features there are.
+        strategy: The strategy.
+    """
+    module = _small(config, features, strategy).eval()
+    few, more = (_worked_with(module, n) for n in (TOY, 2 * TOY))
+    return (more - few) / TOY + 2 * LONG
+
+
+def _worked_with(module: nn.Module, n_pairs: int) -> int:
+    """Bytes of what lies side by side at the worst instant while so many pairs are scored."""
+    ids = torch.arange(n_pairs)
+    with torch.no_grad(), LiveTensors([ids, *module.parameters(), *module.buffers()]) as live:
+        module(ids, ids)
+    return live.most
 
 
 class _Tally(NamedTuple):

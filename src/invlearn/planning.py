@@ -14,18 +14,22 @@ from invlearn.bootstrap import DRAWS_AT_ONCE
 from invlearn.composition import exposed_fraction
 from invlearn.config import RunConfig
 from invlearn.data.order import BUCKET_ROWS
-from invlearn.demands import Asked, asked_by, traffic
+from invlearn.demands import Asked, asked_by, scoring_bytes, traffic
 from invlearn.evaluation import evaluate
 from invlearn.features import FeatureCard
 from invlearn.machine_memory import resident
 from invlearn.randomness import stream
 from invlearn.registry import strategy_class
+from invlearn.scoring import BLOCK_PAIRS
 from invlearn.sizing import FLOAT, LONG, Counts, Numbers, numbers_of, rows_in_play
 from invlearn.stores.optimizers import update_rule
 from invlearn.strategies.strategy import Feed
 
 SAMPLE_ROWS = 100_000
 """Rows at most of which an evaluation is taken to see what a row costs."""
+MALLOC_KEEPS = 1 << 26
+"""Bytes that glibc's malloc does not give back, once blocks of 32 MiB were freed (`man mallopt`,
+M_MMAP_THRESHOLD: the threshold for trimming becomes twice that of the largest of them)."""
 TEST_DRAWS = 1000
 """Bootstrap draws at the end of a training; a validation takes none."""
 
@@ -65,9 +69,16 @@ class Plan:
         return max(self.passing, key=lambda part: part.n_bytes)
 
     @property
+    def kept(self) -> Part:
+        """What the other passing parts leave behind: memory that is free, but not given back."""
+        others = sum(part.n_bytes for part in self.passing) - self.most_passing.n_bytes
+        return Part("freed and kept by malloc", min(MALLOC_KEEPS, others))
+
+    @property
     def memory(self) -> float:
         """Bytes of memory of one process at its peak."""
-        return sum(part.n_bytes for part in self.lasting) + self.most_passing.n_bytes
+        parts = (*self.lasting, self.most_passing, self.kept)
+        return sum(part.n_bytes for part in parts)
 
     @property
     def to_come(self) -> float:
@@ -84,6 +95,8 @@ class _Tables(NamedTuple):
     """Trained, in no table."""
     fixed: float
     cut_late: float
+    largest: float
+    """All tables of one key together, which are as much as the largest one, or more."""
     n_moments: int
     part: float
 
@@ -117,6 +130,7 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
         n_bytes, sent[kind] = _step(config, counts, numbers, asked, n_processes)
         held = max(held, n_bytes)
     order, index, scratch = _rows(config, counts, feed)
+    scored = min(BLOCK_PAIRS, max(counts.valid, counts.test))
     lasting = (
         Part("Python, PyTorch, Polars", resident()),
         Part("weights", tables.weights),
@@ -131,7 +145,11 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
         config,
         n_processes,
         lasting,
-        (Part("a step", held), *_beside_steps(counts, tables)),
+        (
+            Part("a step", held),
+            Part("scoring", scored * scoring_bytes(config, features, strategy)),
+            *_beside_steps(counts, tables),
+        ),
         mapped=9 * n_rows + 8 * counts.unlabelled,
         scratch=scratch,
         checkpoint=tables.n_moments * (tables.trained + tables.whole)
@@ -148,12 +166,14 @@ def _tables(config: RunConfig, counts: Counts, numbers: Numbers, n_processes: in
         FLOAT * sum(n * kind[key] for key, n in n_rows.items())
         for kind in (numbers.trained, numbers.frozen, numbers.cut_late)
     )
+    largest = FLOAT * max(n * numbers.trained[key] for key, n in n_rows.items())
     return _Tables(
         trained,
         frozen,
         FLOAT * numbers.whole,
         FLOAT * numbers.fixed,
         cut_late,
+        largest if config.store != "dense" else 0,
         n_moments=update_rule(config.optimizer)[0],
         part=1 / n_processes if config.store == "sharded" else 1,
     )
@@ -190,8 +210,9 @@ def _step(
 def _beside_steps(counts: Counts, tables: _Tables) -> tuple[Part, ...]:
     """What is held for a while before, between and after the steps."""
     surplus = (1 - tables.part) * tables.cut_late
-    return (
-        Part("making whole tables", max(surplus - tables.moments, 0)),  # moments come later
+    return (  # moments come later than tables
+        Part("making whole tables", max(surplus - tables.moments, 0)),
+        Part("moving a table", max(tables.part * tables.largest - tables.moments, 0)),
         Part("shuffling", 2 * LONG * min(counts.train, BUCKET_ROWS)),
         Part("validation", evaluation_bytes(counts.valid, counts.users, draws=0)),
         Part("test", evaluation_bytes(counts.test, counts.users, draws=TEST_DRAWS)),

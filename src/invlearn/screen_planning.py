@@ -62,6 +62,7 @@ def _table(found: Plan) -> Table:
 
     add("", found.lasting)
     add("for a while: ", found.passing)
+    add("", (found.kept,))
     table.add_row(f"together, with {found.most_passing.name}", gib(found.memory))
     return table
 

@@ -23,9 +23,33 @@ def on_huge_pages(tensor: Tensor) -> Tensor:
     Returns:
         The same values.
     """
-    if tensor.device.type != "cpu" or tensor.nbytes < LEAST_BYTES:
+    if _stays(tensor):
         return tensor
+    return _room(tensor).copy_(tensor)
+
+
+def zeros_on_huge_pages(like: Tensor) -> Tensor:
+    """Zeros where a copy of `like` would lie, without a second tensor of that size on the way.
+
+    Args:
+        like: Any tensor.
+
+    Returns:
+        Zeros of its shape, type and device.
+    """
+    if _stays(like):
+        return torch.zeros_like(like)
+    return _room(like).zero_()
+
+
+def _stays(tensor: Tensor) -> bool:
+    """Whether a tensor is not one that huge pages are asked for."""
+    return tensor.device.type != "cpu" or tensor.nbytes < LEAST_BYTES
+
+
+def _room(tensor: Tensor) -> Tensor:
+    """Memory of no set values for a tensor of this shape and type."""
     room = np.empty(tensor.nbytes + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     place = torch.from_numpy(room[start : start + tensor.nbytes])
-    return place.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+    return place.view(tensor.dtype).view(tensor.shape)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from invlearn.config import OptimizerConfig
 from invlearn.pairs import Weights
-from invlearn.stores.huge_pages import on_huge_pages
+from invlearn.stores.huge_pages import zeros_on_huge_pages
 from invlearn.stores.optimizers import Moments, Update, update_rule
 from invlearn.stores.store import where_sound
 from invlearn.strategies.slopes import rows_with_slope
@@ -55,7 +55,7 @@ class RowOptimizer:
         n_moments, self._rule = update_rule(config)
         self._l2, self._penalties = config.l2, penalties
         self._moments: dict[str, Moments] = {
-            name: tuple(on_huge_pages(torch.zeros_like(weight)) for _ in range(n_moments))
+            name: tuple(zeros_on_huge_pages(weight) for _ in range(n_moments))
             for name, weight in weights.items()
         }
 
