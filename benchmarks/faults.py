@@ -118,6 +118,8 @@ KINDS = {
     "torchrun row": Kind(6, launched("--store", "row"), "run", "run/test.json"),
     "torchrun sharded": Kind(6, launched("--store", "sharded"), "run", "run/test.json"),
 }
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""The environment of all commands, and of the process that they are forked from."""
 
 
 def main() -> None:
@@ -129,9 +131,10 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--work")
     given = parser.parse_args()
+    if not (os.environ.items() >= ONE_THREAD.items()):  # NumPy starts its own when it is imported
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ONE_THREAD)
     for name in IMPORTED:
         import_module(name)
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     if len([*Path("/proc/self/task").iterdir()]) > 1:
         raise SystemExit("an import started a thread; commands cannot be forked from here")
