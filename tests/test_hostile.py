@@ -22,12 +22,13 @@ import invlearn
 from conftest import ROOT
 from console import call
 from invlearn.composition import make_backbone
-from invlearn.config import RunConfig, load_config, read_yaml
+from invlearn.config import OtherLog, RunConfig, load_config, read_yaml
 from invlearn.data.dataset import Dataset
 from invlearn.data.formats import MAX_COLUMNS
 from invlearn.data.grammar import parse_rule
 from invlearn.data.labels import quoted
 from invlearn.data.logs import open_log
+from invlearn.data.lookup import find_rows
 from invlearn.errors import ConfigError, DataError, InvlearnError, RunError
 from invlearn.experiments.compare import check_folder
 from invlearn.experiments.grid import load_experiment
@@ -490,6 +491,48 @@ def test_an_annotation_whose_numbers_are_none_is_refused(run):
         read_records([run])
 
 
+def torn(file, rows=None):
+    """A Parquet file, or what becomes one, whose footer is whole and whose column `id` is not."""
+    frame = pl.read_parquet(file) if rows is None else rows
+    frame.write_parquet(file, compression="zstd", statistics=False)
+    content = bytearray(file.read_bytes())
+    start = content.index(b"\x28\xb5\x2f\xfd")  # of the first page that zstd packed
+    content[start + 4 : start + 12] = b"\xff" * 8
+    file.write_bytes(content)
+    pl.scan_parquet(file).collect_schema()
+    with pytest.raises(pl.exceptions.ComputeError):
+        pl.read_parquet(file)
+
+
+@pytest.mark.parametrize("file", ["users.parquet", "items.parquet"])
+@pytest.mark.parametrize("asks", ["its own pairs", "pairs", "rows"])
+def test_damage_inside_an_id_map_is_said_where_it_shows(run, data, tmp_path, file, asks):
+    torn(data / file)
+    sealed(data)
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,label\n1,2,1\n2,3,0\n")
+    with pytest.raises(DataError, match=r"id map of .*data cannot be read .*damaged"):
+        if asks == "rows":
+            find_rows(OtherLog(log=log, seen="keep", rule=["label(label)"]), Dataset.open(data))
+        else:
+            given = {} if asks == "its own pairs" else {"pairs": log}
+            invlearn.annotate(run, tmp_path / "out.parquet", dataset=data, **given)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("asks", ["pairs", "rows"])
+def test_damage_inside_a_log_is_said_where_it_shows(run, data, tmp_path, asks):
+    log = tmp_path / "log.parquet"
+    rows = {"user": [*range(20)] * 9, "item": [*range(15)] * 12, "label": [0, 1] * 90}
+    torn(log, pl.DataFrame(rows))
+    with pytest.raises(DataError, match=r"log.parquet cannot be read .*damaged"):
+        if asks == "rows":
+            find_rows(OtherLog(log=log, seen="keep", rule=["label(label)"]), Dataset.open(data))
+        else:
+            invlearn.annotate(run, tmp_path / "out.parquet", dataset=data, pairs=log)
+    assert not (tmp_path / "out.parquet").exists()
+
+
 # What is written
 
 
@@ -586,4 +629,4 @@ def test_the_command_line_says_it_in_a_sentence(data, tmp_path):
     found = call("train", data, "--config", tmp_path / "bomb.yaml", "--out", tmp_path / "out")
     assert found.code == 2
     assert "Traceback" not in found.err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.parquet").exists()

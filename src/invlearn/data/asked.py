@@ -61,17 +61,18 @@ def unlabelled_pairs(dataset: Dataset) -> Asked:
     """The dataset's own unlabelled pairs, with what they were before labels were hidden.
 
     Raises:
-        DataError: There are none.
+        DataError: There are none, or the dataset is damaged.
     """
     part = dataset.unlabelled
     if not len(part):
         raise DataError(
             f"{dataset.folder} has no unlabelled pairs; name a file of pairs with --pairs"
         )
-    names = {
-        key: pl.read_parquet(dataset.folder / file, glob=False)["id"]
-        for key, (_, file) in _IDS.items()
-    }
+    with reading(f"an id map of {dataset.folder}"):
+        names = {
+            key: pl.read_parquet(dataset.folder / file, glob=False)["id"]
+            for key, (_, file) in _IDS.items()
+        }
 
     def blocks() -> Iterator[Block]:
         for start in range(0, len(part), BLOCK_PAIRS):
@@ -116,8 +117,12 @@ def pairs_of(
     named = {"user": "user", "item": "item"} | dict(dataset.card.get("columns", {}))
     columns = {"user": user or str(named["user"]), "item": item or str(named["item"])}
     with spilling(place) as engine:
-        rows = engine.take(_named(log, columns, _rule(truth)))
-        rows = engine.settle(_coded(_with_truth(rows, log, _rule(truth)), dataset.folder))
+        named_rows = _named(log, columns, _rule(truth))
+        with reading(log.name):  # damage inside a file shows only here
+            rows = engine.take(named_rows)
+        told = _with_truth(rows, log, _rule(truth))
+        with reading(f"an id map of {dataset.folder}"):
+            rows = engine.settle(_coded(told, dataset.folder))
         table: pl.LazyFrame = nw.to_native(rows)
         n_pairs = int(table.select(pl.len()).collect().item())
 

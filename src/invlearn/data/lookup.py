@@ -14,6 +14,7 @@ from invlearn.config import OtherLog
 from invlearn.data import checks
 from invlearn.data.dataset import Dataset, Part
 from invlearn.data.engine import IN_MEMORY, Rows
+from invlearn.data.formats import reading
 from invlearn.data.grammar import parse_rules
 from invlearn.data.labels import labelled
 from invlearn.data.logs import ROW, Log, open_log
@@ -60,7 +61,8 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
     log = open_log(other.log, format=other.format)
     settings = _settings(other, log, dataset)
     rows, left_out = _labelled(log, settings)
-    rows, n_unknown = _known(rows, dataset.folder, log, drop=other.unknown == "drop")
+    with reading(f"an id map of {dataset.folder}"):
+        rows, n_unknown = _known(rows, dataset.folder, log, drop=other.unknown == "drop")
     if not counts(rows).rows:
         raise DataError(
             f"no labelled row of {log.name} has a user and an item that the dataset has; "
