@@ -504,6 +504,17 @@ def torn(file, rows=None):
         pl.read_parquet(file)
 
 
+def asked_of(run, data, log, asks):
+    """Have something read that the id maps and a log are needed for."""
+    out = run.parent / "out.parquet"
+    if asks == "rows":
+        find_rows(OtherLog(log=log, seen="keep", rule=["label(label)"]), Dataset.open(data))
+    elif asks == "pairs":
+        invlearn.annotate(run, out, dataset=data, pairs=log)
+    else:
+        invlearn.annotate(run, out, dataset=data)
+
+
 @pytest.mark.parametrize("file", ["users.parquet", "items.parquet"])
 @pytest.mark.parametrize("asks", ["its own pairs", "pairs", "rows"])
 def test_damage_inside_an_id_map_is_said_where_it_shows(run, data, tmp_path, file, asks):
@@ -512,11 +523,7 @@ def test_damage_inside_an_id_map_is_said_where_it_shows(run, data, tmp_path, fil
     log = tmp_path / "log.csv"
     log.write_text("user,item,label\n1,2,1\n2,3,0\n")
     with pytest.raises(DataError, match=r"id map of .*data cannot be read .*damaged"):
-        if asks == "rows":
-            find_rows(OtherLog(log=log, seen="keep", rule=["label(label)"]), Dataset.open(data))
-        else:
-            given = {} if asks == "its own pairs" else {"pairs": log}
-            invlearn.annotate(run, tmp_path / "out.parquet", dataset=data, **given)
+        asked_of(run, data, log, asks)
     assert not (tmp_path / "out.parquet").exists()
 
 
@@ -526,10 +533,7 @@ def test_damage_inside_a_log_is_said_where_it_shows(run, data, tmp_path, asks):
     rows = {"user": [*range(20)] * 9, "item": [*range(15)] * 12, "label": [0, 1] * 90}
     torn(log, pl.DataFrame(rows))
     with pytest.raises(DataError, match=r"log.parquet cannot be read .*damaged"):
-        if asks == "rows":
-            find_rows(OtherLog(log=log, seen="keep", rule=["label(label)"]), Dataset.open(data))
-        else:
-            invlearn.annotate(run, tmp_path / "out.parquet", dataset=data, pairs=log)
+        asked_of(run, data, log, asks)
     assert not (tmp_path / "out.parquet").exists()
 
 
