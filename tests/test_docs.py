@@ -114,13 +114,20 @@ def test_the_tree_in_the_readme_names_every_module_and_no_other():
     assert named == there
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
-)
+ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page):
-    file = ROOT / page if page == "README.md" else ROOT / "docs" / page
-    for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
-        assert (file.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_part_twice(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ .*", text, flags=re.MULTILINE)
+    assert len(headings) == len(set(headings))
 
 
 @pytest.mark.parametrize("title", TABLES)
