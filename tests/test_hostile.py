@@ -633,4 +633,4 @@ def test_the_command_line_says_it_in_a_sentence(data, tmp_path):
     found = call("train", data, "--config", tmp_path / "bomb.yaml", "--out", tmp_path / "out")
     assert found.code == 2
     assert "Traceback" not in found.err
-    assert not (tmp_path / "out.parquet").exists()
+    assert not (tmp_path / "out").exists()

@@ -146,6 +146,14 @@ def test_what_is_let_go_no_longer_counts():
     assert view.shape == (50,)
 
 
+def test_sparse_tensors_are_let_through():
+    graph = torch.eye(3).to_sparse()
+    with LiveTensors([graph]) as live:
+        once = torch.sparse.mm(graph, torch.ones(3, 2))
+        graph.coalesce()
+    assert live.most == 2 * once.nbytes  # and the ones
+
+
 def test_moments_are_made_without_a_copy_of_their_table(monkeypatch):
     made = []
     monkeypatch.setattr(torch, "zeros_like", lambda like, **_: made.append(like.nbytes))

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -12,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 class LiveTensors(TorchFunctionMode):
     """Watches what torch's functions return, and when it is let go.
 
-    What a function of torch makes and drops within is not seen.
+    What a function of torch makes and drops within is not seen, nor are sparse tensors.
 
     Args:
         known: Tensors whose memory does not count.
@@ -32,7 +33,7 @@ class LiveTensors(TorchFunctionMode):
         self.most = 0
         """Bytes at the worst instant."""
         self._now = 0
-        self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
+        self._known = {tensor.untyped_storage().data_ptr() for tensor in known if _is_dense(tensor)}
         self._holders: dict[int, int] = {}
 
     def __torch_function__(
@@ -46,7 +47,7 @@ class LiveTensors(TorchFunctionMode):
         del types
         found = func(*args, **(kwargs or {}))
         for one in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(one, Tensor):
+            if isinstance(one, Tensor) and _is_dense(one):
                 self._note(one)
         return found
 
@@ -67,3 +68,8 @@ class LiveTensors(TorchFunctionMode):
         if not self._holders[place]:
             del self._holders[place]
             self._now -= n_bytes
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor has one piece of memory to look at."""
+    return tensor.layout == torch.strided
