@@ -519,8 +519,11 @@ def test_a_damaged_checkpoint_is_refused(name, how, place):
         else:
             file.write_bytes(whole if how == "tampered" else whole[:-9])
     says = [name, "missing" if how == "missing" else "changed or truncated", "train the run again"]
-    for command in ("resume", "evaluate"):
-        refused(command, "run", says=says)
+    refused("resume", "run", says=says)
+    if name == "optimizer.safetensors":  # only a training that goes on needs the moments
+        assert call("evaluate", "run", "--draws", 10).code == 0
+    else:
+        refused("evaluate", "run", says=says)
 
 
 def test_a_damaged_index_of_checkpoints_is_refused(place):

@@ -13,7 +13,8 @@ does not name is removed after. So the index always names whole checkpoints.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +27,13 @@ from invlearn.data.dataset import sha256
 from invlearn.errors import RunError
 from invlearn.plain import json_of
 from invlearn.processes import ALONE, Group
-from invlearn.tensor_files import NO_SHARDS, Shard, read_tensors, write_tensors
+from invlearn.tensor_files import NO_SHARDS, Shard, private_copy, read_tensors, write_tensors
 
 FILES = ("optimizer.safetensors", "state.json", "weights.safetensors")
 
 Which = Literal["last", "best"]
 
+CHANGED = "was changed or truncated since it was written"
 _KEPT = "epoch-"
 """Begins the name of a kept epoch in the index."""
 
@@ -141,15 +143,57 @@ def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) ->
     place = folder / index[which]["name"]
     for name in FILES:
         _check(place / name, which, index)
-    try:
+    with _readable(place):
         weights = read_tensors(place / "weights.safetensors", shards)
         optimizer = read_tensors(place / "optimizer.safetensors", shards)
+    return Checkpoint(weights, optimizer, *_read_state(place))
+
+
+def load_private(folder: Path, which: Which) -> Checkpoint:
+    """Read the weights of the last or the best checkpoint into memory of this process's own.
+
+    What was checked is what is used: the files may be replaced, changed or truncated afterwards.
+
+    Returns:
+        The checkpoint, without moments.
+
+    Raises:
+        RunError: There is none, or a file of it is missing, truncated or changed.
+    """
+    index = _read_index(folder)
+    if which not in index:
+        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
+    place = folder / index[which]["name"]
+    _check(place / "state.json", which, index)
+    weights = _read_private(place / "weights.safetensors", which, index)
+    return Checkpoint(weights, {}, *_read_state(place))
+
+
+def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors of a file, copied to private memory, of which the checksum is that of the index."""
+    if not file.is_file():
+        raise _damaged(file, "is missing", which, index)
+    with _readable(file), private_copy(file) as (copy, found):
+        if found != index[which]["sha256"].get(file.name):
+            raise _damaged(file, CHANGED, which, index)
+        return read_tensors(copy)
+
+
+def _read_state(place: Path) -> tuple[TrainState, str]:
+    """What `state.json` says: the state, and the id of the run."""
+    with _readable(place):
         said = json_of(place / "state.json")
         run = str(said.pop("run", ""))
-        state = TrainState(**said)
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"{place} cannot be read ({error}); train the run again") from error
-    return Checkpoint(weights, optimizer, state, run)
+        return TrainState(**said), run
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None, None, None]:
+    """Turn whatever is wrong with the content of a file into a `RunError`."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read ({error}); train the run again") from error
 
 
 def exists(folder: Path) -> bool:
@@ -178,12 +222,7 @@ def load_kept(folder: Path, epoch: int) -> dict[str, Tensor]:
         RunError: The file is missing, truncated or changed.
     """
     index, which = _read_index(folder), _kept_as(epoch)
-    file = folder / index[which]["name"] / "weights.safetensors"
-    _check(file, which, index)
-    try:
-        return read_tensors(file)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise RunError(f"{file} cannot be read ({error}); train the run again") from error
+    return _read_private(folder / index[which]["name"] / "weights.safetensors", which, index)
 
 
 def _kept_as(epoch: int) -> str:
@@ -214,14 +253,19 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 def _check(file: Path, which: str, index: Mapping[str, Any]) -> None:
     """Raise unless the file is what was written."""
-    if file.is_file() and sha256(file) == index[which]["sha256"].get(file.name):
-        return
-    found = "was changed or truncated since it was written" if file.is_file() else "is missing"
+    if not file.is_file():
+        raise _damaged(file, "is missing", which, index)
+    if sha256(file) != index[which]["sha256"].get(file.name):
+        raise _damaged(file, CHANGED, which, index)
+
+
+def _damaged(file: Path, found: str, which: str, index: Mapping[str, Any]) -> RunError:
+    """The error for a file that is not what was written."""
     other = "best" if which == "last" else "last"
     spare = index.get(other, index[which])["name"]
     hint = f"; the {other} checkpoint, {spare}, may still be whole"
     hint = hint if spare != index[which]["name"] else ""
-    raise RunError(f"{file} {found}; restore it or train the run again{hint}")
+    return RunError(f"{file} {found}; restore it or train the run again{hint}")
 
 
 def _remove_unnamed(folder: Path, index: Mapping[str, Any]) -> None:

@@ -214,12 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leave with 0, or with 2 and one sentence, or 130 when stopped."""
     # Waiting threads that spin would make two trainings on one machine slow each other down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # For backbones and strategies given as module:Class; last, so that no file beside the data
-    # stands in for a module of the library.
-    sys.path.append(str(Path.cwd()))
     warnings.showwarning = _show_warning
     try:
-        _check_launcher(sys.argv[1:] if arguments is None else arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        _check_working_folder(given)
+        _check_launcher(given)
         app(arguments, exit_on_error=False, print_error=False)
     except Stopped as stop:
         _leave(str(stop), 130)
@@ -231,6 +230,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", 2)
     except CycloptsError as error:
         _leave(f"error: {misuse(error)}", 2)
+
+
+def _check_working_folder(arguments: Sequence[str]) -> None:
+    """Refuse to work in a folder that was deleted: PyTorch itself does not load in one."""
+    asks_for_words = {"--help", "-h", "--version"}.intersection(arguments)
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        if arguments and not asks_for_words:
+            raise ConfigError("the working folder was deleted; go to one that exists") from error
 
 
 def _check_launcher(arguments: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ class OtherEpochs:
                     above[at] += score_pairs(self._run.module, users, items) > 0
                     tell(number * asked.n_pairs + start)
         finally:
-            self._put(checkpoint.load(self._place, "best").weights)
+            self._put(checkpoint.load_private(self._place, "best").weights)
         return above
 
     def _put(self, weights: dict[str, Tensor]) -> None:

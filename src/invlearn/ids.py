@@ -1,5 +1,7 @@
 """Original ids of users or items, and the dense ids that a run knows them by."""
 
+import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +12,7 @@ import polars as pl
 
 from invlearn.data.asked import UNKNOWN
 from invlearn.data.formats import reading
-from invlearn.errors import DataError
+from invlearn.errors import DataError, RunError
 from invlearn.rates import IntegerIds
 
 Integers = npt.NDArray[np.int64]
@@ -49,14 +51,26 @@ class IdMap(NamedTuple):
         return cls(ids, texts.gather(order), order.cast(pl.Int64).to_numpy())
 
     @classmethod
-    def open(cls, file: Path) -> "IdMap":
+    def open(cls, file: Path, sha256: str | None = None) -> "IdMap":
         """Read `users.parquet` or `items.parquet` of a run.
+
+        Args:
+            file: The file; it is read once, into memory.
+            sha256: Checksum that its content must have, in hexadecimal; none in runs of earlier
+                versions.
 
         Raises:
             DataError: It is missing or damaged.
+            RunError: It has another checksum.
         """
         with reading(str(file)):
-            return cls.of(pl.read_parquet(file, columns=["id"], glob=False)["id"])
+            content = file.read_bytes()
+            if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+                raise RunError(
+                    f"{file} was changed since it was written; copy that of the run's dataset, or "
+                    "train the run again"
+                )
+            return cls.of(pl.read_parquet(io.BytesIO(content), columns=["id"])["id"])
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -23,7 +23,6 @@ from invlearn.ids import UNKNOWN, IdMap, IntegerIds, Integers
 from invlearn.progress import Progress, silent
 from invlearn.ranking import BlockScorer, TopItems, catalogue_top_k
 from invlearn.run import Run
-from invlearn.run_folder import check_ids
 from invlearn.scoring import CatalogueScorer
 from invlearn.seen import SeenItems
 
@@ -94,14 +93,18 @@ class Recommender:
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
-        check_ids(run.folder, run.card)
+        ids = run.card.get("ids", {})
+        users, items = (
+            IdMap.open(run.folder / name, ids.get(name))
+            for name in ("users.parquet", "items.parquet")
+        )
         needed = leave_out != "nothing" or fallback != "none"
         data = run.dataset(dataset) if needed else None
         n_users, n_items = int(run.card["n_users"]), int(run.card["n_items"])
         return cls(
             run,
-            IdMap.open(run.folder / "users.parquet"),
-            IdMap.open(run.folder / "items.parquet"),
+            users,
+            items,
             CatalogueScorer(run.module, n_items),
             SameForAll.of(fallback, data) if data and fallback != "none" else None,
             SeenItems.of(_left_out(data, leave_out) if data else ()),

@@ -1,10 +1,13 @@
 """From names to classes, and from options to objects; `module:Class` and plug-ins included."""
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, create_model
@@ -143,10 +146,34 @@ def _import(kind: str, name: str) -> object:
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise ConfigError(f"{kind} '{name}' cannot be imported; write it as module:Class")
     try:
-        return attrgetter(class_name)(import_module(module_name))
+        with _importable_working_folder():
+            return attrgetter(class_name)(import_module(module_name))
     except ImportError as error:
-        raise ConfigError(f"{kind} '{name}': {error}; is the module on PYTHONPATH?") from error
+        raise ConfigError(
+            f"{kind} '{name}': {error}; is the module in the working folder or on PYTHONPATH?"
+        ) from error
     except AttributeError as error:
         raise ConfigError(
             f"{kind} '{name}': {error}; name a class that can be imported from {module_name}"
         ) from error
+
+
+@contextmanager
+def _importable_working_folder() -> Generator[None, None, None]:
+    """Let one import find modules in the working folder, after all installed ones.
+
+    The folder is not on the path at any other time: libraries try to import optional packages, and
+    a file of such a name among somebody's data would be executed.
+    """
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:  # it was deleted
+        folder = None
+    if folder is None or folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

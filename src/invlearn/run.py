@@ -77,10 +77,13 @@ class Run:
             check_code(folder, config)
         for kind in ("user", "item"):
             check_ids(folder / f"{kind}s.parquet", card[f"n_{kind}s"])
-        saved = checkpoint.load(folder / "checkpoints", "best")
         features = FeatureCard.model_validate(card.get("features", {}))
         made_of = config, card["n_users"], card["n_items"], features
         bare = make_bare(*made_of) if backbone is None else None
+        # A backbone with memory of its own gets copies; one without gets the saved tensors
+        # themselves, which must be nobody else's to change.
+        load = checkpoint.load if bare is None else checkpoint.load_private
+        saved = load(folder / "checkpoints", "best")
         module = backbone or bare
         if module is None:
             n_bytes = sum(weight.nbytes for weight in saved.weights.values())

@@ -296,8 +296,8 @@ def load_weights(
         module: The module.
         saved: The checkpoint.
         folder: The run folder.
-        as_they_are: Take the saved tables themselves, mapped from their file, whose rows are read
-            where they are looked up; for a module that will not train.
+        as_they_are: Take the saved tables themselves in place of copies, for a module that will
+            not train; they must be in memory of this process's own (`checkpoint.load_private`).
 
     Raises:
         RunError: They are another run's, or do not fit.

@@ -6,13 +6,16 @@ rows of one table each write theirs into the place where they belong, and the fi
 single process would have written.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from itertools import combinations
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -49,6 +52,8 @@ class Shard(NamedTuple):
 
 
 NO_SHARDS: Mapping[str, Shard] = {}
+COPY_BYTES = 1 << 24
+"""How much of a file is copied at once."""
 
 
 def write_tensors(
@@ -109,6 +114,44 @@ def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[st
         else:
             tensors = load_file(file)
     return tensors | {name: tensors[first] for name, first in tied.items()}
+
+
+@contextmanager
+def private_copy(file: Path) -> Generator[tuple[Path, str], None, None]:
+    """Copy a file to where no other process can change it, in memory where the system can (Linux).
+
+    Tensors that `read_tensors` maps from the copy stay valid after the block: the memory is freed
+    with the last of them.
+
+    Yields:
+        Path of the copy, and the SHA-256 of what it holds, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read, or there is no room for the copy.
+    """
+    with _private_file(file.name) as (path, descriptor), file.open("rb") as source:
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "wb", closefd=False) as copy:
+            while block := source.read(COPY_BYTES):
+                digest.update(block)
+                copy.write(block)
+        yield path, digest.hexdigest()
+
+
+@contextmanager
+def _private_file(name: str) -> Generator[tuple[Path, int], None, None]:
+    """Path and descriptor of an empty file that is gone when nothing maps it any more."""
+    with TemporaryDirectory(prefix="invlearn-") as folder:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create(name)
+            path = Path(f"/proc/self/fd/{descriptor}")
+        else:
+            path = Path(folder, name)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            yield path, descriptor
+        finally:
+            os.close(descriptor)
 
 
 def _write_together(

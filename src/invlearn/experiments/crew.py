@@ -123,14 +123,16 @@ def _with_workers(
 
 def _started(place: Path, experiment: Path, cells: Sequence[Cell], workers: int) -> list[Process]:
     """Start processes that read their plan from a folder, and write what they do into it."""
-    plan = {"experiment": str(experiment), "parent": os.getpid()}
+    # Backbones and strategies given as module:Class are searched for where this process finds them.
+    path = [str(Path(folder).resolve()) for folder in sys.path if folder]
+    plan = {"experiment": str(experiment), "parent": os.getpid(), "path": path}
     atomic.write_json(
         place / "plan.json", plan | {"cells": [cell.model_dump(mode="json") for cell in cells]}
     )
-    # Backbones and strategies given as module:Class are looked for where this process finds them.
-    path = os.pathsep.join(filter(None, sys.path))
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "invlearn.experiments.worker", str(place / "plan.json")]
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    # -P: without it Python would search the working folder first, and run a file of somebody's data
+    # whose name is that of a module.
+    command = [sys.executable, "-P", "-m", "invlearn.experiments.worker", str(place / "plan.json")]
     processes: list[Process] = []
     for number in range(workers):
         with (place / f"{number}.errors").open("w") as errors:

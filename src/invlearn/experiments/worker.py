@@ -25,6 +25,8 @@ def main(plan: Path, task: Path) -> int:
     except OSError:
         return 130  # the parent was killed, or ended, and took its plan along
 
+    sys.path.extend(folder for folder in given["path"] if folder not in sys.path)
+
     def should_stop() -> bool:
         # A parent that was killed cannot say so; its child is then another's.
         return bool(asked) or os.getppid() != given["parent"]
