@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from invlearn.losses import inverse_dual_loss
-from invlearn.pairs import Batch, Pairs
+from invlearn.data.types import Batch, Pairs
+from invlearn.strategies.losses import inverse_dual_loss
 
 TRIALS = {"inverse": -1.0, "direct": 1.0}
 

@@ -91,7 +91,7 @@ def resident(session: int) -> int:
 
 def write_result(n_rows: int, figures: dict, cards: dict, *, same: bool) -> None:
     """Add this size to `engines.json`, beside the sizes measured before it."""
-    from invlearn.environment import commit, machine
+    from invlearn.runtime.environment import commit, machine
 
     file = HERE / "engines.json"
     result = json.loads(file.read_text()) if file.is_file() else {}

@@ -38,18 +38,18 @@ from time import perf_counter, process_time
 import torch
 from row_loop import FORMS, RowLoop
 
-from invlearn import training
-from invlearn.composition import complete
-from invlearn.config import load_config
+from invlearn.config.schema import load_config
 from invlearn.data.dataset import Dataset, Part
-from invlearn.data.sampler import Sampler
-from invlearn.environment import commit, machine
-from invlearn.errors import Stopped
-from invlearn.job import Job
-from invlearn.progress import silent
-from invlearn.recording import Recorder, read_lines
-from invlearn.steps import Stepper
-from invlearn.stores import RowStore
+from invlearn.data.sampling.sampler import Sampler
+from invlearn.runtime.environment import commit, machine
+from invlearn.runtime.errors import Stopped
+from invlearn.runtime.progress import silent
+from invlearn.training import trainer
+from invlearn.training.build import complete
+from invlearn.training.job import Job
+from invlearn.training.metrics_log import Recorder, read_lines
+from invlearn.training.stores import RowStore
+from invlearn.training.train_step import Stepper
 
 BATCH, DIM, RATE, ALPHA, JUDGES = 1024, 32, 1e-3, 1e-4, 0.1
 TOWER = (256, 128, 64, 32)
@@ -57,7 +57,7 @@ PLACES = {
     "sampling": [(Sampler, "batch")],
     "locating": [(RowStore, "locate")],
     "arithmetic": [(Stepper, "__call__")],
-    "recording": [(Recorder, "step"), (Recorder, "flush"), (training, "_report")],
+    "recording": [(Recorder, "step"), (Recorder, "flush"), (trainer, "_report")],
     "saving": [(Job, "_save")],
 }
 """Where an epoch goes. A step is `locating`, which finds its rows, and `arithmetic`."""
@@ -102,7 +102,7 @@ class Meter:
         self.seconds_of, self.clock = seconds_of, CLOCKS[seconds_of]
         self.seconds: Counter[str] = Counter()
         self._inner = [0.0]
-        training.perf_counter = self.clock
+        trainer.perf_counter = self.clock
         for name, functions in PLACES.items():
             for owner, function in functions:
                 setattr(owner, function, self._timed(name, getattr(owner, function)))

@@ -27,11 +27,11 @@ from sklearn.metrics import ndcg_score, roc_auc_score
 
 from invlearn.backbones.factorization import GMF
 from invlearn.data.dataset import Part
-from invlearn.environment import commit, machine, peak_bytes, reset_peak
-from invlearn.evaluation import evaluate
-from invlearn.ranking import catalogue_top_k
-from invlearn.scoring import CatalogueScorer
-from invlearn.top_k import top_k
+from invlearn.evaluation.evaluation import evaluate
+from invlearn.evaluation.ranking import catalogue_top_k
+from invlearn.evaluation.scoring import CatalogueScorer
+from invlearn.evaluation.top_k import top_k
+from invlearn.runtime.environment import commit, machine, peak_bytes, reset_peak
 
 ROWS, ROW_USERS, LOOP_USERS = (1_000_000, 3_000_000, 10_000_000), 100_000, 500
 USERS, ITEMS, DIM, K, SEEN, BLOCK = 37_692, 131_690, 32, 20, 200, 15

@@ -27,13 +27,13 @@ import torch
 
 import invlearn
 from invlearn.backbones import BACKBONES
-from invlearn.config import RunConfig
+from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.environment import commit, machine
-from invlearn.errors import InvlearnError
-from invlearn.exporting import TOLERANCE
-from invlearn.onnx_file import OnnxScorer
-from invlearn.randomness import stream
+from invlearn.inference.export.exporting import TOLERANCE
+from invlearn.inference.export.onnx_file import OnnxScorer
+from invlearn.runtime.environment import commit, machine
+from invlearn.runtime.errors import InvlearnError
+from invlearn.runtime.random import stream
 
 PAIRS, STEPS = 100_000, 500
 HERE = Path(__file__).parent

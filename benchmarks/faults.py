@@ -28,8 +28,8 @@ from pathlib import Path
 import yaml
 from killing import Command, apart, begun, digest, open_everything, phase, recover
 
-from invlearn import atomic, locks
-from invlearn.environment import commit, machine
+from invlearn.runtime import atomic, locks
+from invlearn.runtime.environment import commit, machine
 
 RESULT = Path(__file__).with_name("faults.json")
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"

@@ -11,8 +11,8 @@ import torch
 from numba import njit
 from torch import nn
 
-from invlearn.config import OptimizerConfig
-from invlearn.pairs import Batch
+from invlearn.config.schema import OptimizerConfig
+from invlearn.data.types import Batch
 from invlearn.strategies.inverse import STRIDES
 
 FLOAT = np.float32

@@ -225,14 +225,14 @@ def peak_mib(*, anew: bool = False) -> float:
 
 def called(case: Case) -> dict[str, Any]:
     """The command line's answer: its exit code, and a finding if it is no answer."""
-    from invlearn import cli, cli_experiments
+    from invlearn.cli import experiments, main
 
-    cli.interruptible = cli_experiments.interruptible = at_once
+    main.interruptible = experiments.interruptible = at_once
     path, stdout, stderr = list(sys.path), io.StringIO(), io.StringIO()
     code: Any = 0
     try:
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-            cli.main(case.words)
+            main.main(case.words)
     except SystemExit as leaving:
         code = leaving.code
     except TooLong:
@@ -276,8 +276,8 @@ def asked(place: Place, path: str, body: bytes) -> dict[str, Any]:
     import httpx
 
     from invlearn import create_app
-    from invlearn.recommendation import Recommender
-    from invlearn.run import Run
+    from invlearn.inference.recommend.recommendation import Recommender
+    from invlearn.training.run import Run
 
     if not _app:
         _app.append(create_app(Recommender.of(Run.open(place.run))))
@@ -308,7 +308,7 @@ def asked(place: Place, path: str, body: bytes) -> dict[str, Any]:
 
 def write_result(results: dict[str, Any]) -> None:
     """Keep the figures, beside those of kinds that were left out now."""
-    from invlearn.environment import commit, machine
+    from invlearn.runtime.environment import commit, machine
 
     told = {"machine": machine(), "commit": commit(), "limits": {"seconds": SECONDS, "mib": MIB}}
     file = HERE / "fuzz.json"

@@ -29,12 +29,12 @@ import torch
 from timing import plain, simulated
 
 from invlearn.backbones import BACKBONES
-from invlearn.config import OptimizerConfig
-from invlearn.environment import commit, machine
-from invlearn.pairs import Batch
-from invlearn.steps import Stepper
-from invlearn.stores import RowStore
+from invlearn.config.schema import OptimizerConfig
+from invlearn.data.types import Batch
+from invlearn.runtime.environment import commit, machine
 from invlearn.strategies import STRATEGIES
+from invlearn.training.stores import RowStore
+from invlearn.training.train_step import Stepper
 
 SIZE = (37_692, 131_690)
 BATCHES = (1_024, 65_536)

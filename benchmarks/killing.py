@@ -103,7 +103,7 @@ def _become(place: Path, words: list[str]) -> None:
             os.dup2(said, stream)
         if words[0] == "torchrun":
             os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", *words[1:]])
-        from invlearn.cli import main
+        from invlearn.cli.main import main
 
         main(words)
         code = 0
@@ -153,9 +153,9 @@ def open_everything(place: Path) -> int:
     Records that grow (`*.jsonl`) may end in a line that is cut off, and checkpoints count if their
     index names them. What is hidden has no final name.
     """
-    from invlearn import checkpoint
     from invlearn.data.dataset import Dataset
-    from invlearn.run_folder import read_run
+    from invlearn.training import checkpoint
+    from invlearn.training.run_folder import read_run
 
     n_opened = 0
     for file in _final_files(place):
@@ -177,7 +177,7 @@ def open_file(file: Path) -> None:
     """Read a file to its end."""
     import polars as pl
 
-    from invlearn.recording import read_lines
+    from invlearn.training.metrics_log import read_lines
 
     readers: dict[str, Callable[[Path], object]] = {
         ".json": lambda file: json.loads(file.read_text()),
@@ -209,7 +209,7 @@ def digest(place: Path) -> dict[str, str]:
     Hidden files and folders are looked at too: whatever a kill left must be gone in the end.
     """
     from invlearn.data.dataset import sha256
-    from invlearn.recording import read_lines
+    from invlearn.training.metrics_log import read_lines
 
     found = {}
     for file in sorted(path for path in place.rglob("*") if path.is_file()):
@@ -278,6 +278,6 @@ def _has_unnamed(place: Path) -> bool:
 
 def recover(path: Path) -> None:
     """Look at a folder as the library does, which puts back what a kill left moved aside."""
-    from invlearn import atomic
+    from invlearn.runtime import atomic
 
     atomic.recover(path)

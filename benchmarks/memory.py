@@ -23,9 +23,9 @@ from time import perf_counter
 import numpy as np
 import polars as pl
 
-from invlearn.atomic import new_folder
 from invlearn.data.dataset import Part, write_card, write_parts
-from invlearn.environment import commit, machine
+from invlearn.runtime.atomic import new_folder
+from invlearn.runtime.environment import commit, machine
 
 HERE = Path(__file__).parent
 GROUPS = Path("/sys/fs/cgroup")

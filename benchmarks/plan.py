@@ -21,7 +21,7 @@ from pathlib import Path
 from time import sleep
 
 import invlearn
-from invlearn.environment import commit, machine
+from invlearn.runtime.environment import commit, machine
 
 HERE = Path(__file__).parent
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.3"

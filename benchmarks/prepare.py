@@ -115,7 +115,7 @@ def timed(words: list[str]) -> dict:
 
 def write_result(n_rows: int, log: Path, data: Path, figures: dict) -> None:
     """Add this size to `prepare.json`, beside the sizes measured before it."""
-    from invlearn.environment import commit, machine
+    from invlearn.runtime.environment import commit, machine
 
     file = HERE / "prepare.json"
     result = json.loads(file.read_text()) if file.is_file() else {}

@@ -13,7 +13,7 @@ Processes are started by `torchrun` and talk by gloo.
 * Cost: median seconds of a step, peak memory of a process and bytes that it sends, for 3.3 and
   20 million table rows, replicated (`row`) and cut (`sharded`). What would not fit is left out.
 * Traffic: mean bytes that a process sends in a step, over the loopback device, headers and all,
-  beside what `invlearn.demands` expects.
+  beside what `invlearn.training.capacity.step_cost` expects.
 
 Two cores: four processes take turns. Writes `benchmarks/processes.json` unless `--quick`
 (0.3 million rows, 20 steps).
@@ -52,7 +52,7 @@ def main() -> None:
     if given.worker:
         work(*given.worker)
         return
-    from invlearn.environment import commit, machine
+    from invlearn.runtime.environment import commit, machine
 
     sizes = QUICK if given.quick else SIZES
     result = {"machine": machine(), "commit": commit(), "agreement": [], "cost": []}
@@ -119,8 +119,8 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
     """Take steps as one of several processes; the first one writes what came of it."""
     import torch
 
-    from invlearn.environment import peak_bytes
-    from invlearn.processes import joined
+    from invlearn.runtime.distributed import joined
+    from invlearn.runtime.environment import peak_bytes
 
     sizes, n_steps = (int(n_users), int(n_items)), int(steps)
     with joined() as group:
@@ -162,10 +162,10 @@ def made(store: str, sizes: tuple, strategy: str, group) -> tuple:
 
     from invlearn.backbones.factorization import GMF
     from invlearn.backbones.layers import shares
-    from invlearn.config import OptimizerConfig
-    from invlearn.processes import ALONE
-    from invlearn.steps import Stepper
-    from invlearn.stores import RowStore, ShardedStore
+    from invlearn.config.schema import OptimizerConfig
+    from invlearn.runtime.distributed import ALONE
+    from invlearn.training.stores import RowStore, ShardedStore
+    from invlearn.training.train_step import Stepper
 
     chosen = strategy_of(strategy)
     batches = simulated(*sizes, n=20, size=BATCH)
@@ -197,10 +197,10 @@ def strategy_of(name: str):
 
 def expectation(sizes: tuple, strategy: str, group, *, sharded: bool):
     """A function of a batch, and of whether the step began elsewhere, to bytes of a process."""
-    from invlearn.config import RunConfig
-    from invlearn.demands import asked_by, traffic
-    from invlearn.features import NO_FEATURES
-    from invlearn.sizing import Counts, numbers_of
+    from invlearn.config.schema import RunConfig
+    from invlearn.data.features import NO_FEATURES
+    from invlearn.training.capacity.param_count import Counts, numbers_of
+    from invlearn.training.capacity.step_cost import asked_by, traffic
 
     config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
     numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
@@ -266,7 +266,7 @@ def save(module, group, store: str, path: Path) -> None:
 
 def in_play(batch, n: int) -> list[dict]:
     """Distinct users and items of each of `n` shares of a batch."""
-    from invlearn.processes import Group
+    from invlearn.runtime.distributed import Group
 
     def rows(column: int, group: Group) -> int:
         cut = [

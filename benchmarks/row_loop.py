@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from invlearn.backbones import BACKBONES
 from invlearn.data.dataset import Dataset, Part
-from invlearn.losses import inverse_dual_loss
+from invlearn.strategies.losses import inverse_dual_loss
 
 FORMS: dict[str, Callable] = {"numbers": np.ndarray.tolist, "tensors": torch.from_numpy}
 """Columns as lists of Python's numbers, which collate fastest, or as tensors."""

@@ -18,11 +18,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from invlearn.data.dataset import Dataset, Part
-from invlearn.data.sampler import Sampler, UnlabelledSource
-from invlearn.data.unseen import UnseenItems
-from invlearn.environment import commit, machine
-from invlearn.pairs import Feed
-from invlearn.randomness import stream
+from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
+from invlearn.data.sampling.unseen import UnseenItems
+from invlearn.data.types import Feed
+from invlearn.runtime.environment import commit, machine
+from invlearn.runtime.random import stream
 
 SIZES = {
     "ml-1m": (6_040, 3_706, 600_000, 100_000),

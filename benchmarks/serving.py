@@ -29,13 +29,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from invlearn.answering import Answering
-from invlearn.data.prepare import prepare
-from invlearn.data.simulate import simulate
-from invlearn.environment import commit, machine
-from invlearn.recommendation import Recommender
-from invlearn.run import Run, train
-from invlearn.wire import RecommendRequest, ScoreRequest
+from invlearn.data.prepare.prepare import prepare
+from invlearn.data.simulation.simulate import simulate
+from invlearn.inference.recommend.recommendation import Recommender
+from invlearn.inference.serving.handlers import Answering
+from invlearn.inference.serving.schemas import RecommendRequest, ScoreRequest
+from invlearn.runtime.environment import commit, machine
+from invlearn.training.run import Run, train
 
 CLIENTS, SECONDS, BARE_REQUESTS, ALONE_REQUESTS = 50, 60.0, 2_000, 1_000
 USERS, ITEMS, ROWS, PAIRS = 6_040, 3_706, 1_000_000, 100
@@ -107,7 +107,7 @@ def bare_times(run: Run) -> dict:
 
 def served_times(run: Run, seconds: float) -> dict:
     """Milliseconds of requests of all clients, errors, and the memory of the service."""
-    command = [sys.executable, "-c", "from invlearn.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from invlearn.cli.main import main; main()", "serve"]
     service = subprocess.Popen(
         [*command, str(run.folder), "--port", "0"],
         stdout=subprocess.PIPE, text=True,

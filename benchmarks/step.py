@@ -33,13 +33,13 @@ from timing import RATE, apart, in_turn, plain, simulated, unjudged
 
 from invlearn.backbones import BACKBONES
 from invlearn.backbones.factorization import GMF
-from invlearn.config import OptimizerConfig
-from invlearn.environment import commit, machine, peak_bytes, reset_peak
-from invlearn.pairs import Batch, LabelledRows, Pairs
-from invlearn.peers import add_peers, tables_with_peers
-from invlearn.steps import PAYING_STEPS, Stepper
-from invlearn.stores import DenseStore, RowStore
+from invlearn.backbones.replicas import add_peers, tables_with_peers
+from invlearn.config.schema import OptimizerConfig
+from invlearn.data.types import Batch, LabelledRows, Pairs
+from invlearn.runtime.environment import commit, machine, peak_bytes, reset_peak
 from invlearn.strategies import STRATEGIES
+from invlearn.training.stores import DenseStore, RowStore
+from invlearn.training.train_step import PAYING_STEPS, Stepper
 
 SIZES = {"ml-1m": (6_041, 3_953), "micro-video": (37_692, 131_690)}
 CATALOGUES, CATALOGUE_USERS, CATALOGUE_DIM = (10**4, 10**5, 10**6, 10**7), 10**6, 16

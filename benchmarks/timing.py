@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from invlearn.pairs import Batch, Pairs
-from invlearn.randomness import stream
+from invlearn.data.types import Batch, Pairs
+from invlearn.runtime.random import stream
 
 RATE = 1e-3
 

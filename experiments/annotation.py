@@ -27,9 +27,9 @@ import numpy as np
 import polars as pl
 
 import invlearn
-from invlearn.atomic import write_json
-from invlearn.environment import commit, machine
-from invlearn.run import Run
+from invlearn.runtime.atomic import write_json
+from invlearn.runtime.environment import commit, machine
+from invlearn.training.run import Run
 
 MF: dict[str, Any] = {
     "backbone": "mf",

@@ -18,9 +18,9 @@ from statistics import fmean, stdev
 import numpy as np
 
 from invlearn import Dataset
-from invlearn.assessment import measure_baselines
 from invlearn.data.dataset import Part
-from invlearn.randomness import stream
+from invlearn.evaluation.assessment import measure_baselines
+from invlearn.runtime.random import stream
 
 SHARES = (0.01, 0.05, 0.2, 1.0)
 NAMES = ("item+user-rate", "exposure-factors")

@@ -19,9 +19,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from invlearn.data import sampler
-from invlearn.run import train
-from invlearn.stores import STORES, DenseStore
+from invlearn.data.sampling import sampler
+from invlearn.training.run import train
+from invlearn.training.stores import STORES, DenseStore
 
 METRICS = ("auc", "gauc", "ndcg@20")
 BEFORE = {1e-3: (0.8334, 0.7657, 0.9535), 1e-4: (0.7754, 0.7251, 0.9418)}

@@ -24,9 +24,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits as log_loss
 
 from invlearn.backbones import BACKBONES
 from invlearn.data.dataset import Dataset
-from invlearn.environment import commit, machine
-from invlearn.evaluation import evaluate
-from invlearn.scoring import score_pairs
+from invlearn.evaluation.evaluation import evaluate
+from invlearn.evaluation.scoring import score_pairs
+from invlearn.runtime.environment import commit, machine
 
 EPOCHS = {"neumf": 4, "gmf": 8}
 ORDERS = ("none", "last", "first")

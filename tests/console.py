@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from invlearn.cli import main
+from invlearn.cli.main import main
 
 RULE = "play_time_ms / duration_ms >= 1.5, < 0.4"
 IDS = ("--user", "user_id", "--item", "video_id")

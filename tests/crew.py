@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import torch.distributed as dist
 
-from invlearn.processes import Group
+from invlearn.runtime.distributed import Group
 
 PATIENCE = 120
 """Seconds that an answer may take."""

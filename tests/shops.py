@@ -5,9 +5,9 @@ import json
 import numpy as np
 import polars as pl
 
-from invlearn.config import RunConfig
-from invlearn.run import Run
-from invlearn.run_folder import new_run
+from invlearn.config.schema import RunConfig
+from invlearn.training.run import Run
+from invlearn.training.run_folder import new_run
 from toys import part, small_backbone, small_features, write_toy
 
 N_USERS, N_ITEMS = 12, 30

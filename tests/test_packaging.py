@@ -62,7 +62,7 @@ def test_the_wheel_says_what_it_is(wheel):
         (info,) = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}
         told = message_from_bytes(archive.read(f"{info}/METADATA"))
         assert f"{info}/licenses/LICENSE" in archive.namelist()
-        assert b"invlearn = invlearn.cli:main" in archive.read(f"{info}/entry_points.txt")
+        assert b"invlearn = invlearn.cli.main:main" in archive.read(f"{info}/entry_points.txt")
     assert (told["Version"], told["License-Expression"]) == (invlearn.__version__, "Apache-2.0")
     assert set(told.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
 

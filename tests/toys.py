@@ -6,19 +6,19 @@ import numpy as np
 import polars as pl
 import torch
 
-from invlearn.atomic import new_folder
 from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures
-from invlearn.config import OptimizerConfig
+from invlearn.backbones.replicas import add_peers, tables_with_peers
+from invlearn.config.schema import OptimizerConfig
 from invlearn.data.dataset import Dataset, Part, write_dataset
+from invlearn.data.exposures import Exposures
 from invlearn.data.feature_files import write_side
-from invlearn.exposures import Exposures
-from invlearn.features import Features, Scale, SideCard, SideFeatures
-from invlearn.pairs import Batch, LabelledRows, Pairs
-from invlearn.peers import add_peers, tables_with_peers
-from invlearn.randomness import stream
-from invlearn.registry import options_of
-from invlearn.stores import DenseStore
+from invlearn.data.features import Features, Scale, SideCard, SideFeatures
+from invlearn.data.types import Batch, LabelledRows, Pairs
+from invlearn.runtime.atomic import new_folder
+from invlearn.runtime.random import stream
+from invlearn.training.registry import options_of
+from invlearn.training.stores import DenseStore
 
 FITTING = {
     "nnpu": {"prior": 0.1},

@@ -17,89 +17,89 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invlearn.annotation import Annotation as Annotation
-    from invlearn.annotation import annotate as annotate
-    from invlearn.assessment import Assessment as Assessment
     from invlearn.backbones import Backbone as Backbone
-    from invlearn.comparison import compare_runs as compare_runs
-    from invlearn.config import RunConfig as RunConfig
-    from invlearn.data.audit import Audit as Audit
+    from invlearn.config.schema import RunConfig as RunConfig
     from invlearn.data.catalogue import list_datasets as list_datasets
     from invlearn.data.catalogue import prepare_known as prepare_known
     from invlearn.data.dataset import Dataset as Dataset
-    from invlearn.data.prepare import prepare as prepare
-    from invlearn.data.simulate import simulate as simulate
+    from invlearn.data.prepare.audit import Audit as Audit
+    from invlearn.data.prepare.prepare import prepare as prepare
+    from invlearn.data.simulation.simulate import simulate as simulate
+    from invlearn.data.types import Batch as Batch
+    from invlearn.data.types import Feed as Feed
+    from invlearn.data.types import Pairs as Pairs
+    from invlearn.data.types import Proposal as Proposal
     from invlearn.data.weaken import weaken as weaken
-    from invlearn.errors import InvlearnError as InvlearnError
-    from invlearn.evaluation import Evaluation as Evaluation
-    from invlearn.evaluation import evaluate as evaluate
-    from invlearn.evaluation import paired_difference as paired_difference
+    from invlearn.evaluation.assessment import Assessment as Assessment
+    from invlearn.evaluation.evaluation import Evaluation as Evaluation
+    from invlearn.evaluation.evaluation import evaluate as evaluate
+    from invlearn.evaluation.evaluation import paired_difference as paired_difference
     from invlearn.experiments.advise import Advice as Advice
     from invlearn.experiments.advise import advise as advise
     from invlearn.experiments.compare import compare as compare
     from invlearn.experiments.results import Results as Results
-    from invlearn.exporting import Exported as Exported
-    from invlearn.exporting import export as export
-    from invlearn.lists import Recommended as Recommended
-    from invlearn.lists import recommend as recommend
-    from invlearn.pairs import Batch as Batch
-    from invlearn.pairs import Feed as Feed
-    from invlearn.pairs import Pairs as Pairs
-    from invlearn.pairs import Proposal as Proposal
+    from invlearn.inference.annotation.annotation import Annotation as Annotation
+    from invlearn.inference.annotation.annotation import annotate as annotate
+    from invlearn.inference.comparison import compare_runs as compare_runs
+    from invlearn.inference.export.exporting import Exported as Exported
+    from invlearn.inference.export.exporting import export as export
+    from invlearn.inference.recommend.lists import Recommended as Recommended
+    from invlearn.inference.recommend.lists import recommend as recommend
+    from invlearn.inference.serving.app import create_app as create_app
+    from invlearn.inference.serving.server import serve as serve
     from invlearn.paper.reproduce import reproduce as reproduce
     from invlearn.reporting.write import Report as Report
     from invlearn.reporting.write import report as report
-    from invlearn.run import Run as Run
-    from invlearn.run import resume as resume
-    from invlearn.run import train as train
-    from invlearn.service import serve as serve
-    from invlearn.serving import create_app as create_app
+    from invlearn.runtime.errors import InvlearnError as InvlearnError
     from invlearn.strategies import LossStrategy as LossStrategy
     from invlearn.strategies import Strategy as Strategy
     from invlearn.strategies.slopes import slope_and_loss as slope_and_loss
+    from invlearn.training.run import Run as Run
+    from invlearn.training.run import resume as resume
+    from invlearn.training.run import train as train
 
 __version__ = version("invlearn")
 
 _HOMES = {
     "Advice": "experiments.advise",
-    "Annotation": "annotation",
-    "Assessment": "assessment",
-    "Audit": "data.audit",
+    "Annotation": "inference.annotation.annotation",
+    "Assessment": "evaluation.assessment",
+    "Audit": "data.prepare.audit",
     "Backbone": "backbones",
-    "Batch": "pairs",
+    "Batch": "data.types",
     "Dataset": "data.dataset",
-    "Evaluation": "evaluation",
-    "Exported": "exporting",
-    "Feed": "pairs",
-    "InvlearnError": "errors",
+    "Evaluation": "evaluation.evaluation",
+    "Exported": "inference.export.exporting",
+    "Feed": "data.types",
+    "InvlearnError": "runtime.errors",
     "LossStrategy": "strategies",
-    "Pairs": "pairs",
-    "Proposal": "pairs",
-    "Recommended": "lists",
+    "Pairs": "data.types",
+    "Proposal": "data.types",
+    "Recommended": "inference.recommend.lists",
     "Report": "reporting.write",
     "Results": "experiments.results",
-    "Run": "run",
-    "RunConfig": "config",
+    "Run": "training.run",
+    "RunConfig": "config.schema",
     "Strategy": "strategies",
     "advise": "experiments.advise",
-    "annotate": "annotation",
+    "annotate": "inference.annotation.annotation",
     "compare": "experiments.compare",
-    "compare_runs": "comparison",
-    "create_app": "serving",
-    "evaluate": "evaluation",
-    "export": "exporting",
+    "compare_runs": "inference.comparison",
+    "create_app": "inference.serving.app",
+    "evaluate": "evaluation.evaluation",
+    "export": "inference.export.exporting",
     "list_datasets": "data.catalogue",
-    "paired_difference": "evaluation",
-    "prepare": "data.prepare",
+    "paired_difference": "evaluation.evaluation",
+    "prepare": "data.prepare.prepare",
     "prepare_known": "data.catalogue",
-    "recommend": "lists",
+    "recommend": "inference.recommend.lists",
     "report": "reporting.write",
     "reproduce": "paper.reproduce",
-    "resume": "run",
-    "serve": "service",
-    "simulate": "data.simulate",
+    "resume": "training.run",
+    "serve": "inference.serving.server",
+    "simulate": "data.simulation.simulate",
     "slope_and_loss": "strategies.slopes",
-    "train": "run",
+    "train": "training.run",
     "weaken": "data.weaken",
 }
 

@@ -7,6 +7,6 @@ if __name__ == "__main__":
     # module of a library.
     if not sys.flags.safe_path:
         del sys.path[0]
-    from invlearn.cli import main
+    from invlearn.cli.main import main
 
     main()

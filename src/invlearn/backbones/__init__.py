@@ -4,10 +4,10 @@ from torch import nn
 
 from invlearn.backbones.backbone import Backbone
 from invlearn.backbones.deepfm import DeepFM
+from invlearn.backbones.exposure_hybrid.hybrid import ExposureHybrid
 from invlearn.backbones.factorization import GMF, BiasedMF
 from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
-from invlearn.backbones.hybrid import ExposureHybrid
 from invlearn.backbones.neural import MLP, NeuMF
 from invlearn.backbones.two_tower import TwoTower
 from invlearn.backbones.wide_deep import WideDeep

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from invlearn.exposures import Exposures
-from invlearn.features import Features
-from invlearn.rates import IntegerIds
+from invlearn.data.exposures import Exposures
+from invlearn.data.features import Features
+from invlearn.data.types import IntegerIds
 
 Key = Literal["user", "item"]
 """The id by which a table is looked up."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Key
 from invlearn.backbones.fields import PairFields
 from invlearn.backbones.layers import Dropout, output_layer, tower
-from invlearn.features import NO_FEATURES, FeatureCard, Features
+from invlearn.data.features import NO_FEATURES, FeatureCard, Features
 
 
 def second_order(factors: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from invlearn.backbones.backbone import Key
 from invlearn.backbones.layers import embedding, rows_here
-from invlearn.errors import ConfigError
-from invlearn.features import NO_FEATURES, FeatureCard, Features, SideCard, SideFeatures
+from invlearn.data.features import NO_FEATURES, FeatureCard, Features, SideCard, SideFeatures
+from invlearn.runtime.errors import ConfigError
 
 
 @final

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
 from invlearn.backbones.layers import embedding
-from invlearn.exposures import Exposures
+from invlearn.data.exposures import Exposures
 
 
 @final

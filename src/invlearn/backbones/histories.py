@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.backbones.layers import embedding, rows_here
-from invlearn.exposures import Exposures, histories
+from invlearn.data.exposures import Exposures, histories
 
 
 @final

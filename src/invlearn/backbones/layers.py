@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from invlearn.processes import ALONE, Group
+from invlearn.runtime.distributed import ALONE, Group
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 """Chance that an input of a layer is left out while training."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Factors, Key
 from invlearn.backbones.fields import PairFields, SideFields
 from invlearn.backbones.layers import Dropout, projection, tower
-from invlearn.features import NO_FEATURES, FeatureCard, Features
+from invlearn.data.features import NO_FEATURES, FeatureCard, Features
 
 SPREAD = 0.2
 """Deviation of new embeddings. At the 0.01 of the other backbones what comes out of two towers is

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.backbones.layers import embedding, rows_here
-from invlearn.exposures import Exposures, Ids
-from invlearn.rates import PSEUDO_ROWS, Floats, mean_rate
+from invlearn.backbones.rates import PSEUDO_ROWS, Floats, mean_rate
+from invlearn.data.exposures import Exposures, Ids
 
 
 @final
@@ -19,8 +19,8 @@ class Wide(nn.Module):
 
     `z = m + s_u (r_u - m) + s_i (r_i - m) + w_u c_u + w_i c_i + b_u + b_i`: `c` is
     `log(1 + exposures)`, standardised; `r` the logit of the positive rate, shrunk as in
-    `invlearn.rates`; `m` that of all rows. While it trains, a labelled pair's own label is left out
-    of the rates of its user and item, which would tell it otherwise.
+    `invlearn.backbones.rates`; `m` that of all rows. While it trains, a labelled pair's own label
+    is left out of the rates of its user and item, which would tell it otherwise.
 
     The slopes `s` stay above 0. Leaving a like out lowers its item's rate, so among the rows of one
     item the lower rates belong to the likes. With a bias to put the item back in its place, a

@@ -10,9 +10,9 @@ from invlearn.backbones.backbone import Key
 from invlearn.backbones.factorization import GMF, BiasedMF
 from invlearn.backbones.layers import Dropout, rows_here
 from invlearn.backbones.neural import MLP, NeuMF
+from invlearn.backbones.pretraining import PRETRAINING
 from invlearn.backbones.wide import Wide
-from invlearn.exposures import Exposures
-from invlearn.pretraining import PRETRAINING
+from invlearn.data.exposures import Exposures
 
 DEEP: dict[str, type[GMF | BiasedMF | MLP | NeuMF]] = {
     "gmf": GMF,
@@ -32,12 +32,11 @@ class WideDeep(nn.Module):
     counts, rates and biases. The deep part is another backbone, `gmf`, `mf`, `mlp` or `neumf`, of
     `dim`, `layers` and `dropout` as far as that has them.
 
-    The deep part's embeddings know `factors` pretrained on exposures (`invlearn.pretraining`),
-    scaled to rows of length 1 in the mean. As fixed inputs they stay beside the embeddings:
-    `p_u + x_u A` stands in the place of `p_u`, with a matrix `A` of each embedding that starts as
-    the identity. If they are trainable, embeddings start with them added and nothing else is kept:
-    the same logits before the first step. A pair of training is among the exposures that its
-    factors were made from.
+    The deep part's embeddings know `factors` pretrained on exposures (`pretraining.py`), scaled to
+    rows of mean length 1. By default they are fixed inputs: `p_u + x_u A` replaces `p_u`, with one
+    matrix `A` for each embedding that starts as the identity. With `trainable` the embeddings start
+    with the factors added, and nothing else is kept: the logits before the first step are the same.
+    A training pair is among the exposures that its factors were made from.
     """
 
     def __init__(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from invlearn.data.audit import Audit
-from invlearn.data.logs import open_log
-from invlearn.data.prepare import prepare
-from invlearn.errors import DataError, unknown
+from invlearn.data.logs.logs import open_log
+from invlearn.data.prepare.audit import Audit
+from invlearn.data.prepare.prepare import prepare
+from invlearn.runtime.errors import DataError, unknown
 
 FOLDER_VARIABLE = "INVLEARN_DATA"
 """Environment variable that names a folder with one folder for each data set."""
@@ -251,7 +251,7 @@ def prepare_known(
         name: A name of `DATASETS`.
         out: The dataset folder to write.
         folder: Where the data set's files are; without it, `INVLEARN_DATA` says.
-        options: Of `invlearn.data.prepare.prepare`; they go before the data set's own.
+        options: Of `invlearn.data.prepare.prepare.prepare`; they go before the data set's own.
 
     Raises:
         ConfigError: A name or an option is not known.

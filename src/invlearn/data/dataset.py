@@ -26,13 +26,13 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from invlearn import atomic
-from invlearn.config import in_words
+from invlearn.config.schema import in_words
 from invlearn.data.feature_files import FEATURE_FILES, open_side
-from invlearn.data.formats import reading
-from invlearn.errors import DataError
-from invlearn.features import NO_FEATURES, FeatureCard, Features
-from invlearn.plain import column_of, json_of, misplaced
+from invlearn.data.features import NO_FEATURES, FeatureCard, Features
+from invlearn.data.logs.formats import reading
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import DataError
+from invlearn.runtime.safe_load import column_of, json_of, misplaced
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
@@ -170,7 +170,7 @@ def write_dataset(
     """Fill `folder`, which holds `users.parquet` and `items.parquet` already.
 
     Args:
-        folder: A folder under its temporary name (see `invlearn.atomic.new_folder`).
+        folder: A folder under its temporary name (see `invlearn.runtime.atomic.new_folder`).
         parts: The rows of each of `PARTS`.
         card: What `data.json` says besides format, files and fingerprint; `n_users` and
             `n_items` among it.

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from invlearn.data.parquet import write_parquet
-from invlearn.errors import DataError
-from invlearn.features import Kind, SideCard, SideFeatures
-from invlearn.plain import column_of
-from invlearn.wording import counted
+from invlearn.data.engines.parquet import write_parquet
+from invlearn.data.features import Kind, SideCard, SideFeatures
+from invlearn.runtime.errors import DataError
+from invlearn.runtime.safe_load import column_of
+from invlearn.runtime.text import counted
 
 FEATURE_FILES = tuple(
     f"{kind}_features.{name}"

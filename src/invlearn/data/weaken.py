@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from invlearn import atomic
 from invlearn.data.dataset import Dataset, Labels, Part, write_dataset
-from invlearn.errors import ConfigError, DataError
-from invlearn.randomness import stream
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import ConfigError, DataError
+from invlearn.runtime.random import stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from invlearn.config import read_settings
+from invlearn.config.schema import read_settings
 from invlearn.data.dataset import Dataset
-from invlearn.errors import ConfigError, DataError, RunError
-from invlearn.evaluation import Difference, Evaluation
+from invlearn.evaluation.evaluation import Difference, Evaluation
+from invlearn.evaluation.replication import paired_over_seeds
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import CellFolder
 from invlearn.experiments.compare import compare
 from invlearn.experiments.results import Group, Method, failures
-from invlearn.progress import Progress, silent
-from invlearn.replication import paired_over_seeds
-from invlearn.wording import counted
+from invlearn.runtime.errors import ConfigError, DataError, RunError
+from invlearn.runtime.progress import Progress, silent
+from invlearn.runtime.text import counted
 
 RECOMMENDED, WITHOUT, ALONE = "recommended", "without unclear rows", "mf, labelled rows alone"
 AS_PAIRS = {"ns": "mf ns", "idl": "mf idl", "ig-sample": "mf ig-sample"}

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn import atomic, checkpoint
-from invlearn.composition import complete
-from invlearn.config import RunConfig
+from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.environment import peak_bytes, reset_peak
-from invlearn.errors import RunError, Stopped
 from invlearn.experiments.cell import Cost
-from invlearn.job import Job
-from invlearn.progress import silent
-from invlearn.recording import read_lines
-from invlearn.run_folder import check_own, held_run, new_run, read_run
+from invlearn.runtime import atomic
+from invlearn.runtime.environment import peak_bytes, reset_peak
+from invlearn.runtime.errors import RunError, Stopped
+from invlearn.runtime.progress import silent
+from invlearn.training import checkpoint
+from invlearn.training.build import complete
+from invlearn.training.job import Job
+from invlearn.training.metrics_log import read_lines
+from invlearn.training.run_folder import check_own, held_run, new_run, read_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from invlearn import atomic
-from invlearn.assessment import measure_baselines
-from invlearn.baselines import ALL_BASELINES
 from invlearn.data.dataset import Dataset
-from invlearn.evaluation import Evaluation
+from invlearn.evaluation.assessment import measure_baselines
+from invlearn.evaluation.baselines import ALL_BASELINES
+from invlearn.evaluation.evaluation import Evaluation
 from invlearn.experiments.cell import Cell, read_record
 from invlearn.experiments.measured import Measured, read_evaluation, write_draws
+from invlearn.runtime import atomic
 
 
 class BaselineFolder:

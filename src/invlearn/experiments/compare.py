@@ -17,10 +17,7 @@ from typing import Any
 
 import yaml
 
-from invlearn import atomic, locks
-from invlearn.config import read_yaml
-from invlearn.environment import commit, environment
-from invlearn.errors import ConfigError, RunError
+from invlearn.config.schema import read_yaml
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.crew import work_together
 from invlearn.experiments.curves import draw_curves
@@ -28,8 +25,11 @@ from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_exp
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Results, failures, read_results
 from invlearn.experiments.search import require
-from invlearn.plain import misplaced
-from invlearn.progress import Progress, silent
+from invlearn.runtime import atomic, locks
+from invlearn.runtime.environment import commit, environment
+from invlearn.runtime.errors import ConfigError, RunError
+from invlearn.runtime.progress import Progress, silent
+from invlearn.runtime.safe_load import misplaced
 
 OURS = (".", "cells", "baselines", "data", "paper", "experiment.yaml", "results.", "worker")
 """How names in an experiment's folder begin, but for the curves."""

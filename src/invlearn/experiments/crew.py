@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from invlearn import atomic
-from invlearn.errors import ConfigError, RunError, Stopped
 from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.experiments.search import require
 from invlearn.experiments.work import PAUSE_SECONDS, work
-from invlearn.progress import Progress, silent
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import ConfigError, RunError, Stopped
+from invlearn.runtime.progress import Progress, silent
 
 WIDTH = 38
 """Characters of what is at work that stand beside a bar in a terminal of 80."""

@@ -29,15 +29,22 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from invlearn.composition import complete, exposed_fraction
-from invlearn.config import PRESETS, RunConfig, Settings, load_config, read_settings, validated
+from invlearn.config.schema import (
+    PRESETS,
+    RunConfig,
+    Settings,
+    load_config,
+    read_settings,
+    validated,
+)
 from invlearn.data.dataset import Dataset
-from invlearn.data.sampler import UnlabelledSource, check_source
+from invlearn.data.sampling.sampler import UnlabelledSource, check_source
 from invlearn.data.weaken import weaken
-from invlearn.errors import ConfigError, InvlearnError
 from invlearn.experiments.cell import Cell, Tuning
 from invlearn.experiments.search import Choices, Range, Space, check_default, nested, value_at
-from invlearn.registry import strategy_class
+from invlearn.runtime.errors import ConfigError, InvlearnError
+from invlearn.training.build import complete, exposed_fraction
+from invlearn.training.registry import strategy_class
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Flip = Annotated[float, Field(ge=0, le=1)]

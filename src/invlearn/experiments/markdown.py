@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from invlearn.baselines import NO_LOSS
+from invlearn.evaluation.baselines import NO_LOSS
 from invlearn.experiments.results import Group, Method, Outcome, Results, failures
-from invlearn.wording import counted
+from invlearn.runtime.text import counted
 
 METRICS = ("auc", "gauc", "ndcg@10", "log_loss")
 MARKS = {"win": "▲", "tie": "=", "loss": "▼"}

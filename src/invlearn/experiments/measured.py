@@ -5,10 +5,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from invlearn import atomic
-from invlearn.config import Settings
-from invlearn.errors import RunError
-from invlearn.evaluation import Evaluation
+from invlearn.config.schema import Settings
+from invlearn.evaluation.evaluation import Evaluation
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import RunError
 
 
 class Measured(Settings):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from invlearn.config import Settings
-from invlearn.errors import ConfigError
-from invlearn.randomness import stream
+from invlearn.config.schema import Settings
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.random import stream
 
 if TYPE_CHECKING:
     import optuna

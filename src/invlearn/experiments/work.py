@@ -15,17 +15,17 @@ from typing import Protocol
 
 import torch
 
-from invlearn import atomic, locks
-from invlearn.composition import complete
 from invlearn.data.dataset import Dataset
-from invlearn.environment import commit
-from invlearn.errors import ConfigError, DivergedError, Stopped
 from invlearn.experiments.attempt import Attempt, attempt, discard, strip
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, Trial, open_checked
 from invlearn.experiments.measured import Measured
 from invlearn.experiments.search import Asked, value_at
-from invlearn.run import Run
+from invlearn.runtime import atomic, locks
+from invlearn.runtime.environment import commit
+from invlearn.runtime.errors import ConfigError, DivergedError, Stopped
+from invlearn.training.build import complete
+from invlearn.training.run import Run
 
 FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
 """What makes a training fail that another one need not fail of."""

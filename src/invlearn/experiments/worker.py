@@ -6,9 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
-from invlearn.errors import InvlearnError, Stopped
 from invlearn.experiments.cell import cells_of
 from invlearn.experiments.work import work
+from invlearn.runtime.errors import InvlearnError, Stopped
 
 
 def main(plan: Path, task: Path) -> int:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from invlearn.errors import ConfigError
 from invlearn.experiments.search import require as require_search
 from invlearn.paper.plan import SEEDS, Request
 from invlearn.paper.rows import Figure, figures
-from invlearn.plots import require
+from invlearn.reporting.plots import require
+from invlearn.runtime.errors import ConfigError
 
 What = Literal["table2", "figure3", "figure4", "figure5", "figure6", "all"]
 

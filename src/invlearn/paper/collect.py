@@ -7,8 +7,8 @@ from math import isnan
 from pathlib import Path
 from statistics import fmean
 
-from invlearn.environment import machine
-from invlearn.evaluation import Evaluation
+from invlearn.evaluation.evaluation import Evaluation
+from invlearn.evaluation.replication import mean_over_seeds, paired_over_seeds
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord
 from invlearn.experiments.search import Range
@@ -26,7 +26,7 @@ from invlearn.paper.results import (
     Way,
 )
 from invlearn.paper.rows import NAMES, row
-from invlearn.replication import mean_over_seeds, paired_over_seeds
+from invlearn.runtime.environment import machine
 
 SHOWN = (*METRICS, "ndcg@10", "ndcg@20_as_released", "log_loss")
 """Metrics that are kept; the page shows some of them."""

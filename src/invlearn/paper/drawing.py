@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from invlearn import atomic
-from invlearn.errors import RunError
 from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.paper.collect import provenance_of
 from invlearn.paper.figures import figure_data
@@ -14,7 +12,9 @@ from invlearn.paper.plots import Dot, figure_chart, table2_chart
 from invlearn.paper.results import Plot, Table
 from invlearn.paper.rows import Figure, figures
 from invlearn.paper.verdict import STAND_IN
-from invlearn.plots import save
+from invlearn.reporting.plots import save
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import RunError
 
 
 def draw_figure(

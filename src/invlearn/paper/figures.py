@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from invlearn.paper.rows import Figure
-from invlearn.traces import BINS, Beliefs, Judges, read_beliefs, read_judges
+from invlearn.reporting.traces import BINS, Beliefs, Judges, read_beliefs, read_judges
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from invlearn.config import in_words
-from invlearn.errors import RunError
+from invlearn.config.schema import in_words
 from invlearn.paper.results import Comparison, Level, Plot, Results, Side, Table
 from invlearn.paper.rows import METHODS
+from invlearn.runtime.errors import RunError
 
 
 def read_results(file: Path) -> Results:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from invlearn.config import validated
+from invlearn.config.schema import validated
 from invlearn.paper.outcome import METRICS, NEGLIGIBLE, interval, number, outcome
 from invlearn.paper.plan import tuned_plan
 from invlearn.paper.results import (

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from invlearn.composition import complete
-from invlearn.config import RunConfig
+from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.errors import ConfigError
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.paper.results import Way
 from invlearn.paper.rows import DatasetName, Figure, Row, VariantName, published_rows, row
+from invlearn.runtime.errors import ConfigError
+from invlearn.training.build import complete
 
 SEEDS: dict[Way, int] = {"printed": 3, "released": 5, "ablated": 5, "tuned": 5}
 """Seeds of each way."""

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from invlearn.paper.figures import FigureData
-from invlearn.plots import altair_module, coloured, distinct, framed, shaped, values
-from invlearn.traces import BINS, Beliefs, Judges
+from invlearn.reporting.plots import altair_module, coloured, distinct, framed, shaped, values
+from invlearn.reporting.traces import BINS, Beliefs, Judges
 
 PANEL = 235
 """Width in pixels of one of two panels side by side."""

@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn import atomic, locks
 from invlearn.data.catalogue import find, prepare_known
 from invlearn.data.dataset import Dataset
-from invlearn.data.logs import open_log
-from invlearn.errors import ConfigError, DataError, RunError
+from invlearn.data.logs.logs import open_log
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.compare import check_folder
 from invlearn.experiments.crew import work_together
@@ -30,7 +28,9 @@ from invlearn.paper.plan import Request, Source, figure_cells, table_cells
 from invlearn.paper.results import Results
 from invlearn.paper.rows import DatasetName
 from invlearn.paper.stand_in import SHRUNK, StandIn
-from invlearn.progress import Progress, silent
+from invlearn.runtime import atomic, locks
+from invlearn.runtime.errors import ConfigError, DataError, RunError
+from invlearn.runtime.progress import Progress, silent
 
 
 def reproduce(

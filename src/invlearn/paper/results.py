@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from invlearn.config import Settings
+from invlearn.config.schema import Settings
 from invlearn.paper.rows import DatasetName, Published
 
 Way = Literal["printed", "released", "ablated", "tuned"]

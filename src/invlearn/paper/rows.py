@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveFloat
 
-from invlearn.config import RunConfig, Settings, load_config, validated
-from invlearn.errors import ConfigError, unknown
-from invlearn.registry import backbone_class, complete_options, strategy_class
+from invlearn.config.schema import RunConfig, Settings, load_config, validated
+from invlearn.runtime.errors import ConfigError, unknown
+from invlearn.training.registry import backbone_class, complete_options, strategy_class
 
 DatasetName = Literal["ml-1m", "micro-video"]
 VariantName = Literal["printed", "released", "ablated"]

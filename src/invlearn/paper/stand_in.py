@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn import atomic
-from invlearn.data.prepare import prepare
-from invlearn.data.simulate import simulate
-from invlearn.progress import Progress, silent
+from invlearn.data.prepare.prepare import prepare
+from invlearn.data.simulation.simulate import simulate
+from invlearn.runtime import atomic
+from invlearn.runtime.progress import Progress, silent
 
 USERS, ITEMS, IMPRESSIONS = 37_692, 131_690, 14_850_000
 """Users and items of Table 1; so many simulated impressions have its 9.46 million labels."""

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
-from invlearn.calibration import Calibration
-from invlearn.plots import altair_module, shaped, values
+from invlearn.evaluation.calibration import Calibration
 from invlearn.reporting.blocks import Series
+from invlearn.reporting.plots import altair_module, shaped, values
 from invlearn.reporting.records import RunRecord
-from invlearn.traces import BINS, Beliefs, Judges
+from invlearn.reporting.traces import BINS, Beliefs, Judges
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#B8568F", "#8A63C9", "#A66F00")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")

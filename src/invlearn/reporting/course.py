@@ -17,8 +17,8 @@ from invlearn.reporting.blocks import (
     measure,
 )
 from invlearn.reporting.records import RunRecord
-from invlearn.traces import BINS, Beliefs, Judges
-from invlearn.wording import counted
+from invlearn.reporting.traces import BINS, Beliefs, Judges
+from invlearn.runtime.text import counted
 
 CURVES = {"log_loss": "validation log loss", "auc": "validation AUC", "train": "training loss"}
 GROUPS = 10

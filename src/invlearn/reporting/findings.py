@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from invlearn.baselines import ALL_BASELINES
+from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.reporting.blocks import Finding, decimals
 from invlearn.reporting.measures import Results
 from invlearn.reporting.records import RunRecord

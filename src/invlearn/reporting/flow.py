@@ -7,10 +7,10 @@ and ribbons of one picture share one scale, rows a pixel.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from invlearn.data.audit import Audit
-from invlearn.data.table import Counts
+from invlearn.data.prepare.audit import Audit
+from invlearn.data.prepare.table import Counts
 from invlearn.reporting.blocks import Flow, Node, Ribbon
-from invlearn.wording import counted
+from invlearn.runtime.text import counted
 
 CLASSES = ("positive", "negative", "unlabelled")
 BAR = 10

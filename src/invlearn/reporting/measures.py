@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from invlearn.calibration import Calibration, calibration
-from invlearn.calibrators import sigmoid
-from invlearn.comparison import compare_runs
 from invlearn.data.dataset import Dataset
-from invlearn.errors import InvlearnError, RunError
-from invlearn.evaluation import Difference, Evaluation
-from invlearn.progress import Progress, silent
+from invlearn.evaluation.calibration import Calibration, calibration
+from invlearn.evaluation.calibrators import sigmoid
+from invlearn.evaluation.evaluation import Difference, Evaluation
+from invlearn.evaluation.scoring import score_pairs
+from invlearn.inference.comparison import compare_runs
 from invlearn.reporting.records import RunRecord
-from invlearn.run import Run
-from invlearn.scoring import score_pairs
+from invlearn.runtime.errors import InvlearnError, RunError
+from invlearn.runtime.progress import Progress, silent
+from invlearn.training.run import Run
 
 
 class Level(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from invlearn.data.audit import Audit
+from invlearn.data.prepare.audit import Audit
 from invlearn.reporting.blocks import (
     NOTHING,
     Block,
@@ -23,7 +23,7 @@ from invlearn.reporting.blocks import (
 from invlearn.reporting.flow import drawn, streams
 from invlearn.reporting.measures import Results
 from invlearn.reporting.records import RunRecord
-from invlearn.wording import counted
+from invlearn.runtime.text import counted
 
 WIDE, NARROW = 860, 350
 """Widths in pixels of the flow on a desk and on a phone."""

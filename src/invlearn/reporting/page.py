@@ -13,9 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from invlearn.plots import require
 from invlearn.reporting.blocks import Block, Chart, Charts, Page
 from invlearn.reporting.charts import CONFIG
+from invlearn.reporting.plots import require
 
 HERE = Path(__file__).parent
 SNIPPET = "window.vegaEmbed = vegaEmbed;"

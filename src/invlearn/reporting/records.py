@@ -15,15 +15,15 @@ from pydantic import (
     ValidationError,
 )
 
-from invlearn import checkpoint
-from invlearn.calibration import Calibration, ReliabilityBin
-from invlearn.comparison import run_names
-from invlearn.config import RunConfig, in_words
-from invlearn.errors import RunError
-from invlearn.plain import json_of
-from invlearn.recording import best_epoch, read_lines
-from invlearn.run_folder import read_json, read_run
-from invlearn.traces import Beliefs, Judges, read_beliefs, read_judges
+from invlearn.config.schema import RunConfig, in_words
+from invlearn.evaluation.calibration import Calibration, ReliabilityBin
+from invlearn.inference.comparison import run_names
+from invlearn.reporting.traces import Beliefs, Judges, read_beliefs, read_judges
+from invlearn.runtime.errors import RunError
+from invlearn.runtime.safe_load import json_of
+from invlearn.training import checkpoint
+from invlearn.training.metrics_log import best_epoch, read_lines
+from invlearn.training.run_folder import read_json, read_run
 
 
 def _not_infinite(value: float | None) -> float | None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from invlearn.baselines import NO_LOSS
-from invlearn.evaluation import Difference
+from invlearn.evaluation.baselines import NO_LOSS
+from invlearn.evaluation.evaluation import Difference
 from invlearn.reporting import charts
 from invlearn.reporting.blocks import (
     Block,
@@ -21,8 +21,8 @@ from invlearn.reporting.blocks import (
     measure,
 )
 from invlearn.reporting.measures import Level, Levels, Results
-from invlearn.training import is_better
-from invlearn.wording import counted
+from invlearn.runtime.text import counted
+from invlearn.training.trainer import is_better
 
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@10": "NDCG@10", "log_loss": "log loss"}
 """Metrics that are drawn, with their names on the page; the tables' details hold all of them."""

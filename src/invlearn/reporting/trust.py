@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from invlearn.calibration import Calibration
+from invlearn.evaluation.calibration import Calibration
 from invlearn.reporting import charts
 from invlearn.reporting.blocks import (
     Block,

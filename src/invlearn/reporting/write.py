@@ -4,11 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn import atomic
-from invlearn.environment import environment
-from invlearn.errors import ConfigError
-from invlearn.plots import require
-from invlearn.progress import Progress, silent
 from invlearn.reporting.blocks import Page, Section
 from invlearn.reporting.charts import series_of
 from invlearn.reporting.cost import cost_section
@@ -17,10 +12,15 @@ from invlearn.reporting.findings import findings
 from invlearn.reporting.measures import Results, measured
 from invlearn.reporting.origin import audit_section, setup_section
 from invlearn.reporting.page import rendered
+from invlearn.reporting.plots import require
 from invlearn.reporting.records import RunRecord, read_records
 from invlearn.reporting.results import results_section
 from invlearn.reporting.sweep import sweep_section
 from invlearn.reporting.trust import reliability_section
+from invlearn.runtime import atomic
+from invlearn.runtime.environment import environment
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.losses import cross_entropy, truncation
-from invlearn.pairs import Batch, Feed, LabelledRows, Score, Weights
-from invlearn.peers import as_peer
+from invlearn.backbones.replicas import as_peer
+from invlearn.data.types import Batch, Feed, LabelledRows, Score, Weights
 from invlearn.strategies.denoising import Target, with_assumed_negatives
+from invlearn.strategies.losses import cross_entropy, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
 
 

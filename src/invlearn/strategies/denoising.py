@@ -13,8 +13,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.losses import cross_entropy, reweighting, truncation
-from invlearn.pairs import Batch, Feed, Score, Weights
+from invlearn.data.types import Batch, Feed, Score, Weights
+from invlearn.strategies.losses import cross_entropy, reweighting, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
 
 Target = Literal["positives", "negatives", "both"]

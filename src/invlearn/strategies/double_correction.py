@@ -13,9 +13,9 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.losses import cross_entropy
-from invlearn.pairs import Batch, Feed, LabelledRows, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, LabelledRows, Proposal, Score, Weights
 from invlearn.strategies.denoising import ramped
+from invlearn.strategies.losses import cross_entropy
 from invlearn.strategies.ranks import ranks
 from invlearn.strategies.slopes import slope_and_more
 from invlearn.strategies.strategy import Strategy, all_logits

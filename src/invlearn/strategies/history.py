@@ -15,10 +15,10 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.losses import cross_entropy
-from invlearn.pairs import Batch, Feed, LabelledRows, Proposal, Score, Weights
-from invlearn.randomness import torch_seed
+from invlearn.data.types import Batch, Feed, LabelledRows, Proposal, Score, Weights
+from invlearn.runtime.random import torch_seed
 from invlearn.strategies.denoising import with_assumed_negatives
+from invlearn.strategies.losses import cross_entropy
 from invlearn.strategies.ranks import group_means, ranks
 from invlearn.strategies.slopes import slope_and_more
 from invlearn.strategies.strategy import Strategy, all_logits

@@ -14,8 +14,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.func import jvp
 
-from invlearn.losses import belief_in_positive, cross_entropy, soft_slope
-from invlearn.pairs import Batch, Feed, Pairs, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, Pairs, Proposal, Score, Weights
+from invlearn.strategies.losses import belief_in_positive, cross_entropy, soft_slope
 from invlearn.strategies.slopes import rows_with_slope, slope_and_loss
 from invlearn.strategies.strategy import Strategy
 

@@ -11,8 +11,8 @@ from typing import Annotated, final
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from invlearn.losses import cross_entropy, inverse_dual_loss
-from invlearn.pairs import Batch, Feed, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, Proposal, Score, Weights
+from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
 from invlearn.strategies.slopes import slope_and_loss, slope_at_best
 from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 

@@ -5,8 +5,8 @@ from typing import final
 
 from torch import Tensor
 
-from invlearn.losses import cross_entropy, negative_loss
-from invlearn.pairs import Batch, Feed, Score, Weights
+from invlearn.data.types import Batch, Feed, Score, Weights
+from invlearn.strategies.losses import cross_entropy, negative_loss
 from invlearn.strategies.strategy import LossStrategy, mean_loss
 
 

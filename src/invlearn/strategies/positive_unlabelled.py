@@ -11,8 +11,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from invlearn.losses import negative_loss, positive_loss
-from invlearn.pairs import Batch, Feed, LabelledRows, Score, Weights
+from invlearn.data.types import Batch, Feed, LabelledRows, Score, Weights
+from invlearn.strategies.losses import negative_loss, positive_loss
 from invlearn.strategies.strategy import LossStrategy, all_logits, split_logits
 
 Prior = Annotated[float, Field(gt=0, lt=1)]

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from invlearn.losses import cross_entropy, inverse_dual_loss
-from invlearn.pairs import NOTHING, Batch, Feed, Proposal, Score, Weights
+from invlearn.data.types import NOTHING, Batch, Feed, Proposal, Score, Weights
 from invlearn.strategies.inverse import CHOICES, best_choice
+from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
 from invlearn.strategies.slopes import slope_and_loss
 from invlearn.strategies.strategy import Strategy
 

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
-from invlearn.losses import cross_entropy, entropy
-from invlearn.pairs import Batch, Feed, Score, Weights
+from invlearn.data.types import Batch, Feed, Score, Weights
+from invlearn.strategies.losses import cross_entropy, entropy
 from invlearn.strategies.strategy import LossStrategy, split_logits
 
 

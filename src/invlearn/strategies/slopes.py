@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from invlearn.pairs import Weights
+from invlearn.data.types import Weights
 
 
 def slope_and_loss(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from invlearn.losses import cross_entropy
-from invlearn.pairs import NOTHING, Batch, Feed, LabelledRows, Pairs, Proposal, Score, Weights
+from invlearn.data.types import NOTHING, Batch, Feed, LabelledRows, Pairs, Proposal, Score, Weights
+from invlearn.strategies.losses import cross_entropy
 from invlearn.strategies.slopes import slope_and_loss
 
 

@@ -1,0 +1,1 @@
+"""The backbone `exposure-hybrid`: regressions on exposures, mixed with trained factors."""

@@ -1,0 +1,340 @@
+"""Exposure factors: who was shown what, as columns of a logistic regression.
+
+A truncated singular value decomposition of the matrix users x items, 1 where a pair was exposed in
+training, labelled or not, and a logistic regression of the training labels on its factors, on
+counts and on rates. The factors see no label: a model that does not beat this has learnt from
+single labels nothing that goes beyond who was shown what and how often each was liked.
+
+Shapes: `users`, `items` and `labels` are `(rows,)`; `factors` is the number of singular values.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from invlearn.backbones.rates import Floats, logit, mean_rate, shrunk_logit
+from invlearn.data.exposures import Exposures
+from invlearn.data.types import IntegerIds
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.random import torch_seed
+
+FACTORS = 32
+"""Singular values kept."""
+L2 = 10.0
+"""Penalty; chosen with `FACTORS` by validation log loss on four data sets (`docs/metrics.md`)."""
+BLOCK_ROWS = 1 << 14
+"""Rows whose columns are in memory at once."""
+
+Block = tuple[Floats, Floats]
+"""Columns of shape `(rows, columns)` and labels of shape `(rows,)`."""
+
+
+class Tables(NamedTuple):
+    """A model of pairs as inner products: the logit is `left[u] @ right[i] + users[u] + items[i]`.
+
+    The intercept is among the users' values.
+    """
+
+    left: Floats
+    """Shape `(n_users, factors)`."""
+    right: Floats
+    """Shape `(n_items, factors)`."""
+    users: Floats
+    """Shape `(n_users,)`."""
+    items: Floats
+    """Shape `(n_items,)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureModel:
+    """A logistic regression on exposure factors, fitted."""
+
+    users: "Side"
+    items: "Side"
+    slopes: Floats
+    """Of the columns as they are, not standardised; shape `(columns,)`."""
+    intercept: float
+
+    def score(self, users: IntegerIds, items: IntegerIds) -> Floats:
+        """Logits of pairs, shape `(rows,)`; a training row's own label counts in its rates.
+
+        Args:
+            users: Dense user ids, shape `(rows,)`.
+            items: Dense item ids, shape `(rows,)`.
+        """
+        logits = np.full(len(users), self.intercept)
+        for start in range(0, len(users), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            columns = _columns(self.users, self.items, users[rows], items[rows])
+            logits[rows] += columns @ self.slopes
+        return logits
+
+    def tables(self) -> Tables:
+        """The same logits as inner products of a row a user and a row an item."""
+        k = self.users.factors.shape[1]
+        of_users, of_items, products = np.split(self.slopes, [k + 2, 2 * (k + 2)])
+        own, other = (
+            side.columns(np.arange(len(side.rows)), None) for side in (self.users, self.items)
+        )
+        return Tables(
+            left=self.users.factors * products,
+            right=self.items.factors,
+            users=own @ of_users + self.intercept,
+            items=other @ of_items,
+        )
+
+
+def fit_exposure_factors(
+    exposures: Exposures,
+    *,
+    n_users: int,
+    n_items: int,
+    seed: int = 0,
+    factors: int = FACTORS,
+    l2: float = L2,
+    block_rows: int = BLOCK_ROWS,
+) -> ExposureModel:
+    """Fit labels of training rows by exposures.
+
+    The columns are the factors of the user and of the item, their products, `log(1 + exposures)`
+    of each, and the logit of the shrunk positive rate of each, in which a training row's own label
+    is left out. All are standardised; then the columns of factor `k` are multiplied by
+    `s_k / s_1`, so that the less a factor explains of the exposures, the more is its use penalised.
+
+    Memory is that of the exposures, of `(n_users + n_items) x factors`, and of one block.
+
+    Args:
+        exposures: Training rows with and without a label. If all labels are equal, every logit is
+            that of their mean.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        seed: Of the randomised decomposition.
+        factors: Singular values to keep; fewer if the matrix has fewer.
+        l2: Half of it times the squared slopes is added to the log loss summed over the rows.
+        block_rows: Rows whose columns are in memory at once.
+
+    Raises:
+        ConfigError: `factors` is below 1, or `l2` is not above 0.
+    """
+    if factors < 1 or not l2 > 0:
+        raise ConfigError(
+            f"exposure factors need factors of at least 1 and l2 above 0; found {factors} and {l2}"
+        )
+    left, strengths, right = exposure_svd(
+        exposures.users,
+        exposures.items,
+        n_users=n_users,
+        n_items=n_items,
+        factors=factors,
+        seed=seed,
+    )
+    known = exposures.labels >= 0
+    labels = exposures.labels[known]
+    shown = (exposures.users, exposures.items)
+    users, items = (
+        Side.of(side, ids, ids[known], labels)
+        for side, ids in zip((left, right), shown, strict=True)
+    )
+
+    def blocks() -> Iterator[Block]:
+        for start in range(0, len(labels), block_rows):
+            rows = slice(start, start + block_rows)
+            own = labels[rows].astype(np.float64)
+            of_users, of_items = (ids[known][rows] for ids in shown)
+            yield _columns(users, items, of_users, of_items, own), own
+
+    emphasis = strengths / strengths.max(initial=0.0)
+    one_side = np.concatenate([emphasis, [1.0, 1.0]])
+    emphasis = np.concatenate([one_side, one_side, emphasis])
+    if not 0 < labels.sum(dtype=np.int64) < len(labels):
+        mean = float(logit(mean_rate(labels)))
+        return ExposureModel(users, items, 0 * emphasis, mean)
+    slopes, intercept = _fit(blocks, emphasis, l2)
+    return ExposureModel(users, items, slopes, intercept)
+
+
+def exposure_svd(
+    users: IntegerIds,
+    items: IntegerIds,
+    *,
+    n_users: int,
+    n_items: int,
+    factors: int,
+    seed: int = 0,
+    smoothing: float | None = None,
+) -> tuple[Floats, Floats, Floats]:
+    """Decompose the binary matrix of exposed pairs by randomised subspace iteration.
+
+    Halko, Martinsson and Tropp (2011), Algorithm 5.1, through `torch.svd_lowrank`; the matrix
+    stays sparse, and a pair that occurs twice counts once.
+
+    Args:
+        users: Dense user ids, shape `(rows,)`.
+        items: Dense item ids, shape `(rows,)`.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        factors: Singular values to keep.
+        seed: Of the iteration's start.
+        smoothing: Take the exposures relative to what degrees alone let expect, as correspondence
+            analysis does: each is divided by the roots of its user's and its item's exposures, so
+            many of them added to both, and the vectors once more by the root of their own side's,
+            so that they are means. None: as they are.
+
+    Returns:
+        Left vectors `(n_users, k)`, singular values `(k,)` in descending order, right vectors
+        `(n_items, k)`; `k` is `factors`, or the rank if that is lower.
+    """
+    pairs = torch.from_numpy(np.stack([users, items]).astype(np.int64))
+    ones = torch.ones(len(users), dtype=torch.float64)
+    matrix = torch.sparse_coo_tensor(pairs, ones, (n_users, n_items), check_invariants=True)
+    matrix = matrix.coalesce()
+    matrix.values().fill_(1)
+    roots = None
+    if smoothing is not None:
+        degrees = (matrix.sum(side).to_dense() for side in (1, 0))
+        roots = [torch.sqrt(degree + smoothing) for degree in degrees]
+        of_users, of_items = (root[ids] for root, ids in zip(roots, matrix.indices(), strict=True))
+        matrix.values().div_(of_users * of_items)
+    width = min(factors + 16, n_users, n_items)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(torch_seed(seed, "exposure factors"))
+        left, strengths, right = torch.svd_lowrank(matrix, q=width, niter=16)
+    if roots:
+        left, right = left / roots[0][:, None], right / roots[1][:, None]
+    kept = slice(min(factors, int((strengths > 1e-9 * strengths.max()).sum())))
+    return left[:, kept].numpy(), strengths[kept].numpy(), right[:, kept].numpy()
+
+
+def logistic_regression(blocks: Callable[[], Iterator[Block]], *, l2: float) -> Floats:
+    """Fit slopes by Newton's method, in some six passes over the blocks.
+
+    Of the sums that a pass adds up, the curvature is the largest, `(columns, columns)`; it is
+    worth its cost here because the columns of a block are made anew in every pass, and methods
+    without it (L-BFGS) take ten times as many.
+
+    Args:
+        blocks: Makes the blocks, the same at each call; their last column is the constant 1. Both
+            labels occur.
+        l2: Penalty of half the squared slopes, above 0; the constant's is none.
+
+    Returns:
+        Slopes of shape `(columns,)`, at which the penalised sum of the log losses is least.
+    """
+    slopes = np.zeros(next(blocks())[0].shape[1])
+    here = _derivatives(blocks, slopes, l2)
+    for _ in range(100):
+        step = np.linalg.solve(here.curvature, here.gradient)
+        if here.gradient @ step <= 1e-9 * here.loss:
+            return slopes - step  # quadratic: this step leaves about the square of the error
+        while (there := _derivatives(blocks, slopes - step, l2)).loss > here.loss:
+            step /= 2
+        slopes, here = slopes - step, there
+    return slopes
+
+
+class _Derivatives(NamedTuple):
+    loss: float
+    gradient: Floats
+    curvature: Floats
+
+
+def _derivatives(blocks: Callable[[], Iterator[Block]], slopes: Floats, l2: float) -> _Derivatives:
+    penalties = np.append(np.full(len(slopes) - 1, l2), 0.0)
+    loss = 0.5 * float(penalties @ slopes**2)
+    gradient, curvature = penalties * slopes, np.diag(penalties)
+    for columns, labels in blocks():
+        logits = columns @ slopes
+        rates = 0.5 + 0.5 * np.tanh(logits / 2)
+        loss += float((np.logaddexp(0, logits) - labels * logits).sum())
+        gradient += columns.T @ (rates - labels)
+        root = columns * np.sqrt(rates * (1 - rates))[:, None]
+        curvature += root.T @ root
+    return _Derivatives(loss, gradient, curvature)
+
+
+def _fit(
+    blocks: Callable[[], Iterator[Block]], emphasis: Floats, l2: float
+) -> tuple[Floats, float]:
+    """Slopes and intercept for the columns as they are, fitted on standardised ones."""
+    mean, spread = _moments(blocks)
+    scale = np.divide(emphasis, spread, out=np.zeros_like(spread), where=spread > 0)
+
+    def standardised() -> Iterator[Block]:
+        for columns, labels in blocks():
+            yield np.column_stack([(columns - mean) * scale, np.ones(len(labels))]), labels
+
+    slopes = logistic_regression(standardised, l2=l2)
+    intercept = float(slopes[-1])
+    slopes = slopes[:-1] * scale
+    return slopes, intercept - float(mean @ slopes)
+
+
+def _moments(blocks: Callable[[], Iterator[Block]]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column; the latter 0 if rounding is all there is."""
+    n_rows, total, squares = 0, 0.0, 0.0
+    for columns, labels in blocks():
+        n_rows += len(labels)
+        total = total + columns.sum(axis=0)
+        squares = squares + (columns**2).sum(axis=0)
+    mean, square = np.asarray(total) / n_rows, np.asarray(squares) / n_rows
+    variance = square - mean**2
+    return mean, np.sqrt(np.where(variance > 1e-12 * square, variance, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What is known of the users, or of the items, each of shape `(ids,)` but the factors."""
+
+    factors: Floats
+    """Shape `(ids, factors)`."""
+    log_exposures: Floats
+    rows: npt.NDArray[np.int64]
+    positives: Floats
+    mean: float
+
+    @classmethod
+    def of(
+        cls, factors: Floats, shown: IntegerIds, labelled: IntegerIds, labels: npt.NDArray[np.int8]
+    ) -> "Side":
+        """Count what was shown and labelled of each id."""
+        n_ids = len(factors)
+        return cls(
+            factors,
+            np.log1p(np.bincount(shown, minlength=n_ids)),
+            np.bincount(labelled, minlength=n_ids),
+            np.bincount(labelled, weights=labels, minlength=n_ids).astype(np.float64),
+            mean_rate(labels),
+        )
+
+    def columns(self, ids: IntegerIds, own: Floats | None) -> Floats:
+        """Factors, log count and rate; the mean keeps all labels, or it would tell the own one."""
+        positives, rows = self.positives[ids], self.rows[ids]
+        if own is not None:
+            positives, rows = positives - own, rows - 1
+        rate = shrunk_logit(positives, rows, self.mean)
+        return np.column_stack([self.factors[ids], self.log_exposures[ids], rate])
+
+
+def _columns(
+    users: Side,
+    items: Side,
+    user_ids: IntegerIds,
+    item_ids: IntegerIds,
+    own: Floats | None = None,
+) -> Floats:
+    """All columns of some pairs, shape `(rows, 3 factors + 4)`.
+
+    Args:
+        users: What is known of the users.
+        items: What is known of the items.
+        user_ids: Dense user ids, shape `(rows,)`.
+        item_ids: Dense item ids, shape `(rows,)`.
+        own: Labels to leave out of the rates, if the pairs are training rows; shape `(rows,)`.
+    """
+    left, right = users.columns(user_ids, own), items.columns(item_ids, own)
+    mine, its = users.factors[user_ids], items.factors[item_ids]
+    return np.column_stack([left, right, mine * its])

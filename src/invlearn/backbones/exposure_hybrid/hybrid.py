@@ -1,0 +1,284 @@
+"""The backbone that reads everything: exposures, labels of the history, factors of its own."""
+
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Factors
+from invlearn.backbones.exposure_hybrid.exposure_factors import (
+    ExposureModel,
+    Tables,
+    fit_exposure_factors,
+)
+from invlearn.backbones.exposure_hybrid.mixed_model import MixedModel, fit_mixed_model
+from invlearn.backbones.exposure_hybrid.mixing import PARTS, best_parts
+from invlearn.backbones.exposure_hybrid.shown import KINDS, Shown
+from invlearn.backbones.rates import Floats
+from invlearn.data.exposures import Exposures
+from invlearn.data.types import IntegerIds
+
+MAP_SHRINKAGE, SLOPE_SHRINKAGE, BETWEEN_SHRINKAGE = 15.0, 10.0, 60.0
+"""Ridge penalties of the maps of exposure factors, of their slopes, and of those of their products,
+in rows."""
+MEMBERS = ("trained part", "exposure factors", "mixed model", "intercepts")
+"""Of the mix, in its order."""
+
+
+@final
+class ExposureHybrid(nn.Module):
+    """Exposures in every form, mixed by validation with three regressions on them.
+
+    The trained part is SVD++ with labels (Koren, KDD 2008, https://doi.org/10.1145/1401890.1401944,
+    Eq. 15 and Section 4.3), whose factors add linear maps of exposure factors `x`:
+    `z = b + b_u + b_i + v_u x_u + v_i x_i + x_u W x_i + (p_u + A x_u + s_u) (q_i + B x_i)`, with
+    `s_u = |N(u)|^-1/2 sum y_j + |R(u)|^-1/2 sum y'_j` over the items `N(u)` that the user was shown
+    and the items `R(u)` that they labelled, `y'` being one table for likes and one for dislikes.
+    While it trains, the pair that is asked about is left out of the sums, as it is for a pair that
+    comes up later. Penalties are ridge, in rows. Those of the columns of `p`, `q`, `y` and `y'` go
+    up from `least_shrinkage` to `most_shrinkage` in equal ratios: a few strong tastes find columns
+    that hold them back little, many weak ones find columns that keep noise out, and no one constant
+    has to suit every dataset. Biases start where, and are penalised as, a model of biases alone
+    finds them by evidence (`invlearn.backbones.exposure_hybrid.mixed_model`).
+
+    At rest its logits are mixed with those of three regressions that are fitted when the exposures
+    are read: exposure factors (`exposure_factors.py`), the mixed model of intercepts and
+    exposure factors, and that of intercepts alone. Validation decides the four weights. So a
+    dataset with too few labels to learn factors from gets a regression, and one with many the
+    factors. At rest all is one inner product.
+
+    With `unlabelled` off, rows without a label are not read, which shows what they are worth.
+    It trains in the dense store, and best in batches of whole users.
+    """
+
+    by_user = True
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        *,
+        dim: PositiveInt = 32,
+        factors: PositiveInt = 32,
+        least_shrinkage: PositiveFloat = 1.0,
+        most_shrinkage: PositiveFloat = 64.0,
+        smoothing: PositiveFloat = 30.0,
+        crossed: PositiveInt = 16,
+        unlabelled: bool = True,
+    ) -> None:
+        super().__init__()
+        self._shape, self._factors = (n_users, n_items), factors
+        self._smoothing, self._crossed, self._reads_unlabelled = smoothing, crossed, unlabelled
+        columns = np.geomspace(least_shrinkage, most_shrinkage, dim)
+        self._shrinkages = torch.from_numpy(columns).float()
+        width = factors + 1
+
+        def drawn(*shape: int) -> nn.Parameter:
+            return nn.Parameter(0.03 * torch.randn(*shape))
+
+        self.users, self.items = drawn(n_users, dim), drawn(n_items, dim)
+        self.shown, self.liked, self.disliked = (drawn(n_items, dim) for _ in KINDS)
+        self.user_map, self.item_map = drawn(width, dim), drawn(width, dim)
+        self.between = nn.Parameter(torch.zeros(width, width))
+        self.user_slopes = nn.Parameter(torch.zeros(width))
+        self.item_slopes = nn.Parameter(torch.zeros(width))
+        self.user_bias = nn.Parameter(torch.zeros(n_users))
+        self.item_bias = nn.Parameter(torch.zeros(n_items))
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.penalties: dict[str, float | Tensor] = {}
+        """Ridge penalty of each weight, or of each of its columns, for a row of the loss's mean."""
+        rest = dim + width + factors + 2
+        self.user_features: Tensor
+        self.item_features: Tensor
+        self.user_rest: Tensor
+        self.item_rest: Tensor
+        self.mix: Tensor
+        self.register_buffer("user_features", torch.zeros(n_users, width))
+        self.register_buffer("item_features", torch.zeros(n_items, width))
+        self.register_buffer("user_rest", torch.zeros(n_users, rest))
+        self.register_buffer("item_rest", torch.zeros(n_items, rest))
+        self.register_buffer("mix", torch.eye(len(MEMBERS))[0])
+        self._read: _Read | None = None
+        self._rests = False
+        """Whether the tables of rest are those of the weights and the mix."""
+
+    def read(self, exposures: Exposures) -> None:
+        """Fit the regressions, take in the histories, start from intercepts."""
+        n_users, n_items = self._shape
+        if not self._reads_unlabelled:
+            exposures = exposures.labelled
+
+        def mixed(factors: int) -> MixedModel:
+            return fit_mixed_model(
+                exposures,
+                n_users=n_users,
+                n_items=n_items,
+                factors=factors,
+                crossed=self._crossed,
+                smoothing=self._smoothing,
+            )
+
+        factors = fit_exposure_factors(
+            exposures, n_users=n_users, n_items=n_items, factors=self._factors
+        )
+        smooth, plain = mixed(self._factors), mixed(0)
+        shown = Shown.of(exposures, self._shape, self.bias.device)
+        self._read = _Read((factors, smooth, plain), shown)
+        with torch.no_grad():
+            self.bias.fill_(plain.intercept)
+            for mine, found in (
+                (self.user_bias, plain.user_bias),
+                (self.item_bias, plain.item_bias),
+                (self.user_features[:, : smooth.users.shape[1]], smooth.users),
+                (self.item_features[:, : smooth.items.shape[1]], smooth.items),
+            ):
+                mine.copy_(torch.from_numpy(found))
+        n = max(int((exposures.labels >= 0).sum()), 1)
+        rows: dict[str, float | Tensor] = {
+            **dict.fromkeys(("users", "items", *KINDS), self._shrinkages),
+            "between": BETWEEN_SHRINKAGE,
+            **dict.fromkeys(("user_map", "item_map"), MAP_SHRINKAGE),
+            **dict.fromkeys(("user_slopes", "item_slopes"), SLOPE_SHRINKAGE),
+            **{name: plain.penalties[name] for name in ("user_bias", "item_bias")},
+        }
+        self.penalties = {name: shrinkage / n for name, shrinkage in rows.items()}
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        if not self.training:
+            return (self.user_rest[users] * self.item_rest[items]).sum(-1)
+        self._rests = False
+        distinct, place = torch.unique(users, return_inverse=True)
+        x_users, x_items = self.user_features[users], self.item_features[items]
+        its = self.items[items] + x_items @ self.item_map
+        mine = (self._persons(distinct)[place] * its).sum(-1)
+        if self._read:
+            own = self._read.shown.own(users, items, self._tables())
+            mine = mine - (own * its).sum(-1)
+        crossed = ((x_users @ self.between) * x_items).sum(-1)
+        sides = self._user_sides(users) + self.item_bias[items] + x_items @ self.item_slopes
+        return mine + crossed + sides
+
+    def train(self, mode: bool = True) -> "ExposureHybrid":
+        """Switch between training and rest, for which all is written as one inner product."""
+        if self.training and not mode and self._read and not self._rests:
+            self._rest(self._trained(self._read.shown))
+        return super().train(mode)
+
+    def settle(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
+        """Weigh the four members as suits labelled rows of the validation part best, by AUC.
+
+        Args:
+            users: Dense user ids, shape `(rows,)`.
+            items: Dense item ids, shape `(rows,)`.
+            labels: 1 or 0, shape `(rows,)`.
+        """
+        if not self._read or not 0 < labels.sum() < len(labels):
+            return
+        trained = self._trained(self._read.shown)
+        own = trained.scores(users, items).double().cpu().numpy()
+        members = np.stack([own, *self._read.scores(users, items)])
+        before = np.round(PARTS * self.mix.cpu().numpy()).astype(np.int64)
+        parts = best_parts(members, labels, start=before)
+        self.mix.copy_(torch.from_numpy(parts / PARTS))
+        self._rest(trained)
+
+    @property
+    def settled(self) -> dict[str, float]:
+        """The weights of the mix."""
+        return dict(zip(MEMBERS, self.mix.tolist(), strict=True))
+
+    def as_factors(self) -> Factors:
+        """The tables of rest."""
+        return Factors(self.user_rest, self.item_rest)
+
+    def _persons(self, users: Tensor) -> Tensor:
+        """`p_u + A x_u + s_u`, shape `(users, dim)`."""
+        own = self.users[users] + self.user_features[users] @ self.user_map
+        if not self._read:
+            return own
+        return own + self._read.shown.sums(users, self._tables())
+
+    def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.shown, self.liked, self.disliked
+
+    def _user_sides(self, users: Tensor) -> Tensor:
+        return self.bias + self.user_bias[users] + self.user_features[users] @ self.user_slopes
+
+    @torch.no_grad()
+    def _trained(self, shown: Shown) -> "_Tables":
+        """The trained part as inner products, nothing left out of the sums."""
+        every = torch.arange(self._shape[0], device=self.bias.device)
+        persons = torch.cat([self._persons(block) for block in shown.blocks()])
+        return _Tables(
+            torch.cat([persons, self.user_features @ self.between], dim=1),
+            torch.cat([self.items + self.item_features @ self.item_map, self.item_features], dim=1),
+            self._user_sides(every),
+            self.item_bias + self.item_features @ self.item_slopes,
+        )
+
+    @torch.no_grad()
+    def _rest(self, trained: "_Tables") -> None:
+        """Write the tables of rest for the mix: left times right, then sides."""
+        assert self._read is not None
+        device, mix = self.bias.device, self.mix
+        members = self._read.tables(self._factors, device)
+        factors, mixed = members[:2]
+        left, dim = mix[0] * trained.left, trained.left.shape[1] - self.between.shape[0]
+        left[:, dim : dim + mixed.left.shape[1]] += mix[2] * mixed.left
+        users = mix @ torch.stack([trained.users, *(model.users for model in members)])
+        items = mix @ torch.stack([trained.items, *(model.items for model in members)])
+        ones = [torch.ones(n, 1, device=device) for n in self._shape]
+        self.user_rest.copy_(torch.cat([left, mix[1] * factors.left, users[:, None], ones[0]], 1))
+        self.item_rest.copy_(torch.cat([trained.right, factors.right, ones[1], items[:, None]], 1))
+        self._rests = True
+
+
+class _Tables(NamedTuple):
+    """A model as inner products (`exposure_factors.Tables`), on a device."""
+
+    left: Tensor
+    right: Tensor
+    users: Tensor
+    items: Tensor
+
+    @classmethod
+    def of(cls, tables: Tables, width: int, device: torch.device) -> "_Tables":
+        """Zeros fill up factors that are not there."""
+        left, right, users, items = (torch.from_numpy(t).float().to(device) for t in tables)
+        pad = (0, max(0, width - left.shape[1]))
+        return cls(nn.functional.pad(left, pad), nn.functional.pad(right, pad), users, items)
+
+    def scores(self, users: IntegerIds, items: IntegerIds) -> Tensor:
+        """Logits of pairs of dense ids, shape `(rows,)`."""
+        u, i = (
+            torch.from_numpy(ids.astype(np.int64)).to(self.left.device) for ids in (users, items)
+        )
+        return (self.left[u] * self.right[i]).sum(-1) + self.users[u] + self.items[i]
+
+
+class _Read:
+    """What was read; a copy of a backbone shares it."""
+
+    def __init__(self, models: tuple[ExposureModel, MixedModel, MixedModel], shown: Shown) -> None:
+        self.models, self.shown = models, shown
+        self._tables: tuple[_Tables, ...] = ()
+        self._scored: tuple[Any, Any, list[Floats]] | None = None
+
+    def scores(self, users: Any, items: Any) -> list[Floats]:
+        """Logits of the regressions; those of the last pairs that were asked for are kept."""
+        if not self._scored or self._scored[0] is not users or self._scored[1] is not items:
+            self._scored = users, items, [model.score(users, items) for model in self.models]
+        return self._scored[2]
+
+    def tables(self, width: int, device: torch.device) -> tuple[_Tables, ...]:
+        """The regressions as inner products on a device; they are kept."""
+        if not self._tables or self._tables[0].left.device != device:
+            found = (_Tables.of(model.tables(), width, device) for model in self.models)
+            self._tables = tuple(found)
+        return self._tables
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Read":
+        return self

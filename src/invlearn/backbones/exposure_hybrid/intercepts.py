@@ -1,0 +1,82 @@
+"""Intercepts of users and items, with the penalties that make labels likely.
+
+Half of a penalty times the squared intercepts is added to the log loss summed over the rows.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from invlearn.backbones.rates import Floats, logit, mean_rate
+from invlearn.data.types import IntegerIds
+
+SWEEPS = 8
+"""Passes over the intercepts in a round."""
+LEAST, MOST = 0.05, 1e5
+"""Bounds of every penalty: below, one class alone would send a coefficient far out; above, a
+coefficient is nothing."""
+LONGEST = 1.0
+"""Longest step of an intercept in a pass: from far out, Newton's method overshoots."""
+
+
+class LabelledColumns(NamedTuple):
+    """Labelled rows."""
+
+    users: IntegerIds
+    items: IntegerIds
+    labels: Floats
+
+
+class Intercepts(NamedTuple):
+    """The constant, and the intercepts of users and of items with their penalties."""
+
+    constant: float
+    values: tuple[Floats, Floats]
+    penalties: tuple[float, float]
+
+    @classmethod
+    def start(cls, rows: LabelledColumns, shape: tuple[int, int]) -> "Intercepts":
+        """All zero but the constant."""
+        mean = float(logit(mean_rate(rows.labels.astype(np.int8))))
+        return cls(mean, (np.zeros(shape[0]), np.zeros(shape[1])), (1.0, 1.0))
+
+    def of(self, rows: LabelledColumns) -> Floats:
+        """Their sum for each row."""
+        return self.constant + self.values[0][rows.users] + self.values[1][rows.items]
+
+
+def swept(start: Intercepts, rows: LabelledColumns, offsets: Floats) -> Intercepts:
+    """Improve the intercepts by Newton steps for one side at a time, and their penalties.
+
+    Given the other side, a side's intercepts do not depend on each other.
+
+    Args:
+        start: Where to begin.
+        rows: Labelled rows.
+        offsets: What is added to each row's logit besides, shape `(rows,)`.
+    """
+    constant, values, penalties = start.constant, [*start.values], [*start.penalties]
+    ids = (rows.users, rows.items)
+
+    def misfit() -> tuple[Floats, Floats]:
+        rates = rate_of(constant + values[0][rows.users] + values[1][rows.items] + offsets)
+        return rows.labels - rates, rates * (1 - rates)
+
+    for _ in range(SWEEPS):
+        for side in (1, 0):
+            error, weight = misfit()
+            value, n = values[side], len(values[side])
+            pull = np.bincount(ids[side], error, n) - penalties[side] * value
+            precision = np.bincount(ids[side], weight, n) + penalties[side]
+            values[side] = value + np.clip(pull / precision, -LONGEST, LONGEST)
+            has = np.bincount(ids[side], minlength=n) > 0
+            spread = (values[side][has] ** 2 + 1 / precision[has]).sum()
+            penalties[side] = float(np.clip(has.sum() / spread, LEAST, MOST))
+        error, weight = misfit()
+        constant += float(np.clip(error.sum() / max(weight.sum(), 1e-9), -LONGEST, LONGEST))
+    return Intercepts(constant, (values[0], values[1]), (penalties[0], penalties[1]))
+
+
+def rate_of(logits: Floats) -> Floats:
+    """Sigmoid of logits, without overflow."""
+    return 0.5 + 0.5 * np.tanh(logits / 2)

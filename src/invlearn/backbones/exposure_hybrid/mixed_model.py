@@ -1,0 +1,310 @@
+"""Labels from exposures by a logistic regression whose penalties the labels themselves decide.
+
+The logit of a pair is `b + b_u + b_i + v_u x_u + v_i x_i + x_u W x_i`: an intercept for every user
+and item, slopes for what is known of either (exposure factors, log count of exposures), and slopes
+for products of the two. Each group of coefficients has a normal prior; its precision, which is the
+ridge penalty, is the one that makes the labels likely (empirical Bayes by Laplace's approximation:
+MacKay, Bayesian Interpolation, Neural Computation 1992, https://doi.org/10.1162/neco.1992.4.3.415,
+Eq. 3.21 and Section 4). So a dataset whose items differ much and whose factors tell little gets
+intercepts alone, and another gets factors, with no setting to choose. For intercepts it is the
+slower, steadier update of expectation maximisation, which ends after a fixed number of passes:
+where ids do not differ at all, their penalty is still on its way up.
+
+Shapes: `users`, `items` and `labels` are `(rows,)`; `width` is the factors and the log count.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.backbones.exposure_hybrid.exposure_factors import (
+    BLOCK_ROWS,
+    FACTORS,
+    Tables,
+    exposure_svd,
+)
+from invlearn.backbones.exposure_hybrid.intercepts import (
+    LEAST,
+    MOST,
+    Intercepts,
+    LabelledColumns,
+    rate_of,
+    swept,
+)
+from invlearn.backbones.rates import Floats
+from invlearn.data.exposures import Exposures
+from invlearn.data.types import IntegerIds
+
+CROSSED = 16
+"""Leading factors of which all products are columns; of the others those of the same number are."""
+SMOOTHING = 30.0
+"""Exposures added to every degree before the decomposition (`exposure_svd`)."""
+ROUNDS = 10
+"""Rounds of intercepts, slopes and penalties in turn."""
+
+FIRST_PENALTY = 10.0
+"""Of every slope, before the first evidence."""
+
+GROUPS = ("user_slopes", "item_slopes", "user_count", "item_count", "same", "crossed")
+"""Groups of slopes with a penalty each."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixedModel:
+    """The fitted regression."""
+
+    intercept: float
+    user_bias: Floats
+    """Shape `(n_users,)`."""
+    item_bias: Floats
+    """Shape `(n_items,)`."""
+    users: Floats
+    """Columns `x_u`, shape `(n_users, width)`."""
+    items: Floats
+    """Columns `x_i`, shape `(n_items, width)`."""
+    user_slopes: Floats
+    """`v_u`, shape `(width,)`."""
+    item_slopes: Floats
+    """`v_i`, shape `(width,)`."""
+    between: Floats
+    """`W`, shape `(width, width)`."""
+    penalties: dict[str, float]
+    """By group, `user_bias` and `item_bias` among them: half of it times the squared coefficients
+    is added to the log loss summed over the rows."""
+
+    def score(self, users: IntegerIds, items: IntegerIds) -> Floats:
+        """Logits of pairs of dense ids, shape `(rows,)`."""
+        left, right, of_users, of_items = self.tables()
+        logits = of_users[users] + of_items[items]
+        for start in range(0, len(logits), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            logits[rows] += (left[users[rows]] * right[items[rows]]).sum(axis=1)
+        return logits
+
+    def tables(self) -> Tables:
+        """The same logits as inner products of a row a user and a row an item."""
+        return Tables(
+            left=self.users @ self.between,
+            right=self.items,
+            users=self.users @ self.user_slopes + self.user_bias + self.intercept,
+            items=self.items @ self.item_slopes + self.item_bias,
+        )
+
+
+def fit_mixed_model(
+    exposures: Exposures,
+    *,
+    n_users: int,
+    n_items: int,
+    factors: int = FACTORS,
+    crossed: int = CROSSED,
+    smoothing: float = SMOOTHING,
+    seed: int = 0,
+) -> MixedModel:
+    """Fit labels of training rows by exposures.
+
+    Memory is that of the exposures, of the columns, and of one block of rows times the slopes.
+
+    Args:
+        exposures: Training rows with and without a label. If all labels are equal, every logit is
+            that of their mean.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        factors: Exposure factors, relative to degrees; fewer if there are fewer. With 0 there are
+            intercepts alone.
+        crossed: Leading factors of which all products are columns.
+        smoothing: Exposures added to every degree (`exposure_svd`).
+        seed: Of the randomised decomposition.
+
+    Example:
+        >>> labels = np.array([1, 0, 1, 0], np.int8)
+        >>> shown = Exposures(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), labels)
+        >>> fit_mixed_model(shown, n_users=2, n_items=2, factors=0).item_bias.round(1)
+        array([ 1.5, -1.5])
+    """
+    sides, strengths = _columns_of(exposures, (n_users, n_items), factors, smoothing, seed)
+    known = exposures.labels >= 0
+    rows = LabelledColumns(
+        exposures.users[known], exposures.items[known], exposures.labels[known].astype(np.float64)
+    )
+    layout = _Layout.of(len(strengths), crossed) if factors else _Layout.empty()
+    design = _Design(rows, sides, layout)
+    intercepts = Intercepts.start(rows, (n_users, n_items))
+    slopes, penalties = np.zeros(len(layout.groups)), np.full(len(layout.groups), FIRST_PENALTY)
+    if 0 < rows.labels.sum() < len(rows.labels):
+        intercepts, slopes, penalties = _fitted(design, intercepts, slopes, penalties)
+    by_group = {
+        name: float(penalties[layout.groups == number][0])
+        for number, name in enumerate(GROUPS)
+        if (layout.groups == number).any()
+    }
+    by_group |= dict(zip(("user_bias", "item_bias"), intercepts.penalties, strict=True))
+    spread = layout.spread(slopes, sides[0].shape[1])
+    return MixedModel(intercepts.constant, *intercepts.values, *sides, *spread, by_group)
+
+
+def _fitted(
+    design: "_Design", intercepts: Intercepts, slopes: Floats, penalties: Floats
+) -> tuple[Intercepts, Floats, Floats]:
+    """Intercepts, slopes and penalties of the slopes, found in turn."""
+    offsets, variances = np.zeros(len(design.rows.labels)), np.zeros(0)
+    for _ in range(ROUNDS):
+        intercepts = swept(intercepts, design.rows, offsets)
+        if not len(slopes):
+            continue
+        if len(variances):
+            penalties = _by_evidence(slopes, variances, penalties, design.layout.groups)
+        base = intercepts.of(design.rows)
+        slopes, offsets, variances = _newton(design, base, slopes, penalties, offsets)
+    return swept(intercepts, design.rows, offsets), slopes, penalties
+
+
+def _columns_of(
+    exposures: Exposures, shape: tuple[int, int], factors: int, smoothing: float, seed: int
+) -> tuple[tuple[Floats, Floats], Floats]:
+    """Columns of users and of items, and the singular values.
+
+    Standardised over the ids; then those of factor `k` are multiplied by `s_k / s_1`, so that the
+    less a factor explains of the exposures, the more is its use penalised.
+    """
+    if not factors:
+        return (np.zeros((shape[0], 0)), np.zeros((shape[1], 0))), np.zeros(0)
+    left, strengths, right = exposure_svd(
+        exposures.users,
+        exposures.items,
+        n_users=shape[0],
+        n_items=shape[1],
+        factors=factors,
+        seed=seed,
+        smoothing=smoothing,
+    )
+    emphasis = np.append(strengths / strengths.max(initial=0.0), 1.0)
+
+    def columns(vectors: Floats, shown: IntegerIds) -> Floats:
+        counts = np.log1p(np.bincount(shown, minlength=len(vectors)))
+        found = np.column_stack([vectors, counts])
+        spread, centred = found.std(axis=0), found - found.mean(axis=0)
+        is_more = spread > 1e-6 * np.abs(found).max(axis=0)  # than rounding
+        return np.divide(centred, spread, out=np.zeros_like(found), where=is_more) * emphasis
+
+    return (columns(left, exposures.users), columns(right, exposures.items)), strengths
+
+
+class _Layout(NamedTuple):
+    """Where each slope stands: `user_slopes`, `item_slopes`, then entries of `between`."""
+
+    groups: npt.NDArray[np.int64]
+    """Place in `GROUPS` of each slope's group."""
+    left: npt.NDArray[np.int64]
+    """Column of the user in each product, shape `(products,)`."""
+    right: npt.NDArray[np.int64]
+    """Column of the item in each product."""
+    n_crossed: int = 0
+    """Factors of which all products come first; those of the same number follow."""
+
+    @classmethod
+    def of(cls, k: int, crossed: int) -> "_Layout":
+        """For `k` factors."""
+        n = min(crossed, k)
+        left, right = (index.ravel() for index in np.indices((n, n)))
+        rest = np.arange(n, k)
+        left, right = np.concatenate([left, rest]), np.concatenate([right, rest])
+        same, other = GROUPS.index("same"), GROUPS.index("crossed")
+        sides = np.concatenate([np.full(k, 0), [2], np.full(k, 1), [3]])
+        return cls(np.concatenate([sides, np.where(left == right, same, other)]), left, right, n)
+
+    @classmethod
+    def empty(cls) -> "_Layout":
+        """Without slopes."""
+        none = np.zeros(0, np.int64)
+        return cls(none, none, none)
+
+    def spread(self, slopes: Floats, width: int) -> tuple[Floats, Floats, Floats]:
+        """The slopes as vectors and a matrix."""
+        between = np.zeros((width, width))
+        between[self.left, self.right] = slopes[2 * width :]
+        return slopes[:width], slopes[width : 2 * width], between
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """The columns of labelled rows, made block by block."""
+
+    rows: LabelledColumns
+    sides: tuple[Floats, Floats]
+    layout: _Layout
+
+    def blocks(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Parts of the rows, and their columns in single precision, which is twice as fast."""
+        left, right = (side.astype(np.float32) for side in self.sides)
+        n, rest = self.layout.n_crossed, slice(self.layout.n_crossed, -1)
+        for part in self._parts():
+            mine, its = left[self.rows.users[part]], right[self.rows.items[part]]
+            crossed = (mine[:, :n, None] * its[:, None, :n]).reshape(len(mine), n * n)
+            yield part, np.concatenate([mine, its, crossed, mine[:, rest] * its[:, rest]], axis=1)
+
+    def times(self, slopes: Floats) -> Floats:
+        """Columns times slopes, shape `(rows,)`, without making the columns."""
+        user_slopes, item_slopes, between = self.layout.spread(slopes, self.sides[0].shape[1])
+        left, right = self.sides[0] @ between, self.sides[1]
+        found = (self.sides[0] @ user_slopes)[self.rows.users]
+        found += (right @ item_slopes)[self.rows.items]
+        for part in self._parts():
+            found[part] += (left[self.rows.users[part]] * right[self.rows.items[part]]).sum(axis=1)
+        return found
+
+    def _parts(self) -> Iterator[slice]:
+        for start in range(0, len(self.rows.labels), BLOCK_ROWS):
+            yield slice(start, start + BLOCK_ROWS)
+
+
+def _newton(
+    design: _Design, base: Floats, slopes: Floats, penalties: Floats, offsets: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """One Newton step of the slopes, halved until it helps.
+
+    Args:
+        design: The columns.
+        base: Sum of a row's intercepts, shape `(rows,)`.
+        slopes: Where to step from.
+        penalties: Of each slope.
+        offsets: Columns times slopes, shape `(rows,)`.
+
+    Returns:
+        Slopes, columns times slopes, and posterior variances of the slopes.
+    """
+    labels = design.rows.labels
+    rates = rate_of(base + offsets)
+    gradient, curvature = penalties * slopes, np.diag(penalties)
+    for part, columns in design.blocks():
+        error = (rates[part] - labels[part]).astype(np.float32)
+        gradient = gradient + columns.T @ error
+        root = columns * np.sqrt(rates[part] * (1 - rates[part])).astype(np.float32)[:, None]
+        curvature += root.T @ root
+    inverse = np.linalg.inv(curvature).astype(np.float64)
+    step = -inverse @ gradient
+    change = design.times(step)
+
+    def loss(length: float) -> float:
+        logits = base + offsets + length * change
+        moved = slopes + length * step
+        fit = np.logaddexp(0, logits) - labels * logits
+        return float(fit.sum() + 0.5 * (penalties * moved**2).sum())
+
+    length, before = 1.0, loss(0.0)
+    while not loss(length) <= before and length > 1e-6:
+        length /= 2
+    return slopes + length * step, offsets + length * change, inverse.diagonal().copy()
+
+
+def _by_evidence(
+    slopes: Floats, variances: Floats, penalties: Floats, groups: npt.NDArray[np.int64]
+) -> Floats:
+    """Penalty of each group: coefficients that the labels determine, over their squared length."""
+    determined = np.bincount(groups, 1 - penalties * variances)
+    squares = np.bincount(groups, slopes**2)
+    found = np.divide(determined, squares, out=np.full_like(squares, MOST), where=squares > 1e-12)
+    return np.clip(found, LEAST, MOST)[groups]

@@ -1,0 +1,119 @@
+"""Factors of users and items that are made from exposures alone, before any model trains.
+
+They see no label. Both ways take the matrix users x items, 1 where a pair was exposed in training,
+labelled or not, and look for factors whose inner products come near to it: `svd` with every cell
+counting the same, `als` with the cells of exposed pairs counting more.
+
+Shapes: `factors` is the number of factors of a user or an item.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from invlearn.backbones.exposure_hybrid.exposure_factors import exposure_svd
+from invlearn.backbones.rates import Floats
+from invlearn.data.exposures import Exposures
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.random import stream
+
+
+class PretrainedFactors(NamedTuple):
+    """Factors whose inner products, `users @ items.T`, come near to who was shown what."""
+
+    users: Floats
+    """Shape `(n_users, factors)`."""
+    items: Floats
+    """Shape `(n_items, factors)`."""
+
+
+def svd_factors(
+    exposures: Exposures, *, n_users: int, n_items: int, factors: int, seed: int = 0
+) -> PretrainedFactors:
+    """Truncated singular value decomposition; singular values are shared by root between sides.
+
+    Args:
+        exposures: Who was shown what; a pair counts once.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        factors: Number of factors, the strongest first; those beyond the rank are zero.
+        seed: Of the randomised decomposition.
+    """
+    size = {"n_users": n_users, "n_items": n_items}
+    left, strengths, right = exposure_svd(
+        exposures.users, exposures.items, **size, factors=factors, seed=seed
+    )
+    missing = ((0, 0), (0, factors - len(strengths)))
+    root = np.sqrt(strengths)
+    return PretrainedFactors(np.pad(left * root, missing), np.pad(right * root, missing))
+
+
+def als_factors(
+    exposures: Exposures,
+    *,
+    n_users: int,
+    n_items: int,
+    factors: int,
+    seed: int = 0,
+    alpha: float = 40.0,
+    l2: float = 10.0,
+    sweeps: int = 15,
+) -> PretrainedFactors:
+    """Alternating least squares for implicit feedback, by the package `implicit`.
+
+    Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008
+    (https://doi.org/10.1109/ICDM.2008.22), Eq. 3: the least, over all pairs whether shown or not,
+    of `sum c_ui (e_ui - x_u y_i)^2 + l2 (sum |x_u|^2 + sum |y_i|^2)`, with `e = 1` and
+    `c = 1 + alpha` for a pair that was shown and `e = 0`, `c = 1` for any other.
+
+    One thread does it, so that the same exposures give the same factors.
+
+    Args:
+        exposures: Who was shown what; a pair counts once.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        factors: Number of factors.
+        seed: Of the start.
+        alpha: What a pair counts for having been shown, over one that was not; the paper's.
+        l2: Penalty; chosen by validation AUC on MovieLens-1M with 1 % of the labels.
+        sweeps: Times that users, then items, are solved for.
+
+    Raises:
+        ConfigError: `implicit` is not installed.
+    """
+    solver, csr_matrix, limited = _implicit()
+    users, items = np.divmod(np.unique(exposures.users * n_items + exposures.items), n_items)
+    shown = np.full(len(users), 1 + alpha, np.float32)
+    with limited(1, "blas"):
+        model = solver(
+            factors=factors,
+            regularization=l2,
+            dtype=np.float64,
+            iterations=sweeps,
+            num_threads=1,
+            random_state=stream(seed, "als factors"),
+        )
+        model.fit(csr_matrix((shown, (users, items)), (n_users, n_items)), show_progress=False)
+    return PretrainedFactors(model.user_factors, model.item_factors)
+
+
+PRETRAINING: dict[str, Callable[..., PretrainedFactors]] = {
+    "svd": svd_factors,
+    "als": als_factors,
+}
+"""Every way to factors, by its name."""
+
+
+def _implicit() -> tuple[Any, Any, Any]:
+    """The solver, the matrix that it takes, and what holds the threads back that it warns of."""
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+        from scipy.sparse import csr_matrix
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ConfigError(
+            "factors by als need the package implicit, which is not installed; "
+            "pip install 'invlearn[als]', or pass --model.pretrained svd"
+        ) from error
+    return AlternatingLeastSquares, csr_matrix, threadpool_limits

@@ -1,0 +1,1 @@
+"""The table engines that preparation runs on: Polars, DuckDB, Spark."""

@@ -1,0 +1,64 @@
+"""DuckDB: more rows than memory on one machine."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+
+import duckdb
+import narwhals.stable.v2 as nw
+
+from invlearn.data.engines.engine import OnFiles, Rows
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import InvlearnError
+
+MOST_MIB = 1 << 40
+"""More than that it does not take for a number."""
+
+
+class DuckDB(OnFiles):
+    """DuckDB; each table that is settled is written to a file."""
+
+    name = "duckdb"
+
+    def __init__(self, place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        """Keep tables in the folder `place`, and work over `connection`."""
+        super().__init__(place)
+        self._connection = connection
+
+    def scan(self, path: Path) -> Rows:
+        """Open a file; signs in its name stand for themselves."""
+        return nw.from_native(self._connection.read_parquet(escape(str(path))))
+
+    def sink(self, rows: Rows, path: Path) -> None:
+        """Write a file."""
+        try:
+            nw.to_native(rows).write_parquet(str(path), compression="lz4")
+        except duckdb.OutOfMemoryException as error:
+            raise InvlearnError(
+                f"DuckDB needs more memory ({_first_line(error)}); raise --memory, or give "
+                "--scratch a folder with more space"
+            ) from error
+        except duckdb.IOException as error:
+            raise atomic.cannot_write(path, OSError(_first_line(error))) from error
+
+
+@contextmanager
+def connected(place: Path, memory_mib: int | None) -> Generator[DuckDB, None, None]:
+    """Yield DuckDB at work in a database of its own.
+
+    Args:
+        place: Folder for its tables, and for what does not fit into memory.
+        memory_mib: What its tables may use, else four fifths of the machine.
+    """
+    with duckdb.connect() as connection:
+        connection.execute("SET temp_directory = ?", [str(place / "spilled")])
+        connection.execute("SET preserve_insertion_order = false")
+        if memory_mib is not None:
+            memory = min(memory_mib, MOST_MIB)
+            connection.execute("SET memory_limit = ?", [f"{memory}MiB"])
+        yield DuckDB(place, connection)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,189 @@
+"""Spark: on this machine, or on the cluster behind a Spark Connect address."""
+
+# Spark is an extra that need not be installed where types are checked.
+# pyright: reportMissingImports=false
+
+import os
+import socket
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+from tempfile import NamedTemporaryFile
+from typing import Any
+from urllib.parse import urlsplit
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.engines.engine import OnFiles, Rows
+from invlearn.runtime.errors import ConfigError, InvlearnError
+
+MEMORY_MIB = 4096
+"""Of Spark on this machine, where nothing else is asked for."""
+
+PORT = 15002
+"""Of a Spark Connect server whose address names none."""
+
+_MODE = "SPARK_CONNECT_MODE_ENABLED"
+"""Variable of the environment that pyspark sets once it has spoken to a server."""
+
+_SETTINGS = {
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.compression.codec": "snappy",
+}
+_QUIET = """rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = console
+logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer
+logger.gateway.level = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %m%n
+"""
+"""How Spark logs: errors only, on stderr."""
+
+
+class Spark(OnFiles):
+    """Spark; each table that is settled is written to a folder of files."""
+
+    name = "spark"
+
+    def __init__(self, place: Path, spark: Any) -> None:
+        """Keep tables in the folder `place`, which all of Spark's machines see, too."""
+        super().__init__(place)
+        self._spark = spark
+
+    def scan(self, path: Path) -> Rows:
+        """Open a file or a folder; signs in its name stand for themselves."""
+        with _in_words():
+            return nw.from_native(self._spark.read.parquet(_escaped(path)))
+
+    def settle(self, rows: Rows) -> Rows:
+        """Write a folder of files and open it, without a look at what it holds."""
+        path = self._new_path()
+        self.sink(rows, path)
+        with _in_words():
+            known = self._spark.read.schema(nw.to_native(rows).schema)
+            return nw.from_native(known.parquet(_escaped(path)))
+
+    def sink(self, rows: Rows, path: Path) -> None:
+        """Write a folder of files."""
+        with _in_words():
+            nw.to_native(rows).write.parquet(f"file://{path}")
+
+
+@contextmanager
+def session(
+    place: Path, local: Path, memory_mib: int | None = None, address: str | None = None
+) -> Generator[Spark, None, None]:
+    """Yield Spark, in a session of its own.
+
+    Args:
+        place: Folder for its tables; of a cluster, one that all its machines and this one see.
+        local: Folder for what Spark on this machine puts aside. It keeps to the first one that it
+            was given in a process.
+        memory_mib: Of Spark on this machine; likewise.
+        address: Of a Spark Connect server.
+
+    Raises:
+        ConfigError: Spark does not start, or nobody answers at the address.
+    """
+    with _mode_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of pyspark, about newer packages
+        try:
+            spark, is_own = _connected(address) if address else _started(local, memory_mib)
+            for name, value in _SETTINGS.items():
+                spark.conf.set(name, value)
+        except _errors() as error:
+            raise ConfigError(f"Spark does not start: {_first_line(error)}") from error
+        try:
+            yield Spark(place, spark)
+        finally:
+            if is_own:
+                spark.stop()
+
+
+@contextmanager
+def _mode_kept() -> Generator[None, None, None]:
+    """Let pyspark forget the server afterwards, or it would start no Spark on this machine."""
+    before = os.environ.get(_MODE)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_MODE, None)
+
+
+def _connected(address: str) -> tuple[Any, bool]:
+    """A session of the server at an address; the client would ask for minutes where none is."""
+    from pyspark.sql import SparkSession
+
+    try:
+        place = urlsplit(address)
+        socket.create_connection((place.hostname, place.port or PORT), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Spark Connect server answers at {address} ({error}); start one, or mend --spark"
+        ) from error
+    return SparkSession.builder.remote(address).create(), True
+
+
+def _started(local: Path, memory_mib: int | None) -> tuple[Any, bool]:
+    """A new session of Spark on this machine, and whether nobody else needs Spark any more."""
+    from pyspark.sql import SparkSession
+
+    if which("java") is None:
+        raise ConfigError(
+            "Spark needs Java 17 or later, and there is no `java` here; install it, such as by "
+            "`apt-get install default-jre-headless`"
+        )
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        return running.newSession(), False
+    builder = (
+        SparkSession.builder.master("local[*]")
+        .appName("invlearn")
+        .config("spark.driver.memory", f"{memory_mib or MEMORY_MIB}m")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.local.dir", str(local))
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+    )
+    with NamedTemporaryFile("w", suffix=".properties") as quiet:
+        quiet.write(_QUIET)
+        quiet.flush()
+        options = f"-Dlog4j2.configurationFile=file:{quiet.name}"
+        return builder.config("spark.driver.extraJavaOptions", options).getOrCreate(), True
+
+
+@contextmanager
+def _in_words() -> Generator[None, None, None]:
+    """Turn what Spark says when it fails into one sentence."""
+    try:
+        yield
+    except _errors() as error:
+        raise InvlearnError(
+            f"Spark failed: {_first_line(error)}; look whether its memory and the space for its "
+            "tables suffice (--memory, --scratch)"
+        ) from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What Spark raises, here or from afar."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    return PySparkException, Py4JError
+
+
+def _escaped(path: Path) -> str:
+    """A path of this machine's files as Spark reads it, which takes some signs for patterns."""
+    return "file://" + "".join(f"\\{sign}" if sign in "*?[]{}\\" else sign for sign in str(path))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,91 @@
+"""Who was shown what in training: all that may be known of a dataset before any model trains."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.runtime.random import stream
+
+Ids = npt.NDArray[np.int64]
+
+
+class Rows(Protocol):
+    """Rows of a dataset as columns of shape `(rows,)`."""
+
+    @property
+    def users(self) -> npt.NDArray[np.integer[Any]]:
+        """Dense user ids."""
+        ...
+
+    @property
+    def items(self) -> npt.NDArray[np.integer[Any]]:
+        """Dense item ids."""
+        ...
+
+    @property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """1 or 0; empty in unlabelled rows."""
+        ...
+
+
+class Exposures(NamedTuple):
+    """Pairs that were shown in training; columns of shape `(rows,)`."""
+
+    users: Ids
+    """Dense user ids."""
+    items: Ids
+    """Dense item ids."""
+    labels: npt.NDArray[np.int8]
+    """1, 0, or -1 where nobody said."""
+
+    @classmethod
+    def of(cls, train: Rows, unlabelled: Rows) -> "Exposures":
+        """Labelled rows, then unlabelled ones."""
+        return cls(
+            np.concatenate([train.users, unlabelled.users]).astype(np.int64),
+            np.concatenate([train.items, unlabelled.items]).astype(np.int64),
+            np.concatenate([train.labels, np.full(len(unlabelled.users), -1, np.int8)]),
+        )
+
+    @property
+    def labelled(self) -> "Exposures":
+        """The rows with a label."""
+        known = self.labels >= 0
+        return Exposures(self.users[known], self.items[known], self.labels[known])
+
+
+def histories(users: Ids, *, here: slice, length: int, seed: int = 0) -> Ids:
+    """Rows of some users, at most `length` of them, drawn at random where there are more.
+
+    Args:
+        users: User of each row, shape `(rows,)`.
+        here: Which users, from one to another.
+        length: Places of a user, at least 1.
+        seed: Of the draw.
+
+    Returns:
+        Numbers of rows, ascending, a row for each of the users, shape `(users, length)`;
+        places without one hold -1.
+
+    Example:
+        >>> histories(np.array([0, 2, 0]), here=slice(0, 3), length=2)
+        array([[ 0,  2],
+               [-1, -1],
+               [ 1, -1]])
+    """
+    shuffled = stream(seed, "histories").permutation(len(users))
+    kept = np.sort(shuffled[_place_within(users[shuffled]) < length])
+    kept = kept[(users[kept] >= here.start) & (users[kept] < here.stop)]
+    table = np.full((here.stop - here.start, length), -1)
+    table[users[kept] - here.start, _place_within(users[kept])] = kept
+    return table
+
+
+def _place_within(groups: Ids) -> Ids:
+    """Place of each row among those of its group, from 0, in the order of the rows."""
+    order = np.argsort(groups, kind="stable")
+    counts = np.bincount(groups)
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(len(groups)) - (counts.cumsum() - counts)[groups[order]]
+    return places

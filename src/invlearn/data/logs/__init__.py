@@ -1,0 +1,1 @@
+"""Logs, whatever they are stored in, as one lazy table."""

@@ -1,0 +1,163 @@
+"""The formats that logs come in: which files they look for, and how these become one table."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from narwhals.exceptions import NarwhalsError
+from polars import exceptions
+
+from invlearn.data.logs.text import Text
+from invlearn.runtime.errors import DataError
+
+_KUAIREC = ("user_id", "video_id", "play_duration", "video_duration", "timestamp", "watch_ratio")
+_KUAIRAND = ("user_id", "video_id", "time_ms", "is_click", "play_time_ms", "duration_ms")
+
+
+MAX_COLUMNS = 10_000
+"""Columns of a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way of keeping a log in files."""
+
+    patterns: tuple[str, ...]
+    """File names to look for in a folder."""
+    scan: Text | Callable[[Path], pl.LazyFrame]
+    """How to open one file without reading it."""
+    columns: tuple[str, ...] = ()
+    """Columns that make the format what it is."""
+
+
+@contextmanager
+def reading(name: str) -> Generator[None, None, None]:
+    """Turn what the table engine says about a damaged log into one sentence.
+
+    Damage inside a Parquet file shows only where its rows are collected.
+
+    Args:
+        name: The file or the log that is being read inside the block.
+
+    Raises:
+        DataError: The file is damaged, cut off, or not of the format it is taken for.
+    """
+    try:
+        yield
+    except (
+        exceptions.PolarsError,
+        exceptions.PanicException,
+        NarwhalsError,
+        OSError,
+    ) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"{name} cannot be read ({reason}); it is damaged, cut off or of another format, "
+            "so write it again or name its format"
+        ) from error
+
+
+def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
+    """All rows of some files, one file after another, with types that fit all of them.
+
+    Text is read once here, to find its types and its faults; Parquet only as far as its footer.
+
+    Raises:
+        DataError: A file is empty or damaged, has other columns than the first or lacks one that
+            its format asks for; or there are no rows at all.
+    """
+    frames = [_open_file(file, form) for file in files]
+    names = frames[0].collect_schema().names()
+    for file, frame in zip(files, frames, strict=True):
+        _check_columns(file, frame.collect_schema().names(), (files[0], names))
+    _check_format(files[0], names, form.columns)
+    rows = pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")
+    with reading(files[0].name if len(files) == 1 else f"{files[0].name} or a file beside it"):
+        if isinstance(form.scan, Text):
+            return form.scan.typed(rows, files)
+        if rows.select(pl.len()).collect(engine="streaming").item() == 0:
+            raise DataError(f"{files[0].name} has no rows; give a log with at least one")
+        return rows
+
+
+def place_in_files(row: int, files: Sequence[Path], form: Format) -> tuple[Path, int]:
+    """Find the file that a row of `read_files` is in, and its number there, both counted from 0.
+
+    Every file before it is counted anew, so this is for messages only.
+    """
+    for file in files[:-1]:
+        with reading(str(file)):
+            n_rows = int(_open_file(file, form).select(pl.len()).collect(engine="streaming").item())
+        if row < n_rows:
+            return file, row
+        row -= n_rows
+    return files[-1], row
+
+
+def _open_file(file: Path, form: Format) -> pl.LazyFrame:
+    with reading(str(file)):
+        if file.stat().st_size == 0:
+            raise DataError(f"{file} is empty; write it again or leave it out")
+        frame = form.scan.scan(file) if isinstance(form.scan, Text) else form.scan(file)
+        n_columns = len(frame.collect_schema())
+        if n_columns > MAX_COLUMNS:
+            raise DataError(
+                f"{file} has {n_columns:,} columns, and {MAX_COLUMNS:,} are read at most; keep "
+                "those that matter, or name the format that it is of"
+            )
+        return frame
+
+
+def _check_columns(file: Path, found: list[str], model: tuple[Path, list[str]]) -> None:
+    first, wanted = model
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or extra:
+        lacks = [f"lacks {', '.join(missing)}"] if missing else []
+        has = [f"has {', '.join(extra)}"] if extra else []
+        raise DataError(
+            f"{file.name} {' and '.join(lacks + has)}, unlike {first.name} of the same log; "
+            "name only the files that belong together"
+        )
+
+
+def _check_format(file: Path, found: list[str], wanted: tuple[str, ...]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise DataError(
+            f"{file} has no column {', '.join(missing)}, which its format asks for; "
+            f"found {', '.join(found)}; choose another format"
+        )
+
+
+def _scan_matrix(file: Path) -> pl.LazyFrame:
+    """A dense users x items matrix of ratings, 0 = missing; the file's name is the split."""
+    try:
+        ratings = np.loadtxt(file, dtype=np.int64, ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{file} is no matrix of integers ({error}); unpack it again") from error
+    users, items = np.nonzero(ratings)
+    columns = {"user": users, "item": items, "rating": ratings[users, items]}
+    return pl.DataFrame(columns).lazy().with_columns(pl.lit(file.stem).alias("split"))
+
+
+FORMATS: dict[str, Format] = {
+    "parquet": Format(("*.parquet", "*.pq"), partial(pl.scan_parquet, glob=False)),
+    "csv": Format(("*.csv", "*.csv.gz"), Text()),
+    "tsv": Format(("*.tsv", "*.tsv.gz"), Text("\t")),
+    "inter": Format(("*.inter",), Text("\t", quoted=False, declared=True)),
+    # fields are parted by `::`, read as single colons with nothing between every other two
+    "ml-1m": Format(
+        ("*.dat",), Text(":", ("user", "", "item", "", "rating", "", "timestamp"), quoted=False)
+    ),
+    "ml-100k": Format(
+        ("*.data",), Text("\t", ("user", "item", "rating", "timestamp"), quoted=False)
+    ),
+    "coat": Format(("train.ascii", "test.ascii"), _scan_matrix),
+    "kuairec": Format(("big_matrix.csv",), Text(), _KUAIREC),
+    "kuairand": Format(("log_*.csv",), Text(), _KUAIRAND),
+}
+"""Every format by its name; a file's suffix tells all but the last two, which are plain CSV."""

@@ -1,0 +1,219 @@
+"""Open a log of impressions, whatever it is stored in, as one lazy table."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO, Any, cast
+
+import narwhals.stable.v2 as nw
+import polars as pl
+
+from invlearn.data.logs.formats import FORMATS, Format, place_in_files, read_files, reading
+from invlearn.runtime.errors import DataError, unknown
+
+ROW = "__row__"
+"""Name of the column that counts the rows of a log from 0, in the order they are stored."""
+
+_GLOB = frozenset("*?[")
+_TOLD = {name: form for name, form in FORMATS.items() if not form.columns}
+_SUFFIXES = [pattern for form in _TOLD.values() for pattern in form.patterns]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log, opened but not read."""
+
+    rows: nw.LazyFrame[Any]
+    """The log's own columns and `ROW`."""
+    name: str
+    """What to call the log in messages and in the dataset card; file names, never full paths."""
+    sha256: str
+    """Checksum of the log's content."""
+    files: tuple[Path, ...] = ()
+    """The files that it was opened from, in the order of its rows; none for a table."""
+    format: Format | None = None
+    """What the files are."""
+
+    def place(self, row: int) -> str:
+        """Say where a row stands: its file, and its number there.
+
+        Args:
+            row: Its `ROW`.
+        """
+        name = self.name
+        if self.format and len(self.files) > 1:
+            file, row = place_in_files(row, self.files, self.format)
+            name = str(file)
+        return f"{name}, row {row + 1:,} (data rows counted from 1)"
+
+
+def open_log(source: Any, *, format: str = "auto") -> Log:  # noqa: A002  the word users know
+    """Open a log of impressions.
+
+    Files are scanned lazily with Polars, in the order of their names; only text is read once
+    here, to find its types and broken lines. In text, ids such as `007` stay strings.
+
+    Args:
+        source: A file, a folder of files (not of folders), a glob such as `logs/2024-*.parquet`,
+            a list of these, or a table in memory: pandas, Polars (a lazy one is collected) or
+            Arrow. A folder given as `kuairec` is read for its `big_matrix.csv` only.
+        format: A name of `invlearn.data.logs.formats.FORMATS`; `"auto"` goes by the files' suffix.
+            Ignored for a table.
+
+    Returns:
+        The log, with its columns named as they are stored. `ml-1m` and `ml-100k` have the columns
+        user, item, rating, timestamp; `coat` has user, item (row and column of the matrix, from
+        0), rating, split (the file's name: train or test).
+
+    Raises:
+        DataError: Nothing is there, or what is there is empty, damaged, mixed or of another
+            format.
+        ConfigError: The format has no such name.
+
+    Example:
+        >>> log = open_log(pl.DataFrame({"user": ["a", "b"], "item": [7, 7], "liked": [1, None]}))
+        >>> log.rows.collect()["__row__"].to_list()
+        [0, 1]
+    """
+    if format != "auto" and format not in FORMATS:
+        raise unknown("log format", format, ["auto", *FORMATS])
+    if not isinstance(source, str | Path | list | tuple):
+        return _open_table(source)
+    files = _find_files(source, FORMATS.get(format))
+    form = FORMATS[_format_of(files) if format == "auto" else format]
+    rows = read_files(files, form)
+    name = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
+    return Log(_numbered(rows, name), name, _sha256(files), tuple(files), form)
+
+
+def _open_table(table: Any) -> Log:
+    try:
+        frame: Any = nw.from_native(table)
+        with reading("the table"):
+            frame = frame.collect("polars") if isinstance(frame, nw.LazyFrame) else frame
+        rows: pl.DataFrame = frame.to_polars()
+    except (TypeError, ValueError, ImportError) as error:
+        raise DataError(
+            f"a {type(table).__name__} is no log ({error}); give a path, or a pandas, Polars or "
+            "Arrow table"
+        ) from error
+    if rows.height == 0:
+        raise DataError("the table has no rows; give a log with at least one")
+    digest = _Digest()
+    # Parquet, unlike Arrow's own format, has the same bytes for the same values
+    content = cast(IO[bytes], digest)
+    rows.rechunk().write_parquet(content, compression="uncompressed", statistics=False)
+    return Log(_numbered(rows.lazy(), "the table"), "table in memory", digest.sha256.hexdigest())
+
+
+class _Digest:
+    """A file that keeps nothing but the checksum of what is written to it."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        """Add to the checksum."""
+        self.sha256.update(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """Do nothing; files have it."""
+
+
+def _numbered(rows: pl.LazyFrame, name: str) -> nw.LazyFrame[Any]:
+    if ROW in rows.collect_schema().names():
+        raise DataError(f"{name} has a column {ROW}, a name kept for row numbers; rename it")
+    return nw.from_native(rows.with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64)))
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with reading(file.name), file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+# Which files
+
+
+def _find_files(source: str | Path | Sequence[str | Path], form: Format | None) -> list[Path]:
+    if not isinstance(source, str | Path):
+        if not source:
+            raise DataError("no file was named; name at least one")
+        return sorted({file for path in source for file in _find_files(path, form)})
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _in_folder(path, form)
+    if _GLOB & set(str(path)):
+        return _matching(path)
+    raise DataError(f"{path} does not exist{_nearest(path)}; name a file, a folder or a glob")
+
+
+def _in_folder(folder: Path, form: Format | None) -> list[Path]:
+    patterns = form.patterns if form else _SUFFIXES
+    files = _files(file for file in folder.iterdir() if _named(file, patterns))
+    if not files:
+        raise DataError(
+            f"{folder} holds no log; looked for {', '.join(patterns)}; "
+            "name the folder that holds the files themselves"
+        )
+    return files
+
+
+def _matching(path: Path) -> list[Path]:
+    root = Path(path.anchor)
+    try:
+        files = _files(root.glob(str(path.relative_to(root))))
+    except ValueError as error:
+        raise DataError(f"{path} is no glob ({error}); write one such as logs/*.csv") from error
+    if not files:
+        raise DataError(f"no file matches {path}; quote a glob and check its folder")
+    return files
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """Files among `paths` in sorted order; hidden ones and markers such as `_SUCCESS` left out."""
+    return sorted(path for path in paths if path.is_file() and path.name[0] not in "._")
+
+
+def _nearest(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f", nor does its folder {folder}"
+    near = get_close_matches(path.name, [other.name for other in folder.iterdir()], n=1, cutoff=0.5)
+    return f"; did you mean {folder / near[0]}?" if near else ""
+
+
+# Which format
+
+
+def _known(file: Path) -> str | None:
+    """Name of the format that a file's suffix tells."""
+    return next((name for name, form in _TOLD.items() if _named(file, form.patterns)), None)
+
+
+def _named(file: Path, patterns: Sequence[str]) -> bool:
+    return any(map(Path(file.name.lower()).match, patterns))
+
+
+def _format_of(files: Sequence[Path]) -> str:
+    formats = {file: _known(file) for file in files}
+    for file, name in formats.items():
+        if name is None:
+            raise DataError(
+                f"the format of {file} cannot be told from its name; "
+                f"name one of {', '.join(FORMATS)}"
+            )
+        if name != formats[files[0]]:
+            raise DataError(
+                f"{file.name} is {name} and {files[0].name} is {formats[files[0]]}; "
+                "name only the files that belong together"
+            )
+    return str(formats[files[0]])

@@ -1,0 +1,219 @@
+"""What the rows of a log must hold before rules may look at them, and what is said when not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+import narwhals.stable.v2 as nw
+from narwhals.stable.v2.dtypes import DType
+
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.logs.logs import ROW, Log
+from invlearn.data.prepare.table import SPLIT, TIME, n_rows_of, working
+from invlearn.runtime.errors import DataError
+
+BAD = "__bad__"
+"""Position of the first check that a row fails; null in good rows."""
+
+ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?Z?)?\z"
+r"""Without `\d` and `$`, by which not all engines mean the same."""
+NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """One thing that every row must hold."""
+
+    column: str
+    """Name in the log."""
+    wanted: str
+    """What the column must hold, in words that follow "wanted"."""
+    holds: nw.Expr
+    """True where all is well; null counts as false. Of the columns under their working names."""
+    suits: Callable[[DType], bool]
+    """Whether a column of some type can be looked at in this way at all."""
+    hint: str = ""
+    """What to add to the error message."""
+
+
+def identifies(column: str, kind: str) -> Check:
+    """Check that an id is there; ids are integers or strings, since floats are not exact.
+
+    Args:
+        column: Name in the log.
+        kind: `USER` or `ITEM`.
+    """
+    return Check(column, "an integer or string id", ~nw.col(kind).is_null(), _discrete)
+
+
+def finite(column: str) -> Check:
+    """Check that a column holds a number, whatever its sign."""
+    return _number(column, "a number", _as_float(column).is_finite())
+
+
+def not_negative(column: str, *, hint: str = "") -> Check:
+    """Check that a column holds a number of at least 0, such as a watch time."""
+    value = _as_float(column)
+    check = _number(column, "a number >= 0", value.is_finite() & (value >= 0))
+    return replace(check, hint=hint)
+
+
+def above_zero(column: str) -> Check:
+    """Check that a column holds a number above 0, such as a duration."""
+    value = _as_float(column)
+    return _number(column, "a number > 0", value.is_finite() & (value > 0))
+
+
+def finite_or_null(column: str) -> Check:
+    """Check that a column holds a number, true, false or nothing, such as an event."""
+    value = _as_float(column)
+    return _number(column, "a number, true, false or null", value.is_finite() | value.is_null())
+
+
+def label_or_null(column: str) -> Check:
+    """Check that a column holds 1, 0 or nothing."""
+    value = _as_float(column)
+    return _number(column, "1, 0 or null", value.is_null() | (value == 0) | (value == 1))
+
+
+def orders(column: str, dtype: DType) -> Check:
+    """Check that a column can put rows in order: numbers, dates, times, or dates in ISO 8601.
+
+    Other text would be sorted as text, where 1000 comes before 999.
+    """
+    there = ~nw.col(TIME).is_null()
+    if dtype.is_float():
+        there = there & nw.col(TIME).is_finite()
+    if dtype == nw.String:
+        there = nw.col(TIME).str.contains(ISO_DATE)
+    return Check(
+        column,
+        "a time (a number, a date, or text such as 2024-01-31 23:59:59)",
+        there,
+        lambda t: t.is_numeric() or t.is_temporal() or t == nw.String,
+    )
+
+
+def one_of(column: str, words: Sequence[str]) -> Check:
+    """Check that a column holds one of some words, whatever their case, or such a number."""
+    return Check(column, f"one of {', '.join(words)}", nw.col(SPLIT).is_in(words), _discrete)
+
+
+def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name: str) -> None:
+    """Make sure that the log has every column that will be asked for.
+
+    Raises:
+        DataError: One is missing; names it, the nearest one there is, and all of them.
+    """
+    known = [name for name in schema if name != ROW]
+    for column in columns:
+        if column not in known:
+            near = get_close_matches(column, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'? Its" if near else "its"
+            raise DataError(
+                f"{log_name} has no column '{column}'; {hint} columns: {', '.join(known)}"
+            )
+
+
+def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
+    """Make sure that each column is of a type its check can look at.
+
+    Raises:
+        DataError: One is not; names column, found type, and what was wanted; of a column of text
+            that is mostly numbers, the first row that is none.
+    """
+    schema = rows.collect_schema()
+    for check in checks:
+        found = schema[check.column]
+        if not check.suits(found):
+            why = _text_among_numbers(rows, check.column) if found == nw.String else ""
+            raise DataError(
+                f"column '{check.column}' of {log_name} is of type {found}{why}, wanted "
+                f"{check.wanted}; convert it or name another column"
+            )
+
+
+def _text_among_numbers(rows: Rows, column: str) -> str:
+    """Where the first text is that makes a column text, if most of it is numbers."""
+    is_text = ~nw.col(column).str.contains(NUMBER)
+    text = rows.filter(is_text).select(ROW, column)
+    n_text, n_rows = n_rows_of(text), n_rows_of(rows)
+    if not 0 < 2 * n_text < n_rows:
+        return ""
+    row, value = IN_MEMORY.collect(text.sort(ROW).head(1)).rows()[0]
+    return (
+        f" since {n_text:,} of its {n_rows:,} rows {'holds' if n_text == 1 else 'hold'} no "
+        f"number, first row {row + 1:,} (data rows counted from 1) with '{value}'"
+    )
+
+
+def without_bad(
+    rows: Rows,
+    checks: Sequence[Check],
+    log: Log,
+    *,
+    drop: bool,
+    engine: Engine = IN_MEMORY,
+) -> tuple[Rows, dict[str, int]]:
+    """Take out the rows that fail a check, or refuse the log because of them.
+
+    Args:
+        rows: A settled table with the columns that the checks look at, and `ROW`.
+        checks: What each row must hold; a row that fails several counts under the first.
+        log: Where the rows are from.
+        drop: Whether to drop bad rows, else they are an error.
+        engine: Whose table it is.
+
+    Returns:
+        The good rows, lazy, and how many were dropped for which reason.
+
+    Raises:
+        DataError: There are bad rows and `drop` is false; shows the first of them.
+    """
+    marked = rows.with_columns(_first_failed(checks).alias(BAD))
+    bad = marked.filter(~nw.col(BAD).is_null())
+    tally = engine.collect(bad.group_by(BAD).agg(nw.len().alias("n")))
+    found = {int(check): int(n) for check, n in tally.select(BAD, "n").iter_rows()}
+    if found and not drop:
+        row, position = engine.collect(bad.select(ROW, BAD).sort(ROW).head(1)).row(0)
+        raise _bad_row(int(row), checks[int(position)], log, sum(found.values()))
+    reasons: dict[str, int] = {}
+    for position, n_rows in sorted(found.items()):
+        check = checks[position]
+        reason = f"{check.column} is not {check.wanted}"
+        reasons[reason] = reasons.get(reason, 0) + n_rows
+    return (marked.filter(nw.col(BAD).is_null()) if found else marked).drop(BAD), reasons
+
+
+def _first_failed(checks: Sequence[Check]) -> nw.Expr:
+    failed = nw.lit(None, nw.Int32)
+    for position, check in reversed(list(enumerate(checks))):
+        holds = nw.coalesce(check.holds, nw.lit(False))
+        failed = nw.when(holds).then(failed).otherwise(nw.lit(position, nw.Int32))
+    return failed
+
+
+def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
+    value = IN_MEMORY.collect(log.rows.filter(nw.col(ROW) == row).select(check.column)).item()
+    others = f"; {n_bad:,} bad rows in all" if n_bad > 1 else ""
+    return DataError(
+        f"{log.place(row)}, column '{check.column}': "
+        f"found {_shown(value)}, wanted {check.wanted}{others}; "
+        f"mend the log or drop such rows with --bad-rows drop{check.hint}"
+    )
+
+
+def _shown(value: object) -> str:
+    return "nothing (null)" if value is None else repr(value)
+
+
+def _number(column: str, wanted: str, holds: nw.Expr) -> Check:
+    return Check(column, wanted, holds, lambda t: t.is_numeric() or t == nw.Boolean)
+
+
+def _as_float(column: str) -> nw.Expr:
+    return nw.col(working(column)).cast(nw.Float64)
+
+
+def _discrete(dtype: DType) -> bool:
+    return dtype.is_integer() or any(dtype == kind for kind in (nw.String, nw.Categorical, nw.Enum))

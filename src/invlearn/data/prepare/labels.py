@@ -1,0 +1,302 @@
+"""Label rules: what in a log's row is a clear yes, a clear no, or neither.
+
+A rule gives each row the label 1 (positive), 0 (negative) or null (unlabelled). Rules are plain
+values with a short text form, which `str` prints and `grammar.parse_rule` reads:
+
+```
+rating > 2                                             positive if so, else negative
+watch_ratio >= 1.5, < 0.2                              between the two bounds: unlabelled
+play_time_ms / duration_ms >= 1.5, < 0.2               the same on a ratio of two columns
+percentile(play_time_ms by duration_ms) >= 0.8, < 0.2  the same on the rank among like durations
+events(is_hate=0, is_like=1)                           the first event that occurred decides
+label(liked)                                           a column that holds 1, 0 or null
+```
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.prepare.checks import (
+    Check,
+    above_zero,
+    finite,
+    finite_or_null,
+    label_or_null,
+    not_negative,
+)
+from invlearn.data.prepare.table import LABEL, working
+from invlearn.runtime.errors import ConfigError
+
+Operator = Literal[">", ">=", "<", "<="]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One side of a comparison, such as `>= 1.5`."""
+
+    operator: Operator
+    value: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ConfigError(f"a bound must be a finite number; found {self.value}")
+
+    def __str__(self) -> str:
+        return f"{self.operator} {repr(float(self.value)).removesuffix('.0')}"
+
+    @property
+    def upward(self) -> bool:
+        """Whether large values satisfy the bound."""
+        return self.operator.startswith(">")
+
+    def holds(self, value: nw.Expr) -> nw.Expr:
+        """Where `value` satisfies the bound; null where it is null."""
+        match self.operator:
+            case ">":
+                return value > self.value
+            case ">=":
+                return value >= self.value
+            case "<":
+                return value < self.value
+            case "<=":
+                return value <= self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The value of a column; watch ratios, seconds and ratings alike."""
+
+    name: str
+    signed: bool = False
+    """Whether values below 0 are meant; otherwise they are bad rows."""
+
+    def __str__(self) -> str:
+        return f"signed({quoted(self.name)})" if self.signed else quoted(self.name)
+
+    def checks(self) -> tuple[Check, ...]:
+        """What rows must hold for this quantity to exist."""
+        if self.signed:
+            return (finite(self.name),)
+        hint = f"; if the scale does go below 0, write signed({quoted(self.name)}) in the rule"
+        return (not_negative(self.name, hint=hint),)
+
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
+        """Add the quantity to `rows` as a Float64 column `name`."""
+        return rows.with_columns(_number(self.name).alias(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One column divided by another, such as watch time by duration."""
+
+    top: str
+    bottom: str
+
+    def __str__(self) -> str:
+        return f"{quoted(self.top)} / {quoted(self.bottom)}"
+
+    def checks(self) -> tuple[Check, ...]:
+        """What rows must hold for this quantity to exist."""
+        return not_negative(self.top), above_zero(self.bottom)
+
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
+        """Add the quantity to `rows` as a Float64 column `name`; null if the divisor is not > 0."""
+        divisor = nw.when(_number(self.bottom) > 0).then(_number(self.bottom))
+        return rows.with_columns((_number(self.top) / divisor).alias(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Percentile:
+    """Where a value stands among all rows of like duration, in (0, 1).
+
+    Rows are cut into `bins` of about equal size by `by`, equal values always together. In a bin of
+    `n` rows, a row with `a` smaller and `b` equal values (itself among them) has the mid-rank
+    percentile `(a + b/2) / n`. Long videos are then held to what people do with long videos.
+    """
+
+    name: str
+    by: str
+    bins: int = 20
+
+    def __post_init__(self) -> None:
+        if self.bins < 1:
+            raise ConfigError(f"percentile needs at least one bin; found bins={self.bins}")
+
+    def __str__(self) -> str:
+        bins = "" if self.bins == 20 else f", bins={self.bins}"
+        return f"percentile({quoted(self.name)} by {quoted(self.by)}{bins})"
+
+    def checks(self) -> tuple[Check, ...]:
+        """What rows must hold for this quantity to exist."""
+        return not_negative(self.name), above_zero(self.by)
+
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
+        """Add the quantity to `rows` as a Float64 column `name`."""
+        length, group, value = f"{name}length", f"{name}bin", f"{name}value"
+        n, size = nw.col("n"), nw.len().cast(nw.Int64).alias("n")
+        rows = rows.with_columns(_number(self.by).alias(length), _number(self.name).alias(value))
+        lengths = engine.collect(rows.group_by(length).agg(size)).sort(length)
+        bins = (n.cum_sum() - n) * self.bins // n.sum()
+        lent = engine.lend(lengths.select(length, bins.alias(group)))
+        rows = rows.join(lent, on=length, how="left")
+        values = rows.group_by(group, value).agg(size)
+        ahead = n.cum_sum().over(group, order_by=value) - n
+        percentile = (ahead + n / 2) / n.sum().over(group)
+        values = engine.settle(values.select(group, value, percentile.alias(name)))
+        return rows.join(values, on=[group, value], how="left").drop(length, group, value)
+
+
+Quantity = Column | Ratio | Percentile
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Positive beyond one bound; negative beyond another, or everywhere else if there is none."""
+
+    quantity: Quantity
+    positive: Bound
+    negative: Bound | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.quantity, Percentile):
+            _check_percentile(self)
+        _check_sign(self)
+        if self.negative and _overlap(self.positive, self.negative):
+            raise ConfigError(
+                f"label rule '{self}' contradicts itself: some values would be positive and "
+                "negative at once; the second bound must lie on the other side of the first"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.positive}" + (f", {self.negative}" if self.negative else "")
+
+    def checks(self) -> tuple[Check, ...]:
+        """What rows must hold for the rule to be applied."""
+        return self.quantity.checks()
+
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
+        """Add the rule's labels to `rows` as an Int8 column `name`."""
+        rows = self.quantity.onto(rows, name, engine)
+        value = nw.col(name)
+        refused = self.negative.holds(value) if self.negative else ~self.positive.holds(value)
+        otherwise = nw.when(refused).then(nw.lit(0, nw.Int8))
+        label = nw.when(self.positive.holds(value)).then(nw.lit(1, nw.Int8)).otherwise(otherwise)
+        return rows.with_columns(label.alias(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Each event that occurred is evidence; the one named first decides, none says nothing.
+
+    An event occurred where its column is true or not 0. Null means that it did not, since logs
+    leave out what did not happen.
+    """
+
+    evidence: tuple[tuple[str, int], ...]
+    """Column and label (1 or 0), strongest first."""
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.evidence]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"label rule '{self}' must name at least one event, and none twice")
+        if any(label not in (0, 1) for _, label in self.evidence):
+            raise ConfigError(f"label rule '{self}' must give each event the label 1 or 0")
+
+    def __str__(self) -> str:
+        return f"events({', '.join(f'{quoted(name)}={label}' for name, label in self.evidence)})"
+
+    def checks(self) -> tuple[Check, ...]:
+        """What rows must hold for the rule to be applied."""
+        return tuple(finite_or_null(name) for name, _ in self.evidence)
+
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
+        """Add the rule's labels to `rows` as an Int8 column `name`."""
+        given = [
+            nw.when(_number(column) != 0).then(nw.lit(label, nw.Int8))
+            for column, label in self.evidence
+        ]
+        return rows.with_columns(nw.coalesce(*given).alias(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A column that already holds labels: 1, 0, or null for unlabelled."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"label({quoted(self.name)})"
+
+    def checks(self) -> tuple[Check, ...]:
+        """What rows must hold for the rule to be applied."""
+        return (label_or_null(self.name),)
+
+    def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
+        """Add the rule's labels to `rows` as an Int8 column `name`."""
+        return rows.with_columns(nw.col(working(self.name)).cast(nw.Int8).alias(name))
+
+
+Rule = Bounds | Events | Given
+
+
+def labelled(rows: Rows, rules: Sequence[Rule], engine: Engine = IN_MEMORY) -> Rows:
+    """Add the column `LABEL`: what the first rule that has an opinion says, else null.
+
+    Args:
+        rows: A table whose rows hold what the rules' `checks` ask for. Percentiles are among all
+            of its rows, whatever other rules say of them. They come back in any order.
+        rules: At least one, strongest first.
+        engine: Whose table it is.
+    """
+    names = [f"__rule_{position}__" for position in range(len(rules))]
+    for name, rule in zip(names, rules, strict=True):
+        rows = rule.onto(rows, name, engine)
+    return rows.with_columns(nw.coalesce(*names).alias(LABEL)).drop(names)
+
+
+def quoted(name: str) -> str:
+    """Write a column's name as rules need it: in backticks if it isn't a plain word.
+
+    Example:
+        >>> quoted("rating"), quoted("watch time")
+        ('rating', '`watch time`')
+    """
+    plain = re.fullmatch(r"[^\W\d][\w.]*", name)
+    return name if plain else f"`{name.replace('`', '``')}`"
+
+
+def _number(column: str) -> nw.Expr:
+    return nw.col(working(column)).cast(nw.Float64)
+
+
+def _check_percentile(rule: Bounds) -> None:
+    for bound in (rule.positive, rule.negative):
+        if bound and not 0 <= bound.value <= 1:
+            raise ConfigError(
+                f"label rule '{rule}' asks for a percentile of {bound.value:g}; percentiles lie "
+                "between 0 and 1"
+            )
+
+
+def _check_sign(rule: Bounds) -> None:
+    low = min(bound.value for bound in (rule.positive, rule.negative) if bound)
+    if low < 0 and isinstance(rule.quantity, Column) and not rule.quantity.signed:
+        raise ConfigError(
+            f"label rule '{rule}' has a bound below 0, but negative values count as bad rows; if "
+            f"they are meant, write signed({quoted(rule.quantity.name)})"
+        )
+
+
+def _overlap(first: Bound, second: Bound) -> bool:
+    """Whether some number satisfies both bounds."""
+    if first.upward == second.upward:
+        return True
+    low, high = (first, second) if first.upward else (second, first)
+    closed = low.operator == ">=" and high.operator == "<="
+    return low.value < high.value or (closed and low.value == high.value)

@@ -1,0 +1,356 @@
+"""From a log of impressions to a dataset folder, with an audit of every step.
+
+`prepared` plans and carries out the steps on one lazy table of any engine; `prepare` writes what
+comes out. The same log and settings give the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.dataset import PARTS, open_part, write_card
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
+from invlearn.data.engines.engines import EngineSettings, starting
+from invlearn.data.logs.formats import reading
+from invlearn.data.logs.logs import ROW, Log, open_log
+from invlearn.data.prepare import checks, portable
+from invlearn.data.prepare.audit import Audit, PartFacts, Stage, facts_of
+from invlearn.data.prepare.grammar import parse_rules
+from invlearn.data.prepare.labels import Rule, labelled
+from invlearn.data.prepare.repeats import core_of, one_per_pair, repeats_named
+from invlearn.data.prepare.settings import PrepareSettings
+from invlearn.data.prepare.side_tables import open_tables
+from invlearn.data.prepare.splits import Split, part_of, with_part, words
+from invlearn.data.prepare.table import (
+    ITEM,
+    LABEL,
+    SPLIT,
+    TIME,
+    USER,
+    Counts,
+    coded,
+    codes_of,
+    counts,
+    encoded,
+    working,
+)
+from invlearn.data.prepare.written import write_ids, write_rows, write_sides
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import DataError
+from invlearn.runtime.progress import Progress, silent
+from invlearn.runtime.text import counted
+
+N_STEPS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A log after all steps, not yet written."""
+
+    rows: Rows
+    """`USER`, `ITEM` (dense ids), `LABEL`, `PART`; in no order."""
+    users: Frame
+    """Column `id`: original ids in the order of the dense ids."""
+    items: Frame
+    stages: tuple[Stage, ...]
+    repeated_pairs: int
+    conflicts: int
+
+
+def prepare(
+    log: Any,
+    out: str | Path,
+    *,
+    rule: Sequence[str | Rule] | str | Rule,
+    format: str = "auto",  # noqa: A002  the word users know
+    user: str = "user",
+    item: str = "item",
+    time: str | None = None,
+    split: str = "random",
+    split_column: str | None = None,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    repeats: str = "last",
+    bad_rows: str = "error",
+    core: int = 0,
+    seed: int = 0,
+    user_features: Any = None,
+    item_features: Any = None,
+    categorical: Sequence[str] = (),
+    engine: str = "polars",
+    memory: str | None = None,
+    spark: str | None = None,
+    scratch: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Audit:
+    """Turn a log into a dataset folder.
+
+    Memory holds the ids and a piece of the rows at a time (see `table.pieces`).
+    The tables between the steps are on disk: some 70 MB for each million rows.
+
+    Args:
+        log: A file, a folder, a glob, a table in memory, or an opened log
+            (see `invlearn.data.logs.logs.open_log`).
+        out: The dataset folder to write; absent until it is whole.
+        rule: Label rules, strongest first: the first that gives a row a label decides.
+        format: Format of the log; `auto` goes by the files' suffix.
+        user: Column of user ids, integers or strings.
+        item: Column of item ids, integers or strings.
+        time: Column that orders rows (number, date, sortable string), else their place in the log.
+        split: `random`, `per-user`, `temporal` or `column` (see `invlearn.data.prepare.splits`).
+        split_column: Column that says train, valid or test (0, 1, 2), for the split `column`.
+        valid_fraction: Part of the labelled rows for validation.
+        test_fraction: Part of the labelled rows for the test.
+        repeats: Which row stands for a repeated pair: `last`, `first`, `any-positive`, `majority`.
+        bad_rows: Whether rows without a usable value are an `error` or `drop`ped and counted.
+        core: Drop users and items with fewer rows, again and again; 0 keeps all.
+        seed: Of the hash that splits.
+        user_features: A table of users, in any form that a log may have: the column `user` and
+            features (see `invlearn.data.prepare.side_tables`).
+        item_features: The same of items.
+        categorical: Features that are categories although they are numbers.
+        engine: Who carries the steps out: `polars`, `duckdb` or `spark` (see
+            `invlearn.data.engines.engines`). The dataset is the same, byte by byte.
+        memory: What the engine may use, such as `4GiB`; of DuckDB, or of Spark on this machine.
+        spark: Address of a Spark Connect server, such as `sc://host:15002`; else Spark runs here.
+        scratch: Folder for the tables between the steps, which a Spark server must see under the
+            same name; else they are beside `out`.
+        overwrite: Replace `out` if it is there.
+        progress: Told after each step.
+
+    Raises:
+        ConfigError: A setting is unknown or contradicts another.
+        DataError: The log lacks a column, has bad rows, or gives no usable labels; or a table of
+            features has no id of the log, one of them twice, or an unusable column.
+        InvlearnError: The folder exists or cannot be written.
+    """
+    log = log if isinstance(log, Log) else open_log(log, format=format)
+    settings = PrepareSettings(
+        rules=parse_rules(rule),
+        user=user,
+        item=item,
+        time=time,
+        split=Split(split, valid_fraction, test_fraction, seed),
+        split_column=split_column,
+        repeats=repeats,
+        bad_rows=bad_rows,
+        core=core,
+    )
+    place = EngineSettings(engine, memory, spark, scratch)
+    sides = open_tables({"user": (user_features, user), "item": (item_features, item)}, categorical)
+    whole = atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json")
+    with reading(log.name), whole as folder:
+        with starting(place, folder) as running:
+            result = prepared(log, settings, engine=running, progress=progress)
+            sizes = {
+                "n_users": write_ids(result.users, folder / "users.parquet"),
+                "n_items": write_ids(result.items, folder / "items.parquet"),
+            }
+            write_rows(running.give(result.rows), folder)
+        card, side_facts = write_sides(sides, folder)
+        facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
+        _check_classes(facts, log.name)
+        audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
+        write_card(folder, sizes | _card(log, settings, audit) | card)
+    progress("prepare", N_STEPS, N_STEPS, step="written")
+    return audit
+
+
+def prepared(
+    log: Log,
+    settings: PrepareSettings,
+    *,
+    engine: Engine = IN_MEMORY,
+    progress: Progress = silent,
+) -> Prepared:
+    """Carry out all steps but the writing: read, check, label, reduce, split, number densely.
+
+    This is the one function that all engines run: the same log gives the same rows on each.
+
+    Raises:
+        DataError: The log lacks a column, has bad rows, or gives no usable labels.
+    """
+    story = _Story(progress, engine)
+    schema = log.rows.collect_schema()
+    checks.check_columns(schema, settings.columns, log.name)
+    wanted = settings.checks(schema)
+    checks.check_types(log.rows, wanted, log.name)
+
+    rows = read_rows(log, settings, engine)
+    _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
+    drop = settings.bad_rows == "drop"
+    rows, reasons = checks.without_bad(rows, wanted, log, drop=drop, engine=engine)
+    found = story.note("bad rows", rows if reasons else None, reasons)
+    why = ", ".join(f"{reason} ({counted(n_rows, 'row')})" for reason, n_rows in reasons.items())
+    _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
+
+    rows, users, items = _labelled_codes(rows, settings, engine)
+    check_labels(story.note("label", rows, same_ids=True), settings.rules, log.name)
+    policy = repeats_named(settings.repeats)
+    rows, repeated_pairs, conflicts = one_per_pair(rows, policy, engine)
+    story.note("one row a pair", rows, "repeats of a pair", same_ids=True)
+    if settings.core > 1:
+        rows = core_of(rows, settings.core, engine)
+        found = story.note("core", rows, f"user or item with fewer than {settings.core} rows")
+        _check_any(found, f"core {settings.core} leaves no row of {log.name}; lower it")
+    rows = with_part(rows, settings.split, engine)
+    may_drop = settings.split.dropped
+    found = story.note("split", rows, may_drop, same_ids=not may_drop)
+
+    if found.users < len(users):
+        rows, users = _renumbered(rows, USER, users, engine)
+    if found.items < len(items):
+        rows, items = _renumbered(rows, ITEM, items, engine)
+    users, items = (
+        portable.restored(users.select(nw.col(USER).alias("id")), schema[settings.user]),
+        portable.restored(items.select(nw.col(ITEM).alias("id")), schema[settings.item]),
+    )
+    return Prepared(rows, users, items, tuple(story.stages), repeated_pairs, conflicts)
+
+
+class _Story:
+    """Writes down what each step left and dropped, and tells the watcher."""
+
+    def __init__(self, progress: Progress, engine: Engine) -> None:
+        self.stages: list[Stage] = []
+        self.progress = progress
+        self.engine = engine
+
+    def note(
+        self,
+        name: str,
+        rows: Rows | None,
+        dropped: Mapping[str, int] | str = "",
+        *,
+        same_ids: bool = False,
+    ) -> Counts:
+        """Count what step `name` left.
+
+        Args:
+            name: What the step is called in the audit.
+            rows: What it left; none if that is what was there before.
+            dropped: Rows dropped by reason, or the only possible reason.
+            same_ids: Whether it left each user and item a row, so that these are not counted again.
+        """
+        before = self.stages[-1].after if same_ids else None
+        after = self.stages[-1].after if rows is None else counts(rows, self.engine, before=before)
+        if isinstance(dropped, str):
+            n_lost = self.stages[-1].after.rows - after.rows if self.stages else 0
+            dropped = {dropped: n_lost} if n_lost else {}
+        self.stages.append(Stage(name, after, dropped))
+        self.progress("prepare", len(self.stages), N_STEPS, step=name)
+        return after
+
+
+def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -> Rows:
+    """Read the columns that matter, each for what it is used as: `USER`, `TIME`, the rules' own.
+
+    They come under working names and in types that every engine has, which Polars sees to.
+
+    Raises:
+        DataError: The log is damaged.
+        ConfigError: An id or a time is of a type that only Polars has.
+    """
+    schema = log.rows.collect_schema()
+    ids = {USER: settings.user, ITEM: settings.item}
+    columns = {kind: portable.id_of(name, schema[name], engine) for kind, name in ids.items()}
+    if settings.time is not None:
+        columns[TIME] = portable.time_of(settings.time, schema[settings.time], engine)
+    if settings.split_column is not None:
+        columns[SPLIT] = words(settings.split_column)
+    for name in settings.rule_columns:
+        columns[working(name)] = nw.col(name).cast(nw.Float64)
+    with reading(log.name):  # damage inside a file shows only here
+        return engine.take(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
+
+
+def _labelled_codes(
+    rows: Rows, settings: PrepareSettings, engine: Engine
+) -> tuple[Rows, Frame, Frame]:
+    """Label rows, forget the log's own columns, and turn ids into integers."""
+    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
+    part = part_of(SPLIT) if settings.split_column else nw.lit(None, nw.Int8)
+    rows = labelled(rows, settings.rules, engine)
+    rows = rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT))
+    users, items = codes_of(rows, USER, engine), codes_of(rows, ITEM, engine)
+    rows = coded(coded(rows, USER, users, engine), ITEM, items, engine)
+    return engine.settle(rows), users, items
+
+
+def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
+    """Close the gaps that dropped rows left in the codes, and in the ids."""
+    dense, kept = encoded(rows, column, engine)
+    kept = kept.rename({"code": "dense", column: "code"})
+    kept = kept.join(ids, on="code", how="left").sort("dense").select(column, "dense")
+    return engine.settle(dense), kept.rename({"dense": "code"})
+
+
+def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
+    classes: dict[str, Any] = {
+        name: {"positive": facts.positive, "negative": facts.negative}
+        for name, facts in audit.parts.items()
+    }
+    return {
+        "rows": classes | {"unlabelled": audit.final.unlabelled},
+        "rule": [str(rule) for rule in settings.rules],
+        "columns": {
+            "user": settings.user,
+            "item": settings.item,
+            "time": settings.time,
+            "rule": list(settings.rule_columns),
+        },
+        "repeats": settings.repeats,
+        "bad_rows": settings.bad_rows,
+        "core": settings.core,
+        "split": {
+            "how": settings.split.how,
+            "column": settings.split_column,
+            "valid_fraction": settings.split.valid_fraction,
+            "test_fraction": settings.split.test_fraction,
+        },
+        "seed": settings.split.seed,
+        "source": {"name": log.name, "sha256": log.sha256},
+        "invlearn": version("invlearn"),
+        "audit": audit.to_json(),
+    }
+
+
+def _check_any(found: Counts, message: str) -> None:
+    if found.rows == 0:
+        raise DataError(message)
+
+
+_LIKES = (
+    " for rows that are surely unwanted, if few, such as 'watch_ratio >= 1.5, < 0.05': without "
+    "any nothing can be measured or chosen by; `nnpu` with --method.unlabelled-weight 1 and a "
+    "--method.prior, and `rel-mf`, then learn from positives and unlabelled rows"
+)
+"""What is possible where a log says only what was liked."""
+
+
+def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
+    """Raise `DataError` unless the rules gave a log both labels."""
+    if found.positive and found.negative:
+        return
+    rule = "; ".join(str(rule) for rule in rules)
+    raise DataError(
+        f"the label rule '{rule}' gives {log_name} {found.positive:,} positive and "
+        f"{found.negative:,} negative labels in {counted(found.rows, 'row')}, and both classes are "
+        "needed; compare its bounds with the columns' values, or add a rule"
+        f"{_LIKES * (not found.negative)}"
+    )
+
+
+def _check_classes(facts: Mapping[str, PartFacts], log_name: str) -> None:
+    for name, part in facts.items():
+        if not (part.positive and part.negative):
+            raise DataError(
+                f"the {name} part of {log_name} would have {part.positive:,} positive and "
+                f"{part.negative:,} negative rows, and both classes are needed; use larger "
+                "fractions, another split or seed, or rules that label more rows"
+            )

@@ -1,0 +1,82 @@
+"""The value at a place in the sort order of a table that need not fit into memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.prepare.table import PAIR, number_of
+
+ENOUGH_ROWS = 1_000_000
+"""Rows whose values are sorted in memory."""
+
+SAMPLE_ROWS = 10_000
+N_PIVOTS = 32
+
+
+def value_at(rows: Rows, column: str, place: int, engine: Engine = IN_MEMORY) -> tuple[Any, int]:
+    """Find a value by its place, and how many rows have a lower one.
+
+    Rows are counted between some values that a sample gives, and what lies between the two next to
+    the place is looked at again, until it is few enough to be sorted. Every round leaves out the
+    values that were counted, so there is an end; with a fair sample, a 32nd is left.
+
+    Args:
+        rows: Settled, with integer codes in `USER` and `ITEM`, by which the sample is taken.
+        column: Holds anything that has an order, and no nulls.
+        place: From 0, below the number of rows.
+        engine: Whose table it is.
+
+    Example:
+        >>> import polars as pl
+        >>> codes = {"__user__": [0, 0, 1, 1], "__item__": [0, 1, 0, 1]}
+        >>> value_at(nw.from_native(pl.LazyFrame(codes | {"day": [9, 4, 4, 7]})), "day", 2)
+        (7, 2)
+    """
+    n_below, n_rows = 0, int(engine.collect(rows.select(nw.len())).item())
+    while n_rows > ENOUGH_ROWS:
+        pivots = _pivots(rows, column, n_rows, engine)
+        counted = _counted(rows, column, pivots, engine)
+        low = high = None
+        n_low, n_high = 0, n_rows
+        for pivot, (n_less, n_equal) in zip(pivots, counted, strict=True):
+            if n_less <= place - n_below < n_less + n_equal:
+                return pivot, n_below + n_less
+            if n_less + n_equal <= place - n_below:
+                low, n_low = pivot, n_less + n_equal
+            elif high is None:
+                high, n_high = pivot, n_less
+        rows = rows if low is None else rows.filter(nw.col(column) > low)
+        rows = rows if high is None else rows.filter(nw.col(column) < high)
+        n_below, n_rows = n_below + n_low, n_high - n_low
+    values = engine.collect(rows.select(column)).sort(column)[column]
+    value = values[place - n_below]
+    return value, n_below + int((values < value).sum())
+
+
+def _pivots(rows: Rows, column: str, n_rows: int, engine: Engine) -> list[Any]:
+    """Some values, in order."""
+    step = n_rows // SAMPLE_ROWS | 1
+    sample = engine.collect(rows.filter(PAIR % step == 0).select(column))
+    if not len(sample):
+        sample = engine.collect(rows.select(column).head(1))
+    values = sample[column].sort()
+    return values[:: -(-len(values) // N_PIVOTS)].unique().sort().to_list()
+
+
+def _counted(
+    rows: Rows, column: str, pivots: Sequence[Any], engine: Engine
+) -> list[tuple[int, int]]:
+    """How many rows have a lower value than each of some, and how many have that value."""
+    value = nw.col(column)
+    planned = [
+        count.alias(f"{kind} {place}")
+        for place, pivot in enumerate(pivots)
+        for kind, count in (
+            ("less", number_of(value < pivot)),
+            ("equal", number_of(value == pivot)),
+        )
+    ]
+    found = engine.collect(rows.select(*planned)).row(0)
+    return [(int(less), int(equal)) for less, equal in zip(found[::2], found[1::2], strict=True)]

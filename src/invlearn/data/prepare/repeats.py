@@ -1,0 +1,116 @@
+"""One row a pair, and users and items with enough rows."""
+
+from typing import Literal, cast, get_args
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.logs.logs import ROW
+from invlearn.data.prepare.table import ITEM, LABEL, PAIR, TIME, USER, number_of, pieces
+from invlearn.runtime.errors import unknown
+
+Repeats = Literal["last", "first", "any-positive", "majority"]
+
+_KEY = "__pair__"
+_MERIT = "__merit__"
+_POSITIVE, _NEGATIVE = "__positive__", "__negative__"
+"""How many rows of a pair have which label."""
+
+
+def repeats_named(name: str) -> Repeats:
+    """Policy of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in get_args(Repeats):
+        raise unknown("policy for repeated pairs", name, get_args(Repeats))
+    return cast(Repeats, name)
+
+
+def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tuple[Rows, int, int]:
+    """Keep one row of each (user, item) pair.
+
+    A labelled row always beats unlabelled ones: clear feedback is not undone by an exposure that
+    said nothing. Among rows of the same standing the latest by (time, row) is kept, under `first`
+    the earliest. Which standing is best:
+
+    * `last`, `first`: any labelled row;
+    * `any-positive`: a positive row, else a negative one;
+    * `majority`: a row with the pair's most frequent label.
+
+    Args:
+        rows: Settled rows with integer codes in `USER` and `ITEM`, anything that has an order in
+            `TIME`, and with `LABEL`, `ROW`.
+        policy: Which row stands for its pair.
+        engine: Whose table it is.
+
+    Returns:
+        The kept rows, settled; the number of pairs that occurred more than once; the number of
+        pairs that occurred with both labels (conflicts).
+    """
+    kept: list[Rows] = []
+    repeated = conflicts = 0
+    for piece in pieces(rows, engine):
+        keyed = piece.with_columns(PAIR.alias(_KEY))
+        repeats = engine.settle(_repeats_of(keyed))
+        single = keyed.join(repeats.select(_KEY), on=_KEY, how="anti")
+        chosen = _chosen(keyed.join(repeats, on=_KEY, how="inner"), policy)
+        kept.append(engine.settle(nw.concat([t.drop(_KEY) for t in (single, chosen)])))
+        both = (nw.col(_POSITIVE) > 0) & (nw.col(_NEGATIVE) > 0)
+        found = engine.collect(repeats.select(nw.len(), number_of(both).alias("both"))).row(0)
+        repeated, conflicts = repeated + int(found[0]), conflicts + int(found[1])
+    return nw.concat(kept), repeated, conflicts
+
+
+def core_of(rows: Rows, n_least: int, engine: Engine = IN_MEMORY) -> Rows:
+    """Keep users and items with at least `n_least` rows each, repeated until all have them."""
+    n_before, n_now, kept = -1, 0, rows
+    enough: dict[str, Rows] = {}
+    while n_before != n_now:
+        for column in (USER, ITEM):
+            sizes = kept.group_by(column).agg(nw.len().cast(nw.Int64).alias("n"))
+            enough[column] = engine.settle(sizes.filter(nw.col("n") >= n_least))
+            kept = rows
+            for name, members in enough.items():
+                kept = kept.join(members.select(name), on=name, how="semi")
+        n_kept = engine.collect(enough[ITEM].select(nw.col("n").sum().cast(nw.Int64))).item()
+        n_before, n_now = n_now, int(n_kept or 0)
+    return engine.settle(kept)
+
+
+def _repeats_of(keyed: Rows) -> Rows:
+    """Pairs that occur more than once, and how often with which label."""
+    tally = keyed.group_by(_KEY).agg(
+        nw.len().alias("n"),
+        nw.col(LABEL).sum().alias(_POSITIVE),
+        nw.col(LABEL).count().alias("labelled"),
+    )
+    positive = nw.coalesce(nw.col(_POSITIVE).cast(nw.Int64), nw.lit(0))
+    negative = nw.col("labelled").cast(nw.Int64) - positive
+    return tally.filter(nw.col("n") > 1).select(
+        _KEY, positive.alias(_POSITIVE), negative.alias(_NEGATIVE)
+    )
+
+
+def _chosen(repeats: Rows, policy: Repeats) -> Rows:
+    """The row of each pair that stands for it."""
+    merit = -_merit(policy) if policy == "first" else _merit(policy)  # the best is first, or last
+    ranked = repeats.with_columns(merit.alias(_MERIT))
+    chosen = ranked.unique(
+        _KEY, keep="first" if policy == "first" else "last", order_by=[_MERIT, TIME, ROW]
+    )
+    return chosen.drop(_MERIT, _POSITIVE, _NEGATIVE)
+
+
+def _merit(policy: Repeats) -> nw.Expr:
+    """Standing of a row among the rows of its pair: 0 unlabelled, at most 2."""
+    positive = nw.coalesce((nw.col(LABEL) == 1).cast(nw.Int64), nw.lit(0))
+    negative = nw.coalesce((nw.col(LABEL) == 0).cast(nw.Int64), nw.lit(0))
+    if policy == "any-positive":
+        return positive * 2 + negative
+    if policy == "majority":
+        lead = nw.col(_POSITIVE) - nw.col(_NEGATIVE)
+        in_favour = positive * (lead >= 0).cast(nw.Int64) + negative * (lead <= 0).cast(nw.Int64)
+        return positive + negative + in_favour
+    return positive + negative

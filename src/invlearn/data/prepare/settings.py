@@ -1,0 +1,67 @@
+"""The settings of a preparation: everything that decides what becomes of a log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from narwhals.stable.v2.dtypes import DType
+
+from invlearn.data.prepare.checks import Check, identifies, one_of, orders
+from invlearn.data.prepare.labels import Rule
+from invlearn.data.prepare.repeats import repeats_named
+from invlearn.data.prepare.splits import WORDS, Split
+from invlearn.data.prepare.table import ITEM, USER
+from invlearn.runtime.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSettings:
+    """Everything that decides what becomes of a log."""
+
+    rules: tuple[Rule, ...]
+    user: str = "user"
+    item: str = "item"
+    time: str | None = None
+    split: Split = field(default_factory=Split)
+    split_column: str | None = None
+    repeats: str = "last"
+    bad_rows: str = "error"
+    core: int = 0
+
+    def __post_init__(self) -> None:
+        repeats_named(self.repeats)
+        if self.bad_rows not in ("error", "drop"):
+            raise unknown("way with bad rows", self.bad_rows, ("error", "drop"))
+        if self.user == self.item:
+            raise ConfigError(f"user and item are both column '{self.user}'; name two columns")
+        if self.core < 0:
+            raise ConfigError(f"core must be 0 (off) or more; found {self.core}")
+        if self.split.how == "temporal" and self.time is None:
+            raise ConfigError("a temporal split needs a time column; name it with --time")
+        if (self.split.how == "column") != (self.split_column is not None):
+            raise ConfigError(
+                "the split 'column' and a split column go together; found split "
+                f"'{self.split.how}' and split column {self.split_column or 'none'}"
+            )
+
+    @property
+    def rule_columns(self) -> tuple[str, ...]:
+        """Columns that the rules look at, in the order they are named."""
+        named = [check.column for rule in self.rules for check in rule.checks()]
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are read from the log."""
+        named = (self.user, self.item, self.time, *self.rule_columns, self.split_column)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def checks(self, schema: Mapping[str, DType]) -> list[Check]:
+        """What every row of a log with these columns must hold."""
+        wanted = [identifies(self.user, USER), identifies(self.item, ITEM)]
+        if self.time is not None:
+            wanted.append(orders(self.time, schema[self.time]))
+        for rule in self.rules:
+            wanted.extend(rule.checks())
+        if self.split_column is not None:
+            wanted.append(one_of(self.split_column, list(WORDS)))
+        return wanted

@@ -1,0 +1,256 @@
+"""Tables of user and item features: read, put in the order of the dense ids, made into columns.
+
+Text, true or false, and named number columns are categories; all other numbers are standardised.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from polars import selectors
+
+from invlearn.data.engines.engine import IN_MEMORY
+from invlearn.data.features import Codes, Kind, Scale, SideCard, SideFeatures, Values
+from invlearn.data.logs.formats import reading
+from invlearn.data.logs.logs import ROW, Log, open_log
+from invlearn.data.prepare import checks
+from invlearn.data.prepare.audit import SideFacts
+from invlearn.data.prepare.table import USER
+from invlearn.runtime.errors import ConfigError, DataError, unknown
+from invlearn.runtime.text import counted
+
+LEAST_IDS = 2
+"""Ids that must share a category; a rarer one says nothing that the id itself does not."""
+
+_KEY, _THERE = "__key__", "__there__"
+
+
+@dataclass(frozen=True, slots=True)
+class SideTable:
+    """A table of features, opened and looked over."""
+
+    log: Log
+    id_column: str
+    categorical: tuple[str, ...]
+    """In the order of the table."""
+    numeric: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSide:
+    """Features of all users or items of a dataset, and how they came about."""
+
+    features: SideFeatures
+    vocabulary: pl.DataFrame
+    """Columns `feature`, `code` and `value`."""
+    facts: SideFacts
+
+
+def open_tables(
+    tables: Mapping[Kind, tuple[Any, str]], categorical: Sequence[str]
+) -> dict[Kind, SideTable]:
+    """Open tables of features, and decide what each column is.
+
+    Args:
+        tables: By whose features they are: a file, a folder, a glob or a table, or none, and the
+            name of its id column.
+        categorical: Columns of numbers that are to be categories.
+
+    Raises:
+        ConfigError: A column to be categorical is in none of the tables.
+        DataError: A table is not there or damaged, or lacks its id column or any other, or has
+            one of another type, an id that is repeated or missing, or an infinite number.
+    """
+    logs: dict[Kind, tuple[Log, str]] = {
+        kind: (table if isinstance(table, Log) else open_log(table), name)
+        for kind, (table, name) in tables.items()
+        if table is not None
+    }
+    known = [c for log, name in logs.values() for c in log.rows.collect_schema() if c != name]
+    for name in categorical:
+        if not logs:
+            raise ConfigError(
+                f"'{name}' is to be categorical, and there is no table of features; give one with "
+                "--user-features or --item-features"
+            )
+        if name not in known:
+            raise unknown("feature", name, set(known) - {ROW})
+    return {kind: _looked_over(log, name, categorical) for kind, (log, name) in logs.items()}
+
+
+def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
+    """Read a table of features in the order of the dense ids.
+
+    Args:
+        table: What to read; rows of other ids are left out and counted.
+        ids: Original ids, shape `(ids,)`; one without a row has every feature missing.
+
+    Raises:
+        DataError: No id is known.
+    """
+    rows = _rows(table, (*table.categorical, *table.numeric))
+    columns = rows.select(_KEY, pl.lit(True).alias(_THERE), *table.categorical, *table.numeric)
+    # text compares ids that the log keeps as integers and the table as strings
+    wanted = ids.cast(pl.String).alias(_KEY).to_frame()
+    placed = wanted.join(columns, on=_KEY, how="left", maintain_order="left")
+    placed = placed.with_columns(selectors.float().fill_nan(None))
+    n_found = placed[_THERE].count()
+    if not n_found:
+        raise DataError(
+            f"no id in column '{table.id_column}' of {table.log.name} is one of the "
+            f"{len(ids):,} of the log, of which the first is '{wanted.item(0, 0)}'; compare them"
+        )
+    coded = {name: _coded(placed[name]) for name in table.categorical}
+    scaled = {name: standardised(_numbers(placed[name])) for name in table.numeric}
+    card = SideCard(
+        categorical={name: 1 + len(words) for name, (_, words) in coded.items()},
+        numeric={name: scale for name, (_, scale) in scaled.items()},
+    )
+    codes = _side_by_side([column for column, _ in coded.values()], len(ids), np.int32)
+    values = _side_by_side([column for column, _ in scaled.values()], len(ids), np.float32)
+    missing = {name: placed[name].null_count() for name in (*coded, *scaled)}
+    facts = SideFacts(
+        name=table.log.name,
+        sha256=table.log.sha256,
+        without_row=len(ids) - n_found,
+        not_in_log=len(rows) - n_found,
+        missing=missing,
+        rare={name: int((c == 0).sum()) - missing[name] for name, (c, _) in coded.items()},
+    )
+    return ReadSide(SideFeatures(card, codes, values), _vocabulary(coded), facts)
+
+
+def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
+    """Subtract the mean of a column and divide by its standard deviation.
+
+    Both are of the values that are there. These are first divided by the largest size among them,
+    so that no square overflows, and taken from the first, so that small differences between large
+    numbers stay exact. A column of equal values becomes zeros.
+
+    Args:
+        column: NaN where a value is missing, shape `(ids,)`.
+
+    Returns:
+        The column, 0 where a value is missing, and its scale.
+
+    Example:
+        >>> standardised(np.array([1.0, np.nan, 3.0]))
+        (array([-1.,  0.,  1.], dtype=float32), Scale(mean=2.0, spread=1.0))
+    """
+    there = column[~np.isnan(column)]
+    if not len(there) or (there == there[0]).all():
+        mean = float(there[0]) if len(there) else 0.0
+        return np.zeros(len(column), np.float32), Scale(mean=mean, spread=0.0)
+    size = np.abs(there).max()
+    first = there[0] / size
+    moved, there = column / size - first, there / size - first
+    mean, spread = there.mean(), there.std()
+    values = np.nan_to_num((moved - mean) / spread).astype(np.float32)
+    within = np.clip([first + mean, spread], -1, 1)  # rounding must not lead beyond all numbers
+    return values, Scale(mean=float(within[0] * size), spread=float(within[1] * size))
+
+
+def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
+    schema = log.rows.collect_schema()
+    checks.check_columns(schema, [id_column], log.name)
+    checks.check_types(log.rows, [checks.identifies(id_column, USER)], log.name)
+    names = [name for name in schema if name not in (ROW, id_column)]
+    if not names:
+        raise DataError(
+            f"{log.name} has no column besides '{id_column}'; give a table with features, or none"
+        )
+    if taken := {_KEY, _THERE} & set(names):
+        raise DataError(
+            f"{log.name} has a column '{taken.pop()}', a name that is needed here; give it another"
+        )
+    words: list[str] = []
+    for name in names:
+        dtype = schema[name]
+        if dtype.is_numeric() and name not in categorical:
+            continue
+        if not (dtype.is_numeric() or any(dtype == kind for kind in _CATEGORICAL)):
+            raise DataError(
+                f"column '{name}' of {log.name} is of type {dtype}, and features are text, true "
+                "or false, or numbers; convert it or leave it out"
+            )
+        words.append(name)
+    numbers = tuple(name for name in names if name not in words)
+    table = SideTable(log, id_column, tuple(words), numbers)
+    rows = _rows(table, numbers)
+    _check_ids(rows, table)
+    _check_finite(rows, table)
+    return table
+
+
+def _rows(table: SideTable, columns: Sequence[str]) -> pl.DataFrame:
+    """Some columns of a table, its ids as text beside them."""
+    wanted = table.log.rows.select(ROW, table.id_column, *columns)
+    with reading(table.log.name):
+        rows = IN_MEMORY.collect(wanted).to_polars()
+    return rows.with_columns(pl.col(table.id_column).cast(pl.String).alias(_KEY))
+
+
+_CATEGORICAL = (nw.String, nw.Boolean, nw.Categorical, nw.Enum)
+
+
+def _check_ids(rows: pl.DataFrame, table: SideTable) -> None:
+    is_null = rows[_KEY].is_null()
+    if is_null.any():
+        raise DataError(
+            f"{_place(rows, is_null, table)}, column '{table.id_column}': found nothing (null), "
+            f"wanted an id; mend or remove such rows ({is_null.sum():,} in all)"
+        )
+    is_repeat = ~rows[_KEY].is_first_distinct()
+    if is_repeat.any():
+        value = rows.filter(is_repeat)[table.id_column][0]
+        raise DataError(
+            f"{_place(rows, is_repeat, table)} repeats the id {value!r} of column "
+            f"'{table.id_column}'; {counted(int(is_repeat.sum()), 'row repeats', 'rows repeat')} "
+            "an id, and each may have one; keep the row that is meant"
+        )
+
+
+def _check_finite(rows: pl.DataFrame, table: SideTable) -> None:
+    for name in table.numeric:
+        is_infinite = rows[name].cast(pl.Float64).is_infinite().fill_null(False)
+        if is_infinite.any():
+            value = rows.filter(is_infinite)[name][0]
+            raise DataError(
+                f"{_place(rows, is_infinite, table)}, column '{name}': found {value}, wanted a "
+                "number or nothing; mend it or leave it empty"
+            )
+
+
+def _place(rows: pl.DataFrame, where: pl.Series, table: SideTable) -> str:
+    return table.log.place(int(rows.filter(where)[ROW][0]))
+
+
+def _coded(column: pl.Series) -> tuple[Codes, list[str]]:
+    """Codes of a column, and the categories that codes from 1 stand for, in sort order."""
+    column = column.cast(pl.String).alias("value")
+    counts = column.drop_nulls().value_counts(name="n").filter(pl.col("n") >= LEAST_IDS)
+    words = counts.select("value").sort("value").with_row_index("code", offset=1)
+    found = column.to_frame().join(words, on="value", how="left", maintain_order="left")
+    return found["code"].fill_null(0).cast(pl.Int32).to_numpy(), words["value"].to_list()
+
+
+def _numbers(column: pl.Series) -> npt.NDArray[np.float64]:
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _side_by_side(columns: Sequence[npt.NDArray[Any]], n_ids: int, dtype: type) -> Any:
+    return np.column_stack(columns) if columns else np.empty((n_ids, 0), dtype)
+
+
+def _vocabulary(coded: Mapping[str, tuple[Codes, list[str]]]) -> pl.DataFrame:
+    rows = [
+        (name, code, word)
+        for name, (_, words) in coded.items()
+        for code, word in enumerate(words, 1)
+    ]
+    schema = {"feature": pl.String, "code": pl.Int32, "value": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")

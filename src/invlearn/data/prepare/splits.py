@@ -1,0 +1,220 @@
+"""Which part of the dataset each row goes to.
+
+Only labelled rows go to valid and test. Unlabelled rows are training material, unless they would
+carry knowledge from the judged parts into training.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import narwhals.stable.v2 as nw
+
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
+from invlearn.data.prepare.quantile import value_at
+from invlearn.data.prepare.table import (
+    ITEM,
+    LABEL,
+    PAIR,
+    PART,
+    SPLIT,
+    TIME,
+    USER,
+    n_rows_of,
+    pieces,
+)
+from invlearn.runtime.errors import ConfigError, unknown
+
+How = Literal["random", "per-user", "temporal", "column"]
+
+TRAIN, VALID, TEST, UNLABELLED = range(4)
+"""Positions in `invlearn.data.dataset.PARTS`."""
+
+WORDS = {
+    "0": TRAIN,
+    "train": TRAIN,
+    "training": TRAIN,
+    "1": VALID,
+    "valid": VALID,
+    "val": VALID,
+    "validation": VALID,
+    "dev": VALID,
+    "2": TEST,
+    "test": TEST,
+}
+"""What a split column may hold, and the part that is meant."""
+
+PRIME = 2**31 - 1
+_HASH = "__hash__"
+_SQUARE = "__square__"
+_PLACE = "__place__"
+_PAIR = "__pair__"
+_KEYS = (0x243F6A88, 0x05A308D3)  # digits of pi: no structure in common with ids
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How labelled rows are split into train, valid and test."""
+
+    how: str = "random"
+    """`random`: by a hash of (user, item, seed). `per-user`: the same within each user, who keeps
+    at least one training row. `temporal`: by the order (time, user, item), test last. `column`:
+    as a column of the log says; if it marks no row valid, `valid_fraction` of the train rows are
+    taken by the hash."""
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.how not in get_args(How):
+            raise unknown("split", self.how, get_args(How))
+        low = min(self.valid_fraction, self.test_fraction)
+        if not (low > 0 and self.valid_fraction + self.test_fraction < 1):
+            raise ConfigError(
+                "valid_fraction and test_fraction must be above 0 and below 1 together; found "
+                f"{self.valid_fraction} and {self.test_fraction}"
+            )
+
+    @property
+    def dropped(self) -> str:
+        """Why `split` dropped unlabelled rows, if it did."""
+        return {
+            "temporal": "unlabelled, later than the first validation row",
+            "column": "unlabelled, but marked valid or test",
+        }.get(self.how, "")
+
+
+def words(column: str) -> nw.Expr:
+    """What a split column of integers or strings holds, in lower case."""
+    return nw.col(column).cast(nw.String).str.to_lowercase()
+
+
+def part_of(column: str) -> nw.Expr:
+    """Part that a split column of integers or strings names, Int8; null for any other word."""
+    word = words(column)
+    meant = [nw.when(word == name).then(nw.lit(part, nw.Int8)) for name, part in WORDS.items()]
+    return nw.coalesce(*meant)
+
+
+def with_part(rows: Rows, split: Split, engine: Engine = IN_MEMORY) -> Rows:
+    """Add the column `PART`, and leave out unlabelled rows that no part may have.
+
+    Args:
+        rows: Settled rows, one a pair, with integer codes in `USER` and `ITEM`, anything that has
+            an order in `TIME` (if temporal), and the column's word as a part in `SPLIT` (if by
+            column).
+        split: How to split.
+        engine: Whose table it is.
+
+    Returns:
+        The kept rows with columns `USER`, `ITEM`, `LABEL`, `PART`, settled.
+    """
+    labelled = rows.filter(~nw.col(LABEL).is_null())
+    unlabelled = rows.filter(nw.col(LABEL).is_null())
+    match split.how:
+        case "per-user":
+            parted = [_per_user(piece, split, engine) for piece in pieces(labelled, engine)]
+            labelled = nw.concat(parted)
+        case "temporal":
+            labelled, unlabelled = _temporal(labelled, unlabelled, split, engine)
+        case "column":
+            labelled = _by_column(labelled, split, engine)
+            unlabelled = unlabelled.filter(nw.col(SPLIT) == TRAIN)
+        case _:
+            labelled = _random(labelled, split)
+    unlabelled = unlabelled.with_columns(nw.lit(UNLABELLED, nw.Int8).alias(PART))
+    columns = (USER, ITEM, LABEL, PART)
+    return engine.settle(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
+
+
+def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
+    """Add `__hash__`: an integer in [0, 2^31 - 1) that looks random, equal on every engine.
+
+    Rounds of `x -> (x + key)^5 mod p` with the prime `p = 2^31 - 1`, two for each column (the
+    scheme of MiMC, Albrecht et al. 2016). The fifth power permutes the residues, so rows that
+    differ in one column only never collide. No product reaches 2^62.
+
+    Args:
+        rows: A table.
+        columns: Integer columns with values in [0, p).
+        seed: Any integer; seeds that differ modulo `p` give independent hashes.
+    """
+    start = pow(pow(seed + _KEYS[0], 5, PRIME) + _KEYS[1], 5, PRIME)
+    rows = rows.with_columns(nw.lit(start, nw.Int64).alias(_HASH))
+    for column in columns:
+        rows = _round(rows, nw.col(column).cast(nw.Int64) + _KEYS[0])
+        rows = _round(rows, nw.lit(_KEYS[1], nw.Int64))
+    return rows.drop(_SQUARE)
+
+
+def _round(rows: Rows, key: nw.Expr) -> Rows:
+    """Carry out one round; a step a column, since one expression would grow fivefold a round."""
+    value, square = nw.col(_HASH), nw.col(_SQUARE)
+    rows = rows.with_columns(((value + key) % PRIME).alias(_HASH))
+    rows = rows.with_columns((value * value % PRIME).alias(_SQUARE))
+    rows = rows.with_columns((square * square % PRIME).alias(_SQUARE))
+    return rows.with_columns((square * value % PRIME).alias(_HASH))
+
+
+def _random(rows: Rows, split: Split) -> Rows:
+    test = nw.col(_HASH) < split.test_fraction * PRIME
+    judged = nw.col(_HASH) < (split.test_fraction + split.valid_fraction) * PRIME
+    return _parted(hashed(rows, (USER, ITEM), split.seed), test, judged)
+
+
+def _per_user(rows: Rows, split: Split, engine: Engine) -> Rows:
+    """Split each user's rows.
+
+    Counts are rounded up or down by the user's own hash, so that the fractions hold over all users
+    even if everybody has few rows; the last place is never judged.
+    """
+    rows = hashed(rows, (USER,), split.seed).rename({_HASH: "__shift__"})
+    rows = engine.settle(hashed(rows, (USER, ITEM), split.seed))
+    place = nw.col(_HASH).cum_count().over(USER, order_by=_HASH).cast(nw.Int64)
+    rows = rows.with_columns(place.alias(_PLACE), nw.len().over(USER).alias("__n__"))
+    place, n_rows, shift = nw.col(_PLACE), nw.col("__n__"), nw.col("__shift__") / PRIME
+    test = (place < n_rows) & (place <= n_rows * split.test_fraction + shift)
+    judged_fraction = split.test_fraction + split.valid_fraction
+    judged = (place < n_rows) & (place <= n_rows * judged_fraction + shift)
+    return engine.settle(_parted(rows, test, judged))
+
+
+def _by_column(rows: Rows, split: Split, engine: Engine) -> Rows:
+    """Obey the column; if it knows no validation, some train rows are taken for that."""
+    rows = rows.with_columns(nw.col(SPLIT).alias(PART))
+    if n_rows_of(rows.filter(nw.col(PART) == VALID), engine):
+        return rows
+    chosen = (nw.col(PART) == TRAIN) & (nw.col(_HASH) < split.valid_fraction * PRIME)
+    part = nw.when(chosen).then(nw.lit(VALID, nw.Int8)).otherwise(nw.col(PART))
+    return hashed(rows, (USER, ITEM), split.seed).with_columns(part.alias(PART))
+
+
+def _temporal(labelled: Rows, unlabelled: Rows, split: Split, engine: Engine) -> tuple[Rows, Rows]:
+    """Split labelled rows, and keep the unlabelled ones up to the first that is judged."""
+    n_rows = n_rows_of(labelled, engine)
+    n_test = round(n_rows * split.test_fraction)
+    n_judged = round(n_rows * (split.test_fraction + split.valid_fraction))
+    if not n_judged:
+        return _parted(labelled, nw.lit(value=False), nw.lit(value=False)), unlabelled
+    judged = _at(labelled, n_rows - n_judged, engine)
+    test = _at(labelled, n_rows - n_test, engine) if n_test else None
+    is_test = _from(test) if test else nw.lit(value=False)
+    return _parted(labelled, is_test, _from(judged)), unlabelled.filter(nw.col(TIME) <= judged[0])
+
+
+def _at(rows: Rows, place: int, engine: Engine) -> tuple[Any, int]:
+    """Time and pair of the row at a place in the order (time, user, item)."""
+    time, n_before = value_at(rows, TIME, place, engine)
+    tied = rows.filter(nw.col(TIME) == time).with_columns(PAIR.alias(_PAIR))
+    pair, _ = value_at(tied, _PAIR, place - n_before, engine)
+    return time, pair
+
+
+def _from(first: tuple[Any, int]) -> nw.Expr:
+    """Whether a row is `first` or later in the order (time, user, item)."""
+    time, pair = first
+    return (nw.col(TIME) > time) | ((nw.col(TIME) == time) & (pair <= PAIR))
+
+
+def _parted(rows: Rows, test: nw.Expr, judged: nw.Expr) -> Rows:
+    valid = nw.when(judged).then(nw.lit(VALID, nw.Int8)).otherwise(nw.lit(TRAIN, nw.Int8))
+    return rows.with_columns(nw.when(test).then(nw.lit(TEST, nw.Int8)).otherwise(valid).alias(PART))

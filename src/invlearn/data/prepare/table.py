@@ -1,0 +1,183 @@
+"""The working table of preparation: its columns, its counts, its dense codes.
+
+Everything is a Narwhals expression on lazy tables, so that any engine can run it (see
+`invlearn.data.engines.engine`). Work is really done where a table is settled, and where one that
+is small is collected.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
+from invlearn.data.logs.logs import ROW
+
+PIECE_ROWS = 8_000_000
+"""Rows that are held in memory side by side; more only if they are all of one user. For engines
+that work in pieces."""
+
+STRETCH_ROWS = 20_000_000
+"""Rows whose distinct values are looked for at a time."""
+
+USER = "__user__"
+ITEM = "__item__"
+TIME = "__time__"
+SPLIT = "__split__"
+LABEL = "__label__"
+"""Int8: 1 positive, 0 negative, null unlabelled."""
+PART = "__part__"
+"""Int8: position in `invlearn.data.dataset.PARTS`."""
+
+PAIR = nw.col(USER).cast(nw.Int64) * 2**31 + nw.col(ITEM)
+"""One integer for the dense codes of user and item, in the same order."""
+
+_CODE = "__code__"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a table holds at one moment."""
+
+    positive: int
+    negative: int
+    unlabelled: int
+    users: int
+    items: int
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.positive + self.negative + self.unlabelled
+
+    @property
+    def labelled_fraction(self) -> float:
+        """Part of the rows that has a label; 0 for an empty table."""
+        return (self.positive + self.negative) / max(self.rows, 1)
+
+
+def working(column: str) -> str:
+    """Name under which a column of the log is known while it is prepared.
+
+    Names that some engine would change or confuse, such as `User` beside `user`, are spelt out.
+
+    Example:
+        >>> working("play_time_ms"), working("User")
+        ('play_time_ms', '__log_55736572__')
+    """
+    plain = re.fullmatch(r"[a-z][a-z0-9_]*", column)
+    return column if plain else f"__log_{column.encode().hex()}__"
+
+
+def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
+    """Cut a settled table by ranges of users, if the engine wants to be given pieces.
+
+    Args:
+        rows: With integer codes in `USER`.
+        engine: Whose table it is.
+    """
+    if not engine.in_pieces:
+        yield rows
+        return
+    sizes = engine.collect(rows.group_by(USER).agg(nw.len().cast(nw.Int64).alias("n")).sort(USER))
+    users, n_rows = sizes[USER].to_numpy(), sizes["n"].to_numpy()
+    _, starts = np.unique(n_rows.cumsum() // PIECE_ROWS, return_index=True)
+    for first, end in pairwise([0, *users[starts[1:]].tolist(), 2**31]):
+        yield rows.filter((nw.col(USER) >= first) & (nw.col(USER) < end))
+
+
+def counts(rows: Rows, engine: Engine = IN_MEMORY, *, before: Counts | None = None) -> Counts:
+    """Count classes, users and items; null ids count as nobody, and rows may lack `LABEL`.
+
+    Args:
+        rows: What to count.
+        engine: Whose table it is.
+        before: What a table held that is known to have the same users and items, which are then not
+            counted again.
+    """
+    if LABEL not in rows.collect_schema().names():
+        rows = rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
+    planned = {
+        "rows": nw.len(),
+        "positive": number_of(nw.col(LABEL) == 1),
+        "negative": number_of(nw.col(LABEL) == 0),
+    }
+    if not (engine.in_pieces or before):
+        planned |= {column: _n_distinct(column) for column in (USER, ITEM)}
+    found = engine.collect(rows.select(**planned)).row(0)
+    n_rows, positive, negative, *ids = (int(number or 0) for number in found)
+    if before:
+        ids = [before.users, before.items]
+    elif not ids:
+        tables = (distinct(rows, column, engine).drop_nulls() for column in (USER, ITEM))
+        ids = [n_rows_of(table, engine) for table in tables]
+    return Counts(positive, negative, n_rows - positive - negative, *ids)
+
+
+def n_rows_of(rows: Rows, engine: Engine = IN_MEMORY) -> int:
+    """Count rows."""
+    return int(engine.collect(rows.select(nw.len())).item())
+
+
+def distinct(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Rows:
+    """Values of a column, each once.
+
+    Where an engine works in pieces, rows of a log are looked at in stretches, since it keeps many
+    copies of a value until it has seen all rows; then what comes back is in memory.
+    """
+    if not engine.in_pieces or ROW not in rows.collect_schema().names():
+        return rows.select(column).unique()
+    last = engine.collect(rows.select(nw.col(ROW).max())).item() or 0
+    found = rows.select(column).head(0)
+    for start in range(0, last + 1, STRETCH_ROWS):
+        stretch = rows.filter((nw.col(ROW) >= start) & (nw.col(ROW) < start + STRETCH_ROWS))
+        found = engine.collect(nw.concat([found, stretch.select(column)]).unique()).lazy()
+    return found
+
+
+def encoded(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> tuple[Rows, Frame]:
+    """Replace the values of a column by dense integers, in sort order of the values.
+
+    Args:
+        rows: A settled table without nulls in `column`.
+        column: What to encode.
+        engine: Whose table it is.
+
+    Returns:
+        The table with Int32 codes, still lazy, and the codes (see `codes_of`).
+    """
+    codes = codes_of(rows, column, engine)
+    return coded(rows, column, codes, engine), codes
+
+
+def codes_of(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Frame:
+    """Number the values of a column from 0, in sort order.
+
+    Polars does it, whatever the engine: one order for all, of text that of its bytes, and no window
+    over a whole table, which clusters carry out on one machine.
+
+    Returns:
+        The columns `column` (the values) and `code` (Int32).
+    """
+    codes = engine.collect(distinct(rows, column, engine)).sort(column).with_row_index("code")
+    return codes.with_columns(nw.col("code").cast(nw.Int32))
+
+
+def coded(rows: Rows, column: str, codes: Frame, engine: Engine = IN_MEMORY) -> Rows:
+    """Replace the values of a column by what `codes_of` numbered them with."""
+    lent = engine.lend(codes.rename({"code": _CODE}))
+    return rows.join(lent, on=column, how="left").drop(column).rename({_CODE: column})
+
+
+def number_of(condition: nw.Expr) -> nw.Expr:
+    """How often a condition holds, Int64; some engines cannot add booleans, or add to 128 bits."""
+    number = nw.coalesce(condition.cast(nw.Int64), nw.lit(0)).sum().cast(nw.Int64)
+    return nw.coalesce(number, nw.lit(0))
+
+
+def _n_distinct(column: str) -> nw.Expr:
+    """How many values there are; null is none."""
+    return nw.col(column).n_unique() - (number_of(nw.col(column).is_null()) > 0).cast(nw.Int64)

@@ -1,0 +1,1 @@
+"""Batches: the order of rows, and unlabelled pairs."""

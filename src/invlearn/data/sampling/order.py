@@ -1,0 +1,156 @@
+"""Rows in a random order, in memory or, where there are many, on disk.
+
+The order is a uniform draw from all orders wherever it is made: rows are dealt into buckets at
+random, bucket after bucket is shuffled, and the buckets stand one after the other (Rao, Sankhya
+1961; Sandelius, Journal of the Royal Statistical Society B 1962). So how much memory there is
+decides nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.data.sampling.scratch import Scratch
+from invlearn.runtime.random import stream
+
+BUCKET_ROWS = 1 << 24
+"""Rows that are shuffled in memory, 8 bytes each; up to so many no disk is used."""
+CHUNK_ROWS = 1 << 20
+"""Rows that are read at a time."""
+
+Longs = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int32 | np.int64]
+Blocks = Callable[[], Iterable[Longs]]
+"""Rows as one integer each, block after block; the same ones whenever it is called."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of the positions from 0 to `n`, drawn without replacement, or those that are left."""
+
+    n: int
+    n_drawn: int
+    seed: int
+    purpose: str
+    """Of the draw (see `invlearn.runtime.random.stream`)."""
+
+    def positions(self, *, drawn: bool) -> Iterator[Positions]:
+        """Positions in ascending order, block after block.
+
+        Args:
+            drawn: Those that were drawn, else the others.
+        """
+        if self.n <= BUCKET_ROWS:
+            yield self._all[drawn]
+            return
+        left = self.n_drawn
+        for number, start in enumerate(range(0, self.n, CHUNK_ROWS)):
+            size = min(CHUNK_ROWS, self.n - start)
+            rng = stream(self.seed, self.purpose, number)
+            n_here = _share(left, size, self.n - start, rng)
+            left -= n_here
+            is_drawn = np.zeros(size, np.bool_)
+            is_drawn[rng.choice(size, n_here, replace=False)] = True
+            yield start + np.flatnonzero(is_drawn == drawn)
+
+    @cached_property
+    def _all(self) -> tuple[Positions, Positions]:
+        """Those that are left, and those that were drawn, of few."""
+        order = np.arange(self.n, dtype=np.int32)
+        if self.n_drawn:
+            order = stream(self.seed, self.purpose).permutation(order)
+        return np.sort(order[self.n_drawn :]), np.sort(order[: self.n_drawn])
+
+
+def _share(n_drawn: int, size: int, n: int, rng: np.random.Generator) -> int:
+    """How many of `n_drawn` positions out of `n` fall into a block of `size`.
+
+    The last block gets what is left. Where numpy's hypergeometric draw ends, at a billion, the
+    binomial one differs by less than could be seen.
+    """
+    if size == n:
+        return n_drawn
+    if n < 10**9:
+        return int(rng.hypergeometric(n_drawn, n - n_drawn, size))
+    return min(int(rng.binomial(size, n_drawn / n)), n_drawn)
+
+
+def shuffled(blocks: Blocks, n_rows: int, rng: np.random.Generator, scratch: Scratch) -> Longs:
+    """Rows in a uniformly random order.
+
+    Args:
+        blocks: The rows.
+        n_rows: How many they are.
+        rng: Decides the order.
+        scratch: Where they go if they are many.
+    """
+    if n_rows <= BUCKET_ROWS:
+        rows = np.concatenate([np.empty(0, np.int64), *blocks()])
+        rng.shuffle(rows)
+        return rows
+    n_buckets, key = -(-n_rows // BUCKET_ROWS), rng.integers(2**63)
+
+    def deal() -> Callable[[Longs], Longs]:
+        again = np.random.Generator(np.random.Philox(key))
+        return lambda rows: again.integers(n_buckets, size=len(rows))
+
+    order, ends = _dealt(blocks, deal, n_rows, n_buckets, scratch)
+    for start, end in zip([0, *ends], ends, strict=False):
+        bucket = np.array(order[start:end])
+        rng.shuffle(bucket)
+        order[start:end] = bucket
+    return order
+
+
+def grouped(
+    rows: Longs, turn_of: Callable[[Longs], Longs], n_turns: int, scratch: Scratch
+) -> Longs:
+    """Rows by their turn; those of one turn in no particular order.
+
+    Args:
+        rows: As `shuffled` gives them.
+        turn_of: Turns of some rows, from 0.
+        n_turns: How many turns there are.
+        scratch: Where rows go if they are many.
+    """
+    if len(rows) <= BUCKET_ROWS:
+        return rows[np.argsort(turn_of(rows))]
+    n_buckets = -(-len(rows) // BUCKET_ROWS)
+
+    def blocks() -> Iterator[Longs]:
+        return (np.array(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS))
+
+    def deal() -> Callable[[Longs], Longs]:
+        return lambda rows: turn_of(rows) * n_buckets // n_turns
+
+    order, ends = _dealt(blocks, deal, len(rows), n_buckets, scratch)
+    for start, end in zip([0, *ends], ends, strict=False):
+        bucket = np.array(order[start:end])
+        order[start:end] = bucket[np.argsort(turn_of(bucket))]
+    return order
+
+
+def _dealt(
+    blocks: Blocks,
+    deal: Callable[[], Callable[[Longs], Longs]],
+    n_rows: int,
+    n_buckets: int,
+    scratch: Scratch,
+) -> tuple[Longs, list[int]]:
+    """Rows bucket after bucket, and where each bucket ends."""
+    sizes, bucket_of = np.zeros(n_buckets, np.int64), deal()
+    for rows in blocks():
+        sizes += np.bincount(bucket_of(rows), minlength=n_buckets)
+    ends = np.cumsum(sizes)
+    order, places, bucket_of = scratch.array(n_rows, np.int64), ends - sizes, deal()
+    for rows in blocks():
+        buckets = bucket_of(rows)
+        counts = np.bincount(buckets, minlength=n_buckets)
+        pieces = np.split(rows[np.argsort(buckets, kind="stable")], np.cumsum(counts)[:-1])
+        for bucket in np.flatnonzero(counts).tolist():
+            order[places[bucket] :][: counts[bucket]] = pieces[bucket]
+        places += counts
+    return order, ends.tolist()

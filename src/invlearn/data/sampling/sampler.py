@@ -1,0 +1,292 @@
+"""Batches of labelled and unlabelled pairs; a batch is a function of (seed, epoch, step)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from invlearn.data.dataset import Dataset, Part
+from invlearn.data.sampling.order import BUCKET_ROWS, Longs, Positions, Sample, grouped, shuffled
+from invlearn.data.sampling.scratch import MEMORY, Scratch
+from invlearn.data.sampling.unseen import Ids, UnseenItems
+from invlearn.data.types import Batch, Feed, LabelledRows, Pairs
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.random import stream
+from invlearn.runtime.text import counted
+
+Packed = npt.NDArray[np.int64]
+Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
+"""Labelled pairs, labels, unlabelled pairs and, for a ledger, row numbers of one batch."""
+
+_BLOCK_PAIRS = 2**17
+"""Pairs to cut at once: enough for the price of a call not to count; some 2 MB of tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnlabelledSource:
+    """Where the unlabelled pairs of a batch come from."""
+
+    exposed_fraction: float
+    """Part drawn from exposed rows (shown, reaction unclear), uniformly with replacement; the
+    rest is sampled: for the user of a labelled row, uniform over the items that no training or
+    unlabelled row shows to them; a pair of the validation or test part can come up."""
+    per_labelled: int = 1
+    """Unlabelled pairs beside each labelled one."""
+
+
+class Sampler:
+    """Cuts the training rows into batches as a strategy's feed asks.
+
+    An epoch runs through all training-train rows in a new order, then through the judges (if the
+    feed asks for any). Unlabelled pairs stand beside the judges, or beside every labelled row if
+    there are no judges. Memory holds a block of batches, an integer a row in the epoch's order if
+    there are up to `BUCKET_ROWS` of them (else they are on disk) and, if pairs are sampled, the
+    index of the seen ones; nothing of the size users x items.
+
+    Exposed pairs are drawn with replacement, too; of more than `BUCKET_ROWS` an epoch takes as
+    many as it needs in a random order, and begins again only when all were taken.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        feed: Feed,
+        source: UnlabelledSource,
+        *,
+        batch_size: int,
+        seed: int,
+        by_user: bool = False,
+        scratch: Scratch = MEMORY,
+    ) -> None:
+        """Prepare to cut batches.
+
+        Args:
+            dataset: Its training and unlabelled parts are used.
+            feed: What the strategy asks for.
+            source: Where unlabelled pairs come from; not looked at unless the feed asks for them.
+            batch_size: Labelled pairs in a batch; the last one of an epoch may be smaller.
+            seed: Decides judges, order and draws.
+            by_user: Let the rows of a user follow each other, users in a new order each epoch, as
+                backbones like it whose work grows with the users of a batch.
+            scratch: Where the order of many rows goes; its folder need not be there yet.
+
+        Raises:
+            ConfigError: The dataset cannot give what the feed asks for.
+        """
+        self._train, self._exposed = dataset.train, dataset.unlabelled
+        self._n_users = dataset.n_users
+        self._feed, self._source = feed, source
+        self._batch_size, self._seed, self._by_user = batch_size, seed, by_user
+        self._split, self._scratch = _judge_split(len(dataset.train), feed, seed), scratch
+        self._n_judges = self._split.n_drawn
+        self._n_train_steps = -(-(self._split.n - self._n_judges) // batch_size)
+        self._order: tuple[int, list[Packed]] = (-1, [])
+        self._exposed_order: tuple[int, Packed] = (-1, np.empty(0, np.int64))
+        pairs_per_row = 1 + source.per_labelled if feed.unlabelled else 1
+        self._block_steps = max(1, _BLOCK_PAIRS // (batch_size * pairs_per_row))
+        self._block: tuple[tuple[int, bool, int] | None, list[Cut]] = (None, [])
+        self._unseen: UnseenItems | None = None
+        if feed.unlabelled:
+            check_source(source, dataset)
+            if source.exposed_fraction < 1:
+                seen = [self._train, self._exposed]
+                self._unseen = UnseenItems(seen, dataset.n_items, scratch=scratch)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return self._n_train_steps - (-self._n_judges // self._batch_size)
+
+    def batch(self, epoch: int, step: int, *, rate: float) -> Batch:
+        """Cut one batch.
+
+        Consecutive batches are cut together, a block at a time, and the last block is kept:
+        asking for batches in order is what is fast. Tensors are views of the block: to be read.
+
+        Args:
+            epoch: From 0.
+            step: Within the epoch, from 0, below `steps_per_epoch`.
+            rate: Learning rate to hand to the strategy.
+        """
+        judges = step >= self._n_train_steps
+        block, place = divmod(step - judges * self._n_train_steps, self._block_steps)
+        if self._block[0] != (epoch, judges, block):
+            self._block = ((epoch, judges, block), self._cut(epoch, judges, block))
+        labelled, labels, unlabelled, rows = self._block[1][place]
+        return Batch(
+            labelled=labelled,
+            labels=labels,
+            unlabelled=unlabelled,
+            judges=judges,
+            step=epoch * self.steps_per_epoch + step,
+            rate=rate,
+            rows=rows,
+            origin=None if rows is None else unlabelled,
+        )
+
+    @property
+    def labelled_rows(self) -> LabelledRows:
+        """Every labelled training row, judges included, in the order of their numbers."""
+        pairs = as_pairs(self._train.users, self._train.items)
+        return LabelledRows(pairs, torch.from_numpy(self._train.labels.astype(np.float32)))
+
+    def unlabelled(self, users: Ids, rng: np.random.Generator) -> Pairs:
+        """Draw the unlabelled pairs that stand beside labelled rows of `users`."""
+        return self._draw(users, len(users), rng, None)
+
+    def _draw(
+        self, users: Ids, n_rows: int, rng: np.random.Generator, at: tuple[int, int] | None
+    ) -> Pairs:
+        """The same for rows of several batches of `n_rows`, the exposed first in each batch.
+
+        `at` is the epoch, and how many batches with unlabelled pairs it has had.
+        """
+        per_labelled, fraction = self._source.per_labelled, self._source.exposed_fraction
+        users = np.repeat(users, per_labelled).astype(np.int64)
+        items = np.empty_like(users)
+        exposed = _first_of_each(len(users), n_rows * per_labelled, fraction)
+        if fraction > 0:
+            n_exposed = int(np.count_nonzero(exposed))
+            if at is None or len(self._exposed) <= BUCKET_ROWS:
+                rows = rng.integers(len(self._exposed), size=n_exposed)
+                found = self._exposed.users[rows], self._exposed.items[rows]
+            else:
+                found = self._next_exposed(*at, n_rows, n_exposed)
+            users[exposed], items[exposed] = found
+        if self._unseen is not None:
+            users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
+        return as_pairs(users, items)
+
+    def _cut(self, epoch: int, judges: bool, block: int) -> list[Cut]:
+        """The batches of a block, from training-train rows or from judges."""
+        n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
+        rows = self._rows(epoch, judges)[block * n * self._block_steps :][: n * self._block_steps]
+        numbers = None
+        if self._feed.ledger:
+            numbers, rows = torch.from_numpy(rows), _pack(self._train, rows)
+        users, items, labels = _unpack(rows)
+        labelled = as_pairs(users, items)
+        unlabelled = as_pairs(users[:0], users[:0])
+        if self._feed.unlabelled and (judges or not self._n_judges):
+            rng = stream(self._seed, "unlabelled", epoch, judges, block)
+            unlabelled = self._draw(users, n, rng, (epoch, block * self._block_steps))
+        return [
+            (
+                _piece(labelled, k, n),
+                labels[k * n :][:n],
+                _piece(unlabelled, k, n_unlabelled),
+                None if numbers is None else numbers[k * n :][:n],
+            )
+            for k in range(-(-len(rows) // n))
+        ]
+
+    def _rows(self, epoch: int, judges: bool) -> Packed:
+        """Rows in an epoch's order, training-train or judges: packed, or numbers for a ledger."""
+        if self._order[0] != epoch:
+            self._order = (-1, [])  # before others take their place
+            rng = stream(self._seed, "order", epoch)
+            orders = [self._shuffled(drawn, rng) for drawn in (False, True)]
+            if self._by_user:
+                turn = rng.permutation(self._n_users)
+
+                def turn_of(rows: Packed) -> Longs:
+                    return turn[self._users_of(rows)]
+
+                orders = [grouped(rows, turn_of, len(turn), self._scratch) for rows in orders]
+            self._order = (epoch, orders)
+        return self._order[1][judges]
+
+    def _shuffled(self, judges: bool, rng: np.random.Generator) -> Packed:
+        def blocks() -> Iterator[Packed]:
+            found = self._split.positions(drawn=judges)
+            if self._feed.ledger:
+                return (rows.astype(np.int64) for rows in found)
+            return (_pack(self._train, rows) for rows in found)
+
+        n_rows = self._n_judges if judges else self._split.n - self._n_judges
+        return shuffled(blocks, n_rows, rng, self._scratch)
+
+    def _next_exposed(self, epoch: int, n_before: int, n_rows: int, n: int) -> tuple[Ids, Ids]:
+        """The next of many exposed pairs in an epoch's order."""
+        per_batch = round(self._source.exposed_fraction * n_rows * self._source.per_labelled)
+        if self._exposed_order[0] != epoch:
+            self._exposed_order = (-1, np.empty(0, np.int64))
+            n_steps = self._n_train_steps if not self._n_judges else -(-self._n_judges // n_rows)
+            n_exposed = len(self._exposed)
+            wanted = min(n_steps * per_batch, n_exposed)
+            seed = int(stream(self._seed, "exposed", epoch).integers(2**63))
+            sample = Sample(n_exposed, wanted, seed, "exposed")
+
+            def blocks() -> Iterator[Packed]:
+                found = sample.positions(drawn=True)
+                return (_pack(self._exposed, rows) for rows in found)
+
+            rng = stream(self._seed, "exposed order", epoch)
+            self._exposed_order = (epoch, shuffled(blocks, wanted, rng, self._scratch))
+        order = self._exposed_order[1]
+        places = (n_before * per_batch + np.arange(n)) % len(order)
+        users, items, _ = _unpack(order[places])
+        return users, items
+
+    def _users_of(self, rows: Packed) -> Ids:
+        return self._train.users[rows] if self._feed.ledger else rows >> 32
+
+
+def _pack(part: Part, rows: Positions) -> Packed:
+    """Rows as one integer each, so that shuffling them gathers nothing later."""
+    packed = part.users[rows].astype(np.int64)
+    packed <<= 31
+    packed |= part.items[rows]
+    packed <<= 1
+    if len(part.labels):
+        packed |= part.labels[rows]
+    return packed
+
+
+def _unpack(packed: Packed) -> tuple[Packed, Packed, torch.Tensor]:
+    """Users, items and labels."""
+    labels = torch.from_numpy((packed & 1).astype(np.float32))
+    return packed >> 32, (packed >> 1) & (2**31 - 1), labels
+
+
+def _piece(pairs: Pairs, k: int, n: int) -> Pairs:
+    """The `k`-th piece of `n` pairs; the last one may be shorter."""
+    return Pairs(*(column[k * n : (k + 1) * n] for column in pairs))
+
+
+def _first_of_each(n: int, n_batch: int, fraction: float) -> npt.NDArray[np.bool_]:
+    """Marks the first `fraction` of each batch of `n_batch`, and of the shorter last one."""
+    sizes = (min(n_batch, n - start) for start in range(0, n, max(1, n_batch)))
+    return np.concatenate([np.arange(size) < round(fraction * size) for size in sizes])
+
+
+def as_pairs(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> Pairs:
+    """Pairs as int64 tensors, from columns of dense ids of shape `(pairs,)`."""
+    return Pairs(torch.from_numpy(users.astype(np.int64)), torch.from_numpy(items.astype(np.int64)))
+
+
+def _judge_split(n_rows: int, feed: Feed, seed: int) -> Sample:
+    """Positions of judges, drawn once for the whole run."""
+    n_judges = round(feed.judge_fraction * n_rows)
+    if feed.judge_fraction > 0 and not 0 < n_judges < n_rows:
+        raise ConfigError(
+            f"{counted(n_rows, 'labelled training row')} would leave "
+            f"{counted(n_judges, 'judge')} at judge_fraction {feed.judge_fraction}; label more "
+            "rows or take another fraction"
+        )
+    return Sample(n_rows, n_judges, seed, "judges")
+
+
+def check_source(source: UnlabelledSource, dataset: Dataset) -> None:
+    """Make sure that a dataset has the unlabelled pairs that are asked for.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if source.exposed_fraction > 0 and not len(dataset.unlabelled):
+        raise ConfigError(
+            f"{dataset.folder} has no exposed-unlabelled rows; pass --unlabelled.source sampled, "
+            "or prepare it with a rule that leaves unclear rows unlabelled"
+        )

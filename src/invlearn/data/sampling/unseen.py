@@ -1,0 +1,184 @@
+"""Uniform draws from the items that no row of the given parts shows to a user."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.data.dataset import Part
+from invlearn.data.sampling.order import BUCKET_ROWS, CHUNK_ROWS
+from invlearn.data.sampling.scratch import MEMORY, Scratch
+from invlearn.runtime.errors import ConfigError
+
+Ids = npt.NDArray[np.integer]
+Longs = npt.NDArray[np.int64]
+
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio, made odd: the high bits of a product are spread (Knuth, 6.4)."""
+
+
+class UnseenItems:
+    """Draws unseen items exactly uniformly, in memory linear in the rows.
+
+    Of more than `BUCKET_ROWS` rows the index lies on disk, and memory holds half a byte a row.
+
+    An item is drawn from all of them, and drawn again while it is a seen one. For users who saw
+    more than half of the catalogue the unseen items are listed instead: so no more than half of
+    anyone's draws is rejected, and the lists are shorter than the rows.
+    """
+
+    def __init__(
+        self,
+        seen: Sequence[Part],
+        n_items: int,
+        *,
+        bits_per_row: int | None = None,
+        scratch: Scratch = MEMORY,
+    ) -> None:
+        """Index what was shown.
+
+        Args:
+            seen: Parts without a pair in common; sorted by user, as those of a dataset are, if
+                they have many rows.
+            n_items: Number of items.
+            bits_per_row: Least length of the bit array that proves most pairs unseen; it decides
+                speed and memory, never a draw. By default 16, or 4 of many rows.
+            scratch: Where the index of many rows goes.
+
+        Raises:
+            ConfigError: Every user has seen every item.
+        """
+        n_seen = _counts(seen)
+        self._n_items = n_items
+        self._n_unseen = n_items - n_seen
+        self._eligible = np.flatnonzero(self._n_unseen)
+        if not len(self._eligible):
+            raise ConfigError(
+                "every user was shown every item, so none can be sampled; "
+                "pass --unlabelled.source exposed"
+            )
+        is_big = n_seen.sum() > BUCKET_ROWS
+        self._seen = _Keys(
+            _keys(seen, n_seen, n_items, scratch) if is_big else _keys_of(seen, n_items),
+            bits_per_row or (4 if is_big else 16),
+        )
+        self._list_unseen(np.cumsum(n_seen) - n_seen)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the index."""
+        columns = (self._n_unseen, self._eligible, self._is_dense, self._first, self._listed)
+        return self._seen.n_bytes + sum(column.nbytes for column in columns)
+
+    def draw(self, users: Ids, rng: np.random.Generator) -> tuple[Longs, Longs]:
+        """Draw one unseen item for each user.
+
+        A user who has seen everything gives the place to a random other user.
+
+        Args:
+            users: Dense ids of users with seen items, shape `(pairs,)`.
+            rng: Source of a number per pair and of one per rejection.
+
+        Returns:
+            Users and items, int64 of shape `(pairs,)`.
+        """
+        users = users.astype(np.int64)
+        full = np.flatnonzero(self._n_unseen[users] == 0)
+        users[full] = self._eligible[rng.integers(len(self._eligible), size=len(full))]
+        items = rng.integers(self._n_items, size=len(users))
+        dense = np.flatnonzero(self._is_dense[users])
+        k = rng.integers(self._n_unseen[users[dense]])
+        items[dense] = self._listed[self._first[users[dense]] + k]
+        keys = users * self._n_items
+        again = self._seen.find(keys + items)
+        while len(again):
+            items[again] = rng.integers(self._n_items, size=len(again))
+            again = again[self._seen.find(keys[again] + items[again])]
+        return users, items
+
+    def _list_unseen(self, starts: Longs) -> None:
+        """List the unseen items of dense users, whose sorted keys begin at `starts`."""
+        self._is_dense = 2 * self._n_unseen < self._n_items
+        dense = np.flatnonzero(self._is_dense)
+        listed = [np.empty(0, np.int32)]
+        for user in dense.tolist():
+            unseen = np.ones(self._n_items, np.bool_)
+            n_seen = self._n_items - self._n_unseen[user]
+            unseen[self._seen.keys[starts[user] :][:n_seen] - user * self._n_items] = False
+            listed.append(np.flatnonzero(unseen).astype(np.int32))
+        self._listed = np.concatenate(listed)
+        self._first = np.zeros_like(self._n_unseen)
+        self._first[dense] = np.cumsum(self._n_unseen[dense]) - self._n_unseen[dense]
+
+
+def _counts(parts: Sequence[Part]) -> Longs:
+    """Rows of each user in all parts, up to the last user with any."""
+    n_users = 1 + max((int(part.users.max()) for part in parts if len(part)), default=-1)
+    counts = np.zeros(n_users, np.int64)
+    for part in parts:
+        for start in range(0, len(part), CHUNK_ROWS):
+            counts += np.bincount(part.users[start : start + CHUNK_ROWS], minlength=n_users)
+    return counts
+
+
+def _keys_of(parts: Sequence[Part], n_items: int) -> Longs:
+    """All pairs as one integer each, ascending."""
+    keys = [part.users.astype(np.int64) * n_items + part.items for part in parts]
+    return np.sort(np.concatenate(keys), kind="stable")  # merges parts that are sorted already
+
+
+def _keys(parts: Sequence[Part], counts: Longs, n_items: int, scratch: Scratch) -> Longs:
+    """The same of parts that are sorted by user, some users at a time."""
+    keys = scratch.array(int(counts.sum()), np.int64)
+    ends = np.cumsum(counts)
+    users = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], CHUNK_ROWS)))
+    written = 0
+    for first, end in pairwise([*users.tolist(), len(counts)]):
+        ask = np.array([first, end])  # of the column's type, else all of it would be converted
+        rows = [slice(*np.searchsorted(p.users, ask.astype(p.users.dtype))) for p in parts]
+        some = [
+            Part(part.users[own], part.items[own], part.labels[:0])
+            for part, own in zip(parts, rows, strict=True)
+        ]
+        found = _keys_of(some, n_items)
+        keys[written : written + len(found)] = found
+        written += len(found)
+    return keys
+
+
+class _Keys:
+    """An exact set of integers that is asked, most of the time, for ones that it lacks.
+
+    Every member sets the bit that its hash names. So an unset bit proves an integer absent, and
+    the bits of many rows fit into the processor's cache; a set bit proves nothing, and the
+    integer is looked up among the sorted members.
+    """
+
+    def __init__(self, keys: Longs, bits_per_row: int) -> None:
+        self.keys = keys
+        n_address_bits = max(3, (bits_per_row * len(keys) - 1).bit_length())
+        self._shift = np.uint64(64 - n_address_bits)
+        self._bits = np.zeros(1 << (n_address_bits - 3), np.uint8)
+        for start in range(0, len(keys), CHUNK_ROWS):
+            hashes = self._hash(np.array(keys[start : start + CHUNK_ROWS]))
+            np.bitwise_or.at(self._bits, hashes >> 3, np.uint8(1) << (hashes & 7).astype(np.uint8))
+
+    @property
+    def n_bytes(self) -> int:
+        return self.keys.nbytes + self._bits.nbytes
+
+    def find(self, asked: Longs) -> Longs:
+        """Positions of the integers that are members, ascending."""
+        hashes = self._hash(asked)
+        in_byte = hashes.astype(np.uint8) & np.uint8(7)
+        bits = self._bits.take(hashes >> 3) >> in_byte & np.uint8(1)
+        unclear = np.flatnonzero(bits)
+        unclear = unclear[np.argsort(asked[unclear])]  # a search in order spares the caches
+        found = asked[unclear]
+        at = np.searchsorted(self.keys, found)
+        return np.sort(unclear[self.keys.take(at, mode="clip") == found])
+
+    def _hash(self, keys: Longs) -> Longs:
+        """The high bits of a product modulo 2^64."""
+        return (keys.view(np.uint64) * _MULTIPLIER >> self._shift).view(np.int64)

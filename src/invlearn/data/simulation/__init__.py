@@ -1,0 +1,1 @@
+"""The log of a simulated video feed, with known truth."""

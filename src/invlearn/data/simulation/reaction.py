@@ -1,0 +1,125 @@
+"""How users of a simulated feed react to what they are shown."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.data.simulation.counters import Positions, Reals, normal, uniform
+from invlearn.data.simulation.exposure import Audience, Exposures, key
+
+RATIO_QUANTILES = (
+    (0.0, 0.01), (0.01, 0.02), (0.05, 0.097), (0.1, 0.182), (0.16, 0.301), (0.2, 0.381),
+    (0.3, 0.539), (0.4, 0.662), (0.5, 0.779), (0.6, 0.91), (0.666, 1.001), (0.7, 1.053),
+    (0.8, 1.24), (0.9, 1.586), (0.95, 1.994), (0.98, 2.78), (0.99, 3.67), (1.0, 12.0),
+)  # fmt: skip
+"""Part of the rows below a watch ratio, as counted in KuaiRec's small matrix (Gao et al. 2022)."""
+LIKE_FRACTION, HATE_FRACTION, SKIP_FRACTION = 0.02, 0.002, 0.05
+LIKING_WEIGHT, DURATION_WEIGHT, SKIP_WEIGHT = 0.4, 0.3, 4.0
+"""How far liking, a long duration (per unit of its logarithm) and an accidental skip move the
+watch ratio, in standard deviations of its noise."""
+DURATION_MEDIAN_MS, DURATION_SPREAD = 30_000, 0.8
+DURATION_RANGE_MS = (7_000, 300_000)
+_PILOT_ROWS = 50_000
+
+Flags = npt.NDArray[np.int8]
+"""1 where something holds, else 0."""
+
+
+class Reactions(NamedTuple):
+    """What users did with some rows, and the truth behind it; columns of shape `(rows,)`."""
+
+    duration_ms: Positions
+    play_time_ms: Positions
+    is_like: Flags
+    is_hate: Flags
+    true_preference: npt.NDArray[np.float32]
+    """Probability that the user likes the item."""
+    true_label: Flags
+    """Whether they do: drawn once for each pair, the same in every row of the pair."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Habits:
+    """What turns liking into watching, settled once for the whole log."""
+
+    seed: int
+    duration_ms: Positions
+    """Length of each item, shape `(items,)`."""
+    pull_quantiles: Reals
+    """Quantiles of the pull to watch on, at the parts of `RATIO_QUANTILES`."""
+    event_scale: tuple[float, float]
+    """Likes and hates per unit of `exp` of the standardised liking, and of its opposite."""
+    liking_mean: float
+    liking_spread: float
+
+    def react(self, rows: Positions, shown: Exposures) -> Reactions:
+        """What happens in some rows of the log.
+
+        Args:
+            rows: Their numbers.
+            shown: Who is shown what in them.
+        """
+        liking, pull = _urges(self.seed, rows, shown, self.duration_ms)
+        log_ratios = np.log([ratio for _, ratio in RATIO_QUANTILES])
+        ratio = np.exp(np.interp(pull, self.pull_quantiles, log_ratios))
+        duration = self.duration_ms[shown.items]
+        standard = (liking - self.liking_mean) / self.liking_spread
+        like_scale, hate_scale = self.event_scale
+        return Reactions(
+            duration_ms=duration,
+            play_time_ms=np.rint(ratio * duration).astype(np.int64),
+            is_like=_flag(uniform(key(self.seed, "like"), rows) < like_scale * np.exp(standard)),
+            is_hate=_flag(uniform(key(self.seed, "hate"), rows) < hate_scale * np.exp(-standard)),
+            true_preference=(1 / (1 + np.exp(-shown.preference))).astype(np.float32),
+            true_label=_flag(liking > 0),
+        )
+
+
+def settle(audience: Audience) -> Habits:
+    """Draw the items' durations, and fit the rest to a pilot of evenly spread rows.
+
+    Watch ratios then have the quantiles of `RATIO_QUANTILES`, and likes and hates their rates,
+    whatever the sizes are.
+    """
+    duration = _durations(audience.seed, len(audience.by_rank))
+    n_pilot = min(audience.n_rows, _PILOT_ROWS)
+    rows = np.arange(n_pilot) * audience.n_rows // n_pilot
+    liking, pull = _urges(audience.seed, rows, audience.exposures(rows), duration)
+    mean, spread = float(liking.mean()), float(liking.std()) or 1.0
+    standard = (liking - mean) / spread
+    return Habits(
+        seed=audience.seed,
+        duration_ms=duration,
+        pull_quantiles=np.quantile(pull, [part for part, _ in RATIO_QUANTILES]),
+        event_scale=(
+            LIKE_FRACTION / float(np.exp(standard).mean()),
+            HATE_FRACTION / float(np.exp(-standard).mean()),
+        ),
+        liking_mean=mean,
+        liking_spread=spread,
+    )
+
+
+def _durations(seed: int, n_items: int) -> Positions:
+    duration = np.exp(DURATION_SPREAD * normal(key(seed, "duration"), np.arange(n_items)))
+    return np.rint((DURATION_MEDIAN_MS * duration).clip(*DURATION_RANGE_MS)).astype(np.int64)
+
+
+def _flag(holds: npt.NDArray[np.bool_]) -> Flags:
+    return holds.astype(np.int8)
+
+
+def _urges(
+    seed: int, rows: Positions, shown: Exposures, duration_ms: Positions
+) -> tuple[Reals, Reals]:
+    """How much each user likes the item (positive: yes), and the pull to watch on."""
+    # a user's mind about an item is made up once, so it is keyed by the pair and not by the row
+    doubt = uniform(key(seed, "mind"), shown.users * len(duration_ms) + shown.items)
+    liking = shown.preference + np.log(doubt / (1 - doubt))
+    lengths = np.log(duration_ms[shown.items] / DURATION_MEDIAN_MS)
+    skipped = uniform(key(seed, "skip"), rows) < SKIP_FRACTION
+    noise = normal(key(seed, "watch"), rows)
+    pull = LIKING_WEIGHT * liking - DURATION_WEIGHT * lengths - SKIP_WEIGHT * skipped + noise
+    return liking, pull

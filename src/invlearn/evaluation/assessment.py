@@ -1,0 +1,203 @@
+"""A trained backbone's metrics, with the trivial baselines that it has to beat beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from invlearn.backbones.exposure_hybrid.exposure_factors import fit_exposure_factors
+from invlearn.data.dataset import Dataset, Part
+from invlearn.data.exposures import Exposures
+from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES, SLOW_BASELINES, baseline_scores
+from invlearn.evaluation.evaluation import Evaluation, evaluate
+from invlearn.evaluation.ranking import rank_catalogue
+from invlearn.evaluation.scoring import CatalogueScorer, score_pairs
+from invlearn.runtime.errors import unknown
+from invlearn.runtime.progress import Progress, silent
+from invlearn.runtime.random import stream
+
+PartName = Literal["train", "valid", "test"]
+Scores = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Metrics of a backbone and of the baselines on the same rows."""
+
+    part: str
+    """What the rows are: `test`, another part, or the name of a log."""
+    backbone: Evaluation
+    baselines: dict[str, Evaluation]
+    catalogue: Evaluation | None = None
+    """Ranking of the whole catalogue, where it was asked for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Metrics and counts by their names, then intervals and baselines."""
+        own = self.backbone.to_json()
+        ranking = self.catalogue.to_json() if self.catalogue else {"values": {}, "intervals": {}}
+        return {
+            "part": self.part,
+            **own["values"],
+            **ranking["values"],
+            **own["counts"],
+            "intervals": own["intervals"] | ranking["intervals"],
+            "baselines": {n: e.to_json()["values"] for n, e in self.baselines.items()},
+        }
+
+
+def assess(
+    module: nn.Module,
+    dataset: Dataset,
+    rows: Part,
+    *,
+    part: str = "test",
+    draws: int = 1000,
+    seed: int = 0,
+    as_released: bool = False,
+    baselines: Mapping[str, Evaluation] | Sequence[str] = BASELINES,
+    progress: Progress = silent,
+) -> Assessment:
+    """Score rows with a backbone and with baselines, and measure both alike.
+
+    Args:
+        module: The backbone.
+        dataset: The baselines learn from its training and unlabelled parts.
+        rows: Labelled rows in dense ids.
+        part: What to call the rows.
+        draws: Bootstrap draws over users; 0 for no intervals.
+        seed: Of the draws and of the baselines.
+        as_released: Also the released code's NDCG@20, for comparison with the paper's Table 2.
+        baselines: Their names, or what they got on these very rows, if that is known already.
+        progress: Told of each set of scores.
+
+    Raises:
+        ConfigError: Nobody knows a baseline of that name.
+    """
+    progress("evaluate", 0, 1)
+    backbone = evaluate(
+        rows.users,
+        rows.labels,
+        score_pairs(module, rows.users, rows.items),
+        draws=draws,
+        seed=seed,
+        name="the run",
+        as_released=as_released,
+    )
+    progress("evaluate", 1, 1)
+    if not isinstance(baselines, Mapping):
+        baselines = measure_baselines(
+            dataset,
+            rows,
+            names=baselines,
+            draws=draws,
+            seed=seed,
+            as_released=as_released,
+            progress=progress,
+        )
+    return Assessment(part, backbone, dict(baselines))
+
+
+def measure_baselines(
+    dataset: Dataset,
+    rows: Part,
+    *,
+    names: Sequence[str] = ALL_BASELINES,
+    draws: int = 1000,
+    seed: int = 0,
+    as_released: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Evaluation]:
+    """Measure what can be had without training a backbone.
+
+    Args:
+        dataset: The baselines learn from its training and unlabelled parts.
+        rows: Labelled rows in dense ids.
+        names: Of `ALL_BASELINES`.
+        draws: Bootstrap draws over users; 0 for no intervals.
+        seed: Of the draws and of the baselines.
+        as_released: Also the released code's NDCG@20.
+        progress: Told of each set of scores.
+
+    Returns:
+        Metrics by the name of the baseline, in the order given.
+
+    Raises:
+        ConfigError: Nobody knows a baseline of that name.
+    """
+    found: dict[str, Evaluation] = {}
+    for done, name in enumerate(names):
+        progress("baselines", done, len(names))
+        found[name] = evaluate(
+            rows.users,
+            rows.labels,
+            _baseline(name, dataset, rows, seed),
+            draws=draws,
+            seed=seed,
+            name=name,
+            as_released=as_released,
+        )
+    progress("baselines", len(names), len(names))
+    return found
+
+
+def assess_catalogue(
+    module: nn.Module,
+    dataset: Dataset,
+    *,
+    n_users: int = 1000,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Rank the whole catalogue for a sample of users with test positives.
+
+    Training and validation pairs of a user are left out of the ranking.
+
+    Args:
+        module: The backbone.
+        dataset: Its parts say what is relevant and what is masked.
+        n_users: Users at most, drawn with `seed`; 0 for all.
+        draws: Bootstrap draws over users; 0 for no intervals.
+        seed: Of the sample and of the draws.
+        progress: Told of each block of users.
+    """
+    users = np.unique(dataset.test.users[dataset.test.labels == 1])
+    if 0 < n_users < len(users):
+        users = np.sort(stream(seed, "catalogue users").choice(users, n_users, replace=False))
+    score_users = CatalogueScorer(module, dataset.n_items)
+    return rank_catalogue(
+        lambda block: score_users(block).cpu().numpy(),
+        dataset.train,
+        dataset.test,
+        n_items=dataset.n_items,
+        users=users,
+        also_masked=[dataset.valid],
+        draws=draws,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores:
+    if name not in ALL_BASELINES:
+        raise unknown("baseline", name, ALL_BASELINES)
+    if name in SLOW_BASELINES:
+        model = fit_exposure_factors(
+            Exposures.of(dataset.train, dataset.unlabelled),
+            n_users=dataset.n_users,
+            n_items=dataset.n_items,
+            seed=seed,
+        )
+        return model.score(rows.users, rows.items)
+    return baseline_scores(
+        name,
+        dataset.train,
+        rows.users,
+        rows.items,
+        n_users=dataset.n_users,
+        n_items=dataset.n_items,
+        seed=seed,
+    )

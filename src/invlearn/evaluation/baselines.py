@@ -1,0 +1,105 @@
+"""Scores that need no training: what any model has to beat before its embeddings count.
+
+All but `random` count labels of training rows. Rates are shrunk towards the mean of all training
+rows, as if each item or user had `PSEUDO_ROWS` more rows of average outcome; an id without
+training rows gets the mean.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.backbones.rates import Floats, logit, mean_rate, shrunk_logit
+from invlearn.data.dataset import Part
+from invlearn.data.types import IntegerIds
+from invlearn.runtime.errors import unknown
+from invlearn.runtime.random import stream
+
+
+def baseline_scores(
+    name: str,
+    train: Part,
+    users: IntegerIds,
+    items: IntegerIds,
+    *,
+    n_users: int,
+    n_items: int,
+    seed: int = 0,
+) -> Floats:
+    """Score pairs without a model.
+
+    * `random`: uniform noise.
+    * `popularity`: positive training rows of the item.
+    * `item-rate`: logit of the item's positive rate.
+    * `item+user-rate`: logits of the item's and of the user's rate, added, less the mean's;
+      a logistic model with biases only, fitted in one pass.
+
+    Args:
+        name: One of `BASELINES`.
+        train: Labelled training rows.
+        users: Dense user ids of the pairs to score, shape `(rows,)`.
+        items: Dense item ids of the pairs to score, shape `(rows,)`.
+        n_users: Number of users; ids are below it.
+        n_items: Number of items; ids are below it.
+        seed: Seed of `random`.
+
+    Returns:
+        Scores of shape `(rows,)`; the two rates are logits, the others only an order.
+
+    Raises:
+        ConfigError: Nobody knows `name`.
+    """
+
+    def item_logit() -> Floats:
+        return _rate_logits(train.items, train.labels, n_ids=n_items)[items]
+
+    def user_logit() -> Floats:
+        return _rate_logits(train.users, train.labels, n_ids=n_users)[users]
+
+    scores: dict[str, Callable[[], Floats]] = {
+        "random": lambda: stream(seed, "random baseline").random(len(items)),
+        "popularity": lambda: _positives(train.items, train.labels, n_ids=n_items)[items],
+        "item-rate": item_logit,
+        "item+user-rate": lambda: item_logit() + user_logit() - logit(mean_rate(train.labels)),
+    }
+    if name not in scores:
+        raise unknown("baseline", name, BASELINES)
+    return scores[name]()
+
+
+BASELINES = ("random", "popularity", "item-rate", "item+user-rate")
+"""Names that `baseline_scores` knows, from what is usually the weakest to the strongest."""
+
+SLOW_BASELINES = ("exposure-factors",)
+"""Stronger ones that take seconds or minutes; see `assessment.measure_baselines`."""
+
+ALL_BASELINES = BASELINES + SLOW_BASELINES
+
+BLOCK_ROWS = 1 << 22
+"""Training rows that are counted at a time."""
+
+NO_LOSS = ("random", "popularity")
+"""Those whose scores are an order only, so that a log loss would mean nothing."""
+
+
+def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+    """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""
+    positives = _positives(ids, labels, n_ids=n_ids)
+    rows = _counted(ids, None, n_ids=n_ids)
+    return shrunk_logit(positives, rows, mean_rate(labels))
+
+
+def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+    return _counted(ids, labels, n_ids=n_ids)
+
+
+def _counted(ids: IntegerIds, weights: npt.NDArray[Any] | None, *, n_ids: int) -> Floats:
+    """Rows of each id, or the sum of their weights; a block of them is in memory at a time."""
+    counts = np.zeros(n_ids)
+    for start in range(0, len(ids), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        weigh = None if weights is None else weights[rows]
+        counts += np.bincount(ids[rows], weights=weigh, minlength=n_ids)
+    return counts

@@ -1,0 +1,277 @@
+"""Scores of labelled rows in, metrics with confidence intervals out.
+
+Intervals come from a bootstrap over users, since rows of one user are alike. Metrics per user are
+ratios of sums over users; the AUC over all rows compares rows of different users and is no such
+ratio, so it is resampled through its Hajek projection (Obuchowski, Biometrics 1997).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.evaluation import metrics
+from invlearn.evaluation.bootstrap import Metric, Ratio, interval, resampled, value
+from invlearn.evaluation.metrics import Floats, TieGroups
+from invlearn.runtime.errors import ConfigError, DataError
+
+
+class Difference(NamedTuple):
+    """How much higher a metric of one run is than that of another, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """Value and ends of the interval; what is not a number becomes `None`."""
+        return {name: _number(x) for name, x in self._asdict().items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics of one run on one set of rows."""
+
+    values: dict[str, float]
+    """Value of each metric; NaN where nothing defines it, such as GAUC without a scored user."""
+    intervals: dict[str, tuple[float, float]]
+    """Ends of the interval of each metric; empty without bootstrap draws."""
+    counts: dict[str, int]
+    """How many rows and users the values rest on, and how many users were left out and why."""
+    draws: dict[str, Floats] = field(repr=False, compare=False)
+    """Each metric under each bootstrap draw, shape `(draws,)`; for paired differences only."""
+    basis: str = field(repr=False, compare=False)
+    """What the draws rest on; two evaluations are comparable where it is equal."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Values, intervals and counts for a JSON file; what is not a number becomes `None`."""
+        return {
+            "values": {name: _number(x) for name, x in self.values.items()},
+            "intervals": {
+                n: [_number(low), _number(up)] for n, (low, up) in self.intervals.items()
+            },
+            "counts": self.counts,
+        }
+
+
+def evaluate(
+    users: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    *,
+    ks: Sequence[int] = (10, 20),
+    draws: int = 1000,
+    seed: int = 0,
+    name: str = "run",
+    as_released: bool = False,
+) -> Evaluation:
+    """Measure how well scores order labelled rows.
+
+    Users with one class are left out of the metrics per user and counted; `auc` and `log_loss`
+    are over all rows. Only the order of the scores matters, except for `log_loss`.
+
+    Args:
+        users: Integer user ids, shape `(rows,)`.
+        labels: 1 or 0, shape `(rows,)`.
+        scores: Finite real scores, shape `(rows,)`; logits if `log_loss` is to mean anything.
+        ks: Cuts of NDCG.
+        draws: Bootstrap draws over users for the intervals; 0 for none.
+        seed: Seed of the draws; the same seed and users give the same draws.
+        name: What to call the scores in an error message.
+        as_released: Also give `ndcg@20_as_released`, where ties are broken by row order as in
+            the code released with the paper; only for comparison with its Table 2.
+
+    Raises:
+        DataError: Columns differ in length or are empty, users are no integers, a label is not 1
+            or 0, only one class is there, or a score is not finite.
+        ConfigError: A cut of NDCG is below 1.
+    """
+    columns = _columns(users, labels, scores, name=name)
+    found, counts, basis = _by_user(columns, _check_cuts(ks), as_released=as_released)
+    del columns  # they need not stay while users are drawn
+    return summarise(found, counts, basis=basis, draws=draws, seed=seed)
+
+
+def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Difference]:
+    """Compare two runs metric by metric on the same draws of the same users.
+
+    Much of the scatter of a metric comes from which users were drawn; it cancels in the
+    difference, so two runs can differ clearly although their own intervals overlap.
+
+    Returns:
+        `run - reference` for every metric that both have, with its interval.
+
+    Raises:
+        DataError: The two were evaluated on different rows, or with different draws.
+        ConfigError: There are no draws to compare.
+    """
+    if run.basis != reference.basis:
+        raise DataError(
+            "the two evaluations rest on different rows or draws, so their difference means "
+            "nothing; evaluate both on the same part of the same dataset with one seed"
+        )
+    if not run.draws:
+        raise ConfigError("a paired difference needs bootstrap draws; evaluate with draws above 0")
+    return {
+        name: Difference(
+            run.values[name] - reference.values[name],
+            *interval(run.draws[name] - reference.draws[name]),
+        )
+        for name in run.values
+        if name in reference.values
+    }
+
+
+def summarise(
+    found: Mapping[str, Metric], counts: dict[str, int], *, basis: str, draws: int, seed: int
+) -> Evaluation:
+    """Turn sums over users into values and intervals.
+
+    Args:
+        found: Metrics by name, all over the same users in the same order.
+        counts: What to say about the rows and users.
+        basis: Fingerprint of the rows; evaluations are comparable where it is equal.
+        draws: Bootstrap draws over users; 0 for none.
+        seed: Seed of the draws.
+    """
+    if draws < 0:
+        raise ConfigError(f"the bootstrap needs 0 draws (no intervals) or more; found {draws}")
+    with np.errstate(over="ignore", invalid="ignore"):  # the log loss of huge scores is infinite
+        values = {name: value(metric) for name, metric in found.items()}
+        drawn = resampled(found, draws=draws, seed=seed) if draws else {}
+    # The projection of the AUC is linear, and can leave its range.
+    within = {n: draw.clip(0, 1) if n == "auc" else draw for n, draw in drawn.items()}
+    intervals = {name: interval(sample) for name, sample in within.items()}
+    return Evaluation(values, intervals, counts, drawn, f"{basis} {draws} {seed}")
+
+
+def fingerprint(*columns: npt.NDArray[np.integer[Any]]) -> str:
+    """SHA-256 of integer columns: equal for equal content."""
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(np.ascontiguousarray(column, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _by_user(
+    columns: tuple[npt.NDArray[Any], npt.NDArray[Any], Floats],
+    ks: Sequence[int],
+    *,
+    as_released: bool,
+) -> tuple[dict[str, Metric], dict[str, int], str]:
+    """Metrics as sums over users, what to say about the rows, and their fingerprint."""
+    users, labels, scores = columns
+    groups = metrics.tie_groups(users, labels, scores)
+    found = _metrics(groups, ks)
+    if as_released:
+        released = metrics.tie_groups(users, labels, metrics.released_order(scores))
+        own = metrics.user_ndcg(released, 20)
+        found["ndcg@20_as_released"] = _over_users(own, _scored(groups))
+    basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
+    return found, _counts(groups), basis
+
+
+def _metrics(groups: TieGroups, ks: Sequence[int]) -> dict[str, Metric]:
+    own_auc, scored = metrics.user_auc(groups), _scored(groups)
+    rows, positives = groups.user_rows, groups.user_positives
+    per_user = {f"ndcg@{k}": metrics.user_ndcg(groups, k) for k in ks} | {
+        "mrr": metrics.user_mrr(groups),
+        "mrr_all": metrics.user_mrr_all(groups),
+    }
+    return {
+        "auc": _auc(groups),
+        "gauc": _over_users(own_auc, scored),
+        "gauc_impressions": _over_users(own_auc, scored * rows),
+        "gauc_positives": _over_users(own_auc, scored * positives),
+        **{name: _over_users(values, scored) for name, values in per_user.items()},
+        "log_loss": (Ratio(metrics.user_log_loss(groups), rows),),
+    }
+
+
+def _auc(groups: TieGroups) -> Metric:
+    """The projection of AUC: what its positive rows contribute, and what its negative rows do."""
+    by_positives, by_negatives = metrics.placements(groups)
+    positives = groups.user_positives.astype(np.float64)
+    negatives = groups.user_rows - positives
+    return (
+        Ratio(by_positives, positives * negatives.sum()),
+        Ratio(by_negatives, negatives * positives.sum()),
+    )
+
+
+def _scored(groups: TieGroups) -> Floats:
+    """1 for each user with both classes, else 0."""
+    mixed = (groups.user_positives > 0) & (groups.user_positives < groups.user_rows)
+    return mixed.astype(np.float64)
+
+
+def _over_users(values: Floats, weights: Floats) -> Metric:
+    """Mean of one value per user, weighted; 0 weighs who has no value."""
+    return (Ratio(np.where(weights > 0, values, 0.0) * weights, weights),)
+
+
+def _counts(groups: TieGroups) -> dict[str, int]:
+    rows, positives = groups.user_rows, groups.user_positives
+    all_positive, all_negative = int((positives == rows).sum()), int((positives == 0).sum())
+    return {
+        "rows": int(rows.sum()),
+        "users": len(rows),
+        "users_scored": len(rows) - all_positive - all_negative,
+        "users_all_positive": all_positive,
+        "users_all_negative": all_negative,
+    }
+
+
+def _columns(
+    users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike, *, name: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Floats]:
+    """The three columns as arrays, checked."""
+    u, y, s = np.asarray(users), np.asarray(labels), np.asarray(scores, np.float64)
+    if not (u.ndim == 1 and u.shape == y.shape == s.shape):
+        raise DataError(
+            f"users, labels and scores of {name} have the shapes {u.shape}, {y.shape} and "
+            f"{s.shape}; give one of each per row"
+        )
+    if y.dtype.kind not in "biuf" or not set(np.unique(y).tolist()) <= {0, 1}:
+        raise DataError(f"a label of {name} is neither 1 nor 0; evaluate on labelled rows only")
+    if len(np.unique(y)) < 2:
+        found = f"all {len(y)} rows have the label {y[0]:g}" if len(y) else "there are no rows"
+        raise DataError(f"{name} cannot be evaluated: {found}; give rows of both classes")
+    if u.dtype.kind not in "iu":
+        raise DataError(
+            f"users of {name} are of type {u.dtype}, wanted integers; number them first, as with "
+            "np.unique(users, return_inverse=True)[1]"
+        )
+    check_finite(s, name=name)
+    return u, y, s
+
+
+def check_finite(scores: npt.NDArray[Any], *, name: str) -> None:
+    """Refuse scores that are NaN or infinite, since any order of them would be arbitrary.
+
+    Raises:
+        DataError: Says how many there are and whose.
+    """
+    if scores.size and np.isfinite([scores.min(), scores.max()]).all():
+        return
+    wrong = int(scores.size - np.isfinite(scores).sum())
+    if wrong:
+        raise DataError(
+            f"{wrong} of {scores.size} scores of {name} are NaN or infinite, so they have no "
+            "order; train again with a smaller learning rate"
+        )
+
+
+def _check_cuts(ks: Sequence[int]) -> Sequence[int]:
+    wrong = [k for k in ks if k < 1]
+    if wrong:
+        raise ConfigError(f"a list cannot be cut at {wrong[0]}; give k of at least 1")
+    return ks
+
+
+def _number(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,0 +1,111 @@
+"""Several runs that differ by their seed alone: means, spread, and intervals that hold for both.
+
+Two things could have come out otherwise: which users were tested, and the seed of the training.
+The bootstrap over users knows of the first only. The mean over n seeds adds the error of a mean
+of n numbers, Student's t with n - 1 degrees of freedom times their standard deviation over the
+root of n, and an interval is taken from draws of the sum of both. What a seed does to single users
+is counted in both parts, so that intervals are rather too wide than too narrow where seeds change
+little else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invlearn.evaluation.bootstrap import interval
+from invlearn.evaluation.evaluation import Difference, Evaluation
+from invlearn.runtime.errors import DataError
+from invlearn.runtime.random import stream
+
+Floats = npt.NDArray[np.float64]
+
+NOISE_DRAWS = 100
+"""Draws of the seeds' part beside each draw of users: its far tails need many."""
+
+
+class Mean(NamedTuple):
+    """A metric over several seeds."""
+
+    value: float
+    """Mean over the seeds."""
+    spread: float
+    """Standard deviation over the seeds (n - 1); NaN for a single one."""
+    low: float
+    """Lower end of the 95 % interval for other users and other seeds."""
+    high: float
+    """Upper end."""
+
+
+def mean_over_seeds(runs: Sequence[Evaluation]) -> dict[str, Mean]:
+    """Average runs of one method, metric by metric.
+
+    Args:
+        runs: Evaluations on the same rows, with the same draws; one seed each.
+
+    Raises:
+        DataError: They rest on different rows or draws, or there is none.
+    """
+    _check_basis(runs)
+    return {
+        name: _mean(
+            np.array([run.values[name] for run in runs]),
+            np.mean([run.draws[name] for run in runs], axis=0),
+        )
+        for name in runs[0].values
+    }
+
+
+def paired_over_seeds(
+    runs: Mapping[int, Evaluation], references: Mapping[int, Evaluation]
+) -> dict[str, Difference]:
+    """Compare two methods, paired by user and by seed.
+
+    Args:
+        runs: Evaluations of a method by seed. A method without seeds (a trivial baseline) may
+            stand under each of the reference's.
+        references: Of the method that it is compared with; only seeds that both have count.
+
+    Returns:
+        `run - reference` for every metric that both have, with its 95 % interval.
+
+    Raises:
+        DataError: They rest on different rows or draws, or have no seed in common.
+    """
+    seeds = [seed for seed in runs if seed in references]
+    _check_basis([*(runs[s] for s in seeds), *(references[s] for s in seeds)])
+    differences: dict[str, Difference] = {}
+    for name in runs[seeds[0]].values:
+        if name not in references[seeds[0]].values:
+            continue
+        values = [runs[s].values[name] - references[s].values[name] for s in seeds]
+        draws = [runs[s].draws[name] - references[s].draws[name] for s in seeds]
+        found = _mean(np.array(values), np.mean(draws, axis=0))
+        differences[name] = Difference(found.value, found.low, found.high)
+    return differences
+
+
+def _mean(values: Floats, draws: Floats) -> Mean:
+    """Mean of a value per seed, whose mean under each draw of users is given.
+
+    Args:
+        values: Shape `(seeds,)`.
+        draws: Shape `(draws,)`.
+    """
+    n_seeds = len(values)
+    spread = float(values.std(ddof=1)) if n_seeds > 1 else float("nan")
+    if n_seeds > 1:
+        noise = stream(0, "seeds").standard_t(n_seeds - 1, (NOISE_DRAWS, len(draws)))
+        draws = (draws + noise * spread / n_seeds**0.5).ravel()
+    return Mean(float(values.mean()), spread, *interval(draws))
+
+
+def _check_basis(runs: Sequence[Evaluation]) -> None:
+    if not runs:
+        raise DataError("there is no run to average, or no seed that both methods have")
+    if len({run.basis for run in runs}) > 1:
+        raise DataError(
+            "the runs rest on different rows or draws, so they cannot be averaged; evaluate all "
+            "on the same part of the same dataset with one seed of the draws"
+        )

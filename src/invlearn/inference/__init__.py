@@ -1,0 +1,1 @@
+"""Uses of a trained run: annotate, recommend, export, serve."""

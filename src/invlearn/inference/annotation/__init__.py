@@ -1,0 +1,1 @@
+"""Unlabelled pairs, annotated with calibrated probabilities and labels."""

@@ -1,0 +1,184 @@
+"""Annotation: what a trained model says of unlabelled pairs, and how far it can be believed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from invlearn.data.engines.parquet import sink_parquet, write_parquet
+from invlearn.data.prepare.queried_pairs import Asked, pairs_of, unlabelled_pairs
+from invlearn.evaluation.thresholds import check_precision
+from invlearn.inference.annotation.annotation_facts import (
+    Tally,
+    agreed,
+    facts,
+    influence_auc,
+    promised,
+)
+from invlearn.inference.annotation.annotator import WORDS, Annotator
+from invlearn.inference.annotation.epoch_sides import OtherEpochs
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.progress import Progress, silent
+from invlearn.training.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What `annotate` wrote."""
+
+    file: Path
+    """The annotated pairs, as Parquet."""
+    summary: dict[str, Any]
+    """The content of the JSON file beside it (`docs/annotation.md`)."""
+
+
+def annotate(
+    run: Run | str | Path,
+    out: str | Path,
+    *,
+    pairs: Any = None,
+    format: str = "auto",  # noqa: A002  the word users know
+    user: str | None = None,
+    item: str | None = None,
+    truth: str | None = None,
+    precision: float = 0.9,
+    dataset: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Annotation:
+    """Say of every unlabelled pair how likely it is positive, and label it where that is sure.
+
+    Probabilities are calibrated, and thresholds set, on validation rows alone. In memory are the
+    backbone, a block of pairs, and what is known of those pairs whose truth is known.
+
+    Args:
+        run: A run, or its folder.
+        out: The Parquet file to write; a JSON file of the same name goes beside it.
+        pairs: Log files or a table of the pairs to annotate; without them, all unlabelled pairs
+            of the run's dataset.
+        format: Of the files.
+        user: Their column of user ids, if not named as in the dataset's log.
+        item: Their column of item ids, likewise.
+        truth: Their column of 1, 0 or null, or a label rule, to measure by and for nothing else.
+            The dataset's own pairs are measured by labels that `weaken` has hidden.
+        precision: How many of the suggested labels are to be right, of either class.
+        dataset: Where the run's dataset is now, if it was moved.
+        seed: Of the folds of the calibration.
+        overwrite: Replace files of that name.
+        progress: Told of each block of pairs.
+
+    Raises:
+        ConfigError: A setting does not exist or does not fit.
+        DataError: The dataset or the pairs are missing or damaged, or too few rows validate.
+        RunError: The run folder is missing or damaged, or the dataset is not the run's own.
+        InvlearnError: `out` exists or cannot be written.
+    """
+    out = Path(out)
+    check_precision(precision)
+    _check_places(out, overwrite=overwrite)
+    if pairs is None:
+        _check_idle(truth, user=user, item=item, format=None if format == "auto" else format)
+    run = run if isinstance(run, Run) else Run.open(run)
+    data = run.dataset(dataset)
+    annotator = Annotator(run, data, precision=precision, seed=seed)
+    with atomic.scratch(out) as place:
+        _check_places(out, overwrite=overwrite)  # another may just have written them
+        if pairs is None:
+            summary = _write(annotator, unlabelled_pairs(data), place, out, progress)
+        else:
+            columns = {"user": user, "item": item, "truth": truth}
+            with pairs_of(pairs, data, place=place, format=format, **columns) as asked:
+                summary = _write(annotator, asked, place, out, progress)
+        atomic.write_json(_beside(out), summary)
+    return Annotation(out, summary)
+
+
+def _beside(out: Path) -> Path:
+    return out.with_suffix(".json")
+
+
+def _check_idle(truth: str | None, **options: str | None) -> None:
+    """Make sure that without a file of pairs nothing is said of one."""
+    if truth is not None:
+        raise ConfigError(
+            f"truth '{truth}' is a column of a file of pairs; name the file with --pairs, "
+            "or leave --truth out to measure by labels that `invlearn weaken` has hidden"
+        )
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name} '{value}' says how a file of pairs is read; name the file with --pairs, "
+                f"or leave --{name} out to annotate the dataset's own unlabelled pairs"
+            )
+
+
+def _check_places(out: Path, *, overwrite: bool) -> None:
+    if out.suffix != ".parquet":
+        better = out.with_suffix(".parquet") if out.name else "annotation.parquet"
+        raise ConfigError(f"an annotation is a Parquet file; give --out a name such as {better}")
+    if not out.parent.is_dir():
+        raise ConfigError(f"there is no folder {out.parent} to write {out.name} to; make it first")
+    for file in (out, _beside(out)):
+        atomic.need_absent(file, overwrite=overwrite)
+
+
+def _write(
+    annotator: Annotator, asked: Asked, place: Path, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Write the pairs block by block, and tell what there is to say of them all."""
+    others = OtherEpochs(annotator.run)
+    n_others, n_pairs = len(others.numbers), asked.n_pairs
+
+    def tell(done: int) -> None:
+        progress("annotate", done, (n_others + 1) * n_pairs)
+
+    above = others.counts_above(asked, place, tell)
+    tally = Tally(annotator.promises, annotator.data)
+    done, parts = 0, list[Path]()
+    for number, block in enumerate(asked.blocks()):
+        at = slice(done, done := done + len(block.users))
+        said = annotator.say(block, None if above is None else above[at] / n_others)
+        tally.see(block, said)
+        parts.append(place / f"annotated-{number:06d}.parquet")
+        write_parquet(annotator.table(block, said), parts[-1])
+        tell(n_others * n_pairs + done)
+    with atomic.new_file(out) as partial:
+        sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
+        _beside(out).unlink(missing_ok=True)  # of an earlier annotation, which this one replaces
+    return _summary(annotator, asked, tally, others)
+
+
+def _summary(
+    annotator: Annotator, asked: Asked, tally: Tally, others: OtherEpochs
+) -> dict[str, Any]:
+    """The content of the JSON file beside an annotation."""
+    known, test = tally.known, annotator.judged(annotator.data.test)
+    measured = {"test": test} | ({"truth": known} if len(known.labels) else {})
+    levels, influence = tally.column("agreement"), annotator.influence
+    return {
+        "run": annotator.run.folder.resolve().name,
+        "fingerprint": annotator.data.fingerprint,
+        "epoch": others.best,
+        "from": asked.name,
+        "precision": annotator.precision,
+        "counts": {"pairs": asked.n_pairs}
+        | {name: tally.counts[name] for name in (*WORDS, "unknown", "labelled_already")},
+        "mean_probability": tally.probability / max(asked.n_pairs - tally.counts["unknown"], 1),
+        "calibration": annotator.calibration,
+        "promises": promised(tally, asked.n_pairs, measured),
+        "test": facts(test),
+        "truth": facts(known),
+        "agreement": {
+            "epochs": others.numbers,
+            "truth": agreed(known, levels) if others.numbers and len(levels) else None,
+        },
+        "influence": influence
+        and {
+            "labelled_rows": influence.n_rows,
+            "below_0": tally.counts["influence below 0"],
+            "truth_auc": influence_auc(known, tally.column("influence")),
+        },
+    }

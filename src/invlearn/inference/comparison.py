@@ -1,0 +1,145 @@
+"""Several runs measured on the same rows, and paired with the first of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from invlearn.config.schema import OtherLog
+from invlearn.data.prepare.lookup import find_rows
+from invlearn.evaluation.assessment import Assessment, PartName, assess_catalogue
+from invlearn.evaluation.baselines import ALL_BASELINES
+from invlearn.evaluation.evaluation import Difference, paired_difference
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import ConfigError, RunError
+from invlearn.runtime.progress import Progress, silent
+from invlearn.training.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs measured on the same rows."""
+
+    assessments: dict[str, Assessment]
+    """By name of the run folder, in the order given."""
+    differences: dict[str, dict[str, Difference]]
+    """Of every run but the first: its metrics less those of the first, paired by user."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Rows of another log that were not measured on, by reason."""
+    n_seen: int = 0
+    """Rows of another log whose pair the runs were trained or validated on."""
+    unfinished: tuple[str, ...] = ()
+    """Runs that have not gone to their end yet; they are measured at their best epoch so far."""
+
+    def write(self, file: Path) -> None:
+        """Write everything as JSON; what is not a number becomes null."""
+        atomic.write_json(
+            file,
+            {
+                "runs": {name: found.to_json() for name, found in self.assessments.items()},
+                "unfinished": self.unfinished,
+                "left_out": self.left_out,
+                "seen": self.n_seen,
+                "differences": {
+                    name: {metric: difference.to_json() for metric, difference in found.items()}
+                    for name, found in self.differences.items()
+                },
+            },
+        )
+
+
+def compare_runs(
+    folders: Sequence[str | Path],
+    *,
+    part: PartName = "test",
+    other: OtherLog | None = None,
+    dataset: Path | None = None,
+    catalogue: bool = False,
+    as_released: bool = False,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Comparison:
+    """Measure runs of one dataset on the same rows.
+
+    Args:
+        folders: Run folders.
+        part: Part of the dataset.
+        other: Measure on the labelled rows of this log instead.
+        dataset: Where the dataset is now, if it was moved.
+        catalogue: Rank the whole catalogue as well, for 1,000 users.
+        as_released: Also NDCG@20 as the paper's released code has it.
+        draws: Bootstrap draws over users; 0 for no intervals, and no differences.
+        seed: Of the draws.
+        progress: Told of each set of scores.
+
+    Raises:
+        RunError: A folder is no run, or the runs were trained on different datasets.
+        DataError: The log is damaged, labels nothing, or names users or items unknown to the
+            runs, or pairs that they were trained on.
+        ConfigError: A folder is named twice, or a setting does not fit.
+    """
+    if catalogue and (other or part != "test"):
+        raise ConfigError(
+            "the catalogue is ranked by the positives of the test part; leave --catalogue away "
+            "with another part or a log"
+        )
+    if other and other.log is None:
+        raise ConfigError("options of another log were given, but no log; name it with --log")
+    paths = [Path(folder) for folder in folders]
+    runs = {name: Run.open(path) for name, path in zip(run_names(paths), paths, strict=True)}
+    fingerprints = {run.card["fingerprint"] for run in runs.values()}
+    if len(fingerprints) > 1:
+        raise RunError(
+            f"{', '.join(runs)} were trained on {len(fingerprints)} different datasets; "
+            "compare runs of one dataset only"
+        )
+    data = next(iter(runs.values())).dataset(dataset)
+    found_rows = find_rows(other, data) if other else None
+    assessments: dict[str, Assessment] = {}
+    for name, run in runs.items():
+        found = run.evaluate(
+            found_rows.rows if found_rows else None,
+            part=found_rows.name if found_rows else part,
+            dataset=data,
+            draws=draws,
+            seed=seed,
+            as_released=as_released,
+            baselines=next(iter(assessments.values())).baselines if assessments else ALL_BASELINES,
+            progress=progress,
+        )
+        if catalogue:
+            ranked = assess_catalogue(run.module, data, draws=draws, seed=seed, progress=progress)
+            found = replace(found, catalogue=ranked)
+        assessments[name] = found
+    first, *others = assessments
+    reference = assessments[first].backbone
+    differences = {
+        name: paired_difference(assessments[name].backbone, reference) for name in others if draws
+    }
+    return Comparison(
+        assessments,
+        differences,
+        left_out=found_rows.left_out if found_rows else {},
+        n_seen=found_rows.n_seen if found_rows else 0,
+        unfinished=tuple(name for name, run in runs.items() if not run.is_finished),
+    )
+
+
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Name each run by its folder's own name, or by its whole path where two share a name.
+
+    Raises:
+        ConfigError: A folder is named twice.
+
+    Example:
+        >>> run_names([Path("a/none"), Path("b/none"), Path("a/ig")])
+        ['a/none', 'b/none', 'ig']
+    """
+    own = [folder.name or folder.resolve().name for folder in folders]
+    names = [
+        name if own.count(name) == 1 else str(folder)
+        for name, folder in zip(own, folders, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        raise ConfigError("a run is named twice; name each once")
+    return names

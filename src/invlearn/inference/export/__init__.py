@@ -1,0 +1,1 @@
+"""A run in forms that other programs read: ONNX, safetensors."""

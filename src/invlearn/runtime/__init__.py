@@ -1,0 +1,1 @@
+"""Errors, files written whole, locks, safe parsing, memory, randomness, processes."""

@@ -1,0 +1,251 @@
+"""Tensors by name in a safetensors file, written by one process or by several at once.
+
+The format (https://huggingface.co/docs/safetensors): eight bytes for the length of a JSON header,
+the header with type, shape and place of each tensor, the tensors row by row. So processes that hold
+rows of one table each write theirs into the place where they belong, and the file is the one that a
+single process would have written.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from itertools import combinations
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from invlearn.runtime import atomic
+from invlearn.runtime.distributed import ALONE, Group
+from invlearn.runtime.errors import InvlearnError
+
+_NAMES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""In the order in which safetensors puts tensors of these types."""
+
+
+class Shard(NamedTuple):
+    """Which rows of a whole table a process holds: from `first` up to, not including, `end`."""
+
+    first: int
+    end: int
+    n_rows: int
+    """Of the whole table."""
+
+
+NO_SHARDS: Mapping[str, Shard] = {}
+COPY_BYTES = 1 << 24
+"""How much of a file is copied at once."""
+
+
+def write_tensors(
+    file: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    shards: Mapping[str, Shard] = NO_SHARDS,
+    group: Group = ALONE,
+) -> None:
+    """Write tensors, each once, whatever names it stands under.
+
+    Args:
+        file: Where to; on a disk that all processes see.
+        tensors: On each process the same names.
+        shards: Which of them are rows of a bigger one, and where they belong.
+        group: The processes, if there are shards; else only this one writes.
+
+    Raises:
+        InvlearnError: The disk is full or cannot be written.
+    """
+    if shards:
+        _write_together(file, tensors, shards, group)
+        return
+    tied = _tied(tensors)
+    kept = {name: tensor.detach() for name, tensor in tensors.items() if name not in tied}
+    users = Counter(tensor.untyped_storage().data_ptr() for tensor in kept.values())
+    owned = {  # safetensors wants them on the CPU and no memory shared
+        name: tensor.cpu().contiguous()
+        if users[tensor.untyped_storage().data_ptr()] == 1
+        else tensor.cpu().contiguous().clone()
+        for name, tensor in kept.items()
+    }
+    try:
+        save_file(owned, file, _metadata(tied) or None)
+    except SafetensorError as error:  # its own error for a full disk
+        raise atomic.cannot_write(file, OSError(str(error))) from error
+
+
+def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[str, Tensor]:
+    """Read tensors; what was one tensor under several names is so again.
+
+    Args:
+        file: What `write_tensors` wrote.
+        shards: Of which tensors only some rows are wanted, and which.
+
+    Raises:
+        SafetensorError: The file is damaged.
+    """
+    with safe_open(file, "pt") as opened:
+        tied: dict[str, str] = json.loads((opened.metadata() or {}).get("tied", "{}"))
+        if shards:
+            tensors = {
+                name: opened.get_slice(name)[shards[name].first : shards[name].end]
+                if name in shards
+                else opened.get_tensor(name)
+                for name in opened.keys()  # noqa: SIM118  it is no mapping
+            }
+        else:
+            tensors = load_file(file)
+    return tensors | {name: tensors[first] for name, first in tied.items()}
+
+
+@contextmanager
+def private_copy(file: Path) -> Generator[tuple[Path, str], None, None]:
+    """Copy a file to where no other process can change it, in memory where the system can (Linux).
+
+    Tensors that `read_tensors` maps from the copy stay valid after the block: the memory is freed
+    with the last of them.
+
+    Yields:
+        Path of the copy, and the SHA-256 of what it holds, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read, or there is no room for the copy.
+    """
+    with _private_file(file.name) as (path, descriptor), file.open("rb") as source:
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "wb", closefd=False) as copy:
+            while block := source.read(COPY_BYTES):
+                digest.update(block)
+                copy.write(block)
+        yield path, digest.hexdigest()
+
+
+@contextmanager
+def _private_file(name: str) -> Generator[tuple[Path, int], None, None]:
+    """Path and descriptor of an empty file that is gone when nothing maps it any more."""
+    with TemporaryDirectory(prefix="invlearn-") as folder:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create(name)
+            path = Path(f"/proc/self/fd/{descriptor}")
+        else:
+            path = Path(folder, name)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            yield path, descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _write_together(
+    file: Path, tensors: Mapping[str, Tensor], shards: Mapping[str, Shard], group: Group
+) -> None:
+    """Each process writes its rows; what is whole is written by the first."""
+    shapes = {name: _whole_shape(tensor, shards.get(name)) for name, tensor in tensors.items()}
+    tied = _tied_for_all(tensors, shapes, group)
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in tied}
+    places, head = _laid_out(tensors, shapes, tied)
+    try:
+        if group.is_first:
+            with file.open("wb") as stream:
+                stream.write(head)
+                stream.truncate(max(place.stop for place in places.values()))
+        group.wait()
+        with file.open("r+b") as stream:
+            for name, tensor in tensors.items():
+                if name not in shards and not group.is_first:
+                    continue
+                first = shards[name].first if name in shards else 0
+                row_bytes = tensor.element_size() * prod(tensor.shape[1:])
+                stream.seek(places[name].start + first * row_bytes)
+                stream.write(_bytes_of(tensor))
+            stream.flush()
+            os.fsync(stream.fileno())
+        group.wait()
+    except FileNotFoundError as error:
+        raise InvlearnError(
+            f"{file.parent} has gone while it was written; another process says why, or this one "
+            "does not see the same disk"
+        ) from error
+    except OSError as error:
+        raise atomic.cannot_write(file, error) from error
+
+
+def _whole_shape(tensor: Tensor, shard: Shard | None) -> tuple[int, ...]:
+    return tuple(tensor.shape) if shard is None else (shard.n_rows, *tensor.shape[1:])
+
+
+def _laid_out(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], tied: Mapping[str, str]
+) -> tuple[dict[str, slice], bytes]:
+    """Which bytes of the file every tensor will be, and the bytes before them."""
+    order, metadata = list(_NAMES), _metadata(tied)
+    ranges: dict[str, slice] = {}
+    entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    start = 0
+    for name in sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name)):
+        end = start + tensors[name].element_size() * prod(shapes[name])
+        ranges[name] = slice(start, end)
+        entries[name] = {
+            "dtype": _NAMES[tensors[name].dtype],
+            "shape": shapes[name],
+            "data_offsets": [start, end],
+        }
+        start = end
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    head = len(header).to_bytes(8, "little") + header
+    return {n: slice(len(head) + r.start, len(head) + r.stop) for n, r in ranges.items()}, head
+
+
+def _metadata(tied: Mapping[str, str]) -> dict[str, str]:
+    return {"tied": json.dumps(tied, sort_keys=True)} if tied else {}
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """A tensor's memory, row by row, not copied if it can be helped."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of tensors that stand under another name before, and that name."""
+    first: dict[tuple[object, ...], str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and first.setdefault(place, name) != name:
+            tied[name] = first[place]
+    return tied
+
+
+def _tied_for_all(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
+) -> dict[str, str]:
+    """What is tied on any process: one that holds no row of two tables cannot tell."""
+    tied = _tied(tensors)
+    if not group.any(bool(tied)):
+        return {}
+    return {
+        name: first
+        for first, name in combinations(tensors, 2)
+        if (tensors[first].dtype, shapes[first]) == (tensors[name].dtype, shapes[name])
+        and group.any(tied.get(name) == first)
+    }

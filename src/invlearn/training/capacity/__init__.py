@@ -1,0 +1,1 @@
+"""What a training takes: memory, traffic, and whether it fits."""

@@ -1,0 +1,168 @@
+"""Whether a training fits: refused before it takes anything, or looked at long before."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from invlearn.backbones import BACKBONES
+from invlearn.config.schema import RunConfig, load_config
+from invlearn.data.dataset import Dataset
+from invlearn.data.features import NO_FEATURES
+from invlearn.data.prepare.splits import Split
+from invlearn.runtime.distributed import Group
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.memory import available, gib
+from invlearn.training.build import complete, settled
+from invlearn.training.capacity.param_count import Counts
+from invlearn.training.capacity.planning import Plan, plan
+
+MARGIN = 0.9
+"""Part of the memory that there is which a training may take by this account."""
+MOST_IDS, MOST_ROWS = 2**31 - 1, 2**48
+"""Users or items of a dataset, and anything else that is planned for, at most."""
+
+
+def counts_of(dataset: Dataset) -> Counts:
+    """How much a dataset holds."""
+    return Counts(
+        dataset.n_users,
+        dataset.n_items,
+        len(dataset.train),
+        len(dataset.valid),
+        len(dataset.test),
+        len(dataset.unlabelled),
+    )
+
+
+def check_room(config: RunConfig, dataset: Dataset, group: Group) -> None:
+    """Refuse a training that a machine has no memory for, before any of it is taken.
+
+    All processes decide the same, and none goes on before all have looked.
+
+    Args:
+        config: Settings, complete.
+        dataset: What is to be trained on.
+        group: The processes that share it.
+
+    Raises:
+        ConfigError: It does not fit; says what takes most, and what could be done.
+    """
+    if config.backbone not in BACKBONES:
+        return  # whoever made it knows what it takes; it may have effects when it is made
+    found = _planned(config, dataset, group)
+    room, needed = available() * MARGIN, found.to_come * group.n_here
+    fits = needed <= room
+    if not group.any(not fits):
+        return
+    if fits:
+        raise ConfigError(
+            "another machine has too little memory for its processes of this training; what they "
+            "said is above or in their own log"
+        )
+    largest = max(found.lasting[1:] + found.passing, key=lambda part: part.n_bytes)
+    raise ConfigError(
+        f"this training would take {gib(needed)} more memory on this machine, and {gib(room)} "
+        f"can be had; {largest.name} alone {gib(largest.n_bytes)} for each of {group.n_here} "
+        f"processes here. {_advice(found, dataset, group)}; `invlearn plan` says what each would "
+        "take"
+    )
+
+
+def _planned(config: RunConfig, dataset: Dataset, group: Group) -> Plan:
+    return plan(config, counts_of(dataset), dataset.feature_card, n_processes=group.size)
+
+
+def _advice(found: Plan, dataset: Dataset, group: Group) -> str:
+    """What makes a training smaller."""
+    part = found.most_passing
+    if part.name in ("validation", "test") and part.n_bytes > found.memory / 2:
+        return f"Prepare with a smaller --{part.name.removesuffix('ation')}-fraction"
+    if found.config.store == "row" and not group.is_alone:
+        cut = found.config.model_copy(update={"store": "sharded"})
+        needed = _planned(cut, dataset, group).to_come * group.n_here
+        return f"With --store sharded it would take {gib(needed)}"
+    return (
+        "Take a smaller --model.dim, --optimizer.name sgd, which keeps no moments, or more "
+        "machines with --store sharded"
+    )
+
+
+def plan_for(
+    dataset: str | Path | None,
+    sizes: Mapping[str, int | None],
+    *,
+    config: RunConfig | str | Path | None = None,
+    n_processes: int = 1,
+    n_hosts: int = 1,
+    **options: Any,
+) -> Plan:
+    """Work out what a training takes, on a dataset or on one that is not there yet.
+
+    Args:
+        dataset: Dataset folder, if there is one.
+        sizes: Else `users`, `items`, `rows` (labelled; as many of them validate and test as
+            `prepare` takes by default) and `unlabelled_rows`.
+        config: Settings, or a YAML file of them.
+        n_processes: How many share it.
+        n_hosts: Machines that they are spread over evenly.
+        options: Settings that override `config`.
+
+    Raises:
+        ConfigError: A setting or a size is wrong, or neither a dataset nor sizes are given.
+        DataError: The dataset is missing or damaged.
+    """
+    settings = load_config(options, config)
+    _check_processes(n_processes, n_hosts)
+    if dataset is None:
+        counts = _counts(sizes)
+        settings = settled(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
+        return plan(settings, counts, NO_FEATURES, n_processes=n_processes)
+    for name, size in sizes.items():
+        if size is not None:
+            raise ConfigError(
+                f"{_option(name)} is for a dataset that is not there yet, and {dataset} says "
+                "itself how much it holds; leave one of them out"
+            )
+    data = Dataset.open(dataset)
+    settings = complete(settings, data, None)
+    return plan(settings, counts_of(data), data.feature_card, n_processes=n_processes)
+
+
+def _check_processes(n_processes: int, n_hosts: int) -> None:
+    _check_size("processes", n_processes, 1, MOST_IDS)
+    _check_size("hosts", n_hosts, 1, MOST_IDS)
+    if n_processes % n_hosts:
+        raise ConfigError(
+            f"--processes {n_processes} cannot be spread evenly over --hosts {n_hosts}; give a "
+            "multiple of the hosts"
+        )
+
+
+def _counts(sizes: Mapping[str, int | None]) -> Counts:
+    """How much a dataset of such sizes would hold, split as `prepare` does by default."""
+    given = {name: size for name, size in sizes.items() if size is not None}
+    for name, least, most in (
+        ("users", 1, MOST_IDS),
+        ("items", 1, MOST_IDS),
+        ("rows", 1, MOST_ROWS),
+        ("unlabelled_rows", 0, MOST_ROWS),
+    ):
+        if name not in given and least:
+            raise ConfigError(
+                "a plan needs a dataset folder, or --users, --items and --rows; "
+                f"{_option(name)} is missing"
+            )
+        _check_size(name, given.setdefault(name, 0), least, most)
+    rows, split = given["rows"], Split()
+    valid, test = int(rows * split.valid_fraction), int(rows * split.test_fraction)
+    train = rows - valid - test
+    return Counts(given["users"], given["items"], train, valid, test, given["unlabelled_rows"])
+
+
+def _check_size(name: str, size: int, least: int, most: int) -> None:
+    if not least <= size <= most:
+        raise ConfigError(f"{_option(name)} must be from {least} to {most:,}; found {size}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

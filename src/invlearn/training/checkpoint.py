@@ -1,0 +1,286 @@
+"""Checkpoints that survive a kill at any instant; nothing in them is ever unpickled.
+
+```
+checkpoints/
+  index.json               names of the last, the best and the kept checkpoints, their checksums
+  epoch-0001-step-000000/  weights.safetensors  optimizer.safetensors  state.json
+```
+Of an epoch that is only kept, the weights stay and the rest goes.
+A checkpoint is named by the epochs and the steps of the next one that it has behind it. It is
+written whole under a name that no earlier one has before the index names it, and what the index
+does not name is removed after. So the index always names whole checkpoints.
+"""
+
+import json
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from invlearn.data.dataset import sha256
+from invlearn.runtime import atomic
+from invlearn.runtime.distributed import ALONE, Group
+from invlearn.runtime.errors import RunError
+from invlearn.runtime.safe_load import json_of
+from invlearn.runtime.tensor_files import (
+    NO_SHARDS,
+    Shard,
+    private_copy,
+    read_tensors,
+    write_tensors,
+)
+
+FILES = ("optimizer.safetensors", "state.json", "weights.safetensors")
+
+Which = Literal["last", "best"]
+
+CHANGED = "was changed or truncated since it was written"
+_KEPT = "epoch-"
+"""Begins the name of a kept epoch in the index."""
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Where a training stands; all that must survive besides weights and moments."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps finished within the current epoch."""
+    best_score: float | None = None
+    """Best validation score so far."""
+    best_epoch: int | None = None
+    """Epoch of the best score, from 0."""
+    epochs_since_best: int = 0
+    """Epochs finished since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint, read."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: TrainState
+    run: str = ""
+    """Id of the run that it belongs to, from `run.json`; empty in those of earlier versions."""
+
+
+def save(
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    best: bool,
+    keep: int = 0,
+    shards: Mapping[str, Shard] = NO_SHARDS,
+    group: Group = ALONE,
+) -> None:
+    """Write a checkpoint, make it the last one, and remove those no longer named.
+
+    Several processes call it together. Where their tensors are the same, the first one writes;
+    of shards every process writes its own.
+
+    Args:
+        folder: The run's `checkpoints` folder.
+        checkpoint: What to write.
+        best: Make it the best one as well.
+        keep: Epochs, this one among them if it is at an end, whose weights stay besides.
+        shards: Weights and moments that are rows of a bigger table, by name.
+        group: The processes.
+
+    Raises:
+        InvlearnError: The disk is full or cannot be written; earlier checkpoints are as they were.
+    """
+    name = f"epoch-{checkpoint.state.epoch:04d}-step-{checkpoint.state.step:06d}"
+    if not group.is_first:
+        if shards:
+            _write_parts(Path(group.told(None)), checkpoint, shards, group)
+        return
+    said = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
+    with atomic.new_folder(folder / name, overwrite=True) as partial:
+        (partial / "state.json").write_text(json.dumps(said))
+        if shards:
+            group.told(str(partial.resolve()))
+        _write_parts(partial, checkpoint, shards, group)
+        for file in FILES:  # safetensors lets nobody else read what it writes
+            shutil.copymode(partial / "state.json", partial / file)
+        checksums = {file: sha256(partial / file) for file in FILES}
+    index = _read_index(folder) if (folder / "index.json").exists() else {}
+    entry = {"name": name, "sha256": checksums}
+    index |= {"last": entry, "best": entry} if best else {"last": entry}
+    if checkpoint.state.step == 0 and checkpoint.state.epoch > 0:
+        index[_kept_as(checkpoint.state.epoch)] = entry
+        for epoch in _kept(index)[: -keep or None]:
+            del index[_kept_as(epoch)]
+    atomic.write_json(folder / "index.json", index)
+    _remove_unnamed(folder, index)
+
+
+def _write_parts(
+    folder: Path, checkpoint: Checkpoint, shards: Mapping[str, Shard], group: Group
+) -> None:
+    """Write weights and moments: each process its rows, and the first one what is in no shard."""
+    parts = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer}
+    for part, tensors in parts.items():
+        cut = {name: shard for name, shard in shards.items() if name in tensors}
+        if cut or group.is_first:
+            write_tensors(folder / f"{part}.safetensors", tensors, shards=cut, group=group)
+
+
+def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) -> Checkpoint:
+    """Read the last or the best checkpoint.
+
+    Args:
+        folder: The run's `checkpoints` folder.
+        which: Which of the two.
+        shards: Weights and moments of which only some rows are wanted (see `read_tensors`).
+
+    Raises:
+        RunError: There is none, or a file of it is missing, truncated or changed.
+    """
+    index = _read_index(folder)
+    if which not in index:
+        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
+    place = folder / index[which]["name"]
+    for name in FILES:
+        _check(place / name, which, index)
+    with _readable(place):
+        weights = read_tensors(place / "weights.safetensors", shards)
+        optimizer = read_tensors(place / "optimizer.safetensors", shards)
+    return Checkpoint(weights, optimizer, *_read_state(place))
+
+
+def load_private(folder: Path, which: Which) -> Checkpoint:
+    """Read the weights of the last or the best checkpoint into memory of this process's own.
+
+    What was checked is what is used: the files may be replaced, changed or truncated afterwards.
+
+    Returns:
+        The checkpoint, without moments.
+
+    Raises:
+        RunError: There is none, or a file of it is missing, truncated or changed.
+    """
+    index = _read_index(folder)
+    if which not in index:
+        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
+    place = folder / index[which]["name"]
+    _check(place / "state.json", which, index)
+    weights = _read_private(place / "weights.safetensors", which, index)
+    return Checkpoint(weights, {}, *_read_state(place))
+
+
+def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors of a file, copied to private memory, of which the checksum is that of the index."""
+    if not file.is_file():
+        raise _damaged(file, "is missing", which, index)
+    with _readable(file), private_copy(file) as (copy, found):
+        if found != index[which]["sha256"].get(file.name):
+            raise _damaged(file, CHANGED, which, index)
+        return read_tensors(copy)
+
+
+def _read_state(place: Path) -> tuple[TrainState, str]:
+    """What `state.json` says: the state, and the id of the run."""
+    with _readable(place):
+        said = json_of(place / "state.json")
+        run = str(said.pop("run", ""))
+        return TrainState(**said), run
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None, None, None]:
+    """Turn whatever is wrong with the content of a file into a `RunError`."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read ({error}); train the run again") from error
+
+
+def exists(folder: Path) -> bool:
+    """Whether any checkpoint was written."""
+    return (folder / "index.json").is_file()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a kill between a new index and the removal of what it no longer names left."""
+    _remove_unnamed(folder, _read_index(folder))
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """Numbers of the epochs, from 1, whose weights are kept besides; rising.
+
+    Raises:
+        RunError: There is no checkpoint, or the index is damaged.
+    """
+    return _kept(_read_index(folder))
+
+
+def load_kept(folder: Path, epoch: int) -> dict[str, Tensor]:
+    """Read the weights at the end of one of `kept_epochs`.
+
+    Raises:
+        RunError: The file is missing, truncated or changed.
+    """
+    index, which = _read_index(folder), _kept_as(epoch)
+    return _read_private(folder / index[which]["name"] / "weights.safetensors", which, index)
+
+
+def _kept_as(epoch: int) -> str:
+    """What the index calls a kept epoch."""
+    return f"{_KEPT}{epoch:04d}"
+
+
+def _kept(index: Mapping[str, Any]) -> list[int]:
+    numbers = (name.removeprefix(_KEPT) for name in index if name.startswith(_KEPT))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    file = folder / "index.json"
+    try:
+        index: dict[str, dict[str, Any]] = {
+            which: {"name": str(entry["name"]), "sha256": dict(entry["sha256"])}
+            for which, entry in json_of(file).items()
+        }
+    except OSError as error:
+        raise RunError(f"{file} cannot be read: {error.strerror}; train the run again") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{file} is damaged ({error!r}); train the run again") from error
+    if any(Path(entry["name"]).name != entry["name"] for entry in index.values()):
+        raise RunError(f"{file} names a folder elsewhere; it did not come from invlearn")
+    return index
+
+
+def _check(file: Path, which: str, index: Mapping[str, Any]) -> None:
+    """Raise unless the file is what was written."""
+    if not file.is_file():
+        raise _damaged(file, "is missing", which, index)
+    if sha256(file) != index[which]["sha256"].get(file.name):
+        raise _damaged(file, CHANGED, which, index)
+
+
+def _damaged(file: Path, found: str, which: str, index: Mapping[str, Any]) -> RunError:
+    """The error for a file that is not what was written."""
+    other = "best" if which == "last" else "last"
+    spare = index.get(other, index[which])["name"]
+    hint = f"; the {other} checkpoint, {spare}, may still be whole"
+    hint = hint if spare != index[which]["name"] else ""
+    return RunError(f"{file} {found}; restore it or train the run again{hint}")
+
+
+def _remove_unnamed(folder: Path, index: Mapping[str, Any]) -> None:
+    """Remove what the index does not name, and of a kept epoch what is not its weights."""
+    named = {entry["name"] for entry in index.values()}
+    whole = {index[which]["name"] for which in ("last", "best") if which in index}
+    for path in folder.glob("*step-*"):
+        if path.name not in named:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in whole:
+            for name in FILES[:2]:
+                (path / name).unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""The written record of a training: one JSON line a step, one an epoch, TensorBoard on request."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import ConfigError, RunError
+from invlearn.runtime.safe_load import from_json
+
+FLUSH_STEPS = 64
+"""Steps between looks at the recorded tensors, so that a device need not be waited for."""
+
+
+class Recorder:
+    """Appends to `steps.jsonl` and `epochs.jsonl` of a run folder."""
+
+    def __init__(
+        self, folder: Path | None, *, n_steps: int, n_epochs: int, tensorboard: bool
+    ) -> None:
+        """Open the record; lines that a resumed run will write again are dropped first.
+
+        Args:
+            folder: The run folder; none to keep what is recorded in memory and write nothing.
+            n_steps: Steps taken so far; later lines are dropped.
+            n_epochs: Epochs finished so far; later lines are dropped.
+            tensorboard: Write scalars for TensorBoard into `folder/tensorboard` too.
+        """
+        self._files = folder and (folder / "steps.jsonl", folder / "epochs.jsonl")
+        self._waiting: list[tuple[int, int, Mapping[str, Tensor]]] = []
+        self._current: list[dict[str, Any]] = []
+        if self._files:
+            _keep(self._files[0], "step", n_steps)
+            _keep(self._files[1], "epoch", n_epochs)
+            lines = read_lines(self._files[0])
+            self._current += [line for line in lines if line.get("epoch") == n_epochs]
+        choices = (line.get("choice") for line in self._current)
+        self.choices: Counter[Any] = Counter(
+            choice for choice in choices if isinstance(choice, int)
+        )
+        """How often the judges made each choice in the epoch that is not finished."""
+        wanted = tensorboard and folder
+        self._board: Any = _open_board(wanted / "tensorboard", n_steps) if wanted else None
+
+    def step(self, epoch: int, step: int, log: Mapping[str, Tensor]) -> None:
+        """Take note of a step: what the strategy logged.
+
+        Args:
+            epoch: From 0.
+            step: Over all epochs, from 0.
+            log: Scalars and short vectors.
+        """
+        self._waiting.append((epoch, step, log))
+        if len(self._waiting) >= FLUSH_STEPS:
+            self.flush()
+
+    def epoch(self, epoch: int, figures: Mapping[str, Any]) -> None:
+        """Take note of a finished epoch."""
+        self.flush()
+        self._current.clear()
+        self.choices.clear()
+        if self._files:
+            _append(self._files[1], [{"epoch": epoch, **figures}])
+        if self._board:
+            for name, value in _scalars(figures):
+                self._board.add_scalar(f"epoch/{name}", value, epoch)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        lines = [
+            {"epoch": epoch, "step": step, **{name: value.tolist() for name, value in log.items()}}
+            for epoch, step, log in self._waiting
+        ]
+        self._waiting.clear()
+        self._current += lines
+        self.choices.update(line["choice"] for line in lines if "choice" in line)
+        if self._files:
+            _append(self._files[0], lines)
+        for line in lines if self._board else []:
+            for name, value in _scalars(line):
+                self._board.add_scalar(f"step/{name}", value, line["step"])
+
+    def settle(self) -> None:
+        """Write what is waiting, and force it to disk: a checkpoint is about to rest on it."""
+        self.flush()
+        for file in self._files or ():
+            atomic.settle(file)
+
+    def current_steps(self) -> list[dict[str, Any]]:
+        """All recorded steps of the epoch that is not finished."""
+        self.flush()
+        return list(self._current)
+
+    def close(self) -> None:
+        """Write what is waiting and close TensorBoard's file."""
+        self.flush()
+        if self._board:
+            self._board.close()
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Records of a JSON-lines file; a last line cut off by a crash is left out.
+
+    Raises:
+        RunError: Another line is damaged.
+    """
+    if not file.is_file():
+        return
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream):
+            if line.endswith(b"\n"):
+                yield _record(line, f"line {number + 1} of {file}")
+
+
+def _record(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        record = from_json(line)
+        if not isinstance(record, dict):
+            raise ValueError("it holds no record")
+    except ValueError as error:
+        raise RunError(
+            f"{place} is damaged ({error}); restore the file or train the run again"
+        ) from error
+    return cast(dict[str, Any], record)
+
+
+def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
+    """Number from 1 of the epoch whose weights were kept; none before the first one.
+
+    Args:
+        epochs: Records of `epochs.jsonl`, in their order.
+
+    Example:
+        >>> best_epoch([{"best": True}, {"best": True}, {"best": False}])
+        2
+    """
+    marked = [number for number, epoch in enumerate(epochs, 1) if epoch.get("best")]
+    return marked[-1] if marked else None
+
+
+def _keep(file: Path, key: str, bound: int) -> None:
+    """Drop the records whose `key` is `bound` or more.
+
+    Raises:
+        RunError: Earlier ones are missing, so that the run would not go on as without a stop.
+    """
+    places = ((line.get(key), line) for line in read_lines(file))
+    kept = [line for place, line in places if isinstance(place, int) and place < bound]
+    if [line[key] for line in kept] != [*range(bound)]:
+        raise RunError(
+            f"{file} has {len(kept):,} whole records of the {bound:,} that the last checkpoint has "
+            "behind it; restore the file or train the run again"
+        )
+    atomic.write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _append(file: Path, lines: list[dict[str, Any]]) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:
+        raise atomic.cannot_write(file, error) from error
+
+
+def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of a record by dotted name."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and name not in ("epoch", "step"):
+            yield prefix + name, float(value)
+
+
+def _open_board(folder: Path, n_steps: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "tensorboard is not installed; pip install 'invlearn[tensorboard]' or leave "
+            "--tensorboard away"
+        ) from error
+    return SummaryWriter(str(folder), purge_step=n_steps or None)

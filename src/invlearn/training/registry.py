@@ -1,0 +1,179 @@
+"""From names to classes, and from options to objects; `module:Class` and plug-ins included."""
+
+import inspect
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import entry_points
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, create_model
+from torch import nn
+
+from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import ReadsFeatures
+from invlearn.config.schema import Settings, validated
+from invlearn.runtime.errors import ConfigError, unknown
+from invlearn.strategies import STRATEGIES, Strategy
+
+Class = TypeVar("Class")
+
+_given: dict[str, type] = {}
+"""Classes given from Python, by the path that names them in a run's settings, so that this process
+finds even those that cannot be imported."""
+
+
+def backbone_class(name: str) -> type[nn.Module]:
+    """Find a backbone by name, entry point (group `invlearn.backbones`) or `module:Class`.
+
+    Raises:
+        ConfigError: There is none of that name, or it is no `nn.Module`.
+    """
+    return _find("backbone", name, BACKBONES, nn.Module)
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Find a strategy by name, entry point (group `invlearn.strategies`) or `module:Class`.
+
+    Raises:
+        ConfigError: There is none of that name, or it is no `Strategy`.
+    """
+    return _find("strategy", name, STRATEGIES, Strategy)
+
+
+def path_of(cls: type, known: Mapping[str, type], *, remember: bool = True) -> str:
+    """Name a class: short if it is built in, else `module:Class`.
+
+    Args:
+        cls: A backbone or a strategy.
+        known: The built-in ones by name.
+        remember: Let this process find it by that path from now on.
+    """
+    for name, other in known.items():
+        if other is cls:
+            return name
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    if remember:
+        _given[path] = cls
+    return path
+
+
+def is_known(path: str) -> bool:
+    """Whether this process was given the class of a path `module:Class` from Python."""
+    return path in _given
+
+
+def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Options that a class takes: type and default by name, without what the dataset decides.
+
+    A default of `...` means that a value is needed.
+    """
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    decided = {"n_users", "n_items"} | ({"features"} if issubclass(cls, ReadsFeatures) else set())
+    return {
+        name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
+        for name, p in inspect.signature(cls).parameters.items()
+        if name not in decided and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+
+
+def complete_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check options against what a class takes, and fill in the defaults.
+
+    Args:
+        cls: A backbone or a strategy.
+        options: Values by name; text is converted where the type asks for it.
+        where: Prefix for error messages, `model` or `method`.
+
+    Raises:
+        ConfigError: An option is unknown, missing or of the wrong kind.
+
+    Example:
+        >>> complete_options(BACKBONES["gmf"], {"dim": "64"}, "model")
+        {'dim': 64}
+    """
+    fields: dict[str, Any] = options_of(cls)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model = create_model("Options", __config__=config, **fields)
+    outer = create_model("Outer", __base__=Settings, **{where: (model, ...)})  # type: ignore[call-overload]
+    named = {str(name).replace("-", "_"): value for name, value in options.items()}
+    checked = validated(outer, {where: named})
+    return dict(getattr(checked, where))
+
+
+def describe_backbones() -> dict[str, tuple[str, dict[str, tuple[Any, Any]]]]:
+    """What each built-in backbone is, in a sentence, and the options that it takes."""
+    return {name: _described(cls) for name, cls in BACKBONES.items()}
+
+
+def describe_strategies() -> dict[str, tuple[str, dict[str, tuple[Any, Any]]]]:
+    """What each built-in strategy is, in a sentence, and the options that it takes."""
+    return {name: _described(cls) for name, cls in STRATEGIES.items()}
+
+
+def _described(cls: type) -> tuple[str, dict[str, tuple[Any, Any]]]:
+    sentence = (inspect.getdoc(cls) or "").split("\n\n")[0]
+    return " ".join(sentence.split()), options_of(cls)
+
+
+def _find(kind: str, name: str, known: Mapping[str, type[Class]], wanted: type) -> type[Class]:
+    if name in known:
+        return known[name]
+    if ":" in name:
+        found: Any = _given.get(name) or _import(kind, name)
+    else:
+        plugins = {e.name: e.value for e in entry_points(group=f"invlearn.{_plural(kind)}")}
+        if name not in plugins:
+            raise unknown(kind, name, [*known, *plugins])
+        found = _import(kind, plugins[name])
+    if not (isinstance(found, type) and issubclass(found, wanted)):
+        raise ConfigError(
+            f"{kind} '{name}' is {found!r}; it must be a subclass of {wanted.__qualname__}"
+        )
+    return found
+
+
+def _plural(kind: str) -> str:
+    return {"backbone": "backbones", "strategy": "strategies"}[kind]
+
+
+def _import(kind: str, name: str) -> object:
+    """Import `module:Class`."""
+    module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(f"{kind} '{name}' cannot be imported; write it as module:Class")
+    try:
+        with _importable_working_folder():
+            return attrgetter(class_name)(import_module(module_name))
+    except ImportError as error:
+        raise ConfigError(
+            f"{kind} '{name}': {error}; is the module in the working folder or on PYTHONPATH?"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(
+            f"{kind} '{name}': {error}; name a class that can be imported from {module_name}"
+        ) from error
+
+
+@contextmanager
+def _importable_working_folder() -> Generator[None, None, None]:
+    """Let one import find modules in the working folder, after all installed ones.
+
+    The folder is not on the path at any other time: libraries try to import optional packages, and
+    a file of such a name among somebody's data would be executed.
+    """
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:  # it was deleted
+        folder = None
+    if folder is None or folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

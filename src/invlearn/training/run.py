@@ -1,0 +1,360 @@
+"""Runs: a training becomes a folder, and the folder a model again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from invlearn.backbones.backbone import SettlesByValidation
+from invlearn.config.schema import RunConfig, load_config
+from invlearn.data.dataset import PARTS, Dataset, Part, check_ids
+from invlearn.data.features import FeatureCard
+from invlearn.evaluation.assessment import Assessment, assess
+from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES
+from invlearn.evaluation.evaluation import Evaluation
+from invlearn.evaluation.scoring import score_pairs
+from invlearn.runtime import atomic
+from invlearn.runtime.distributed import ALONE, Group
+from invlearn.runtime.errors import DataError, RunError, Stopped, unknown
+from invlearn.runtime.progress import Progress, silent
+from invlearn.strategies import Strategy
+from invlearn.training import checkpoint
+from invlearn.training.build import (
+    complete,
+    make_backbone,
+    make_bare,
+    named_backbone,
+    named_strategy,
+    usable_device,
+)
+from invlearn.training.job import Job
+from invlearn.training.metrics_log import read_lines
+from invlearn.training.run_folder import (
+    check_code,
+    check_same,
+    held_run,
+    load_weights,
+    new_run,
+    open_dataset,
+    read_json,
+    read_run,
+)
+from invlearn.training.stores.distributed_scorer import Together
+
+SPARE_BYTES = 1 << 26
+"""What making a backbone may take besides twice the weights that are saved of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder, opened: the backbone with the weights of its best epoch."""
+
+    folder: Path
+    config: RunConfig = field(repr=False)
+    module: nn.Module = field(repr=False)
+    card: dict[str, Any] = field(repr=False)
+    """The content of `run.json`."""
+
+    @classmethod
+    def open(cls, folder: str | Path, *, backbone: nn.Module | None = None) -> "Run":
+        """Open a run folder that finished at least one epoch.
+
+        Args:
+            folder: The run folder.
+            backbone: The module to load the weights into, if the run was given one from Python.
+
+        Raises:
+            RunError: The folder is missing, damaged, or of another format version.
+        """
+        folder = Path(folder)
+        card, config = read_run(folder)
+        if backbone is None:
+            check_code(folder, config)
+        for kind in ("user", "item"):
+            check_ids(folder / f"{kind}s.parquet", card[f"n_{kind}s"])
+        features = FeatureCard.model_validate(card.get("features", {}))
+        made_of = config, card["n_users"], card["n_items"], features
+        bare = make_bare(*made_of) if backbone is None else None
+        # A backbone with memory of its own gets copies; one without gets the saved tensors
+        # themselves, which must be nobody else's to change.
+        load = checkpoint.load if bare is None else checkpoint.load_private
+        saved = load(folder / "checkpoints", "best")
+        module = backbone or bare
+        if module is None:
+            n_bytes = sum(weight.nbytes for weight in saved.weights.values())
+            module = make_backbone(*made_of, max_bytes=SPARE_BYTES + 2 * n_bytes)
+        load_weights(module, saved, folder, as_they_are=bare is not None)
+        module.eval()
+        return cls(folder, config, module, card)
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The content of `test.json`: test metrics under the names of `docs/metrics.md`.
+
+        Raises:
+            RunError: The run has not finished.
+        """
+        return read_json(self.folder / "test.json")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run went to its end and was measured on the test part."""
+        return (self.folder / "test.json").is_file()
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """What was recorded of each epoch."""
+        return list(read_lines(self.folder / "epochs.jsonl"))
+
+    def score(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Logits of pairs, shape `(pairs,)`.
+
+        Args:
+            users: Dense user ids, shape `(pairs,)`.
+            items: Dense item ids, shape `(pairs,)`.
+
+        Raises:
+            DataError: An id is none of the run's.
+        """
+        columns = {"user": np.asarray(users), "item": np.asarray(items)}
+        for key, ids in columns.items():
+            n_known = int(self.card[f"n_{key}s"])
+            if not np.issubdtype(ids.dtype, np.integer) or ((ids < 0) | (ids >= n_known)).any():
+                raise DataError(
+                    f"{key} ids must be integers from 0 to {n_known - 1}, row numbers of "
+                    f"{self.folder / f'{key}s.parquet'}, which has the original ids"
+                )
+        return score_pairs(self.module, columns["user"], columns["item"])
+
+    def dataset(self, folder: str | Path | None = None) -> Dataset:
+        """Open the dataset that the run was trained on, every file of it checked.
+
+        Args:
+            folder: Where it is now, if it was moved.
+
+        Raises:
+            DataError: It is missing or damaged.
+            RunError: It is not the one that the run was trained on.
+        """
+        return open_dataset(Path(folder or self.card["dataset"]), self.card)
+
+    def evaluate(
+        self,
+        rows: Part | None = None,
+        *,
+        part: str = "test",
+        dataset: Dataset | None = None,
+        draws: int = 1000,
+        seed: int = 0,
+        as_released: bool = False,
+        baselines: Mapping[str, Evaluation] | Sequence[str] = ALL_BASELINES,
+        progress: Progress = silent,
+    ) -> Assessment:
+        """Measure the run and the baselines on labelled rows.
+
+        Args:
+            rows: Labelled rows in dense ids; by default the part of the dataset named `part`.
+            part: `train`, `valid` or `test`, or what to call `rows`.
+            dataset: The run's dataset, opened; by default from where the run says it is.
+            draws: Bootstrap draws over users; 0 for no intervals.
+            seed: Of the draws.
+            as_released: Also the released code's NDCG@20, for comparison with the paper.
+            baselines: Their names, or what they got on these very rows, if that is known already.
+            progress: Told of each set of scores.
+
+        Raises:
+            ConfigError: There is no such part or baseline.
+        """
+        if rows is None and part not in PARTS[:3]:
+            raise unknown("part", part, PARTS[:3])
+        dataset = dataset or self.dataset()
+        return assess(
+            self.module,
+            dataset,
+            getattr(dataset, part) if rows is None else rows,
+            part=part,
+            draws=draws,
+            seed=seed,
+            as_released=as_released,
+            baselines=baselines,
+            progress=progress,
+        )
+
+
+def train(
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    config: RunConfig | str | Path | None = None,
+    backbone: str | type[nn.Module] | nn.Module | None = None,
+    strategy: str | Strategy | type[Strategy] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    go_on: bool = False,
+    group: Group = ALONE,
+    **options: Any,
+) -> Run:
+    """Train a backbone on a dataset folder and write a run folder.
+
+    Several processes (see `invlearn.runtime.distributed.joined`) call it together, and share the
+    pairs of each batch. They choose as one process does. Only the first one writes, except that
+    each process writes its shards of tables (`store="sharded"`). The folders must be on disks that
+    all of them see.
+
+    Args:
+        dataset: Folder that `prepare` wrote.
+        out: The run folder to make.
+        config: Settings, or a YAML file of them.
+        backbone: Name, `module:Class`, a class `(n_users, n_items, **model)`, or a module, which
+            is trained in place.
+        strategy: Name, `module:Class`, a class, or a strategy with its options set.
+        overwrite: Replace a run folder of that name.
+        progress: Told of steps and epochs.
+        should_stop: Asked after every step; true saves and raises `Stopped`.
+        go_on: If `out` is a run of these very settings on this dataset, resume it; another one is
+            refused, or replaced with `overwrite`.
+        group: The processes that train together.
+        options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
+
+    Raises:
+        ConfigError: A setting does not exist or does not fit the dataset.
+        DataError: The dataset is missing or damaged.
+        RunError: `out` exists.
+        DivergedError: The loss is no longer finite; the last checkpoint stands.
+        Stopped: `should_stop` said so; `resume(out)` goes on.
+    """
+    data, out = Dataset.open(dataset, verify=group.is_first), Path(out)
+    named = named_backbone(backbone) | named_strategy(strategy) | options
+    module = backbone if isinstance(backbone, nn.Module) else None
+    settings = complete(load_config(named, config), data, module)
+    exists = bool(group.told(out.exists()))
+    if exists and go_on and _goes_on(out, data, settings, group, overwrite=overwrite):
+        return resume(
+            out,
+            dataset=dataset,
+            backbone=module,
+            progress=progress,
+            should_stop=should_stop,
+            group=group,
+        )
+    if exists and not overwrite:
+        raise RunError(
+            f"{out} exists already; go on with `invlearn resume {out}`, choose another --out, or "
+            "pass --overwrite"
+        )
+    job = Job.start(out, data, settings, module, group=group)
+    with (
+        new_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
+        if group.is_first
+        else nullcontext()
+    ):
+        group.wait()
+        return _completed(job, progress, should_stop)
+
+
+def _goes_on(
+    out: Path, data: Dataset, settings: RunConfig, group: Group, *, overwrite: bool
+) -> bool:
+    """Whether a run is one of these settings; another one is no error if it may be replaced."""
+    if not overwrite:
+        check_same(out, data, settings)
+        return True
+    try:
+        is_same = group.is_first and check_same(out, data, settings) is None
+    except RunError:
+        is_same = False
+    return bool(group.told(is_same))
+
+
+def resume(
+    folder: str | Path,
+    *,
+    dataset: str | Path | None = None,
+    device: str | None = None,
+    backbone: nn.Module | None = None,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
+) -> Run:
+    """Go on with a run from its last checkpoint, to bit-identical weights as without the stop.
+
+    A finished run is opened and its test metrics written anew. Bit-identical holds on a CPU with
+    the same number of threads and processes, and not from one device to another. What several
+    processes have trained, any other number of them, or one, goes on with.
+
+    Args:
+        folder: The run folder.
+        dataset: Where the dataset is now, if it was moved.
+        device: Device to go on with, if not the run's own; `config.yaml` then names it.
+        backbone: The module, if the run was given one from Python.
+        progress: Told of steps and epochs.
+        should_stop: Asked after every step; true saves and raises `Stopped`.
+        group: The processes that train together.
+
+    Raises:
+        ConfigError: The device is not there.
+        RunError: The folder or its checkpoint is damaged, or the dataset is not the run's own.
+        DivergedError: The loss is no longer finite.
+        Stopped: `should_stop` said so.
+    """
+    folder = Path(folder)
+    read_run(folder)  # what is no run gets no lock
+    with held_run(folder) if group.is_first else nullcontext():
+        card, config = read_run(folder)
+        check_code(folder, config)
+        data = open_dataset(Path(dataset or card["dataset"]), card)
+        settings = config.model_copy(update={"device": usable_device(device or config.device)})
+        settings = complete(settings, data, backbone)  # a file of settings may have been changed
+        job = Job.start(folder, data, settings, backbone, group=group)
+        if group.told(checkpoint.exists(folder / "checkpoints")):
+            job.restore(job.load("last"))
+        if settings.device != config.device and group.is_first:
+            atomic.write_text(folder / "config.yaml", settings.to_yaml())
+        return _completed(job, progress, should_stop)
+
+
+def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> Run:
+    """Train to the end, and measure the best epoch on the test part."""
+    try:
+        job.work(progress=progress, should_stop=should_stop)
+    except Stopped as stop:
+        again = f"invlearn resume {quote(str(job.folder))}"
+        raise Stopped(f"{stop}; go on with `{again}`") from stop
+    run = _opened(job)
+    tested = run.evaluate(dataset=job.dataset, baselines=BASELINES, progress=progress)
+    epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
+    module = job.module
+    settled = module.settled if isinstance(module, SettlesByValidation) else {}
+    if epoch and job.group.is_first:
+        _check_recorded(run, epoch)
+    found = {"epoch": epoch, **({"settled": settled} if settled else {}), **tested.to_json()}
+    if job.group.is_first:
+        atomic.write_json(job.folder / "test.json", found)
+    job.group.wait()
+    return run
+
+
+def _check_recorded(run: Run, epoch: int) -> None:
+    """Raise `RunError` if the record of an epoch, counted from 1, is not there or is another."""
+    valid = run.epochs[epoch - 1].get("valid") if len(run.epochs) >= epoch else None
+    if not isinstance(valid, dict) or not isinstance(valid.get(run.config.select_by), float):
+        raise RunError(
+            f"{run.folder / 'epochs.jsonl'} lacks the record of epoch {epoch}, the best one; "
+            "restore it or train the run again"
+        )
+
+
+def _opened(job: Job) -> Run:
+    """The run with the weights of the best epoch, on all processes that trained it."""
+    if isinstance(job.scorer, Together):
+        job.group.wait()  # until the first one has written
+        load_weights(job.module, job.load("best"), job.folder)
+        return Run(job.folder, job.config, job.scorer.eval(), read_run(job.folder)[0])
+    return Run.open(job.folder, backbone=job.module)

@@ -1,0 +1,11 @@
+"""Stores: who keeps the weights, shows the ones in play, and commits what strategies propose."""
+
+from invlearn.training.stores.dense import DenseStore
+from invlearn.training.stores.row import RowStore
+from invlearn.training.stores.sharded import ShardedStore
+from invlearn.training.stores.store import Play, Store
+
+__all__ = ["STORES", "DenseStore", "Play", "RowStore", "ShardedStore", "Store"]
+
+STORES: dict[str, type[DenseStore] | type[RowStore]] = {"dense": DenseStore, "row": RowStore}
+"""Every store by the name that configurations use."""

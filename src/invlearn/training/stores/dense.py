@@ -1,0 +1,133 @@
+"""The dense store: whole tables under torch's own optimizers, the paper's exact arithmetic."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.config.schema import OptimizerConfig
+from invlearn.data.types import Batch, Proposal
+from invlearn.runtime.distributed import ALONE, Group
+from invlearn.strategies.slopes import rows_with_slope
+from invlearn.training.stores.data_parallel import over_replicas
+from invlearn.training.stores.store import (
+    Located,
+    Play,
+    Store,
+    distinct,
+    penalties_of,
+    scorer,
+    sent,
+    sent_batch,
+)
+from invlearn.training.stores.strategy_state import Memory
+
+
+@final
+class DenseStore(Store):
+    """Puts every weight into play at every step; fits any module, and small catalogues."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tables: Mapping[str, Key],
+        config: OptimizerConfig,
+        *,
+        seed: int,
+        group: Group = ALONE,
+    ) -> None:
+        """Keep the weights of `module`, in place.
+
+        Args:
+            module: A backbone in training mode.
+            tables: Key by which each table is looked up, by parameter name; only `l2` asks.
+            config: Update rule; its rate comes with each batch.
+            seed: Of dropout masks.
+            group: The processes that keep the same weights, and share the pairs of a batch.
+        """
+        self._group = group
+        self._tables, self._l2 = dict(tables), config.l2
+        self._penalties = penalties_of(module)
+        self._score_at = scorer(module, seed)
+        self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
+        self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
+        self._memory = Memory(self._parameters)
+        self._device = next((w.device for w in module.parameters()), torch.device("cpu"))
+
+    def locate(self, batch: Batch) -> Located:
+        """Bring the batch to the device; find its rows if they are to shrink."""
+        rows = distinct(batch)[0] if self._l2 else {}
+        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
+        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
+
+    def show(self, located: Located) -> Play:
+        """Show all weights."""
+        point = {name: weight.detach() for name, weight in self._parameters.items()}
+        score = over_replicas(self._score_at(located.batch.step), self._group)
+        return Play(score, point, located.batch, located.rows)
+
+    @torch.no_grad()
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+        """Move to the proposed point and let torch's optimizer step along the slope."""
+        if sound is not None and not sound:
+            return
+        if move.point is not play.point:
+            for name, parameter in self._parameters.items():
+                parameter.copy_(move.point[name])
+        if move.slope:
+            self._step(play, move)
+
+    def _step(self, play: Play, move: Proposal) -> None:
+        """Let torch's optimizer step from where the weights are."""
+        for name, parameter in self._parameters.items():
+            parameter.grad = move.slope[name]
+            if name in self._penalties:
+                parameter.grad = move.slope[name].addcmul(parameter, self._penalties[name])
+            if self._l2 and name in self._tables:
+                rows = play.rows[self._tables[name]]
+                shrinking = parameter[rows]
+                if move.rests:
+                    shrinking = shrinking * rows_with_slope(move.slope[name][rows])
+                parameter.grad = parameter.grad.index_add(0, rows, self._l2 * shrinking)
+        for group in self._optimizer.param_groups:
+            group["lr"] = play.batch.rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Optimizer state by `parameter:entry`, and the strategy's memory."""
+        states = self._optimizer.state_dict()["state"]
+        return self._memory.state() | {
+            f"{name}:{entry}": torch.as_tensor(value)
+            for number, name in enumerate(self._parameters)
+            for entry, value in states.get(number, {}).items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Give torch's optimizer its state back, and keep the memory."""
+        self._memory.load_state(state)
+        states: dict[int, dict[str, Any]] = {}
+        for number, name in enumerate(self._parameters):
+            entries = {
+                key.rpartition(":")[2]: value
+                for key, value in state.items()
+                if key.rpartition(":")[0] == name
+            }
+            if entries:
+                states[number] = entries
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": states})
+
+
+def _torch_optimizer(
+    parameters: list[nn.Parameter], config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """Torch's optimizer of a configuration."""
+    if config.name == "adam":
+        betas = (config.beta1, config.beta2)
+        # Fused: one pass over the tables in place of a dozen, equal to rounding.
+        return torch.optim.Adam(parameters, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+    if config.name == "adagrad":
+        return torch.optim.Adagrad(parameters, lr=config.lr, eps=config.eps)
+    return torch.optim.SGD(parameters, lr=config.lr)

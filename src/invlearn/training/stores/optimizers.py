@@ -1,0 +1,57 @@
+"""Update rules as pure functions of rows, for the row store.
+
+Each rule is the torch optimizer of the same name applied to the rows that a step touches; rows
+that it does not touch keep their weights and moments (as `torch.optim.SparseAdam`). `step` counts
+from 1 over the whole run.
+"""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from invlearn.config.schema import OptimizerConfig
+
+Moments = tuple[Tensor, ...]
+
+
+class Update(NamedTuple):
+    """Rows after a step."""
+
+    weight: Tensor
+    moments: Moments
+
+
+class Rule(Protocol):
+    """`(weight, slope, moments, step, rate) -> Update`, tensors all of one shape."""
+
+    def __call__(
+        self, weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float
+    ) -> Update:
+        """Compute weights and moments after a step of length `rate`."""
+        ...
+
+
+def update_rule(config: OptimizerConfig) -> tuple[int, Rule]:
+    """Number of moments that a rule keeps for each weight, and the rule."""
+
+    def adam(weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float) -> Update:
+        """Kingma and Ba, ICLR 2015, Algorithm 1."""
+        first = config.beta1 * moments[0] + (1 - config.beta1) * slope
+        second = config.beta2 * moments[1] + (1 - config.beta2) * slope.square()
+        root = (second / (1 - config.beta2**step)).sqrt() + config.eps
+        return Update(weight - rate / (1 - config.beta1**step) * first / root, (first, second))
+
+    def adagrad(weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float) -> Update:
+        """Duchi et al., JMLR 2011, in its diagonal form."""
+        squares = moments[0] + slope.square()
+        return Update(weight - rate * slope / (squares.sqrt() + config.eps), (squares,))
+
+    def sgd(weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float) -> Update:
+        return Update(weight - rate * slope, ())
+
+    rules: dict[str, tuple[int, Rule]] = {
+        "adam": (2, adam),
+        "adagrad": (1, adagrad),
+        "sgd": (0, sgd),
+    }
+    return rules[config.name]

@@ -1,0 +1,113 @@
+"""The row store: a step costs what its batch costs, never what the catalogue costs."""
+
+from collections.abc import Iterator, Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from invlearn.backbones.backbone import Key
+from invlearn.config.schema import OptimizerConfig
+from invlearn.data.types import Batch, Pairs, Proposal, Weights
+from invlearn.runtime.distributed import ALONE, Group
+from invlearn.training.stores.data_parallel import over_replicas
+from invlearn.training.stores.huge_pages import on_huge_pages
+from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
+from invlearn.training.stores.store import (
+    Located,
+    Play,
+    Store,
+    distinct,
+    penalties_of,
+    scorer,
+    sent,
+    sent_batch,
+)
+from invlearn.training.stores.strategy_state import Memory
+
+
+@final
+class RowStore(Store):
+    """Gathers the rows of a batch into compact tables and writes them back after the step.
+
+    The optimizer is row-wise: rows that a batch does not touch, and their moments, stay as they
+    are. Weights that belong to no table are in play as a whole. Frozen weights (without
+    `requires_grad`) stay as they are. Big tables move to huge pages, under the same parameters.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tables: Mapping[str, Key],
+        config: OptimizerConfig,
+        *,
+        seed: int,
+        group: Group = ALONE,
+    ) -> None:
+        """Keep the weights of `module`, in place.
+
+        Args:
+            module: A backbone in training mode.
+            tables: Key by which each table is looked up, by parameter name.
+            config: Update rule; its rate comes with each batch.
+            seed: Of dropout masks.
+            group: The processes that keep the same weights, and share the pairs of a batch.
+        """
+        self._tables, self._group = dict(tables), group
+        self._score_at = scorer(module, seed)
+        for name, weight in module.named_parameters():
+            if name in self._tables:
+                weight.data = on_huge_pages(weight.data)
+        self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
+        everything = dict(module.named_parameters()) | dict(module.named_buffers())
+        self._frozen = {n: everything[n].detach() for n in tables if n not in self._weights}
+        self._device = next((w.device for w in everything.values()), torch.device("cpu"))
+        self._optimizer = RowOptimizer(self._weights, config, penalties_of(module))
+        self._memory = Memory(self._weights)
+
+    def locate(self, batch: Batch) -> Located:
+        """Find the rows that `batch` touches."""
+        rows, batch = distinct(batch)
+        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
+        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
+
+    def show(self, located: Located) -> Play:
+        """Gather the rows that were located."""
+        batch, rows = located
+
+        def gathered(name: str, weight: Tensor) -> Tensor:
+            key = self._tables.get(name)
+            return weight if key is None else weight.index_select(0, rows[key])
+
+        point = {name: gathered(name, weight) for name, weight in self._weights.items()}
+        frozen = {name: gathered(name, weight) for name, weight in self._frozen.items()}
+        score = self._score_at(batch.step)
+
+        def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
+            return score({**frozen, **weights}, pairs)
+
+        score_here = score_rows if frozen else score
+        return Play(over_replicas(score_here, self._group), point, batch, rows)
+
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+        """Update the gathered rows and scatter them back."""
+        moment = Moment(play.batch.step + 1, play.batch.rate, move.rests, sound)
+        for name, weight in self._weights.items():
+            rows = play.rows[self._tables[name]] if name in self._tables else None
+            values = Values(play.point[name], move.point[name], move.slope.get(name))
+            self._optimizer.step(name, weight, rows, values, moment)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every weight and moment that steps read or write, not copied; their shapes are fixed."""
+        yield from self._weights.values()
+        yield from self._frozen.values()
+        yield from self._optimizer.tensors()
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by `parameter:number`, and the strategy's memory."""
+        return self._memory.state() | self._optimizer.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy moments back, and keep the memory."""
+        self._optimizer.load_state(state)
+        self._memory.load_state(state)

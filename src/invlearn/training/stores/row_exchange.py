@@ -1,0 +1,120 @@
+"""Where the rows of a batch live when tables are cut by rows over processes, and the way there.
+
+A process asks the owners for the rows that its share of the batch looks up, and each message holds
+the rows of all tables: users' and items', side by side.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from invlearn.data.types import Weights
+from invlearn.runtime.distributed import Group
+
+
+class _Way(NamedTuple):
+    """The rows of one key: users' or items'."""
+
+    n_asked: list[int]
+    """Rows that this process asks each owner for; they are ascending, so each owner's stand
+    together."""
+    n_wanted: list[int]
+    """Rows that each process asks this one for."""
+    rows: Tensor
+    """Distinct rows that are wanted of this process, as places in its part of the tables."""
+    places: Tensor
+    """Place of each wanted row among `rows`, process after process."""
+
+
+@final
+class Route:
+    """The way between the rows in play on each process and their owners, for one batch."""
+
+    def __init__(
+        self, group: Group, asked: Mapping[str, Tensor], n_rows: Mapping[str, int]
+    ) -> None:
+        """Tell the owners which rows are asked for.
+
+        Args:
+            group: The processes.
+            asked: Distinct dense ids by key, ascending, of what is in play here.
+            n_rows: Rows of the tables of each key, over all processes.
+        """
+        self._group = group
+        self._ways = {key: self._way(ids, n_rows[key]) for key, ids in asked.items()}
+
+    def _way(self, ids: Tensor, n_rows: int) -> _Way:
+        ends = torch.tensor(self._group.ends(n_rows), device=ids.device)
+        n_before = torch.searchsorted(ids, ends).tolist()
+        n_asked = [end - start for start, end in zip([0, *n_before], n_before, strict=False)]
+        pieces = ids.split(n_asked)
+        n_wanted = self._group.lengths(pieces)
+        wanted = torch.cat(self._group.exchanged(pieces, n_wanted))
+        rows, places = torch.unique(wanted, return_inverse=True)
+        return _Way(n_asked, n_wanted, rows - self._group.share(n_rows).start, places)
+
+    def rows(self, key: str) -> Tensor:
+        """Distinct rows that any process has in play, as places in this process' part."""
+        return self._ways[key].rows
+
+    def fetched(self, owned: Weights, keys: Mapping[str, str]) -> Weights:
+        """Rows in play here, from values of the owned rows.
+
+        Args:
+            owned: Values of `rows(key)` by table, on their owner.
+            keys: Key of each table.
+        """
+        wanted = {name: values[self._ways[keys[name]].places] for name, values in owned.items()}
+        return self._carried(wanted, keys, back=False)
+
+    def sent(self, values: Weights, keys: Mapping[str, str]) -> Weights:
+        """Values of the rows in play, brought to their owners: one for each process that asked."""
+        return self._carried(values, keys, back=True)
+
+    def owned(self, values: Weights, keys: Mapping[str, str]) -> Weights:
+        """Values that every process has alike, as values of the owned rows."""
+
+        def one_each(name: str, sent: Tensor) -> Tensor:
+            way = self._ways[keys[name]]
+            found = sent.new_empty((len(way.rows), *sent.shape[1:]))
+            return found.index_copy_(0, way.places, sent)
+
+        return {name: one_each(name, sent) for name, sent in self.sent(values, keys).items()}
+
+    def summed(self, values: Weights, keys: Mapping[str, str]) -> Weights:
+        """Values of the rows in play here, summed over all processes that have the row in play."""
+
+        def sums(name: str, sent: Tensor) -> Tensor:
+            way = self._ways[keys[name]]
+            zeros = sent.new_zeros((len(way.rows), *sent.shape[1:]))
+            return zeros.index_add_(0, way.places, sent)
+
+        sent = self.sent(values, keys)
+        return self.fetched({name: sums(name, one) for name, one in sent.items()}, keys)
+
+    def _carried(self, values: Weights, keys: Mapping[str, str], *, back: bool) -> Weights:
+        """Bring values row by row from the owners to who asked, or back, a message a type."""
+        found: Weights = {}
+        for kind in sorted({value.dtype for value in values.values()}, key=str):
+            alike = {name: value for name, value in values.items() if value.dtype == kind}
+            found |= self._carried_alike(alike, keys, back=back)
+        return {name: found[name] for name in values}
+
+    def _carried_alike(self, values: Weights, keys: Mapping[str, str], *, back: bool) -> Weights:
+        ways = {name: self._ways[keys[name]] for name in values}
+        n_out = {name: way.n_asked if back else way.n_wanted for name, way in ways.items()}
+        n_in = {name: way.n_wanted if back else way.n_asked for name, way in ways.items()}
+        ranks = range(self._group.size)
+        cut = {name: value.split(n_out[name]) for name, value in values.items()}
+        pieces = [torch.cat([cut[name][rank].reshape(-1) for name in values]) for rank in ranks]
+        width = {name: prod(value.shape[1:]) for name, value in values.items()}
+        lengths = [[n_in[name][rank] * width[name] for name in values] for rank in ranks]
+        came = self._group.exchanged(pieces, [*map(sum, lengths)])
+        parts = [piece.split(length) for piece, length in zip(came, lengths, strict=True)]
+        return {
+            name: torch.cat([part[k] for part in parts]).view(sum(n_in[name]), *value.shape[1:])
+            for k, (name, value) in enumerate(values.items())
+        }

@@ -1,0 +1,206 @@
+"""The sharded store: tables cut by rows over several processes, for tables that one cannot hold."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from invlearn.backbones.backbone import Key
+from invlearn.config.schema import OptimizerConfig
+from invlearn.data.types import Batch, Pairs, Proposal, Weights
+from invlearn.runtime.distributed import Group
+from invlearn.runtime.tensor_files import Shard
+from invlearn.training.stores.data_parallel import share_of, shared, summed
+from invlearn.training.stores.huge_pages import on_huge_pages
+from invlearn.training.stores.row_exchange import Route
+from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
+from invlearn.training.stores.store import (
+    Located,
+    Play,
+    Store,
+    distinct,
+    penalties_of,
+    scorer,
+    sent,
+    sent_batch,
+)
+from invlearn.training.stores.strategy_state import Memory
+
+ELSEWHERE = -1
+"""Number of a user or an item in play on another process only."""
+
+
+@final
+class ShardedStore(Store):
+    """Holds a share of the rows of each table, and of their moments; steps as `RowStore` does.
+
+    In play on a process are the rows that its share of the batch looks up, brought from their
+    owners. Slopes of rows that several processes have in play are summed by the owner, who also
+    takes the optimizer's step. Weights that belong to no table are the same everywhere.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tables: Mapping[str, Key],
+        config: OptimizerConfig,
+        *,
+        seed: int,
+        group: Group,
+        n_rows: Mapping[str, int],
+    ) -> None:
+        """Keep the weights of `module`, in place.
+
+        Args:
+            module: A backbone in training mode, whose tables hold this process' rows or all of
+                them; then they are cut.
+            tables: Key by which each table is looked up, by parameter or buffer name.
+            config: Update rule; its rate comes with each batch.
+            seed: Of dropout masks.
+            group: The processes.
+            n_rows: Rows of the whole tables of each key.
+        """
+        self._group, self._keys, self._n_rows = group, dict(tables), dict(n_rows)
+        self._module, self._score_at = module, scorer(module, seed)
+        weights = dict(module.named_parameters()) | dict(module.named_buffers())
+        for name, key in self._keys.items():
+            weight = weights[name]
+            if len(weight) == n_rows[key]:
+                weight = weight.data[group.share(n_rows[key])].clone()
+            weights[name].data = on_huge_pages(weight.data)
+        self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
+        self._frozen = {n: weights[n].detach() for n in tables if n not in self._weights}
+        self._device = next((w.device for w in weights.values()), torch.device("cpu"))
+        self._optimizer = RowOptimizer(self._weights, config, penalties_of(module))
+        self._memory = Memory(self._weights)
+        self._route: Route | None = None
+
+    @property
+    def shards(self) -> dict[str, Shard]:
+        """Which rows are here, by the names of weights and moments that are cut."""
+        names = {name: name.rpartition(":")[0] for name in self._optimizer.state()}
+        names |= {name: name for name in self._keys}
+        return {
+            name: Shard(own.start, own.stop, n_rows)
+            for name, table in names.items()
+            if table in self._keys
+            for n_rows in [self._n_rows[self._keys[table]]]
+            for own in [self._group.share(n_rows)]
+        }
+
+    def locate(self, batch: Batch) -> Located:
+        """Find the rows that this process' share of `batch` touches, and ask their owners."""
+        labelled, unlabelled = (
+            Pairs(ids.users[own], ids.items[own])
+            for ids in (batch.labelled, batch.unlabelled)
+            for own in [share_of(self._group)(ids)]
+        )
+        rows, mine = distinct(batch._replace(labelled=labelled, unlabelled=unlabelled))
+        batch = batch._replace(
+            labelled=self._elsewhere(batch.labelled, mine.labelled),
+            unlabelled=self._elsewhere(batch.unlabelled, mine.unlabelled),
+        )
+        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
+        self._route = Route(self._group, rows, self._n_rows)
+        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
+
+    def _elsewhere(self, pairs: Pairs, mine: Pairs) -> Pairs:
+        """All pairs, those of this process numbered as its rows in play."""
+        own = share_of(self._group)(pairs)
+        users, items = (torch.full_like(ids, ELSEWHERE) for ids in pairs)
+        users[own], items[own] = mine.users, mine.items
+        return Pairs(users, items)
+
+    def show(self, located: Located) -> Play:
+        """Bring the rows here that were located."""
+        batch, rows = located
+        route, score = self._way(), self._score_at(batch.step)
+        point, frozen = self._in_play(route)
+
+        def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
+            return score({**frozen, **weights}, pairs)
+
+        def add(slopes: Weights) -> Weights:
+            cut, whole = self._parted(slopes)
+            sums = route.summed(cut, self._keys) | (summed(self._group, whole) if whole else {})
+            return {name: sums[name] for name in slopes}
+
+        everywhere = shared(score_rows, self._group, _is_here, add)
+        return Play(everywhere, point, batch, rows)
+
+    def _in_play(self, route: Route) -> tuple[Weights, Weights]:
+        """Weights, and frozen ones, that a route leads to."""
+        everything = self._weights | self._frozen
+        cut, whole = self._parted(everything)
+        owned = {name: table[route.rows(self._keys[name])] for name, table in cut.items()}
+        found = route.fetched(owned, self._keys) | whole
+        weights = {name: found[name] for name in self._weights}
+        return weights, {name: found[name] for name in self._frozen}
+
+    def agreed(self, sound: Tensor) -> Tensor:
+        """Whether a move is sound on every process."""
+        unsound = self._group.summed((~sound).to(torch.int32))
+        return unsound == 0
+
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+        """Bring what was proposed to the owners of the rows, who step."""
+        route, moved = self._way(), move.point is not play.point
+        slopes, points = move.slope, move.point if moved or not move.slope else {}
+        keys = {f"{mark}{n}": key for n, key in self._keys.items() for mark in ("slope:", "point:")}
+        carried = {f"slope:{n}": values for n, values in self._parted(slopes)[0].items()}
+        carried |= {f"point:{n}": values for n, values in self._parted(points)[0].items()}
+        owned = route.owned(carried, keys)
+        moment = Moment(play.batch.step + 1, play.batch.rate, move.rests, sound)
+        for name, weight in self._weights.items():
+            if name not in self._keys:
+                values = Values(play.point[name], move.point[name], slopes.get(name))
+                self._optimizer.step(name, weight, None, values, moment)
+                continue
+            rows = route.rows(self._keys[name])
+            old = weight[rows]
+            values = Values(old, owned.get(f"point:{name}", old), owned.get(f"slope:{name}"))
+            self._optimizer.step(name, weight, rows, values, moment)
+
+    def logits(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of pairs by the weights as they stand, on every process.
+
+        Args:
+            users: Dense user ids of shape `(pairs,)`, the same on every process.
+            items: Dense item ids, likewise.
+        """
+        pairs = Pairs(users, items)
+        own = share_of(self._group)(pairs)
+        asked, places = {}, []
+        for key, ids in (("user", users[own]), ("item", items[own])):
+            asked[key], inverse = torch.unique(ids, return_inverse=True)
+            places.append(inverse)
+        weights, frozen = self._in_play(Route(self._group, asked, self._n_rows))
+        module = self._module  # without the peers, if they have gone
+        known = dict(module.named_parameters()) | dict(module.named_buffers())
+        everything = {n: w for n, w in {**weights, **frozen}.items() if n in known}
+        found = functional_call(module, everything, tuple(places))
+        return self._group.summed(found.new_zeros(len(users)).masked_scatter_(own, found))
+
+    def _way(self) -> Route:
+        assert self._route is not None, "a batch is located before it is shown"
+        return self._route
+
+    def _parted(self, values: Weights) -> tuple[Weights, Weights]:
+        """Values of tables, and of what belongs to none."""
+        cut = {name: value for name, value in values.items() if name in self._keys}
+        return cut, {name: value for name, value in values.items() if name not in self._keys}
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments of this process' rows by `parameter:number`, and the strategy's memory."""
+        return self._memory.state() | self._optimizer.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy moments back, and keep the memory."""
+        self._optimizer.load_state(state)
+        self._memory.load_state(state)
+
+
+def _is_here(pairs: Pairs) -> Tensor:
+    return pairs.users != ELSEWHERE

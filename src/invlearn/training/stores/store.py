@@ -1,0 +1,236 @@
+"""What every store is: the keeper of the weights, who shows the ones in play and commits moves.
+
+A step has two parts. `locate` works on ids: how many rows a batch touches depends on what is in
+it, so this part stays with the host. All that follows is arithmetic of known shapes on tensors of
+the device, and can be compiled: `show` gathers, a strategy proposes, `apply` updates.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from invlearn.backbones.replicas import name_in_backbone
+from invlearn.data.types import Batch, Pairs, Proposal, Score, Weights
+from invlearn.runtime.random import torch_seed
+from invlearn.training.stores.strategy_state import Memory
+
+
+class Located(NamedTuple):
+    """A batch on the device, and where its weights are."""
+
+    batch: Batch
+    """The batch, its ids numbered as the rows that will be in play."""
+    rows: dict[str, Tensor]
+    """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
+
+
+class Play(NamedTuple):
+    """What a strategy is given for one batch."""
+
+    score: Score
+    """Logits of pairs under some weights."""
+    point: Weights
+    """The weights in play."""
+    batch: Batch
+    """The batch, its ids numbered as the rows of `point`."""
+    rows: dict[str, Tensor]
+    """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
+
+
+class Store(ABC):
+    """Keeps a backbone's weights, the optimizer's moments and the strategy's memory."""
+
+    _memory: Memory
+
+    def play(self, batch: Batch) -> Play:
+        """Bring the weights that `batch` touches into play; nothing changes."""
+        return self.show(self.locate(batch))
+
+    def commit(self, play: Play, move: Proposal) -> None:
+        """Step from the proposed point along the proposed slope, and keep the result.
+
+        Without a slope the point itself is kept, and the optimizer does nothing.
+        """
+        self.remember(move.memory)
+        self.note(play.batch.rows, move.notes)
+        self.apply(play, move)
+
+    def remember(self, memory: Weights) -> None:
+        """Keep what the strategy wants to see again at the next step, and nothing else."""
+        self._memory.keep(memory)
+
+    def note(self, rows: Tensor | None, notes: Weights) -> None:
+        """Write what the strategy notes of labelled rows into its ledger."""
+        self._memory.note(rows, notes)
+
+    @property
+    def ledger(self) -> Weights:
+        """The strategy's ledger, not copied."""
+        return self._memory.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Mapping[str, Tensor]) -> None:
+        self._memory.open(ledger)
+
+    @abstractmethod
+    def locate(self, batch: Batch) -> Located:
+        """Find the weights that `batch` touches, and bring its ids to the device."""
+
+    @abstractmethod
+    def show(self, located: Located) -> Play:
+        """Bring the weights into play that were located."""
+
+    @abstractmethod
+    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+        """Carry out what was proposed; the memory is not looked at.
+
+        Args:
+            play: What the strategy was given.
+            move: What it proposed.
+            sound: A boolean scalar on the device; where it is false nothing changes. None is true.
+        """
+
+    def agreed(self, sound: Tensor) -> Tensor:
+        """Whether a move is sound wherever it is made, if it is or is not so here."""
+        return sound
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Optimizer state and the strategy's memory by name, not copied."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+
+
+def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
+    """Make the function that gives each step its score function.
+
+    A module that draws random numbers (dropout) draws the same ones in every call of one step, so
+    that points of the same pairs differ by their weights alone; they are a function of (seed,
+    step). Whether it draws any is tried once.
+    """
+    plain = partial(_score, module)
+    if not draws_random_numbers(module):
+        return lambda step: plain
+
+    def score_at(step: int) -> Score:
+        step_seed = torch_seed(seed, "dropout", step)
+
+        def score(weights: Weights, pairs: Pairs) -> Tensor:
+            torch.manual_seed(step_seed)
+            return plain(weights, pairs)
+
+        return score
+
+    return score_at
+
+
+@torch.no_grad()
+def draws_random_numbers(module: nn.Module) -> bool:
+    """Whether a forward pass, in the mode that the module is in, moves torch's generator."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    ids = torch.zeros(2, dtype=torch.int64, device=device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        before = _generator_states(device)
+        module(ids, ids)
+        after = _generator_states(device)
+    return any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _score(module: nn.Module, weights: Weights, pairs: Pairs) -> Tensor:
+    return functional_call(module, weights, (pairs.users, pairs.items))
+
+
+def penalties_of(module: nn.Module) -> dict[str, Tensor]:
+    """Ridge penalties by parameter name, those of a backbone's peers like its own."""
+    own: dict[str, float | Tensor] = getattr(module, "penalties", {})
+    return {
+        name: torch.as_tensor(own[base], dtype=weight.dtype, device=weight.device)
+        for name, weight in module.named_parameters()
+        if (base := name_in_backbone(name)) in own
+    }
+
+
+def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+    """Distinct ids of a batch, and the batch with its ids replaced by their places among them."""
+    split = [len(batch.labelled.users), len(batch.unlabelled.users)]
+    rows: dict[str, Tensor] = {}
+    places: list[tuple[Tensor, ...]] = []
+    for key, column in (("user", 0), ("item", 1)):
+        ids = torch.cat([batch.labelled[column], batch.unlabelled[column]])
+        rows[key], inverse = distinct_ids(ids)
+        places.append(inverse.split(split))
+    labelled, unlabelled = (Pairs(users, items) for users, items in zip(*places, strict=True))
+    return rows, batch._replace(labelled=labelled, unlabelled=unlabelled)
+
+
+def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct ids, ascending, and the place of each id among them: `torch.unique`, but faster.
+
+    A batch's ids are sorted by their lower 16 bits, then by the next: numpy's stable sort of such
+    short integers counts instead of comparing, and takes a quarter of the time
+    (`benchmarks/step.py`).
+
+    Args:
+        ids: Dense ids on the host, int64 of shape `(pairs,)`.
+
+    Returns:
+        Shapes `(rows,)` and `(pairs,)`, int64.
+
+    Example:
+        >>> distinct_ids(torch.tensor([70_000, 3, 70_000]))
+        (tensor([    3, 70000]), tensor([1, 0, 1]))
+    """
+    values = ids.numpy()
+    order = values.astype(np.uint16).argsort(kind="stable")
+    for shift in range(16, int(values.max(initial=0)).bit_length(), 16):
+        order = order[(values[order] >> shift).astype(np.uint16).argsort(kind="stable")]
+    ascending = values[order]
+    is_first = np.empty(len(values), np.bool_)
+    is_first[:1] = True
+    np.not_equal(ascending[1:], ascending[:-1], out=is_first[1:])
+    places = np.empty_like(values)
+    places[order] = is_first.cumsum() - 1
+    return torch.from_numpy(ascending[is_first]), torch.from_numpy(places)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A host's tensor on a device; the copy is not waited for."""
+    if device.type == "cpu":
+        return tensor
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def sent_batch(batch: Batch, device: torch.device) -> Batch:
+    """A batch with its ids and labels on a device."""
+    labelled, unlabelled = (
+        Pairs(sent(pairs.users, device), sent(pairs.items, device))
+        for pairs in (batch.labelled, batch.unlabelled)
+    )
+    labels = sent(batch.labels, device)
+    rows = None if batch.rows is None else sent(batch.rows, device)
+    origin = batch.origin
+    if origin is not None:
+        origin = Pairs(sent(origin.users, device), sent(origin.items, device))
+    return batch._replace(
+        labelled=labelled, labels=labels, unlabelled=unlabelled, rows=rows, origin=origin
+    )
+
+
+def where_sound(sound: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """The new value unless something is unsound, else the old one."""
+    return new if sound is None else torch.where(sound, new, old)

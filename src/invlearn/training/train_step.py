@@ -1,0 +1,185 @@
+"""One step of training: show the weights in play, let the strategy propose, carry it out.
+
+Compiled (`torch.compile`), all tensor arithmetic of a step becomes one graph: losses, slopes,
+trials, choice and the optimizer's update are fused, and only the rows of the batch are touched,
+as without. What is compiled serves every later training of the same backbone, strategy and shapes
+of weights in the process, whatever their settings.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import NamedTuple
+from warnings import warn
+
+import torch
+from torch import Tensor, nn
+
+from invlearn.data.types import Batch, LabelledRows, Pairs, Proposal, Score, Weights
+from invlearn.runtime.errors import InvlearnWarning
+from invlearn.strategies import Strategy
+from invlearn.strategies.slopes import at_hand
+from invlearn.training.stores import RowStore, Store
+from invlearn.training.stores.store import Located
+
+PAYING_STEPS = 30_000
+"""Steps from which compiling on a CPU mostly pays, with batches of 1,024: it takes 15 to 70
+seconds, and saves half a millisecond to several in a step (`benchmarks/step.py`)."""
+RECOMPILATIONS = 16
+"""Variants of one step that are compiled at most: with and without unlabelled pairs, judges."""
+
+
+class Step(NamedTuple):
+    """What came of a step."""
+
+    log: Mapping[str, Tensor]
+    """What the strategy wants recorded."""
+    sound: Tensor
+    """Whether the loss and all that was proposed is finite, a boolean scalar on the device; where
+    it is not, no weight and no moment was changed."""
+    memory: Weights
+    """What the strategy wants to see again."""
+    notes: Weights
+    """What the strategy notes of the labelled rows of the batch."""
+
+
+Turn = Callable[[Store, Strategy, Located, int], Step]
+
+
+class Stepper:
+    """Takes the steps of one training."""
+
+    def __init__(
+        self,
+        store: Store,
+        strategy: Strategy,
+        *,
+        hardest_of: int = 1,
+        compiled_for: type[nn.Module] | None = None,
+    ) -> None:
+        """Get ready.
+
+        Args:
+            store: Keeper of the weights.
+            strategy: What proposes.
+            hardest_of: Unlabelled pairs in a batch among which one is kept, the hardest.
+            compiled_for: Compile the arithmetic, for this kind of backbone; a row store only.
+        """
+        self._store, self._strategy, self._hardest_of = store, strategy, hardest_of
+        self._turn: Turn = turn
+        self._failures: tuple[type[Exception], ...] = ()
+        if compiled_for and isinstance(store, RowStore):
+            tensors = [*store.tensors()]
+            shapes = tuple(tensor.shape for tensor in tensors)
+            self._turn = compiled_turn(compiled_for, type(strategy), shapes)
+            self._failures = failures()
+            for tensor in tensors:
+                torch._dynamo.mark_static(tensor)  # pyright: ignore[reportPrivateUsage]
+
+    def __call__(self, batch: Batch) -> Step:
+        """Take the step of a batch."""
+        located = self._store.locate(batch)
+        try:
+            step = self._turn(self._store, self._strategy, located, self._hardest_of)
+        except self._failures as error:
+            reason = " ".join(str(error).split("\n")[:2]).strip()
+            warn(
+                f"compiling the step failed ({type(error).__name__}: {reason}); going on without, "
+                "pass --compile off to leave it out",
+                InvlearnWarning,
+                stacklevel=2,
+            )
+            self._turn, self._failures = turn, ()
+            step = turn(self._store, self._strategy, located, self._hardest_of)
+        self._store.remember(step.memory)
+        self._store.note(located.batch.rows, step.notes)
+        return step
+
+    def open_ledger(self, rows: LabelledRows) -> None:
+        """Let the strategy open its ledger on the labelled rows of training."""
+        self._store.ledger = self._strategy.opening(rows)
+
+    def close_epoch(self) -> None:
+        """Let the strategy balance its ledger."""
+        if self._store.ledger:
+            self._store.ledger = self._strategy.balance(self._store.ledger)
+
+
+def turn(store: Store, strategy: Strategy, located: Located, hardest_of: int = 1) -> Step:
+    """Let a strategy propose, and carry it out if it is sound."""
+    play = store.show(located)
+    if hardest_of > 1:
+        play = play._replace(batch=hardened(play.score, play.point, play.batch, hardest_of))
+    move = strategy.propose(play.score, play.point, play.batch)
+    sound = store.agreed(is_finite(move))
+    if not at_hand(sound):
+        store.apply(play, move, sound=sound)
+    elif sound:
+        store.apply(play, move)
+    return Step(move.log, sound, move.memory, move.notes)
+
+
+def hardened(score: Score, point: Weights, batch: Batch, hardest_of: int) -> Batch:
+    """The batch with the unlabelled pairs alone that the model likes best among their candidates.
+
+    Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling,
+    SIGIR 2013 (https://doi.org/10.1145/2484028.2484126), Section 4. To the store the rows of all
+    candidates count as touched.
+
+    Args:
+        score: `(weights, pairs) -> logits`.
+        point: The weights in play.
+        batch: Each `hardest_of` unlabelled pairs in turn are the candidates of one.
+        hardest_of: At least 1.
+    """
+    with torch.no_grad():
+        logits = score(point, batch.unlabelled).detach().view(-1, hardest_of)
+    best = logits.argmax(dim=1) + hardest_of * torch.arange(len(logits), device=logits.device)
+
+    def kept(pairs: Pairs) -> Pairs:
+        return Pairs(pairs.users[best], pairs.items[best])
+
+    origin = None if batch.origin is None else kept(batch.origin)
+    return batch._replace(unlabelled=kept(batch.unlabelled), origin=origin)
+
+
+def is_finite(move: Proposal) -> Tensor:
+    """Whether the loss and the slope (or the new point) hold no NaN and nothing infinite.
+
+    Sums are looked at, which every such value spoils; finite values whose sum overflows would
+    have to be far past 1e30.
+    """
+    tensors = (move.log["loss"], *(move.slope or move.point).values())
+    return torch.stack([tensor.detach().sum() for tensor in tensors]).sum().isfinite()
+
+
+@cache
+def compiled_turn(backbone: type, strategy: type, shapes: tuple[torch.Size, ...]) -> Turn:
+    """Make the compiled form of `turn` for a kind of backbone, of strategy, and shapes of weights.
+
+    Shapes are compiled in, so each dataset has variants of its own, and a limit of its own to them.
+    """
+    # The last two options are missing from the declared signature.
+    return torch.compile(  # pyright: ignore[reportCallIssue]
+        turn,
+        fullgraph=True,
+        dynamic=True,
+        isolate_recompiles=True,
+        recompile_limit=RECOMPILATIONS,
+    )
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Exceptions by which a compiler says that it failed; loads the compiler."""
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    return (RuntimeError, FailOnRecompileLimitHit)
+
+
+def has_compiler(device: str) -> bool:
+    """Whether there is what `torch.compile` needs: for a CPU a C++ compiler, else Triton."""
+    if device == "cpu":
+        return shutil.which(os.environ.get("CXX", "g++")) is not None
+    return find_spec("triton") is not None

@@ -1,0 +1,400 @@
+"""What a training takes: numbers against the modules themselves, messages against those counted."""
+
+import tracemalloc
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import invlearn
+from console import call, done
+from crew import Crew
+from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import ReadsFeatures
+from invlearn.config.schema import OptimizerConfig, RunConfig, load_config
+from invlearn.data.features import NO_FEATURES, FeatureCard, Scale, SideCard
+from invlearn.data.types import Pairs
+from invlearn.evaluation.evaluation import evaluate
+from invlearn.experiments.attempt import attempt
+from invlearn.runtime.distributed import ALONE, Group
+from invlearn.runtime.errors import ConfigError, Stopped
+from invlearn.runtime.live_tensors import LiveTensors
+from invlearn.runtime.memory import bytes_of, gib, group_limits
+from invlearn.strategies import STRATEGIES
+from invlearn.training.build import make_backbone, named_backbone, settled
+from invlearn.training.capacity import memory_check
+from invlearn.training.capacity.memory_check import check_room, plan_for
+from invlearn.training.capacity.param_count import Counts, numbers_of, rows_in_play
+from invlearn.training.capacity.planning import MALLOC_KEEPS, TEST_DRAWS, evaluation_bytes, plan
+from invlearn.training.capacity.step_cost import asked_by, scoring_bytes, traffic
+from invlearn.training.sharing import made
+from invlearn.training.stores import DenseStore, RowStore, ShardedStore
+from toys import checkerboard, random_batch
+
+COUNTS = Counts(300, 200, train=10_000, valid=1_000, test=1_000, unlabelled=5_000)
+CARD = FeatureCard(
+    user=SideCard(categorical={"age": 7}, numeric={"days": Scale(mean=0.0, spread=1.0)})
+)
+
+
+def settings(**options):
+    config = load_config({"unlabelled": {"source": "exposed"}} | options)
+    return settled(config, n_train=COUNTS.train, n_unlabelled=COUNTS.unlabelled)
+
+
+def card_of(backbone):
+    return CARD if issubclass(BACKBONES[backbone], ReadsFeatures) else NO_FEATURES
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_number_of_a_backbone_is_counted(backbone):
+    config, card = settings(backbone=backbone), card_of(backbone)
+    found = numbers_of(config, COUNTS, card)
+    module = make_backbone(config, COUNTS.users, COUNTS.items, card)
+    tensors = [*module.parameters(), *module.buffers()]
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    sizes = {"user": COUNTS.users, "item": COUNTS.items}
+    in_tables = sum(
+        n * kind[key] for kind in (found.trained, found.frozen) for key, n in sizes.items()
+    )
+    assert 4 * (in_tables + found.whole + found.fixed) == pytest.approx(n_bytes, abs=4 * 50)
+    assert numbers_of(config, COUNTS, card, n_peers=1).whole == 2 * found.whole
+
+
+class Foreign(nn.Module):
+    """A backbone that somebody else wrote; its table is made whole everywhere."""
+
+    tables: ClassVar = {"table.weight": "user", "more.weight": "item"}
+
+    def __init__(self, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self.table, self.more = nn.Embedding(n_users, 8), nn.Embedding(n_items, 8)
+
+    def forward(self, users, items):
+        return (self.table(users) * self.more(items)).sum(-1)
+
+
+WITH_TABLES = [name for name, kind in BACKBONES.items() if hasattr(kind, "tables")]
+
+
+@pytest.mark.parametrize("backbone", [*WITH_TABLES, Foreign])
+def test_a_process_of_several_makes_what_is_planned(backbone):
+    card = NO_FEATURES if backbone is Foreign else card_of(backbone)
+    given = named_backbone(backbone)
+    config = settings(store="sharded", optimizer={"name": "sgd"}, **given)
+    found = plan(config, COUNTS, card, n_processes=4)
+    parts = {part.name: part.n_bytes for part in found.lasting + found.passing}
+    module = made(config, COUNTS.users, COUNTS.items, card, Group(1, 4))
+    tensors = [*module.parameters(), *module.buffers()]
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    assert parts["weights"] + parts["making whole tables"] == pytest.approx(n_bytes, abs=4 * 50)
+    assert (parts["making whole tables"] > 0) == (backbone is Foreign)
+    adam = plan(settings(store="sharded", **given), COUNTS, card, n_processes=4)
+    moments, making = (
+        dict(kind)[name]
+        for kind, name in ((adam.lasting, "moments"), (adam.passing, "making whole tables"))
+    )
+    assert making == max(0, parts["making whole tables"] - moments)  # moments come later
+
+
+@pytest.mark.parametrize("per_user", [0.1, 1, 10])
+@pytest.mark.parametrize("draws", [0, TEST_DRAWS])
+def test_an_evaluation_takes_what_is_planned(per_user, draws):
+    n_rows = 200_000
+    rng = np.random.default_rng(1)
+    users = rng.integers(n_rows / per_user, size=n_rows).astype(np.int32)
+    labels, logits = rng.integers(2, size=n_rows), rng.normal(size=n_rows).astype(np.float32)
+    tracemalloc.start()
+    evaluate(users, labels.astype(np.int8), logits, draws=min(draws, 20))
+    measured = tracemalloc.get_traced_memory()[1] + logits.nbytes
+    evaluation_bytes.cache_clear()
+    found = evaluation_bytes(n_rows, int(n_rows / per_user), draws=draws)  # with others tracing
+    assert found == pytest.approx(measured, rel=0.1)
+    assert tracemalloc.is_tracing()
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "numbers"),
+    [
+        ("gmf", 3 * 32),  # the user's row, the item's, their product
+        ("mf", 3 * 32),
+        ("mlp", 2 * 2 * 128),  # both rows, and both in one
+        ("lightgcn", 3 * 32),  # from buffers, which keep nothing for a way back
+    ],
+)
+def test_scoring_takes_what_lies_side_by_side(backbone, numbers):
+    config = settings(backbone=backbone)
+    found = scoring_bytes(config, NO_FEATURES, STRATEGIES["none"]())
+    assert found == 4 * numbers + 2 * 8  # and both ids
+
+
+def test_what_is_let_go_no_longer_counts():
+    given = torch.ones(100)
+    with LiveTensors([given]) as live:
+        view = given[:50]
+        first = given * 2
+        again = first.view(10, 10)
+        del first  # its memory lives on in `again`
+        second = given.exp()
+        assert live.most == 800
+        del again, second
+        given.exp()
+    assert live.most == 800
+    assert view.shape == (50,)
+
+
+def test_sparse_tensors_are_let_through():
+    graph = torch.eye(3).to_sparse()
+    with LiveTensors([graph]) as live:
+        once = torch.sparse.mm(graph, torch.ones(3, 2))
+        graph.coalesce()
+    assert live.most == 2 * once.nbytes  # and the ones
+
+
+def test_moments_are_made_without_a_copy_of_their_table(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, "zeros_like", lambda like, **_: made.append(like.nbytes))
+    module = Foreign(200_000, 10)
+    RowStore(module, module.tables, OptimizerConfig(), seed=0)
+    assert max(made, default=0) < 200_000 * 8 * 4
+
+
+def test_freed_memory_that_malloc_keeps_is_counted_up_to_a_bound():
+    few = plan(settings(), COUNTS, NO_FEATURES)
+    others = sum(part.n_bytes for part in few.passing) - few.most_passing.n_bytes
+    assert few.kept.n_bytes == others < MALLOC_KEEPS
+    many = Counts(300, 200, train=20_000_000, valid=10**6, test=10**6, unlabelled=5_000)
+    assert plan(settings(), many, NO_FEATURES).kept.n_bytes == MALLOC_KEEPS
+
+
+def test_without_moments_a_table_that_moves_is_counted():
+    sgd, adam = (
+        dict(plan(settings(optimizer={"name": name}), COUNTS, NO_FEATURES).passing)
+        for name in ("sgd", "adam")
+    )
+    assert sgd["moving a table"] == COUNTS.users * 32 * 4
+    assert adam["moving a table"] == 0
+    dense = settings(optimizer={"name": "sgd"}, store="dense")
+    assert dict(plan(dense, COUNTS, NO_FEATURES).passing)["moving a table"] == 0
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("backbone", ["mf", "svdpp", "deepfm"])
+def test_every_training_has_a_plan(strategy, backbone):
+    found = plan(settings(strategy=strategy, backbone=backbone), COUNTS, card_of(backbone))
+    assert found.memory > sum(part.n_bytes for part in found.lasting)
+    assert all(part.n_bytes >= 0 for part in found.lasting + found.passing)
+    assert set(found.steps) == set(found.traffic)
+    assert set(found.traffic.values()) == {0.0}
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory):
+    crew = Crew(2, tmp_path_factory.mktemp("crew"))
+    yield crew
+    crew.close()
+
+
+def sent(group, kind, strategy_name):
+    """Bytes that a process hands over in a step, sums as they travel on a ring."""
+    strategy = STRATEGIES[strategy_name]()
+    config = RunConfig(backbone="neumf", model={"dim": 4})
+    module = make_backbone(config, 40, 30).train()
+    rows = {"user": 40, "item": 30}
+    given = {"n_rows": rows} if kind is ShardedStore else {}
+    tables = module.tables
+    store = kind(module, tables, OptimizerConfig(), seed=0, group=group, **given)
+    batch = random_batch(n_users=40, n_items=30, judges=True)
+    if not strategy.feed.unlabelled:
+        empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
+        batch = batch._replace(unlabelled=empty)
+    group.payload.clear()
+    play = store.play(batch)
+    move = strategy.propose(play.score, play.point, play.batch)
+    store.agreed(torch.tensor(data=True))
+    store.apply(play, move)
+    ring = 2 * (group.size - 1) / group.size
+    in_play = {key: len(ids) for key, ids in play.rows.items()}
+    if kind is DenseStore:
+        in_play = rows_in_play("dense", Counts(40, 30, train=100), 48)
+    moved = move.point is not play.point
+    return group.payload["exchange"] + ring * group.payload["sum"], in_play, moved
+
+
+@pytest.mark.parametrize("kind", [RowStore, ShardedStore, DenseStore])
+@pytest.mark.parametrize("strategy", ["none", "idl", "ig", "ig-sample"])
+def test_traffic_is_what_is_sent(crew, kind, strategy):
+    found = crew(sent, kind, strategy)
+    config = settings(backbone="neumf", model={"dim": 4}, strategy=strategy)
+    numbers = numbers_of(config, Counts(40, 30, train=100), NO_FEATURES)
+    asked = asked_by(config, NO_FEATURES, STRATEGIES[strategy](), judges=True)
+    pairs = (24, 24 if asked.by_unlabelled else 0)
+    sharded = kind is ShardedStore
+    expected = [
+        traffic(asked, numbers, pairs, rows, 2, sharded=sharded, moved=moved)
+        for _, rows, moved in found
+    ]
+    measured = sum(n_bytes for n_bytes, *_ in found)
+    if not sharded:
+        assert measured == pytest.approx(sum(expected))
+    else:  # half of the rows lie elsewhere, more or less
+        assert measured == pytest.approx(sum(expected), rel=0.15)
+
+
+def test_rows_in_play():
+    found = rows_in_play("row", Counts(10, 10**9, train=0), 1000)
+    assert found["user"] == pytest.approx(10)
+    assert found["item"] == pytest.approx(1000, rel=1e-3)
+
+
+class Neighbours(Group):
+    """Processes on one machine, as the first of them sees them; another may have too little."""
+
+    n_here = property(lambda self: self.size)
+    another = False
+
+    def any(self, flag):
+        return flag or self.another
+
+
+def test_what_does_not_fit_is_refused_before_it_is_taken(tmp_path, monkeypatch):
+    board = checkerboard(tmp_path / "data")
+    config = settings(model={"dim": 8})
+    check_room(config, board, ALONE)
+    with pytest.raises(ConfigError, match=r"1,000,000,000 numbers.*smaller --model\.dim"):
+        check_room(settings(model={"dim": 10**9}), board, ALONE)
+    huge = settings(model={"dim": 10**6})
+    monkeypatch.setattr(memory_check, "available", lambda: 1e8)
+    with pytest.raises(ConfigError, match=r"would take .* more memory .* alone .*--store sharded"):
+        check_room(huge, board, ALONE)
+    monkeypatch.setattr(memory_check, "available", lambda: 3e9)
+    check_room(config, board, Neighbours(0, 4))  # whatever this process holds already
+    with pytest.raises(ConfigError, match=r"for each of 40 .* here\. With --store sharded it"):
+        check_room(huge, board, Neighbours(0, 40))
+    group = Neighbours(0, 4)
+    group.another = True
+    with pytest.raises(ConfigError, match="another machine has too little memory"):
+        check_room(config, board, group)
+
+
+def test_much_to_evaluate_is_named(tmp_path, monkeypatch):
+    board = checkerboard(tmp_path / "data")
+    monkeypatch.setattr(memory_check, "counts_of", lambda data: Counts(9, 9, 100, 100, 10**10))
+    monkeypatch.setattr(memory_check, "available", lambda: 1e9)
+    with pytest.raises(ConfigError, match=r"test alone .* Prepare with a smaller --test-fraction"):
+        check_room(settings(model={"dim": 8}), board, ALONE)
+
+
+def test_whatever_trains_looks_for_room(tmp_path, monkeypatch):
+    board = checkerboard(tmp_path / "data")
+    with pytest.raises(Stopped):
+        invlearn.train(board.folder, tmp_path / "run", should_stop=lambda: True)
+    config = load_config({})
+    monkeypatch.setattr(memory_check, "available", lambda: 1e3)
+    for train in (
+        lambda: invlearn.train(board.folder, tmp_path / "other"),
+        lambda: invlearn.resume(tmp_path / "run"),
+        lambda: attempt(tmp_path / "attempt", board, config),
+    ):
+        with pytest.raises(ConfigError, match="would take"):
+            train()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
+
+
+def test_limits_of_the_groups_around_a_process_count(tmp_path):
+    for folder, limit in (("slurm/job_7", "5000"), ("slurm", "max"), (".", "9000")):
+        (tmp_path / "new" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / folder / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "new" / folder / "memory.stat").write_text("anon 300\nfile 4000\n")
+    assert group_limits("0::/slurm/job_7/step_0\n", tmp_path / "new") == [4700, 8700]
+    (tmp_path / "memory" / "job").mkdir(parents=True)
+    (tmp_path / "memory" / "job" / "memory.limit_in_bytes").write_text("7000\n")
+    (tmp_path / "memory" / "job" / "memory.stat").write_text("rss 1\ntotal_rss 200\n")
+    assert group_limits("8:pids:/job\n4:memory:/job\n0::/\n", tmp_path) == [6800]
+
+
+def test_a_plan_without_a_dataset():
+    sizes = {"users": 10**8, "items": 2 * 10**8, "rows": 10**9, "unlabelled_rows": 10**9}
+    given = {"model": {"dim": 32}, "strategy": "ig", "store": "sharded", "batch_size": 2**17}
+    found = plan_for(None, sizes, n_processes=16, **given)
+    weights = {part.name: part.n_bytes for part in found.lasting}
+    assert weights["weights"] == pytest.approx(4 * 32 * 3e8 / 16, rel=0.01)
+    assert weights["moments"] == pytest.approx(2 * weights["weights"], rel=0.01)
+    assert found.steps == {"plain": 5494, "judged": 611}
+    assert found.mapped == pytest.approx(9 * 1e9 + 8 * 1e9, rel=0.01)
+    parts = {part.name: part.n_bytes for part in found.passing}
+    assert parts["test"] == evaluation_bytes(10**8, 10**8, draws=TEST_DRAWS)
+    assert found.memory < 0.9 * 64 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"items": None}, "--items is missing"),
+        ({"users": 0}, "--users must be from 1 to 2,147,483,647; found 0"),
+        ({"users": 5 * 10**9}, "--users must be from 1 to"),
+        ({"items": -5}, "--items must be from 1"),
+        ({"rows": -100}, "--rows must be from 1"),
+        ({"rows": 10**400}, "--rows must be from 1"),
+        ({"unlabelled_rows": -50}, "--unlabelled-rows must be from 0"),
+        ({"n_processes": 0}, "--processes must be from 1"),
+        ({"n_hosts": 0}, "--hosts must be from 1"),
+        ({"n_hosts": -2}, "--hosts must be from 1"),
+        ({"n_hosts": 2}, "--processes 1 cannot be spread evenly over --hosts 2"),
+        ({"n_processes": 5, "n_hosts": 2}, "--processes 5 cannot be spread evenly over --hosts 2"),
+    ],
+)
+def test_numbers_that_cannot_be(given, said):
+    sizes = {"users": 9, "items": 9, "rows": 100, "unlabelled_rows": 0}
+    spread = {name: given[name] for name in given if name.startswith("n_")}
+    sizes |= {name: given[name] for name in given if name not in spread}
+    with pytest.raises(ConfigError, match=said):
+        plan_for(None, sizes, **spread)
+
+
+def test_the_command(tmp_path):
+    board = checkerboard(tmp_path / "data")
+    text = done("plan", board.folder, "--dim", "8", "--processes", "2", "--memory", "8GiB")
+    assert "30 users, 30 items" in text
+    assert "It fits" in text
+    assert "A process computes 252 labelled rows of it, and sends" in text
+    answer = call("plan", board.folder, "--model.dim", "100000", "--memory", "64MiB")
+    assert answer.code == 1
+    assert "It does not fit" in answer.out
+    for given, said in (
+        ((), "--users"),
+        ((board.folder, "--memory", "much"), "'much' is no amount"),
+        ((board.folder, "--users", "5"), "--users is for a dataset that is not there yet"),
+        ((board.folder, "--hosts", "0"), "--hosts must be from 1"),
+    ):
+        answer = call("plan", *given)
+        assert answer.code == 2
+        assert said in answer.err
+
+
+def test_the_screen_shows_every_part():
+    sizes = ("--users", 10**8, "--items", 2 * 10**8, "--rows", 10**9, "--unlabelled-rows", 10**9)
+    given = ("--processes", 32, "--hosts", 16, "--memory", "64GiB", "--store", "sharded")
+    text = done("plan", *map(str, (*sizes, *given)))
+    parts = ("weights", "moments", *(f"for a while: {n}" for n in ("shuffling", "validation")))
+    for said in (*parts, "together, with test", "25,000,000 labelled rows", "for 2 processes on a"):
+        assert said in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("2 KiB", 2048), ("1.5gib", 1.5 * 2**30), ("4GB", 4e9), ("4GiB", 2**32), ("3TB", 3e12)],
+)
+def test_amounts_of_memory(text, n_bytes):
+    assert bytes_of(text) == n_bytes
+    assert gib(n_bytes)
+
+
+@pytest.mark.parametrize("text", ["", "4", "-1GiB", "1.5g", "1e3MB", "many GiB", "9" * 400 + "GB"])
+def test_what_is_no_amount_of_memory(text):
+    with pytest.raises(ConfigError, match="is no amount of memory; write one such as 4GiB"):
+        bytes_of(text)
