@@ -20,19 +20,19 @@ TRIALS = {"inverse": -1.0, "direct": 1.0}
 class DenseReference:
     """A model, two trial copies of it, and a dense Adam."""
 
-    def __init__(self, model: nn.Module, *, rate: float, alpha_ratio: float) -> None:
+    def __init__(self, model: nn.Module, *, lr: float, alpha_ratio: float) -> None:
         self.model, self._alpha_ratio = model, alpha_ratio
         self._copies = {name: deepcopy(model) for name in TRIALS}
-        self._optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+        self._optimizer = torch.optim.Adam(model.parameters(), lr=lr)
 
     def __call__(self, batch: Batch) -> int:
         """Take a step; what the judges chose, 0 without any."""
-        if not batch.judges:
+        if not batch.is_meta_batch:
             descend(self.model, self._optimizer, self._loss(self.model, batch))
             return 0
         for name, copy in self._copies.items():
             copy.load_state_dict(self.model.state_dict())
-            trial = torch.optim.Adam(copy.parameters(), lr=self._alpha_ratio * batch.rate)
+            trial = torch.optim.Adam(copy.parameters(), lr=self._alpha_ratio * batch.lr)
             dual = inverse_dual_loss(logits(copy, batch.unlabelled)).mean()
             descend(copy, trial, TRIALS[name] * dual)
         models = [self.model, *self._copies.values()]
@@ -41,7 +41,7 @@ class DenseReference:
         choice = losses.index(min(losses))
         if choice:
             self.model.load_state_dict(models[choice].state_dict())
-        anew = torch.optim.Adam(self.model.parameters(), lr=batch.rate)
+        anew = torch.optim.Adam(self.model.parameters(), lr=batch.lr)
         descend(self.model, anew, self._loss(self.model, batch))
         return choice
 

@@ -173,7 +173,7 @@ def in_turn(ours: Mapping, others: Mapping, rounds: int) -> dict:
     turns = [{name: part.epoch() for name, part in parts.items()} for _ in range(rounds + 1)][1:]
     found: dict = {}
     for name in parts:
-        figures = [turn[name] for turn in turns]
+        figures = [train_step[name] for train_step in turns]
         found[name] = {key: median(each[key] for each in figures) for key in figures[0]}
         found[name]["spread"] = [pick(each["seconds"] for each in figures) for pick in (min, max)]
     for name in ours:
@@ -206,7 +206,7 @@ class Ours:
         spent.clear()
         with suppress(Stopped):
             self._job.work(
-                progress=silent, should_stop=lambda: False, give_up=lambda epoch, scores: True
+                progress=silent, should_stop=lambda: False, should_prune=lambda epoch, scores: True
             )
         *_, record = read_lines(self._job.folder / "epochs.jsonl")
         within = {place: spent[place] for place in PLACES if place != "saving"}
@@ -235,8 +235,8 @@ class Products:
         n_steps = int(self._n_steps / 20)
         started = self._clock()
         for _ in range(n_steps):
-            for inputs, weights, slopes in self._layers:
-                _ = inputs @ weights, slopes @ weights.T, inputs.T @ slopes
+            for inputs, weights, gradients in self._layers:
+                _ = inputs @ weights, gradients @ weights.T, inputs.T @ gradients
         return {"seconds": (self._clock() - started) / n_steps * self._n_steps}
 
 

@@ -28,11 +28,11 @@ class Table:
         self.first, self.second = np.zeros_like(self.weight), np.zeros_like(self.weight)
         self.places = np.full(n_rows, -1, np.int32)
         self.rows = np.empty(room, np.int64)
-        self.point, self.slope = np.empty((room, dim), FLOAT), np.empty((room, dim), FLOAT)
+        self.params, self.gradients = np.empty((room, dim), FLOAT), np.empty((room, dim), FLOAT)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        return (self.weight, self.first, self.second, self.places, self.rows, self.point,
-                self.slope)  # fmt: skip
+        return (self.weight, self.first, self.second, self.places, self.rows, self.params,
+                self.gradients)  # fmt: skip
 
 
 class FusedGMF:
@@ -51,11 +51,11 @@ class FusedGMF:
         """Take a step; what the judges chose, 0 without any."""
         ids = [ids.numpy() for ids in (*batch.labelled, *batch.unlabelled)]
         beta1, beta2 = self._config.beta1, self._config.beta2
-        adam = (beta1, beta2, batch.rate / (1 - beta1 ** (batch.step + 1)),
+        adam = (beta1, beta2, batch.lr / (1 - beta1 ** (batch.step + 1)),
                 1 / (1 - beta2 ** (batch.step + 1)), self._config.eps)  # fmt: skip
         return ig_step(
             self._users.arrays(), self._items.arrays(), self._head, *ids, batch.labels.numpy(),
-            FLOAT(self._alpha_ratio * batch.rate) * np.array(STRIDES, FLOAT), batch.judges,
+            FLOAT(self._alpha_ratio * batch.lr) * np.array(STRIDES, FLOAT), batch.is_meta_batch,
             tuple(FLOAT(value) for value in adam),
         )  # fmt: skip
 
@@ -71,12 +71,14 @@ class FusedGMF:
 
 
 @fused
-def ig_step(users, items, head, users_l, items_l, users_u, items_u, labels, strides, judges, adam):
+def ig_step(
+    users, items, head, users_l, items_l, users_u, items_u, labels, strides, is_meta_batch, adam
+):
     """Locate, try if there are judges, descend, and write back."""
     n_users, (u_l, u_u) = gathered(users, users_l, users_u)
     n_items, (i_l, i_u) = gathered(items, items_l, items_u)
     slope_head, choice = np.zeros_like(head[0]), 0
-    if judges:
+    if is_meta_batch:
         add_dual_slope(users, items, head[0], u_u, i_u, slope_head)
         losses = judged(users, items, head[0], slope_head, u_l, i_l, labels, strides)
         for k in range(1, len(losses)):
@@ -96,7 +98,7 @@ def ig_step(users, items, head, users_l, items_l, users_u, items_u, labels, stri
 @fused
 def gathered(table, ids_l, ids_u):
     """Distinct rows side by side, with slopes of zero, and the place of each id among them."""
-    weight, _, _, places, rows, point, slope = table
+    weight, _, _, places, rows, params, gradients = table
     found, n = (np.empty(len(ids_l), np.int32), np.empty(len(ids_u), np.int32)), 0
     for ids, out in zip((ids_l, ids_u), found):  # noqa: B905
         for k in range(len(ids)):
@@ -109,7 +111,7 @@ def gathered(table, ids_l, ids_u):
     for k in range(n):
         row = weight[rows[k]]
         for d in range(weight.shape[1]):
-            point[k, d], slope[k, d] = row[d], FLOAT(0)
+            params[k, d], gradients[k, d] = row[d], FLOAT(0)
     return n, found
 
 
@@ -166,11 +168,11 @@ def judged(users, items, head, slope_head, u, i, labels, strides):
 @fused
 def moved(table, n, stride):
     """Go to the chosen point; slopes begin at zero again."""
-    point, slope = table[5], table[6]
+    params, gradients = table[5], table[6]
     for k in range(n):
-        for d in range(point.shape[1]):
-            point[k, d] += stride * slope[k, d]
-            slope[k, d] = FLOAT(0)
+        for d in range(params.shape[1]):
+            params[k, d] += stride * gradients[k, d]
+            gradients[k, d] = FLOAT(0)
 
 
 @fused
@@ -186,18 +188,18 @@ def add_slope(users, items, head, u, i, labels, slope_head):
 @fused
 def written(table, n, adam):
     """Step from the point along the slope, into the table; forget the places."""
-    weight, first, second, places, rows, point, slope = table
+    weight, first, second, places, rows, params, gradients = table
     for k in range(n):
         row = rows[k]
-        adam_row(weight[row], point[k], first[row], second[row], slope[k], adam)
+        adam_row(weight[row], params[k], first[row], second[row], gradients[k], adam)
         places[row] = -1
 
 
 @fused
-def adam_row(weight, point, first, second, slope, adam):
+def adam_row(weight, params, first, second, gradients, adam):
     """Kingma and Ba, ICLR 2015, Algorithm 1, on one row."""
     beta1, beta2, length, spread, eps = adam
     for d in range(len(weight)):
-        first[d] = beta1 * first[d] + (1 - beta1) * slope[d]
-        second[d] = beta2 * second[d] + (1 - beta2) * slope[d] * slope[d]
-        weight[d] = point[d] - length * first[d] / (np.sqrt(second[d] * spread) + eps)
+        first[d] = beta1 * first[d] + (1 - beta1) * gradients[d]
+        second[d] = beta2 * second[d] + (1 - beta2) * gradients[d] * gradients[d]
+        weight[d] = params[d] - length * first[d] / (np.sqrt(second[d] * spread) + eps)

@@ -116,7 +116,7 @@ def measured(
         for batch in batches:
             stepper(batch)
     taken = [block_seconds(stepper, batches, n_steps, device) / n_steps for _ in range(5)]
-    rows = [store.locate(batch).rows for batch in batches]
+    rows = [store.index(batch).rows for batch in batches]
     return {
         "ms": 1e3 * median(taken),
         "pairs_per_second": size / median(taken),

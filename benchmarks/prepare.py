@@ -77,14 +77,14 @@ def write_log(folder: Path, n_rows: int) -> None:
         rows = np.arange(start, min(start + FILE_ROWS, n_rows))
         items = skewed(draw.random(len(rows)), n_items, 0.1, 20)
         duration = durations[items]
-        play = duration * np.exp(draw.normal(-0.3, 1.0, len(rows)))
+        context = duration * np.exp(draw.normal(-0.3, 1.0, len(rows)))
         frame = pl.DataFrame(
             {
                 "user_id": names.gather(skewed(draw.random(len(rows)), n_users, 0.4, 500)),
                 "video_id": videos[items],
                 "timestamp": START_MS + rows * SPAN_MS // n_rows,
                 "duration_ms": duration,
-                "play_time_ms": play.astype(np.int64),
+                "play_time_ms": context.astype(np.int64),
             }
         )
         frame.write_parquet(partial / f"part-{number:05d}.parquet")

@@ -132,7 +132,7 @@ def work(store: str, n_users: str, n_items: str, strategy: str, steps: str, out:
         ]
         peaks = torch.zeros(group.size, dtype=torch.int64)
         peaks[group.rank] = peak_bytes()
-        peaks = group.summed(peaks).tolist()
+        peaks = group.all_reduce(peaks).tolist()
         path = Path(out).with_name(f"{store}-{group.size}-{strategy}.pt")
         save(module, group, store, path)
         if group.is_first:
@@ -205,11 +205,11 @@ def expectation(sizes: tuple, strategy: str, group, *, sharded: bool):
     config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
     numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
     chosen = strategy_of(strategy)
-    asked = {j: asked_by(config, NO_FEATURES, chosen, judges=j) for j in (True, False)}
+    asked = {j: asked_by(config, NO_FEATURES, chosen, is_meta_batch=j) for j in (True, False)}
 
     def expected(batch, moved: bool) -> float:
         pairs = len(batch.labels), len(batch.unlabelled.users)
-        kind = asked[batch.judges]
+        kind = asked[batch.is_meta_batch]
         return mean(
             traffic(kind, numbers, pairs, rows, group.size, sharded=sharded, moved=moved)
             for rows in in_play(batch, group.size if sharded else 1)
@@ -230,10 +230,10 @@ class Step(NamedTuple):
 
 def step(stepper, batch, group, expected) -> Step:
     """Take a step that all processes begin and end together."""
-    group.wait()
+    group.barrier()
     device, start = loopback(), perf_counter()
     log = stepper(batch).log
-    group.wait()
+    group.barrier()
     seconds, sent = perf_counter() - start, loopback() - device
     choice = gap = None
     if "choice" in log:
@@ -257,11 +257,11 @@ def save(module, group, store: str, path: Path) -> None:
             if name in module.tables:
                 pieces = [weight.reshape(-1)] * group.size
                 lengths = group.lengths(pieces)
-                came = group.exchanged(pieces, lengths)
+                came = group.all_to_all(pieces, lengths)
                 weights[name] = torch.cat(came).view(-1, weight.shape[1])
     if group.is_first:
         torch.save(weights, path)
-    group.wait()
+    group.barrier()
 
 
 def in_play(batch, n: int) -> list[dict]:

@@ -103,14 +103,14 @@ class BinarySearch:
         keys = np.sort(keys_of(seen, n_items + 1))
         users = keys // (n_items + 1)
         self._starts = np.searchsorted(users, np.arange(users[-1] + 2))
-        self._stride = np.int64(n_items + 1)
+        self._rank_bin = np.int64(n_items + 1)
         self._keys = keys - (np.arange(len(keys)) - self._starts[users])
         self._n_unseen = n_items - np.diff(self._starts)
         self.n_bytes = self._keys.nbytes + self._starts.nbytes + self._n_unseen.nbytes
 
     def draw(self, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         k = rng.integers(self._n_unseen[users])
-        n_before = np.searchsorted(self._keys, users * self._stride + k, side="right")
+        n_before = np.searchsorted(self._keys, users * self._rank_bin + k, side="right")
         return k + n_before - self._starts[users]
 
 
@@ -169,9 +169,9 @@ def batches_per_second(data: Dataset, feed: Feed, exposed_fraction: float) -> di
     source = UnlabelledSource(exposed_fraction)
     sampler = Sampler(data, feed, source, batch_size=BATCH, seed=0)
     n_steps = min(sampler.steps_per_epoch, 2000)
-    shuffled = best([lambda: sampler.batch(0, 0, rate=0.1), lambda: sampler.batch(1, 0, rate=0.1)])
-    sampler.batch(0, 0, rate=0.1)
-    steps = [lambda k=k: sampler.batch(0, k, rate=0.1) for k in range(1, n_steps)]
+    shuffled = best([lambda: sampler.batch(0, 0, lr=0.1), lambda: sampler.batch(1, 0, lr=0.1)])
+    sampler.batch(0, 0, lr=0.1)
+    steps = [lambda k=k: sampler.batch(0, k, lr=0.1) for k in range(1, n_steps)]
     return {
         "batches_per_second": len(steps) / best(steps, rounds=3),
         "new_epoch_seconds": shuffled / 2,

@@ -32,8 +32,8 @@ from fused import FusedGMF
 from timing import RATE, apart, in_turn, plain, simulated, unjudged
 
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
 from invlearn.backbones.factorization import GMF
-from invlearn.backbones.replicas import add_peers, tables_with_peers
 from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, LabelledRows, Pairs
 from invlearn.runtime.environment import commit, machine, peak_bytes, reset_peak
@@ -102,7 +102,7 @@ def one_step(size: str, threads: int, seconds: float) -> dict[str, dict[str, flo
         return Stepper(store, strategy, compiled_for=compiled_for)
 
     ways = {
-        "released, whole tables": DenseReference(deepcopy(module), rate=RATE, alpha_ratio=0.1),
+        "released, whole tables": DenseReference(deepcopy(module), lr=RATE, alpha_ratio=0.1),
         "dense store": stepper(DenseStore),
         "row, eager": stepper(RowStore),
         "row, compiled": stepper(RowStore, GMF),
@@ -130,10 +130,10 @@ def strategies(
         for k, batch in enumerate(judged)
     ]
 
-    def store_with(n_peers: int) -> RowStore:
+    def store_with(n_auxiliary: int) -> RowStore:
         module = kind(*size).train()
-        add_peers(module, n_peers)
-        tables = tables_with_peers(module.tables, n_peers)
+        attach_auxiliary_models(module, n_auxiliary)
+        tables = tables_with_auxiliary(module.tables, n_auxiliary)
         return RowStore(module, tables, OptimizerConfig(), seed=0)
 
     shared, found = store_with(0), {}
@@ -142,9 +142,9 @@ def strategies(
         for name in names:
             strategy = STRATEGIES[name]()
             feed = strategy.feed
-            store = store_with(feed.n_peers) if feed.n_peers or feed.ledger else shared
+            store = store_with(feed.n_auxiliary) if feed.n_auxiliary or feed.row_state else shared
             step = Stepper(store, strategy, compiled_for=kind if compiled else None)
-            step.open_ledger(rows)
+            step.init_row_state(rows)
             if strategy.feed.judge_fraction:
                 ways |= {f"{name}, judged": (step, judged), f"{name}, plain": (step, plain(judged))}
             else:
@@ -208,7 +208,7 @@ def in_catalogue(n_items: int) -> dict:
     found = {}
     for ids, batches in drawn.items():
         ways = {mode: (stepper, batches) for mode, stepper in steppers.items()}
-        ways["rows"] = (rows_alone, [store.locate(batch).rows for batch in batches])
+        ways["rows"] = (rows_alone, [store.index(batch).rows for batch in batches])
         found[ids] = in_turn(ways, seconds=0.5)
     before = resident()
     for stepper in steppers.values():
@@ -290,11 +290,11 @@ def agreement() -> dict[str, float]:
     rounding.
     """
     torch.set_num_threads(1)
-    size, settings, rate, ratio = (300, 200), OptimizerConfig(), 0.03, 10.0
+    size, settings, lr, ratio = (300, 200), OptimizerConfig(), 0.03, 10.0
     module = GMF(*size).train()
     for weight in module.parameters():
         torch.nn.init.normal_(weight, std=0.4, generator=torch.Generator().manual_seed(0))
-    batches = [b._replace(rate=rate) for b in simulated(*size, n=40, size=256)]
+    batches = [b._replace(lr=lr) for b in simulated(*size, n=40, size=256)]
 
     def ours(kind: type, strategy: str, **options: object) -> tuple[Stepper, torch.nn.Module]:
         copy = deepcopy(module)
@@ -304,7 +304,7 @@ def agreement() -> dict[str, float]:
     eager, expected = ours(RowStore, "ig", alpha_ratio=ratio)
     fused = FusedGMF(module, settings, alpha_ratio=ratio)
     released, whole = ours(DenseStore, "ig-as-released", alpha_ratio=1.0, clear_gradients=True)
-    dense = DenseReference(deepcopy(module), rate=rate, alpha_ratio=1.0)
+    dense = DenseReference(deepcopy(module), lr=lr, alpha_ratio=1.0)
     for ours_, reference in ((eager, fused), (released, dense)):
         chosen = [(int(ours_(batch).log["choice"]), reference(batch)) for batch in batches]
         if any(a != b for a, b in chosen):
@@ -317,7 +317,7 @@ def agreement() -> dict[str, float]:
         name: max(float((a[n] - b[n]).detach().abs().mean()) for n in a)
         for name, (a, b) in pairs.items()
     }
-    if max(found.values()) > rate / 100:
+    if max(found.values()) > lr / 100:
         raise SystemExit(f"references end at other weights: {found}")
     return found
 

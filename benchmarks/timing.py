@@ -38,7 +38,7 @@ def simulated(
         labelled = Pairs(*map(drawn, orders, powers))
         unlabelled = Pairs(labelled.users.clone(), drawn(orders[1], 1))
         labels = torch.from_numpy(rng.integers(2, size=size).astype(np.float32))
-        return Batch(labelled, labels, unlabelled, judges=True, step=step, rate=RATE)
+        return Batch(labelled, labels, unlabelled, is_meta_batch=True, step=step, lr=RATE)
 
     return [batch(step) for step in range(n)]
 
@@ -46,14 +46,16 @@ def simulated(
 def plain(batches: list[Batch]) -> list[Batch]:
     """The batches with their labelled pairs alone."""
     return [
-        batch._replace(unlabelled=Pairs(*(ids[:0] for ids in batch.unlabelled)), judges=False)
+        batch._replace(
+            unlabelled=Pairs(*(ids[:0] for ids in batch.unlabelled)), is_meta_batch=False
+        )
         for batch in batches
     ]
 
 
 def unjudged(batches: list[Batch]) -> list[Batch]:
     """The batches without judges."""
-    return [batch._replace(judges=False) for batch in batches]
+    return [batch._replace(is_meta_batch=False) for batch in batches]
 
 
 def in_turn(

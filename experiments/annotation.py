@@ -93,7 +93,7 @@ def prepared(data: Path, work: Path) -> Iterator[Case]:
         return work / name
 
     def weaker(folder: Path, share: float) -> Path:
-        return made(f"{folder.name}-{share}", invlearn.weaken, folder, label_share=share)
+        return made(f"{folder.name}-{share}", invlearn.corrupt_labels, folder, label_share=share)
 
     ninety = {"valid_fraction": 0.02, "test_fraction": 0.02}
     whole = made("block", invlearn.prepare, block, rule="label(twice)", **ninety)

@@ -36,13 +36,13 @@ class NewAdamForJudges:
         self._store = self._make()
 
     def locate(self, batch):
-        return self._store.locate(batch)
+        return self._store.index(batch)
 
-    def show(self, located):
-        return self._store.show(located)
+    def gather_indexed(self, indexed):
+        return self._store.gather_indexed(indexed)
 
-    def apply(self, play, move):
-        (self._make() if play.batch.judges else self._store).apply(play, move)
+    def apply(self, context, proposal):
+        (self._make() if context.batch.is_meta_batch else self._store).update(context, proposal)
 
     def remember(self, memory):
         self._store.remember(memory)
@@ -65,19 +65,19 @@ def main() -> None:
     given = parser.parse_args()
     results = []
     print(f"{'rate':8}{'judges':10}{'Adam':16}" + "".join(f"{name:>10}" for name in METRICS))
-    for rate, last, anew in product(BEFORE, (False, True), (False, True)):
-        found = [one(given.dataset, rate, seed, last=last, anew=anew) for seed in given.seeds]
+    for lr, last, anew in product(BEFORE, (False, True), (False, True)):
+        found = [one(given.dataset, lr, seed, last=last, anew=anew) for seed in given.seeds]
         results += found
         names = f"{'last' if last else 'random':10}{'new for judges' if anew else 'one':16}"
         means = "".join(f"{fmean(r[name] for r in found):10.4f}" for name in METRICS)
-        print(f"{rate:<8}{names}{means}", flush=True)
+        print(f"{lr:<8}{names}{means}", flush=True)
         if last and anew:
-            before = "".join(f"{value:10.4f}" for value in BEFORE[rate])
-            print(f"{rate:<8}{'measured before, one seed':26}{before}", flush=True)
+            before = "".join(f"{value:10.4f}" for value in BEFORE[lr])
+            print(f"{lr:<8}{'measured before, one seed':26}{before}", flush=True)
     (HERE / "ig_variants.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-def one(dataset: str, rate: float, seed: int, *, last: bool, anew: bool) -> dict:
+def one(dataset: str, lr: float, seed: int, *, last: bool, anew: bool) -> dict:
     """Train one variant and read its test metrics."""
     split = last_rows if last else sampler._judge_split
     store = NewAdamForJudges if anew else DenseStore
@@ -93,10 +93,10 @@ def one(dataset: str, rate: float, seed: int, *, last: bool, anew: bool) -> dict
             store="dense",
             seed=seed,
             epochs=10,
-            optimizer={"lr": rate},
+            optimizer={"lr": lr},
         )
         test = run.test
-    options = {"rate": rate, "seed": seed, "judges_last": last, "adam_anew": anew}
+    options = {"rate": lr, "seed": seed, "judges_last": last, "adam_anew": anew}
     return options | {name: test[name] for name in ("epoch", *METRICS)}
 
 

@@ -7,8 +7,8 @@ import polars as pl
 import torch
 
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures
-from invlearn.backbones.replicas import add_peers, tables_with_peers
+from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
+from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.config.schema import OptimizerConfig
 from invlearn.data.dataset import Dataset, Part, write_dataset
 from invlearn.data.exposures import Exposures
@@ -92,7 +92,7 @@ def random_batch(*, n_users, n_items, n_labelled=24, n_unlabelled=24, seed=0, **
         return Pairs(torch.from_numpy(users), torch.from_numpy(items))
 
     labels = torch.from_numpy(rng.integers(2, size=n_labelled).astype(np.float32))
-    given = {"judges": False, "step": 0, "rate": 0.1} | fields
+    given = {"is_meta_batch": False, "step": 0, "lr": 0.1} | fields
     return Batch(pairs(n_labelled), labels, pairs(n_unlabelled), **given)
 
 
@@ -107,8 +107,8 @@ def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
     module = BACKBONES[name](n_users, n_items, **chosen)
     if isinstance(module, ReadsFeatures):
         module.read_features(features)
-    if isinstance(module, ReadsExposures):
-        module.read(small_exposures(n_users, n_items, n=n_users * n_items // 2, seed=seed))
+    if isinstance(module, FitsExposures):
+        module.fit_exposures(small_exposures(n_users, n_items, n=n_users * n_items // 2, seed=seed))
     return drawn(module, seed=seed, scale=scale)
 
 
@@ -121,14 +121,14 @@ def with_ledger(batch, strategy, *, n_epochs=0, seed=0):
     order = torch.from_numpy(stream(seed, "rows").permutation(len(batch.labels)))
     places = torch.argsort(order)
     rows = LabelledRows(Pairs(*(ids[places] for ids in batch.labelled)), batch.labels[places])
-    ledger = dict(strategy.opening(rows))
+    row_state = dict(strategy.init_row_state(rows))
     for epoch in range(n_epochs):
         drawn = stream(seed, "losses", epoch).exponential(size=len(order)).astype(np.float32)
-        ledger |= {name: torch.from_numpy(drawn) for name in ("losses",) if name in ledger}
-        ledger = dict(strategy.balance(ledger))
-    if not strategy.feed.ledger:
-        return batch._replace(ledger=ledger)
-    return batch._replace(rows=order, origin=batch.unlabelled, ledger=ledger)
+        row_state |= {name: torch.from_numpy(drawn) for name in ("losses",) if name in row_state}
+        row_state = dict(strategy.on_epoch_end(row_state))
+    if not strategy.feed.row_state:
+        return batch._replace(row_state=row_state)
+    return batch._replace(rows=order, origin=batch.unlabelled, row_state=row_state)
 
 
 def small_exposures(n_users, n_items, *, n, seed=0):
@@ -184,13 +184,13 @@ def of_rows(batch, pool, *, seed=0):
     )
 
 
-def play_small(backbone_name, batch, *, n_peers=0):
+def gather_small(backbone_name, batch, *, n_auxiliary=0):
     """Score function, point and batch as a store of 9 users and 7 items shows them."""
     module = small_backbone(backbone_name, 9, 7)
     torch.manual_seed(0)
-    add_peers(module, n_peers)
-    tables = tables_with_peers(getattr(module, "tables", {}), n_peers)
-    return DenseStore(module, tables, OptimizerConfig(), seed=0).play(batch)
+    attach_auxiliary_models(module, n_auxiliary)
+    tables = tables_with_auxiliary(getattr(module, "tables", {}), n_auxiliary)
+    return DenseStore(module, tables, OptimizerConfig(), seed=0).gather(batch)
 
 
 def assert_near(found, expected, *, rtol=1e-4, atol=1e-6):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from invlearn.config.schema import RunConfig as RunConfig
     from invlearn.data.catalogue import list_datasets as list_datasets
     from invlearn.data.catalogue import prepare_known as prepare_known
+    from invlearn.data.corrupt_labels import corrupt_labels as corrupt_labels
     from invlearn.data.dataset import Dataset as Dataset
     from invlearn.data.prepare.audit import Audit as Audit
     from invlearn.data.prepare.prepare import prepare as prepare
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from invlearn.data.types import Feed as Feed
     from invlearn.data.types import Pairs as Pairs
     from invlearn.data.types import Proposal as Proposal
-    from invlearn.data.weaken import weaken as weaken
     from invlearn.evaluation.assessment import Assessment as Assessment
     from invlearn.evaluation.evaluation import Evaluation as Evaluation
     from invlearn.evaluation.evaluation import evaluate as evaluate
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from invlearn.runtime.errors import InvlearnError as InvlearnError
     from invlearn.strategies import LossStrategy as LossStrategy
     from invlearn.strategies import Strategy as Strategy
-    from invlearn.strategies.slopes import slope_and_loss as slope_and_loss
+    from invlearn.strategies.gradients import gradients_and_loss as gradients_and_loss
     from invlearn.training.run import Run as Run
     from invlearn.training.run import resume as resume
     from invlearn.training.run import train as train
@@ -85,6 +85,7 @@ _HOMES = {
     "annotate": "inference.annotation.annotation",
     "compare": "experiments.compare",
     "compare_runs": "inference.comparison",
+    "corrupt_labels": "data.corrupt_labels",
     "create_app": "inference.serving.app",
     "evaluate": "evaluation.evaluation",
     "export": "inference.export.exporting",
@@ -98,9 +99,8 @@ _HOMES = {
     "resume": "training.run",
     "serve": "inference.serving.server",
     "simulate": "data.simulation.simulate",
-    "slope_and_loss": "strategies.slopes",
+    "gradients_and_loss": "strategies.gradients",
     "train": "training.run",
-    "weaken": "data.weaken",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]

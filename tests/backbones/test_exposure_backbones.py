@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import invlearn
-from invlearn.backbones.backbone import ReadsExposures
+from invlearn.backbones.backbone import FitsExposures
 from invlearn.backbones.graph import LightGCN
 from invlearn.backbones.histories import SVDpp
 from invlearn.data.exposures import Exposures, histories
@@ -36,7 +36,7 @@ def test_histories_hold_rows_of_the_user_each_once(users, length, seed):
 
 def test_svdpp_by_hand():
     module, shown = drawn(SVDpp(N_USERS, N_ITEMS, dim=3, history=9)), exposures()
-    module.read(shown)
+    module.fit_exposures(shown)
     weights = {name: weight.detach().numpy() for name, weight in module.named_parameters()}
     found = module(*every_pair(N_USERS, N_ITEMS)).detach().numpy().reshape(N_USERS, N_ITEMS)
     for user in range(N_USERS):
@@ -74,7 +74,7 @@ def dense_graphs(shown):
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_lightgcn_by_hand(layers):
     module, shown = drawn(LightGCN(N_USERS, N_ITEMS, dim=3, layers=layers)), exposures()
-    module.read(shown)
+    module.fit_exposures(shown)
     weights = {n: weight.detach().double().numpy() for n, weight in module.named_parameters()}
     layer, graphs = weights["nodes.weight"], dense_graphs(shown)
     every = [layer]
@@ -100,7 +100,7 @@ def test_lightgcn_by_hand(layers):
 def test_lightgcn_slopes_in_both_modes():
     module = drawn(LightGCN(N_USERS, N_ITEMS, dim=2, layers=2)).double()
     shown = exposures()
-    module.read(shown)
+    module.fit_exposures(shown)
     module._graphs = tuple(graph.double() for graph in module._graphs)
     pairs, names = every_pair(N_USERS, N_ITEMS), [name for name, _ in module.named_parameters()]
 
@@ -128,7 +128,7 @@ def test_a_trained_run_needs_no_dataset_to_score(backbone, tmp_path):
     run = invlearn.train(
         board.folder, tmp_path / "run", backbone=backbone, model=model, epochs=2, batch_size=64
     )
-    assert isinstance(run.module, ReadsExposures)
+    assert isinstance(run.module, FitsExposures)
     scores = run.score(board.test.users, board.test.items)
     (tmp_path / "data").rename(tmp_path / "away")
     again = invlearn.Run.open(tmp_path / "run").score(board.test.users, board.test.items)

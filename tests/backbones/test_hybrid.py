@@ -27,7 +27,7 @@ def exposures():
 def made(*, read=True):
     module = ExposureHybrid(N_USERS, N_ITEMS, **SMALL)
     if read:
-        module.read(exposures())
+        module.fit_exposures(exposures())
     return drawn(module)
 
 
@@ -99,14 +99,14 @@ def test_validation_decides_the_mix():
         module = made()
         labels = (logits > np.median(logits)).astype(np.int8)
         module.mix.copy_(torch.tensor([0.25, 0.25, 0.25, 0.25]))
-        module.train().settle(users, items, labels)
+        module.train().fit_on_validation(users, items, labels)
         assert module.training
         found = module.eval()(*every_pair(N_USERS, N_ITEMS)).detach().numpy()
         auc = evaluate(users, labels, found, draws=0, name="here").values["auc"]
         assert auc > 0.99
         assert float(module.mix.sum()) == pytest.approx(1)
     before = module.mix.clone()
-    module.settle(users, items, np.ones_like(labels))
+    module.fit_on_validation(users, items, np.ones_like(labels))
     assert torch.equal(module.mix, before)
 
 
@@ -115,7 +115,7 @@ def test_a_mix_of_scores_that_are_no_numbers_is_left_alone():
     with torch.no_grad():
         module.bias.fill_(torch.nan)
     before = module.mix.clone()
-    module.settle(users.numpy(), items.numpy(), np.arange(len(users)) % 2)
+    module.fit_on_validation(users.numpy(), items.numpy(), np.arange(len(users)) % 2)
     assert torch.equal(module.mix, before)
 
 
@@ -135,9 +135,9 @@ def test_penalties_are_part_of_the_slope(kind):
     config = OptimizerConfig(name="sgd", lr=1.0)
     store = kind(module, {}, config, seed=0)
     before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
-    play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS, rate=0.5))
+    play = store.gather(random_batch(n_users=N_USERS, n_items=N_ITEMS, lr=0.5))
     nothing = {name: torch.zeros_like(weight) for name, weight in play.point.items()}
-    store.commit(play, Proposal(play.point, nothing, {"loss": torch.zeros(())}))
+    store.apply(play, Proposal(play.point, nothing, {"loss": torch.zeros(())}))
     assert module.penalties.keys() < before.keys()
     for name, weight in module.named_parameters():
         kept = 1 - 0.5 * module.penalties.get(name, 0.0)
@@ -179,7 +179,7 @@ def test_it_trains_with_every_part_of_the_library(tmp_path):
     )
     assert run.config.store == "dense"
     assert run.test["auc"] > 0.95
-    assert sum(run.test["settled"].values()) == pytest.approx(1)
+    assert sum(run.test["fitted_on_validation"].values()) == pytest.approx(1)
     scores = run.score(board.test.users, board.test.items)
     (tmp_path / "data").rename(tmp_path / "away")
     again = invlearn.Run.open(tmp_path / "run")

@@ -73,7 +73,7 @@ def slow_wide(weights, shown, user, item, *, training):
 def test_the_wide_part_by_hand(training):
     """While it trains a labelled pair is left out of its own rates, at rest it is in them."""
     module, shown = drawn(Wide(N_USERS, N_ITEMS).double(), scale=0.5), exposures()
-    module.read(shown)
+    module.fit_exposures(shown)
     weights = {name: weight.detach().numpy() for name, weight in module.named_parameters()}
     users, items = every_pair(N_USERS, N_ITEMS)
     expected = [
@@ -98,7 +98,7 @@ def test_before_the_first_step_factors_are_added_to_the_embeddings(deep, pretrai
     alone, embeddings = plain(deep)
     weights = {name: module.get_parameter(f"deep.{name}") for name in alone.state_dict()}
     alone.load_state_dict(weights)
-    module.read(exposures())
+    module.fit_exposures(exposures())
     if pretrained != "none":
         factors = PRETRAINING[pretrained](
             exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=SMALL["factors"]
@@ -116,7 +116,7 @@ def test_before_the_first_step_factors_are_added_to_the_embeddings(deep, pretrai
 
 def test_the_map_of_fixed_factors_by_hand():
     module = drawn(made(deep="gmf"))
-    module.read(exposures())
+    module.fit_exposures(exposures())
     w = {name: tensor.detach().numpy() for name, tensor in module.deep.state_dict().items()}
     user, item = (
         w[f"{side}_embedding.weight"] + w[f"{side}_embedding.factors"] @ w[f"{side}_embedding.map"]
@@ -131,7 +131,7 @@ def test_a_label_leaves_no_trace_in_its_own_rates():
     """Labels turned one by one change every logit of training but their own."""
     shown = exposures()
     module = drawn(Wide(N_USERS, N_ITEMS).double())
-    module.read(shown)
+    module.fit_exposures(shown)
     prior = module.prior.clone()
     known = np.flatnonzero(shown.labels >= 0)
     for row in known[:6]:
@@ -140,7 +140,7 @@ def test_a_label_leaves_no_trace_in_its_own_rates():
         for label in (0, 1):
             labels = shown.labels.copy()
             labels[row] = label
-            module.read(shown._replace(labels=labels))
+            module.fit_exposures(shown._replace(labels=labels))
             module.prior.copy_(prior)  # the mean of all rows keeps all labels
             logits.append((module.train()(*pair), module.eval()(*pair)))
         (one, at_rest), (two, other) = logits
@@ -154,7 +154,7 @@ def test_labels_of_chance_cannot_be_read_off_what_their_rates_leave_out():
     users, items = np.divmod(rng.permutation(40 * 40)[:800], 40)
     labels = rng.integers(2, size=800).astype(np.int8)
     module = Wide(40, 40)
-    module.read(Exposures(users, items, labels))
+    module.fit_exposures(Exposures(users, items, labels))
     pairs = torch.from_numpy(users), torch.from_numpy(items)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     for _ in range(400):
@@ -172,14 +172,14 @@ def test_labels_of_chance_cannot_be_read_off_what_their_rates_leave_out():
 def trained(kind, n_steps=12, *, name="sgd", **options):
     """The module before and after some steps on random batches."""
     module = drawn(made(**options).float(), scale=0.5).train()
-    module.read(exposures())
+    module.fit_exposures(exposures())
     store = kind(module, module.tables, OptimizerConfig(name=name, l2=0.05), seed=0)
     before = {n: w.clone() for n, w in module.state_dict().items()}
     strategy = STRATEGIES["none"]()
     for step in range(n_steps):
         batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=6, seed=step, step=step)
-        play = store.play(batch)
-        store.commit(play, strategy.propose(play.score, play.point, play.batch))
+        play = store.gather(batch)
+        store.apply(play, strategy.propose(play.score, play.point, play.batch))
     return module, before
 
 

@@ -283,7 +283,7 @@ def test_duckdb_finds_what_polars_finds(log, how, policy, core):
             except DataError as error:
                 found.append(str(error))
                 continue
-            rows = nw.to_native(engine.give(result.rows)).collect().sort(USER, ITEM)
+            rows = nw.to_native(engine.to_polars(result.rows)).collect().sort(USER, ITEM)
             found.append((rows.select(USER, ITEM, LABEL, PART).rows(), result.stages))
     assert found[0] == found[1]
 
@@ -306,7 +306,7 @@ def test_the_value_at_a_place_is_that_of_a_sorted_list(name, numbers, data, kind
         patch.setattr(quantile, "SAMPLE_ROWS", 5)
         patch.setattr(quantile, "N_PIVOTS", 2)
         with starting(EngineSettings(name), Path(folder)) as engine:
-            table = engine.take(nw.from_native(frame.lazy()))
+            table = engine.import_lazy(nw.from_native(frame.lazy()))
             value, n_below = value_at(table, TIME, place, engine)
     expected = values.sort()[place]
     assert (value, n_below) == (expected, (values < expected).sum())
@@ -398,19 +398,21 @@ def test_bad_rows_are_told_in_the_same_words(tmp_path):
 def test_too_little_memory_is_told(tmp_path):
     rows = pl.LazyFrame({"a": pl.int_range(3_000_000, eager=True)}).with_columns(b=pl.col("a") + 1)
     with duckdb_engine.connected(tmp_path, 8) as engine:
-        table = engine.take(nw.from_native(rows))
+        table = engine.import_lazy(nw.from_native(rows))
         with pytest.raises(InvlearnError, match=r"DuckDB needs more memory .*raise --memory"):
-            engine.settle(table.join(table, on="a", how="left").sort("b"))
+            engine.materialize(table.join(table, on="a", how="left").sort("b"))
 
 
 def test_a_full_disk_is_told(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with starting(EngineSettings("duckdb"), tmp_path) as engine:
-        table = engine.lend(nw.from_native(pl.DataFrame({"a": range(100_000)}), eager_only=True))
+        table = engine.from_polars(
+            nw.from_native(pl.DataFrame({"a": range(100_000)}), eager_only=True)
+        )
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         try:
             with pytest.raises(InvlearnError, match=r"cannot write .*free some space"):
-                engine.settle(table)
+                engine.materialize(table)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 

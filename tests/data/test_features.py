@@ -239,7 +239,7 @@ def test_the_fingerprint_is_of_the_features_too_and_not_of_their_order(dataset, 
 
 def test_weakening_carries_features_along(dataset, tmp_path):
     for share, is_same in ((1.0, True), (0.5, False)):
-        made = invlearn.weaken(dataset.folder, tmp_path / str(share), label_share=share)
+        made = invlearn.corrupt_labels(dataset.folder, tmp_path / str(share), label_share=share)
         assert columns_of(made.features) == columns_of(dataset.features)
         assert made.features.card == dataset.features.card
         assert (made.fingerprint == dataset.fingerprint) == is_same

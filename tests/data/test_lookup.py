@@ -98,8 +98,8 @@ def test_unlabelled_bad_and_repeated_rows_are_left_out_and_counted(data, ids):
 
 
 def test_unknown_ids_are_an_error_that_names_the_first(feed, own_rows, tmp_path):
-    strangers = [("u0000000", 999, 1), ("who", 0, None), ("who", 0, 0), ("who", 888, 1)]
-    extra = pl.DataFrame(strangers, schema=own_rows.schema, orient="row")
+    unknown_ids = [("u0000000", 999, 1), ("who", 0, None), ("who", 0, 0), ("who", 888, 1)]
+    extra = pl.DataFrame(unknown_ids, schema=own_rows.schema, orient="row")
     pl.concat([own_rows, extra]).write_csv(tmp_path / "rows.csv")
     options = ("--log", tmp_path / "rows.csv", "--rule", "label(liked)", *IDS)
     answer = call("evaluate", feed.none, *options)

@@ -123,7 +123,7 @@ def dataset(tmp_path_factory):
 @pytest.mark.parametrize("judges", [0.0, 0.2])
 @pytest.mark.parametrize("exposed", [0.0, 0.5, 1.0])
 def test_batches_of_many_rows(many, tmp_path, dataset, exposed, judges, ledger, by_user):
-    feed = Feed(unlabelled=True, judge_fraction=judges, ledger=ledger)
+    feed = Feed(unlabelled=True, judge_fraction=judges, row_state=ledger)
     given = {"batch_size": 10, "seed": 1, "by_user": by_user}
     cut = Sampler(
         dataset, feed, UnlabelledSource(exposed), scratch=Scratch(tmp_path / "run"), **given
@@ -132,9 +132,9 @@ def test_batches_of_many_rows(many, tmp_path, dataset, exposed, judges, ledger, 
     labelled = rows(dataset.train.users, dataset.train.items, dataset.train.labels)
     held_out = set()
     for epoch in range(2):
-        batches = [cut.batch(epoch, step, rate=0.1) for step in range(cut.steps_per_epoch)]
+        batches = [cut.batch(epoch, step, lr=0.1) for step in range(cut.steps_per_epoch)]
         seen = [
-            (row, batch.judges)
+            (row, batch.is_meta_batch)
             for batch in batches
             for row in rows(*batch.labelled, batch.labels.to(torch.int64))
         ]

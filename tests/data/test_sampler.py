@@ -51,7 +51,7 @@ def make_sampler(dataset, feed=WITH_JUDGES, *, exposed=0.0, per_labelled=1, batc
 
 
 def epoch_of(sampler, epoch=0):
-    return [sampler.batch(epoch, step, rate=0.1) for step in range(sampler.steps_per_epoch)]
+    return [sampler.batch(epoch, step, lr=0.1) for step in range(sampler.steps_per_epoch)]
 
 
 def rows(pairs):
@@ -84,35 +84,37 @@ def test_every_training_row_once_an_epoch_with_its_own_label(dataset, feed, batc
 
 def test_only_the_last_batch_of_each_kind_is_short(dataset):
     batches = epoch_of(make_sampler(dataset))
-    sizes = [(batch.judges, len(batch.labels)) for batch in batches]
+    sizes = [(batch.is_meta_batch, len(batch.labels)) for batch in batches]
     assert sizes == [(False, 10)] * 8 + [(False, 2)] + [(True, 10)] * 2 + [(True, 1)]
 
 
 def test_steps_are_counted_over_all_epochs_and_rates_handed_on(dataset):
     sampler = make_sampler(dataset)
-    assert [sampler.batch(2, k, rate=0.5).step for k in (0, 5)] == [24, 29]
-    assert sampler.batch(2, 5, rate=0.25).rate == 0.25
+    assert [sampler.batch(2, k, lr=0.5).step for k in (0, 5)] == [24, 29]
+    assert sampler.batch(2, 5, lr=0.25).lr == 0.25
 
 
 def test_judges_are_held_out_for_good_and_come_last(dataset):
     sampler = make_sampler(dataset)
     epochs = [epoch_of(sampler, epoch) for epoch in range(3)]
-    held_out = [{*rows_of(batch for batch in batches if batch.judges)} for batches in epochs]
-    trained = [{*rows_of(batch for batch in batches if not batch.judges)} for batches in epochs]
+    held_out = [{*rows_of(batch for batch in batches if batch.is_meta_batch)} for batches in epochs]
+    trained = [
+        {*rows_of(batch for batch in batches if not batch.is_meta_batch)} for batches in epochs
+    ]
     assert held_out[0] == held_out[1] == held_out[2]
     assert not held_out[0] & (trained[0] | trained[1] | trained[2])
     assert len(held_out[0]) == round(0.2 * N_TRAIN)
-    flags = [batch.judges for batch in epochs[0]]
+    flags = [batch.is_meta_batch for batch in epochs[0]]
     assert flags == sorted(flags)
     other = epoch_of(make_sampler(dataset, seed=1))
-    assert {*rows_of(batch for batch in other if batch.judges)} != held_out[0]
+    assert {*rows_of(batch for batch in other if batch.is_meta_batch)} != held_out[0]
 
 
 @pytest.mark.parametrize("judges", [False, True])
 def test_order_differs_between_epochs_and_seeds(dataset, judges):
     def order(seed, epoch):
         batches = epoch_of(make_sampler(dataset, seed=seed), epoch)
-        return rows_of(batch for batch in batches if batch.judges is judges)
+        return rows_of(batch for batch in batches if batch.is_meta_batch is judges)
 
     assert order(0, 0) != order(0, 1)
     assert order(0, 0) == order(0, 0)
@@ -123,13 +125,13 @@ def test_order_differs_between_epochs_and_seeds(dataset, judges):
 def test_a_batch_does_not_depend_on_what_was_asked_before(dataset, calls):
     sampler = make_sampler(dataset, exposed=0.5)
     for epoch, step in calls:
-        fresh = make_sampler(dataset, exposed=0.5).batch(epoch, step, rate=0.1)
-        assert flat(sampler.batch(epoch, step, rate=0.1)) == flat(fresh)
+        fresh = make_sampler(dataset, exposed=0.5).batch(epoch, step, lr=0.1)
+        assert flat(sampler.batch(epoch, step, lr=0.1)) == flat(fresh)
 
 
 def test_unlabelled_draws_differ_between_steps_epochs_and_seeds(dataset):
     draws = [
-        make_sampler(dataset, WITH_UNLABELLED, exposed=1.0, seed=seed).batch(epoch, step, rate=0.1)
+        make_sampler(dataset, WITH_UNLABELLED, exposed=1.0, seed=seed).batch(epoch, step, lr=0.1)
         for seed, epoch, step in [(0, 0, 0), (0, 0, 1), (0, 0, 3), (0, 1, 0), (1, 0, 0)]
     ]
     assert len({str(rows(batch.unlabelled)) for batch in draws}) == 5
@@ -155,7 +157,7 @@ def test_unlabelled_pairs_stand_where_the_feed_wants_them(dataset, exposed, per_
     def counts(feed):
         sampler = make_sampler(dataset, feed, exposed=exposed, per_labelled=per_labelled)
         batches = epoch_of(sampler)
-        return [(len(b.unlabelled.users), b.judges, len(b.labels)) for b in batches]
+        return [(len(b.unlabelled.users), b.is_meta_batch, len(b.labels)) for b in batches]
 
     assert all(n == 0 for n, _, _ in counts(LABELLED_ONLY))
     assert all(n == per_labelled * size for n, _, size in counts(WITH_UNLABELLED))
@@ -319,10 +321,10 @@ def test_rows_of_a_ledger_are_the_rows_of_the_batch(dataset):
     """Row numbers name the labelled pairs, each once an epoch, and the draws are as without."""
     source = UnlabelledSource(0.5, 2)
     plain = Sampler(dataset, Feed(unlabelled=True), source, batch_size=16, seed=3)
-    cut = Sampler(dataset, Feed(unlabelled=True, ledger=True), source, batch_size=16, seed=3)
+    cut = Sampler(dataset, Feed(unlabelled=True, row_state=True), source, batch_size=16, seed=3)
     known, seen = cut.labelled_rows, []
     for step in range(cut.steps_per_epoch):
-        batch, same = (each.batch(1, step, rate=0.1) for each in (cut, plain))
+        batch, same = (each.batch(1, step, lr=0.1) for each in (cut, plain))
         assert torch.equal(known.pairs.users[batch.rows], batch.labelled.users)
         assert torch.equal(known.pairs.items[batch.rows], batch.labelled.items)
         assert torch.equal(known.labels[batch.rows], batch.labels)
@@ -336,11 +338,11 @@ def test_rows_of_a_ledger_are_the_rows_of_the_batch(dataset):
 
 @pytest.mark.parametrize("ledger", [False, True])
 def test_rows_of_a_user_can_follow_each_other(dataset, ledger):
-    feed, source = Feed(ledger=ledger), UnlabelledSource(1.0)
+    feed, source = Feed(row_state=ledger), UnlabelledSource(1.0)
     cut = Sampler(dataset, feed, source, batch_size=16, seed=3, by_user=True)
     orders = []
     for epoch in (0, 1):
-        batches = [cut.batch(epoch, step, rate=0.1) for step in range(cut.steps_per_epoch)]
+        batches = [cut.batch(epoch, step, lr=0.1) for step in range(cut.steps_per_epoch)]
         users = torch.cat([batch.labelled.users for batch in batches])
         items = torch.cat([batch.labelled.items for batch in batches])
         turns = torch.unique_consecutive(users)

@@ -26,8 +26,8 @@ def test_a_settled_table_is_read_from_disk_until_the_block_ends(tmp_path):
     source = frame.lazy().map_batches(lambda rows: [told.append(1), rows][1])
     told = []
     with spilling(tmp_path) as engine:
-        first = engine.settle(nw.from_native(source))
-        second = engine.settle(first.with_columns(nw.col("a") + 1))
+        first = engine.materialize(nw.from_native(source))
+        second = engine.materialize(first.with_columns(nw.col("a") + 1))
         assert IN_MEMORY.collect(first).to_native().equals(frame)
         assert IN_MEMORY.collect(second)["a"].to_list() == [4, 2, None]
         assert len(told) == 1
@@ -42,7 +42,7 @@ def test_a_log_that_cannot_be_read_is_no_full_disk(tmp_path):
     content[4:60] = b"\xff" * 56
     file.write_bytes(content)
     with spilling(tmp_path) as engine, pytest.raises(pl.exceptions.ComputeError):
-        engine.settle(nw.from_native(pl.scan_parquet(file)))
+        engine.materialize(nw.from_native(pl.scan_parquet(file)))
 
 
 def test_a_full_disk_is_said_to_be_full(tmp_path):
@@ -52,7 +52,7 @@ def test_a_full_disk_is_said_to_be_full(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         try:
             with pytest.raises(InvlearnError, match=r"cannot write .*File too large.*free some"):
-                engine.settle(nw.from_native(rows))
+                engine.materialize(nw.from_native(rows))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 

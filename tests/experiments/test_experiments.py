@@ -24,12 +24,12 @@ from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds
 from invlearn.experiments import work as at_work
-from invlearn.experiments.attempt import attempt
 from invlearn.experiments.cell import CellFolder, cells_of
 from invlearn.experiments.compare import compare
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Group, Method, Results, read_results
+from invlearn.experiments.trial_run import attempt
 from invlearn.runtime import atomic, locks
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
 from invlearn.runtime.random import stream

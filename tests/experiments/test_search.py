@@ -11,8 +11,8 @@ from invlearn.config.schema import validated
 from invlearn.experiments.cell import Tuning
 from invlearn.experiments.grid import SEARCH
 from invlearn.experiments.search import (
-    Asked,
     Choices,
+    QueriedPairs,
     Range,
     Tried,
     check_default,
@@ -27,7 +27,7 @@ WIDER = SEARCH | {"method.alpha_ratio": Range(low=0.01, high=100, log=True)}
 
 
 def asked(done=(), *, search=SEARCH, default=DEFAULT, minimize=True, seed=7, prune_from=2):
-    return Asked(search, default, done, minimize=minimize, seed=seed, prune_from=prune_from)
+    return QueriedPairs(search, default, done, minimize=minimize, seed=seed, prune_from=prune_from)
 
 
 def tried(settings, *scores, state="complete"):
@@ -104,7 +104,7 @@ def test_only_what_is_behind_the_median_is_given_up_and_never_early(minimize):
 
     def given_up(scores, earlier=done, prune_from=2):
         judge = asked(earlier, minimize=minimize, prune_from=prune_from)
-        return [judge.give_up(epoch, score) for epoch, score in enumerate(scores)]
+        return [judge.should_prune(epoch, score) for epoch, score in enumerate(scores)]
 
     assert given_up(behind) == [False, True, True]
     assert given_up(behind, prune_from=3) == [False, False, True]

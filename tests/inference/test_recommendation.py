@@ -29,7 +29,7 @@ PARTS = {
 }
 
 
-def expected(run, data, user, *, k, leave_out, known, fallback="item-rate", barred=()):
+def expected(run, data, user, *, k, leave_out, known, fallback="item-rate", excluded=()):
     """A user's list by a full sort: dense items, and their scores."""
     users, items = np.full(N_ITEMS, user), np.arange(N_ITEMS)
     if known:
@@ -38,7 +38,7 @@ def expected(run, data, user, *, k, leave_out, known, fallback="item-rate", barr
         sizes = {"n_users": N_USERS, "n_items": N_ITEMS}
         scores = baseline_scores(fallback, data.train, users, items, **sizes)
     parts = [getattr(data, name) for name in PARTS[leave_out]]
-    seen = {i for p in parts for i in p.items[p.users == user].tolist()} | set(barred)
+    seen = {i for p in parts for i in p.items[p.users == user].tolist()} | set(excluded)
     order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in seen][:k]
     return order, scores[order]
 
@@ -123,11 +123,11 @@ def test_items_can_be_filtered_and_lists_run_out(tmp_path):
     run, data = shop(tmp_path)
     only, never = original("item", [3, 7, 9, 11]), original("item", [7])
     made = recommend(run, tmp_path / "l.parquet", k=5, items=only, exclude_items=never)
-    barred = set(range(N_ITEMS)) - {3, 9, 11}
+    excluded = set(range(N_ITEMS)) - {3, 9, 11}
     for user, rows in by_user(pl.read_parquet(tmp_path / "l.parquet")).items():
         dense = original("user", EVERYBODY).index(user)
         items, _ = expected(
-            run, data, dense, k=5, leave_out="labelled", known=dense < KNOWN, barred=barred
+            run, data, dense, k=5, leave_out="labelled", known=dense < KNOWN, excluded=excluded
         )
         assert rows["item"].to_list() == original("item", items)
     assert (made.n_short, made.n_catalogue, made.n_unknown_items) == (N_USERS, 3, 0)
@@ -163,17 +163,17 @@ def test_a_file_without_a_single_id_of_the_run_is_refused_unless_a_fallback_is_a
 # The index
 
 
-@pytest.mark.parametrize("barred", [(), (0, 5, 7)])
-def test_an_index_of_which_all_is_looked_at_is_exact(barred):
+@pytest.mark.parametrize("excluded", [(), (0, 5, 7)])
+def test_an_index_of_which_all_is_looked_at_is_exact(excluded):
     module = small_backbone("mf", 40, 300)
     rng = np.random.default_rng(0)
     seen = SeenItems.of([part(*np.nonzero(rng.random((40, 300)) < 0.2))])
     with torch.no_grad():
-        index = ItemIndex(module.as_factors(), probed=1.0, barred=np.array(barred, np.int64))
+        index = ItemIndex(module.as_factors(), probed=1.0, excluded=np.array(excluded, np.int64))
     users = np.array([3, 39, 3, 0])
     (found,) = index.top_k(users, k=9, seen=seen)
-    bars = np.array(barred, np.int64)
-    (exact,) = catalogue_top_k(CatalogueScorer(module, 300), users, k=9, seen=seen, barred=bars)
+    bars = np.array(excluded, np.int64)
+    (exact,) = catalogue_top_k(CatalogueScorer(module, 300), users, k=9, seen=seen, excluded=bars)
     assert found.items.tolist() == exact.items.tolist()
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5, atol=1e-6)
 

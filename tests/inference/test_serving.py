@@ -89,10 +89,10 @@ def test_lists_are_those_of_the_recommender(client, run):
     only, never = original("item", range(0, 20)), original("item", [4])
     request = {"users": users, "k": 7, "items": only, "exclude_items": [*never, "what"]}
     found = client.post("/recommend", json=request).json()
-    barred = ready.items.dense(ready.items.ids[[4, *range(20, N_ITEMS)]])
+    excluded = ready.items.dense(ready.items.ids[[4, *range(20, N_ITEMS)]])
     expected = {}
     dense = ready.users.dense(pl.Series([str(user) for user in users]))
-    for block in ready.lists(dense, k=7, barred=barred):
+    for block in ready.lists(dense, k=7, excluded=excluded):
         for place, items, scores in zip(block.places, *block.top[1:], strict=True):
             left = items[items >= 0]
             expected[users[place]] = (

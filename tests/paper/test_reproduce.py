@@ -13,9 +13,9 @@ from console import call
 from invlearn.config.schema import load_config
 from invlearn.data.dataset import Dataset
 from invlearn.experiments import work
-from invlearn.experiments.attempt import attempt
 from invlearn.experiments.cell import CellFolder, SeedRecord
 from invlearn.experiments.grid import load_experiment
+from invlearn.experiments.trial_run import attempt
 from invlearn.paper import plan, rows
 from invlearn.paper.collect import table_of
 from invlearn.paper.drawing import draw_figure

@@ -329,7 +329,7 @@ def test_runs_of_different_datasets_are_never_compared_across(feed, tmp_path):
 
 def test_what_validation_decided_is_told(feed, tmp_path):
     run = copied(feed.none, tmp_path, "mixed")
-    change(run / "test.json", settled={"exposures": 0.75, "rates": 0.25})
+    change(run / "test.json", fitted_on_validation={"exposures": 0.75, "rates": 0.25})
     records = read_records([run])
     page = page_of(records, measured(records, draws=0))
     told = [text.words for text in blocks_of(page, Text)]

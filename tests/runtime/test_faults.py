@@ -20,7 +20,7 @@ import yaml
 
 import invlearn
 from console import IDS, RULE, call, contents, done
-from invlearn.data.weaken import weaken
+from invlearn.data.corrupt_labels import corrupt_labels
 from invlearn.inference.export import exporting
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import InvlearnError, RunError, Stopped
@@ -570,7 +570,7 @@ def test_a_dataset_replaced_while_a_run_trains_on_it(board, made, place):
     def replace():
         calls.append(0)
         if len(calls) == 3:
-            weaken(board, "data", label_share=0.7, overwrite=True)
+            corrupt_labels(board, "data", label_share=0.7, overwrite=True)
         return len(calls) == 7
 
     with pytest.raises(Stopped):

@@ -13,7 +13,7 @@ from invlearn.backbones import BACKBONES
 from invlearn.data.types import Pairs
 from invlearn.strategies import STRATEGIES
 from invlearn.training.registry import options_of
-from toys import FITTING, assert_near, checkerboard, play_small, random_batch, with_ledger
+from toys import FITTING, assert_near, checkerboard, gather_small, random_batch, with_ledger
 
 SMALL = {
     "dim": 8,
@@ -31,49 +31,49 @@ on_every_backbone = pytest.mark.parametrize("backbone_name", BACKBONES)
 def small_batch(strategy_name):
     """Batch in which the strategy does all that it can do."""
     strategy = STRATEGIES[strategy_name]()
-    judges = strategy.feed.judge_fraction > 0
-    batch = random_batch(n_users=9, n_items=7, judges=judges, step=100_000)
+    is_meta_batch = strategy.feed.judge_fraction > 0
+    batch = random_batch(n_users=9, n_items=7, is_meta_batch=is_meta_batch, step=100_000)
     return with_ledger(batch, strategy, n_epochs=11)
 
 
-def play(backbone_name, strategy_name, batch):
+def context(backbone_name, strategy_name, batch):
     """The batch in play, with the peers that the strategy asks for."""
-    n_peers = STRATEGIES[strategy_name]().feed.n_peers
-    return play_small(backbone_name, batch, n_peers=n_peers)
+    n_auxiliary = STRATEGIES[strategy_name]().feed.n_auxiliary
+    return gather_small(backbone_name, batch, n_auxiliary=n_auxiliary)
 
 
 @everywhere
 @on_every_backbone
 def test_proposing_changes_nothing(strategy_name, backbone_name):
-    score, point, batch, _ = play(backbone_name, strategy_name, small_batch(strategy_name))
-    ledger = {name: tensor.clone() for name, tensor in batch.ledger.items()}
-    weights = {name: weight.clone() for name, weight in point.items()}
+    score, params, batch, _ = context(backbone_name, strategy_name, small_batch(strategy_name))
+    row_state = {name: tensor.clone() for name, tensor in batch.row_state.items()}
+    weights = {name: weight.clone() for name, weight in params.items()}
     tensors = [*batch.labelled, batch.labels, *batch.unlabelled]
     copies = [tensor.clone() for tensor in tensors]
-    move = STRATEGIES[strategy_name]().propose(score, point, batch)
-    again = STRATEGIES[strategy_name]().propose(score, point, batch)
-    assert all(torch.equal(point[name], weight) for name, weight in weights.items())
+    proposal = STRATEGIES[strategy_name]().propose(score, params, batch)
+    again = STRATEGIES[strategy_name]().propose(score, params, batch)
+    assert all(torch.equal(params[name], weight) for name, weight in weights.items())
     assert all(torch.equal(*both) for both in zip(tensors, copies, strict=True))
-    assert all(torch.equal(batch.ledger[name], tensor) for name, tensor in ledger.items())
-    assert set(move.notes) <= set(ledger)
-    for part in ("point", "slope", "log", "memory", "notes"):
-        assert_near(getattr(move, part), getattr(again, part), rtol=0, atol=0)
-        assert not any(tensor.requires_grad for tensor in getattr(move, part).values())
-    assert move.point.keys() == point.keys()
-    assert move.slope.keys() in (point.keys(), set())
+    assert all(torch.equal(batch.row_state[name], tensor) for name, tensor in row_state.items())
+    assert set(proposal.row_updates) <= set(row_state)
+    for part in ("params", "gradients", "log", "state", "row_updates"):
+        assert_near(getattr(proposal, part), getattr(again, part), rtol=0, atol=0)
+        assert not any(tensor.requires_grad for tensor in getattr(proposal, part).values())
+    assert proposal.params.keys() == params.keys()
+    assert proposal.gradients.keys() in (params.keys(), set())
 
 
 @everywhere
 @on_every_backbone
 def test_proposing_does_not_change_what_is_remembered(strategy_name, backbone_name):
-    score, point, batch, _ = play(backbone_name, strategy_name, small_batch(strategy_name))
+    score, params, batch, _ = context(backbone_name, strategy_name, small_batch(strategy_name))
     strategy, memory = STRATEGIES[strategy_name](), {}
     for number in range(4):
         kept = {name: tensor.clone() for name, tensor in memory.items()}
-        seen = batch._replace(memory=memory, judges=batch.judges and number % 2 == 0)
-        move = strategy.propose(score, point, seen)
+        seen = batch._replace(state=memory, is_meta_batch=batch.is_meta_batch and number % 2 == 0)
+        proposal = strategy.propose(score, params, seen)
         assert_near(memory, kept, rtol=0, atol=0)
-        memory = move.memory
+        memory = proposal.state
 
 
 @everywhere
@@ -91,12 +91,12 @@ def test_order_of_pairs_does_not_matter(strategy_name, backbone_name):
         origin=batch.origin and Pairs(*(ids[b] for ids in batch.origin)),
     )
     moves = [
-        STRATEGIES[strategy_name]().propose(score, point, played)
-        for score, point, played, _ in (
-            play(backbone_name, strategy_name, x) for x in (batch, shuffled)
+        STRATEGIES[strategy_name]().propose(score, params, played)
+        for score, params, played, _ in (
+            context(backbone_name, strategy_name, x) for x in (batch, shuffled)
         )
     ]
-    for one, other in zip(*((m.slope, m.point, m.log) for m in moves), strict=True):
+    for one, other in zip(*((m.gradients, m.params, m.log) for m in moves), strict=True):
         assert_near(one, other)
 
 

@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from invlearn.backbones.replicas import add_peers, as_peer, of_peer, remove_peers
+from invlearn.backbones.auxiliary import (
+    as_auxiliary,
+    attach_auxiliary_models,
+    detach_auxiliary_models,
+    is_auxiliary,
+)
 from invlearn.data.types import LabelledRows, Pairs
 from invlearn.runtime.errors import ConfigError
 from invlearn.strategies import STRATEGIES
@@ -19,7 +24,7 @@ from invlearn.strategies.losses import entropy
 from invlearn.strategies.positive_unlabelled import NonNegativePU, RelevanceMF
 from invlearn.strategies.ranks import group_means, ranks
 from invlearn.strategies.semi_supervised import EntropyMinimisation, PseudoLabel
-from toys import assert_near, play_small, random_batch, small_backbone, with_ledger
+from toys import assert_near, gather_small, random_batch, small_backbone, with_ledger
 
 
 def sigmoid(z):
@@ -38,16 +43,16 @@ def played(strategy, *, seed=0, n_labelled=24, step=100_000, n_epochs=0):
     """Score function, point and batch in double precision, and the logits of both kinds."""
     batch = random_batch(n_users=9, n_items=7, n_labelled=n_labelled, seed=seed, step=step)
     batch = with_ledger(batch, strategy, n_epochs=n_epochs)
-    score, point, batch, _ = play_small("mf", batch, n_peers=strategy.feed.n_peers)
-    point = {name: weight.double() for name, weight in point.items()}
+    score, params, batch, _ = gather_small("mf", batch, n_auxiliary=strategy.feed.n_auxiliary)
+    params = {name: weight.double() for name, weight in params.items()}
     batch = batch._replace(labels=batch.labels.double())
-    labelled, unlabelled = (score(point, pairs) for pairs in (batch.labelled, batch.unlabelled))
-    return score, point, batch, labelled.tolist(), unlabelled.tolist()
+    labelled, unlabelled = (score(params, pairs) for pairs in (batch.labelled, batch.unlabelled))
+    return score, params, batch, labelled.tolist(), unlabelled.tolist()
 
 
 def loss_of(strategy, **given):
-    score, point, batch, *_ = played(strategy, **given)
-    return float(strategy.propose(score, point, batch).log["loss"])
+    score, params, batch, *_ = played(strategy, **given)
+    return float(strategy.propose(score, params, batch).log["loss"])
 
 
 def mean(values):
@@ -67,21 +72,21 @@ def test_entropy_by_hand(weight):
 def test_the_slopes_of_entropy_and_deca_follow_all_that_they_should():
     """A probability that is held fixed has the same loss, and another slope."""
     z = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
-    slope = torch.autograd.grad(entropy(z).sum(), z)[0]
-    torch.testing.assert_close(slope, -z * z.sigmoid() * (-z).sigmoid())
+    gradients = torch.autograd.grad(entropy(z).sum(), z)[0]
+    torch.testing.assert_close(gradients, -z * z.sigmoid() * (-z).sigmoid())
     for step in (4, 5):
         strategy = CrossModelAgreement(alpha=0.3, c1=7.0, c2=3.0)
-        score, point, batch, *_ = played(strategy, step=step)
-        move, far = strategy.propose(score, point, batch), 1e-4
-        for name in ("user_embedding.weight", "peer_1.item_bias.weight", "peer_2.bias"):
+        score, params, batch, *_ = played(strategy, step=step)
+        proposal, far = strategy.propose(score, params, batch), 1e-4
+        for name in ("user_embedding.weight", "auxiliary_1.item_bias.weight", "auxiliary_2.bias"):
             way = torch.randn(
-                point[name].shape, generator=torch.Generator().manual_seed(0)
+                params[name].shape, generator=torch.Generator().manual_seed(0)
             ).double()
             ends = [
-                float(strategy.loss(score, point | {name: point[name] + a * way}, batch))
+                float(strategy.loss(score, params | {name: params[name] + a * way}, batch))
                 for a in (far, -far)
             ]
-            along = float((move.slope[name] * way).sum())
+            along = float((proposal.gradients[name] * way).sum())
             assert (ends[0] - ends[1]) / (2 * far) == pytest.approx(along, rel=1e-3, abs=1e-7)
 
 
@@ -121,31 +126,31 @@ def test_nnpu_by_hand(prior, eta):
 def test_nnpu_steps_back_where_its_negative_part_is_too_low():
     """Algorithm 1: the slope is then `-gamma` times that of the negative part alone."""
     strategy = NonNegativePU(prior=0.99, unlabelled_weight=1.0, gamma=0.5)
-    score, point, batch, *_ = played(strategy)
+    score, params, batch, *_ = played(strategy)
     positive = Pairs(*(ids[batch.labels > 0] for ids in batch.labelled))
-    lowest = int(score(point, positive).argmin())
+    lowest = int(score(params, positive).argmin())
     low = batch._replace(unlabelled=Pairs(*(ids[[lowest]] for ids in positive)))
 
     def hidden(weights):
         risks = [softplus(score(weights, pairs)).mean() for pairs in (low.unlabelled, positive)]
         return risks[0] - 0.99 * risks[1]
 
-    leaves = {name: weight.clone().requires_grad_() for name, weight in point.items()}
+    leaves = {name: weight.clone().requires_grad_() for name, weight in params.items()}
     value = hidden(leaves)
     assert value < 0
-    slopes = torch.autograd.grad(value, list(leaves.values()))
-    expected = {name: -0.5 * slope for name, slope in zip(leaves, slopes, strict=True)}
-    move = strategy.propose(score, point, low)
-    assert_near(move.slope, expected)
-    patient = replace(strategy, beta=10.0).propose(score, point, low)
-    assert not torch.allclose(patient.slope["bias"], move.slope["bias"])
+    gradients = torch.autograd.grad(value, list(leaves.values()))
+    expected = {name: -0.5 * gradients for name, gradients in zip(leaves, gradients, strict=True)}
+    proposal = strategy.propose(score, params, low)
+    assert_near(proposal.gradients, expected)
+    patient = replace(strategy, beta=10.0).propose(score, params, low)
+    assert not torch.allclose(patient.gradients["bias"], proposal.gradients["bias"])
 
 
 def test_nnpu_without_a_positive_in_the_batch_is_finite():
     strategy = NonNegativePU()
-    score, point, batch, *_ = played(strategy)
-    move = strategy.propose(score, point, batch._replace(labels=0 * batch.labels))
-    assert all(slope.isfinite().all() for slope in move.slope.values())
+    score, params, batch, *_ = played(strategy)
+    proposal = strategy.propose(score, params, batch._replace(labels=0 * batch.labels))
+    assert all(gradients.isfinite().all() for gradients in proposal.gradients.values())
 
 
 @pytest.mark.parametrize(("power", "least"), [(0.5, 0.009), (1.0, 0.6), (0.0, 0.1)])
@@ -167,11 +172,11 @@ def test_rel_mf_by_hand(power, least):
 @pytest.mark.parametrize(("n_epochs", "fraction"), [(0, 0.0), (5, 0.15), (20, 0.3)])
 def test_co_teaching_by_hand(target, n_epochs, fraction):
     strategy = CoTeaching(target=target, forget_fraction=0.3, ramp_epochs=10)
-    score, point, batch, *_ = played(strategy, n_epochs=n_epochs)
+    score, params, batch, *_ = played(strategy, n_epochs=n_epochs)
     n_labelled = len(batch.labels)
     labels = batch.labels.tolist() + [0.0] * len(batch.unlabelled.users)
     fits = []
-    for weights in (point, as_peer(point, 1)):
+    for weights in (params, as_auxiliary(params, 1)):
         z = torch.cat([score(weights, pairs) for pairs in (batch.labelled, batch.unlabelled)])
         fits.append([l1(x) if y else l0(x) for x, y in zip(z.tolist(), labels, strict=True)])
     suspects = [
@@ -191,11 +196,11 @@ def test_co_teaching_by_hand(target, n_epochs, fraction):
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
 def test_deca_by_hand(step, alpha):
     strategy = CrossModelAgreement(alpha=alpha, c1=7.0, c2=3.0)
-    score, point, batch, *_ = played(strategy, step=step)
+    score, params, batch, *_ = played(strategy, step=step)
     labels = batch.labels.tolist() + [0.0] * len(batch.unlabelled.users)
     f, g, *h = (
         torch.cat([score(w, pairs) for pairs in (batch.labelled, batch.unlabelled)]).tolist()
-        for w in (point, *(as_peer(point, number) for number in (1, 2, 3)))
+        for w in (params, *(as_auxiliary(params, number) for number in (1, 2, 3)))
     )
     terms = []
     for y, zf, zg, even, odd in zip(labels, f, g, *h, strict=True):
@@ -265,7 +270,7 @@ def test_udt_weighs_unlabelled_pairs_by_their_user():
     strategy = UserTemperature()
     batch = with_ledger(random_batch(n_users=9, n_items=7), strategy, n_epochs=3)
     found = strategy.unlabelled_weights(batch)
-    factors = batch.ledger["factors"]
+    factors = batch.row_state["factors"]
     assert found.tolist() == [
         float(factors[u]) if u < len(factors) else 1.0 for u in batch.unlabelled.users.tolist()
     ]
@@ -293,16 +298,16 @@ def test_pld_weighs_by_how_likely_a_positive_is_drawn():
 @pytest.mark.parametrize("strategy_name", ["eard", "udt", "pld"])
 def test_weights_of_the_ledger_are_what_a_pair_counts(strategy_name):
     strategy = STRATEGIES[strategy_name]()
-    score, point, batch, labelled, unlabelled = played(strategy, n_epochs=7)
-    weights = batch.ledger["weights"][batch.rows].tolist()
+    score, params, batch, labelled, unlabelled = played(strategy, n_epochs=7)
+    weights = batch.row_state["weights"][batch.rows].tolist()
     assert len(set(weights)) > 5
     beside = strategy.unlabelled_weights(batch).tolist()
     losses = [l1(z) if y else l0(z) for z, y in zip(labelled, batch.labels, strict=True)]
     terms = [w * x for w, x in zip(weights, losses, strict=True)]
     terms += [w * l0(z) for w, z in zip(beside, unlabelled, strict=True)]
-    move = strategy.propose(score, point, batch)
-    assert float(move.log["loss"]) == pytest.approx(mean(terms), rel=1e-5)
-    assert move.notes["losses"].tolist() == pytest.approx(losses, rel=1e-5)
+    proposal = strategy.propose(score, params, batch)
+    assert float(proposal.log["loss"]) == pytest.approx(mean(terms), rel=1e-5)
+    assert proposal.row_updates["losses"].tolist() == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.parametrize("n_epochs", [0, 2, 4])
@@ -310,14 +315,14 @@ def test_dcf_by_hand(n_epochs):
     strategy = DoubleCorrection(
         drop_fraction=0.25, ramp_steps=10, relabel_fraction=0.5, confidence=0.3
     )
-    score, point, batch, labelled, unlabelled = played(strategy, n_epochs=n_epochs)
+    score, params, batch, labelled, unlabelled = played(strategy, n_epochs=n_epochs)
     generator = torch.Generator().manual_seed(0)
     drawn = {
         name: torch.rand(len(labelled), generator=generator) * size
         for name, size in (("means", 1.0), ("kept", 2.0))
     }
     drawn["kept"] = drawn["kept"].floor()
-    ledger = batch.ledger | drawn
+    row_state = batch.row_state | drawn
     s, c = n_epochs % 3 + 1, 0.3 * (1 - n_epochs / 10)
     rows, labels = batch.rows.tolist(), batch.labels.tolist()
     means, lower = {}, {}
@@ -336,24 +341,24 @@ def test_dcf_by_hand(n_epochs):
     losses = [l1(z) if y else l0(z) for z, y in zip(labelled, labels, strict=True)]
     kept = [x for n, x in enumerate(losses) if n not in dropped] + [l0(z) for z in unlabelled]
 
-    move = strategy.propose(score, point, batch._replace(ledger=ledger))
-    assert float(move.log["loss"]) == pytest.approx(mean(kept), rel=1e-5)
-    assert move.notes["means"].tolist() == pytest.approx([*means.values()], rel=1e-5)
+    proposal = strategy.propose(score, params, batch._replace(row_state=row_state))
+    assert float(proposal.log["loss"]) == pytest.approx(mean(kept), rel=1e-5)
+    assert proposal.row_updates["means"].tolist() == pytest.approx([*means.values()], rel=1e-5)
     relabelled = [0.0 if n in turned else y for n, y in enumerate(labels)]
-    assert move.notes["turned"].tolist() == relabelled
+    assert proposal.row_updates["turned"].tolist() == relabelled
     counts = [float(drawn["kept"][row]) + (n not in dropped) for n, row in enumerate(rows)]
-    assert move.notes["kept"].tolist() == counts
+    assert proposal.row_updates["kept"].tolist() == counts
 
 
 def test_dcf_relabels_after_the_epoch_and_begins_a_new_window():
     rows = LabelledRows(Pairs(torch.arange(3), torch.arange(3)), torch.ones(3))
     strategy = DoubleCorrection(window=2)
-    ledger = dict(strategy.opening(rows)) | {"turned": torch.tensor([1.0, 0.0, 1.0])}
-    ledger |= {"means": torch.ones(3), "kept": torch.ones(3)}
-    first = strategy.balance(ledger)
+    row_state = dict(strategy.init_row_state(rows)) | {"turned": torch.tensor([1.0, 0.0, 1.0])}
+    row_state |= {"means": torch.ones(3), "kept": torch.ones(3)}
+    first = strategy.on_epoch_end(row_state)
     assert first["labels"].tolist() == [1.0, 0.0, 1.0]
     assert first["means"].tolist() == [1.0, 1.0, 1.0]
-    second = strategy.balance(first)
+    second = strategy.on_epoch_end(first)
     assert second["means"].tolist() == second["kept"].tolist() == [0.0, 0.0, 0.0]
     assert second["labels"].tolist() == [1.0, 0.0, 1.0]
 
@@ -376,28 +381,28 @@ def test_ranks_and_means_against_numpy():
 def test_peers_differ_and_leave_no_trace():
     module = small_backbone("mf", 9, 7)
     before = {name: weight.clone() for name, weight in module.state_dict().items()}
-    add_peers(module, 2)
+    attach_auxiliary_models(module, 2)
     state = module.state_dict()
-    one, two = (as_peer(state, number) for number in (1, 2))
+    one, two = (as_auxiliary(state, number) for number in (1, 2))
     assert one.keys() == two.keys() == before.keys()
     for name in ("user_embedding.weight", "item_embedding.weight"):
         assert not torch.equal(one[name], before[name])
         assert not torch.equal(one[name], two[name])
         assert torch.equal(one[name].flatten().sort()[0], before[name].flatten().sort()[0])
-    assert {name for name in state if not of_peer(name)} == before.keys()
-    remove_peers(module)
+    assert {name for name in state if not is_auxiliary(name)} == before.keys()
+    detach_auxiliary_models(module)
     assert_near(dict(module.state_dict()), before, rtol=0, atol=0)
 
 
 def test_peers_leave_a_module_of_a_like_name_alone_and_must_differ():
     module = small_backbone("mf", 9, 7)
     module.add_module("peer_tower", torch.nn.Linear(2, 2))
-    add_peers(module, 1)
-    remove_peers(module)
+    attach_auxiliary_models(module, 1)
+    detach_auxiliary_models(module)
     assert "peer_tower.weight" in module.state_dict()
-    assert not of_peer("peer_tower.weight")
+    assert not is_auxiliary("peer_tower.weight")
     with torch.no_grad():
         for weight in module.parameters():
             weight.fill_(0.5)
     with pytest.raises(ConfigError, match="constant weights"):
-        add_peers(module, 1)
+        attach_auxiliary_models(module, 1)

@@ -7,18 +7,18 @@ from test_strategies import dual_loss, gmf, labelled_loss, slope_at
 from invlearn.strategies.influence import PULLS, InverseGradientPerPair, influences
 from invlearn.strategies.losses import cross_entropy
 from invlearn.strategies.plain import LabelledOnly
-from toys import assert_near, play_small, random_batch
+from toys import assert_near, gather_small, random_batch
 
 POLICIES = sorted(PULLS)
 
 
 def given(seed, **fields):
     batch = random_batch(n_users=9, n_items=7, n_labelled=5, n_unlabelled=6, seed=seed, **fields)
-    return play_small("gmf", batch)[:3]
+    return gather_small("gmf", batch)[:3]
 
 
-def in_float64(point):
-    return {name: weight.double() for name, weight in point.items()}
+def in_float64(params):
+    return {name: weight.double() for name, weight in params.items()}
 
 
 def pull_by_hand(policy, z, a, beta):
@@ -40,64 +40,70 @@ def pull_by_hand(policy, z, a, beta):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_influence_is_each_pairs_own_gradient_times_the_slope(seed):
-    score, point, batch = given(seed)
-    slope = slope_at(lambda w: labelled_loss(w, batch).mean(), point)
-    logits, found = influences(score, point, batch.unlabelled, slope)
+    score, params, batch = given(seed)
+    gradients = slope_at(lambda w: labelled_loss(w, batch).mean(), params)
+    logits, found = influences(score, params, batch.unlabelled, gradients)
     for pair, (z, a) in enumerate(zip(logits, found, strict=True)):
-        own = slope_at(lambda w, n=pair: gmf(w, batch.unlabelled)[n], point)
-        torch.testing.assert_close(z, gmf(point, batch.unlabelled)[pair])
-        torch.testing.assert_close(a, sum((own[name] * slope[name]).sum() for name in own))
+        own = slope_at(lambda w, n=pair: gmf(w, batch.unlabelled)[n], params)
+        torch.testing.assert_close(z, gmf(params, batch.unlabelled)[pair])
+        torch.testing.assert_close(a, sum((own[name] * gradients[name]).sum() for name in own))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("seed", range(4))
 def test_proposal_by_hand(policy, seed):
-    score, point, batch = given(seed)
-    point = in_float64(point)
-    move = InverseGradientPerPair(policy=policy, weight=0.7, beta=2.0).propose(score, point, batch)
-    slope = slope_at(lambda w: labelled_loss(w, batch).mean(), point)
-    logits, a = influences(score, point, batch.unlabelled, slope)
+    score, params, batch = given(seed)
+    params = in_float64(params)
+    proposal = InverseGradientPerPair(policy=policy, weight=0.7, beta=2.0).propose(
+        score, params, batch
+    )
+    gradients = slope_at(lambda w: labelled_loss(w, batch).mean(), params)
+    logits, a = influences(score, params, batch.unlabelled, gradients)
     pulls = pull_by_hand(policy, logits, a, 2.0)
-    added = slope_at(lambda w: (pulls * gmf(w, batch.unlabelled)).mean(), point)
-    assert_near(move.slope, {name: slope[name] + 0.7 * added[name] for name in slope})
-    assert_near(move.point, point, rtol=0, atol=0)
-    expected = labelled_loss(point, batch).mean()
-    torch.testing.assert_close(move.log["loss"], expected, check_dtype=False)
+    added = slope_at(lambda w: (pulls * gmf(w, batch.unlabelled)).mean(), params)
+    assert_near(
+        proposal.gradients, {name: gradients[name] + 0.7 * added[name] for name in gradients}
+    )
+    assert_near(proposal.params, params, rtol=0, atol=0)
+    expected = labelled_loss(params, batch).mean()
+    torch.testing.assert_close(proposal.log["loss"], expected, check_dtype=False)
 
 
 @pytest.mark.parametrize("policy", ["pass", "invert", "relabel"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_small_step_along_the_unlabelled_part_never_hurts_the_judges(policy, seed):
-    score, point, batch = given(seed)
-    point = in_float64(point)
-    move = InverseGradientPerPair(policy=policy).propose(score, point, batch)
-    alone = LabelledOnly().propose(score, point, batch).slope
-    moved = {n: w - 1e-4 * (move.slope[n] - alone[n]) for n, w in point.items()}
+    score, params, batch = given(seed)
+    params = in_float64(params)
+    proposal = InverseGradientPerPair(policy=policy).propose(score, params, batch)
+    alone = LabelledOnly().propose(score, params, batch).gradients
+    moved = {n: w - 1e-4 * (proposal.gradients[n] - alone[n]) for n, w in params.items()}
 
     def judged(weights):
         return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
 
-    if policy == "pass" and move.log["helpful"] == 0:
-        assert_near(move.slope, alone, rtol=0, atol=0)
+    if policy == "pass" and proposal.log["helpful"] == 0:
+        assert_near(proposal.gradients, alone, rtol=0, atol=0)
     else:
-        assert judged(moved) < judged(point)
+        assert judged(moved) < judged(params)
 
 
 def test_without_weight_it_is_labelled_only_and_asks_for_nothing():
     strategy = InverseGradientPerPair(weight=0.0)
-    score, point, batch = given(0)
+    score, params, batch = given(0)
     assert not strategy.feed.unlabelled
-    expected = LabelledOnly().propose(score, point, batch)
-    assert_near(strategy.propose(score, point, batch).slope, expected.slope, rtol=0, atol=0)
+    expected = LabelledOnly().propose(score, params, batch)
+    assert_near(
+        strategy.propose(score, params, batch).gradients, expected.gradients, rtol=0, atol=0
+    )
 
 
 def test_held_out_judges_alone_look_at_unlabelled_pairs():
     strategy = InverseGradientPerPair(policy="relabel", judge_fraction=0.1)
     assert (strategy.feed.unlabelled, strategy.feed.judge_fraction) == (True, 0.1)
-    score, point, batch = given(0)
-    expected = LabelledOnly().propose(score, point, batch).slope
-    assert_near(strategy.propose(score, point, batch).slope, expected, rtol=0, atol=0)
-    judged = strategy.propose(score, point, batch._replace(judges=True)).slope
+    score, params, batch = given(0)
+    expected = LabelledOnly().propose(score, params, batch).gradients
+    assert_near(strategy.propose(score, params, batch).gradients, expected, rtol=0, atol=0)
+    judged = strategy.propose(score, params, batch._replace(is_meta_batch=True)).gradients
     assert any(not torch.equal(judged[name], expected[name]) for name in expected)
 
 

@@ -72,25 +72,25 @@ def test_everything_is_finite_far_out(dtype):
     beliefs, losses = belief_in_positive(logits), inverse_dual_loss(logits)
     assert ((beliefs >= 0) & (beliefs <= 1)).all()
     assert ((losses >= 0) & (losses <= torch.tensor(2.0).log().to(dtype) + 1e-6)).all()
-    (slope,) = torch.autograd.grad(losses.sum(), logits)
-    assert slope.isfinite().all()
+    (gradients,) = torch.autograd.grad(losses.sum(), logits)
+    assert gradients.isfinite().all()
 
 
 def test_slope_of_the_inverse_dual_loss():
     logits = GRID.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(inverse_dual_loss(logits).sum(), logits)
+    (gradients,) = torch.autograd.grad(inverse_dual_loss(logits).sum(), logits)
     w1, p = belief_in_positive(GRID), torch.sigmoid(GRID)
     expected = (1 - w1) * p - w1 * torch.sigmoid(-GRID)
-    torch.testing.assert_close(slope, expected, rtol=1e-12, atol=1e-18)
+    torch.testing.assert_close(gradients, expected, rtol=1e-12, atol=1e-18)
 
 
 def test_descent_moves_every_logit_away_from_zero():
     logits = torch.cat([GRID, torch.zeros(1, dtype=torch.float64)]).requires_grad_()
-    (slope,) = torch.autograd.grad(inverse_dual_loss(logits).sum(), logits)
-    assert slope[-1] == 0
+    (gradients,) = torch.autograd.grad(inverse_dual_loss(logits).sum(), logits)
+    assert gradients[-1] == 0
     decided = (logits.abs() > 1e-9) & (logits.abs() < 30)
-    assert (slope[decided].sign() == -logits[decided].sign()).all()
-    assert (slope * logits <= 0).all()
+    assert (gradients[decided].sign() == -logits[decided].sign()).all()
+    assert (gradients * logits <= 0).all()
 
 
 def test_belief_and_weights_are_constants_to_autograd():

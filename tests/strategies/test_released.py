@@ -46,8 +46,8 @@ class Plainly:
         self.optimizer = self.new_adam(module)
         self.choices = []
 
-    def new_adam(self, module, rate=RATE):
-        return torch.optim.Adam(module.parameters(), lr=rate)
+    def new_adam(self, module, lr=RATE):
+        return torch.optim.Adam(module.parameters(), lr=lr)
 
     def backward(self, module, loss):
         if self.clear:
@@ -55,7 +55,7 @@ class Plainly:
         loss.backward()
 
     def step(self, batch):
-        if not batch.judges:
+        if not batch.is_meta_batch:
             self.backward(self.model, self.loss_of(self.model, batch))
             self.optimizer.step()
             return
@@ -98,7 +98,7 @@ def batches(board, strategy, seed):
     sampler = Sampler(board, strategy.feed, source, batch_size=8, seed=seed)
     for epoch in range(N_EPOCHS):
         for step in range(sampler.steps_per_epoch):
-            yield sampler.batch(epoch, step, rate=RATE)
+            yield sampler.batch(epoch, step, lr=RATE)
 
 
 def train_both(board, options, seed, *, backbone_name="gmf", scale=0.5):
@@ -109,12 +109,12 @@ def train_both(board, options, seed, *, backbone_name="gmf", scale=0.5):
     store = DenseStore(module, module.tables, OptimizerConfig(), seed=0)
     plainly, choices = Plainly(other, **options), []
     for batch in batches(board, strategy, seed):
-        play = store.play(batch)
-        move = strategy.propose(play.score, play.point, play.batch)
-        store.commit(play, move)
+        context = store.gather(batch)
+        proposal = strategy.propose(context.score, context.params, context.batch)
+        store.apply(context, proposal)
         plainly.step(batch)
-        if batch.judges:
-            choices.append(CHOICES[move.log["choice"]] if "choice" in move.log else "stay")
+        if batch.is_meta_batch:
+            choices.append(CHOICES[proposal.log["choice"]] if "choice" in proposal.log else "stay")
     return module.state_dict(), other.state_dict(), choices, plainly.choices
 
 
@@ -147,21 +147,21 @@ def test_every_habit_changes_the_weights(board, changed):
 def test_adam_is_torchs():
     rng = torch.Generator().manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(3, 4, generator=rng, dtype=torch.float64))
-    optimizer, point, adam = torch.optim.Adam([weight]), {"w": weight.detach().clone()}, Adam()
+    optimizer, params, adam = torch.optim.Adam([weight]), {"w": weight.detach().clone()}, Adam()
     for number in range(20):
-        slope = torch.randn(3, 4, generator=rng, dtype=torch.float64) * 10.0 ** (-number % 12)
-        rate = 0.1 / (1 + number)
-        optimizer.param_groups[0]["lr"], weight.grad = rate, slope
+        gradients = torch.randn(3, 4, generator=rng, dtype=torch.float64) * 10.0 ** (-number % 12)
+        lr = 0.1 / (1 + number)
+        optimizer.param_groups[0]["lr"], weight.grad = lr, gradients
         optimizer.step()
-        point, adam = adam.step(point, {"w": slope}, rate)
-        torch.testing.assert_close(point["w"], weight.detach(), rtol=1e-12, atol=1e-12)
+        params, adam = adam.step(params, {"w": gradients}, lr)
+        torch.testing.assert_close(params["w"], weight.detach(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("unlabelled_step", [True, False])
 def test_unlabelled_pairs_stand_beside_judges_if_they_are_used(board, unlabelled_step):
     strategy = InverseGradientAsReleased(unlabelled_step=unlabelled_step)
     for batch in batches(board, strategy, 0):
-        used = batch.judges and unlabelled_step
+        used = batch.is_meta_batch and unlabelled_step
         assert len(batch.unlabelled.users) == (len(batch.labels) if used else 0)
 
 

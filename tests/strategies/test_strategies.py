@@ -13,21 +13,21 @@ from invlearn.data.types import Batch, Pairs
 from invlearn.strategies import STRATEGIES
 from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
 from invlearn.strategies.inverse import CHOICES, InverseGradient, best_choice
-from toys import assert_near, play_small, random_batch
+from toys import assert_near, gather_small, random_batch
 
 NO_PAIRS = Pairs(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
-def gmf(point, pairs):
+def gmf(params, pairs):
     """GMF as He et al. print it, without a module."""
-    users, items = point["user_embedding.weight"], point["item_embedding.weight"]
+    users, items = params["user_embedding.weight"], params["item_embedding.weight"]
     joint = users[pairs.users] * items[pairs.items]
-    return joint @ point["output.weight"][0] + point["output.bias"]
+    return joint @ params["output.weight"][0] + params["output.bias"]
 
 
-def slope_at(loss, point):
+def slope_at(loss, params):
     """Gradient by plain reverse mode, on copies."""
-    leaves = {name: weight.clone().requires_grad_() for name, weight in point.items()}
+    leaves = {name: weight.clone().requires_grad_() for name, weight in params.items()}
     return dict(zip(leaves, torch.autograd.grad(loss(leaves), leaves.values()), strict=True))
 
 
@@ -38,8 +38,8 @@ def dual_loss(z):
     return w1 * l1 + (1 - w1) * l0
 
 
-def labelled_loss(point, batch):
-    return bce(gmf(point, batch.labelled), batch.labels, reduction="none")
+def labelled_loss(params, batch):
+    return bce(gmf(params, batch.labelled), batch.labels, reduction="none")
 
 
 def released_choice(stay, inverse, direct):
@@ -75,66 +75,70 @@ def test_a_loss_that_is_no_number_never_wins(losses, choice):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_inverse_gradient_by_hand(seed):
-    batch = random_batch(n_users=9, n_items=7, n_labelled=5, seed=seed, judges=True, rate=0.3)
-    score, point, batch, _ = play_small("gmf", batch)
-    move = InverseGradient(alpha_ratio=0.5).propose(score, point, batch)
+    batch = random_batch(n_users=9, n_items=7, n_labelled=5, seed=seed, is_meta_batch=True, lr=0.3)
+    score, params, batch, _ = gather_small("gmf", batch)
+    proposal = InverseGradient(alpha_ratio=0.5).propose(score, params, batch)
 
     alpha = 0.5 * 0.3
-    trial = slope_at(lambda w: dual_loss(gmf(w, batch.unlabelled)).mean(), point)
+    trial = slope_at(lambda w: dual_loss(gmf(w, batch.unlabelled)).mean(), params)
     points = {
-        "stay": point,
-        "inverse": {name: point[name] + alpha * trial[name] for name in point},
-        "direct": {name: point[name] - alpha * trial[name] for name in point},
+        "stay": params,
+        "inverse": {name: params[name] + alpha * trial[name] for name in params},
+        "direct": {name: params[name] - alpha * trial[name] for name in params},
     }
     losses = {name: labelled_loss(weights, batch).mean() for name, weights in points.items()}
     choice = released_choice(losses["stay"], losses["inverse"], losses["direct"])
 
-    assert CHOICES[move.log["choice"]] == choice
-    torch.testing.assert_close(move.log["judge_losses"], torch.stack([*losses.values()]))
-    assert_near(move.point, points[choice])
-    assert_near(move.slope, slope_at(lambda w: labelled_loss(w, batch).mean(), points[choice]))
-    torch.testing.assert_close(move.log["loss"], losses[choice])
+    assert CHOICES[proposal.log["choice"]] == choice
+    torch.testing.assert_close(proposal.log["judge_losses"], torch.stack([*losses.values()]))
+    assert_near(proposal.params, points[choice])
+    assert_near(
+        proposal.gradients, slope_at(lambda w: labelled_loss(w, batch).mean(), points[choice])
+    )
+    torch.testing.assert_close(proposal.log["loss"], losses[choice])
 
 
 def test_inverse_gradient_meets_every_choice():
     """The seeds of the test by hand would prove little if they all chose alike."""
     chosen = set()
     for seed in range(12):
-        batch = random_batch(n_users=9, n_items=7, n_labelled=5, seed=seed, judges=True, rate=0.3)
-        score, point, batch, _ = play_small("gmf", batch)
-        move = InverseGradient(alpha_ratio=0.5).propose(score, point, batch)
-        chosen.add(CHOICES[move.log["choice"]])
+        batch = random_batch(
+            n_users=9, n_items=7, n_labelled=5, seed=seed, is_meta_batch=True, lr=0.3
+        )
+        score, params, batch, _ = gather_small("gmf", batch)
+        proposal = InverseGradient(alpha_ratio=0.5).propose(score, params, batch)
+        chosen.add(CHOICES[proposal.log["choice"]])
     assert chosen >= {"inverse", "direct"}
 
 
 def test_inverse_gradient_stays_where_both_ways_hurt_the_judges():
     """At a minimum of the judges' loss the proposal starts from the very point it was shown."""
     pair = Pairs(torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
-    batch = Batch(pair, torch.tensor([0.0, 1.0]), pair, judges=True, step=0, rate=1.0)
+    batch = Batch(pair, torch.tensor([0.0, 1.0]), pair, is_meta_batch=True, step=0, lr=1.0)
 
     def score(weights, pairs):
         return weights["z"].expand(len(pairs.users))
 
-    point = {"z": torch.zeros(1)}
-    move = InverseGradient().propose(score, point, batch)
-    assert CHOICES[move.log["choice"]] == "stay"
-    assert move.point is point
+    params = {"z": torch.zeros(1)}
+    proposal = InverseGradient().propose(score, params, batch)
+    assert CHOICES[proposal.log["choice"]] == "stay"
+    assert proposal.params is params
 
 
 def test_inverse_gradient_without_judges_is_labelled_only():
     batch = random_batch(n_users=9, n_items=7)._replace(unlabelled=NO_PAIRS)
-    score, point, batch, _ = play_small("gmf", batch)
-    move = InverseGradient().propose(score, point, batch)
-    assert move.point is point
-    assert move.log.keys() == {"loss"}
-    assert_near(move.slope, slope_at(lambda w: labelled_loss(w, batch).mean(), point))
+    score, params, batch, _ = gather_small("gmf", batch)
+    proposal = InverseGradient().propose(score, params, batch)
+    assert proposal.params is params
+    assert proposal.log.keys() == {"loss"}
+    assert_near(proposal.gradients, slope_at(lambda w: labelled_loss(w, batch).mean(), params))
 
 
-def by_hand(strategy_name, point, batch):
+def by_hand(strategy_name, params, batch):
     """Mean losses of the strategies that are only a loss, pair by pair."""
-    losses = list(labelled_loss(point, batch))
+    losses = list(labelled_loss(params, batch))
     if strategy_name != "none":
-        logits = gmf(point, batch.unlabelled)
+        logits = gmf(params, batch.unlabelled)
         found = (
             dual_loss(logits)
             if strategy_name == "idl"
@@ -146,11 +150,13 @@ def by_hand(strategy_name, point, batch):
 
 @pytest.mark.parametrize("strategy_name", ["none", "ns", "idl"])
 def test_plain_losses_by_hand(strategy_name):
-    score, point, batch, _ = play_small("gmf", random_batch(n_users=9, n_items=7, n_unlabelled=40))
-    move = STRATEGIES[strategy_name]().propose(score, point, batch)
-    assert move.point is point
-    torch.testing.assert_close(move.log["loss"], by_hand(strategy_name, point, batch))
-    assert_near(move.slope, slope_at(lambda w: by_hand(strategy_name, w, batch), point))
+    score, params, batch, _ = gather_small(
+        "gmf", random_batch(n_users=9, n_items=7, n_unlabelled=40)
+    )
+    proposal = STRATEGIES[strategy_name]().propose(score, params, batch)
+    assert proposal.params is params
+    torch.testing.assert_close(proposal.log["loss"], by_hand(strategy_name, params, batch))
+    assert_near(proposal.gradients, slope_at(lambda w: by_hand(strategy_name, w, batch), params))
 
 
 def constant_score(logits):
@@ -166,9 +172,9 @@ def fixed_batch(labels, n_unlabelled, step=0):
         pairs(len(labels)),
         torch.tensor(labels),
         pairs(n_unlabelled),
-        judges=False,
+        is_meta_batch=False,
         step=step,
-        rate=0.1,
+        lr=0.1,
     )
 
 
@@ -185,23 +191,23 @@ def test_t_ce_is_the_released_loss(drop_fraction, seed):
     """With no more dropped than there are positives, over a batch of 20 pairs."""
     logits = 3 * torch.randn(20, generator=torch.Generator().manual_seed(seed))
     labels = [1.0] * 9 + [0.0]
-    score, point = constant_score(logits.tolist())
+    score, params = constant_score(logits.tolist())
     strategy = TruncatedCrossEntropy(drop_fraction=drop_fraction, ramp_steps=1)
-    move = strategy.propose(score, point, fixed_batch(labels, 10, step=1))
+    proposal = strategy.propose(score, params, fixed_batch(labels, 10, step=1))
     everything = torch.tensor(labels + [0.0] * 10)
     expected = released_t_ce(logits, everything, int((1 - drop_fraction) * 20))
-    torch.testing.assert_close(move.log["loss"], expected)
-    dropped = move.slope["z"] == 0
+    torch.testing.assert_close(proposal.log["loss"], expected)
+    dropped = proposal.gradients["z"] == 0
     assert int(dropped.sum()) == 20 - int((1 - drop_fraction) * 20)
     assert not dropped[everything == 0].any()
 
 
 def test_t_ce_never_drops_what_is_not_suspect():
     """Where the released code would go on to drop negatives, in the order they happen to have."""
-    score, point = constant_score([5.0, -5.0, 1.0, 2.0, -3.0, 4.0])
+    score, params = constant_score([5.0, -5.0, 1.0, 2.0, -3.0, 4.0])
     strategy = TruncatedCrossEntropy(drop_fraction=0.9, ramp_steps=1)
-    move = strategy.propose(score, point, fixed_batch([1.0, 1.0, 0.0], 3, step=1))
-    assert (move.slope["z"] == 0).tolist() == [True, True, False, False, False, False]
+    proposal = strategy.propose(score, params, fixed_batch([1.0, 1.0, 0.0], 3, step=1))
+    assert (proposal.gradients["z"] == 0).tolist() == [True, True, False, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -214,21 +220,21 @@ def test_t_ce_never_drops_what_is_not_suspect():
 )
 def test_t_ce_targets(target, dropped):
     """Labelled negatives (here of the largest loss) are never under suspicion."""
-    score, point = constant_score([1.0, -1.0, 9.0, 3.0, -3.0])
+    score, params = constant_score([1.0, -1.0, 9.0, 3.0, -3.0])
     strategy = TruncatedCrossEntropy(target=target, drop_fraction=0.2, ramp_steps=1)
-    move = strategy.propose(score, point, fixed_batch([1.0, 1.0, 0.0], 2, step=1))
-    assert (move.slope["z"] == 0).nonzero()[:, 0].tolist() == dropped
+    proposal = strategy.propose(score, params, fixed_batch([1.0, 1.0, 0.0], 2, step=1))
+    assert (proposal.gradients["z"] == 0).nonzero()[:, 0].tolist() == dropped
 
 
 @pytest.mark.parametrize(("share_of", "n_dropped"), [("batch", 2), ("suspects", 1)])
 def test_t_ce_share_of_scarce_suspects(share_of, n_dropped):
     """Two positives among ten pairs: a fifth of the batch is both, half of the suspects is one."""
-    score, point = constant_score([-1.0, -2.0] + 8 * [0.5])
+    score, params = constant_score([-1.0, -2.0] + 8 * [0.5])
     fraction = 0.2 if share_of == "batch" else 0.5
     strategy = TruncatedCrossEntropy(drop_fraction=fraction, ramp_steps=1, share_of=share_of)
-    move = strategy.propose(score, point, fixed_batch([1.0, 1.0] + 6 * [0.0], 2, step=1))
-    assert int((move.slope["z"] == 0).sum()) == n_dropped
-    assert (move.slope["z"][:2] == 0).tolist() == [n_dropped == 2, True]
+    proposal = strategy.propose(score, params, fixed_batch([1.0, 1.0] + 6 * [0.0], 2, step=1))
+    assert int((proposal.gradients["z"] == 0).sum()) == n_dropped
+    assert (proposal.gradients["z"][:2] == 0).tolist() == [n_dropped == 2, True]
 
 
 @given(st.floats(0, 0.9), st.integers(1, 50), st.sampled_from([0.5, 1.0, 2.0]))
@@ -255,14 +261,14 @@ def test_t_ce_ramp_is_the_released_one(drop_fraction, ramp_steps, exponent):
 def test_r_ce_by_hand(target, suspected, alpha):
     """Weight `p ** alpha` of a positive, `(1 - p) ** alpha` of a negative, constant to autograd."""
     logits, labels = torch.tensor([1.0, -1.0, 4.0, 3.0, -3.0]), [1.0, 1.0, 0.0, 0.0, 0.0]
-    score, point = constant_score(logits.tolist())
+    score, params = constant_score(logits.tolist())
     strategy = ReweightedCrossEntropy(target=target, alpha=alpha)
-    move = strategy.propose(score, point, fixed_batch(labels[:3], 2))
-    loss, slope = 0.0, []
+    proposal = strategy.propose(score, params, fixed_batch(labels[:3], 2))
+    loss, gradients = 0.0, []
     for z, y, suspect in zip(logits, labels, suspected, strict=True):
         p = torch.sigmoid(z)
         weight = (p if y else 1 - p) ** alpha if suspect else 1.0
         loss += weight * -torch.log(p if y else 1 - p) / 5
-        slope.append(weight * (p - y) / 5)
-    torch.testing.assert_close(move.log["loss"], loss)
-    torch.testing.assert_close(move.slope["z"], torch.stack(slope))
+        gradients.append(weight * (p - y) / 5)
+    torch.testing.assert_close(proposal.log["loss"], loss)
+    torch.testing.assert_close(proposal.gradients["z"], torch.stack(gradients))

@@ -10,28 +10,28 @@ from torch import nn
 
 import invlearn
 from console import call, done
-from crew import Crew
 from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.config.schema import OptimizerConfig, RunConfig, load_config
 from invlearn.data.features import NO_FEATURES, FeatureCard, Scale, SideCard
 from invlearn.data.types import Pairs
 from invlearn.evaluation.evaluation import evaluate
-from invlearn.experiments.attempt import attempt
+from invlearn.experiments.trial_run import attempt
 from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import ConfigError, Stopped
 from invlearn.runtime.live_tensors import LiveTensors
 from invlearn.runtime.memory import bytes_of, gib, group_limits
 from invlearn.strategies import STRATEGIES
-from invlearn.training.build import make_backbone, named_backbone, settled
+from invlearn.training.build import complete_settings, make_backbone, named_backbone
 from invlearn.training.capacity import memory_check
-from invlearn.training.capacity.memory_check import check_room, plan_for
+from invlearn.training.capacity.memory_check import check_memory, plan_for
 from invlearn.training.capacity.param_count import Counts, numbers_of, rows_in_play
 from invlearn.training.capacity.planning import MALLOC_KEEPS, TEST_DRAWS, evaluation_bytes, plan
 from invlearn.training.capacity.step_cost import asked_by, scoring_bytes, traffic
 from invlearn.training.sharing import made
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from toys import checkerboard, random_batch
+from workers import Crew
 
 COUNTS = Counts(300, 200, train=10_000, valid=1_000, test=1_000, unlabelled=5_000)
 CARD = FeatureCard(
@@ -41,7 +41,7 @@ CARD = FeatureCard(
 
 def settings(**options):
     config = load_config({"unlabelled": {"source": "exposed"}} | options)
-    return settled(config, n_train=COUNTS.train, n_unlabelled=COUNTS.unlabelled)
+    return complete_settings(config, n_train=COUNTS.train, n_unlabelled=COUNTS.unlabelled)
 
 
 def card_of(backbone):
@@ -60,7 +60,7 @@ def test_every_number_of_a_backbone_is_counted(backbone):
         n * kind[key] for kind in (found.trained, found.frozen) for key, n in sizes.items()
     )
     assert 4 * (in_tables + found.whole + found.fixed) == pytest.approx(n_bytes, abs=4 * 50)
-    assert numbers_of(config, COUNTS, card, n_peers=1).whole == 2 * found.whole
+    assert numbers_of(config, COUNTS, card, n_auxiliary=1).whole == 2 * found.whole
 
 
 class Foreign(nn.Module):
@@ -207,20 +207,20 @@ def sent(group, kind, strategy_name):
     given = {"n_rows": rows} if kind is ShardedStore else {}
     tables = module.tables
     store = kind(module, tables, OptimizerConfig(), seed=0, group=group, **given)
-    batch = random_batch(n_users=40, n_items=30, judges=True)
+    batch = random_batch(n_users=40, n_items=30, is_meta_batch=True)
     if not strategy.feed.unlabelled:
         empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
         batch = batch._replace(unlabelled=empty)
     group.payload.clear()
-    play = store.play(batch)
-    move = strategy.propose(play.score, play.point, play.batch)
-    store.agreed(torch.tensor(data=True))
-    store.apply(play, move)
+    context = store.gather(batch)
+    proposal = strategy.propose(context.score, context.params, context.batch)
+    store.all_ranks_finite(torch.tensor(data=True))
+    store.update(context, proposal)
     ring = 2 * (group.size - 1) / group.size
-    in_play = {key: len(ids) for key, ids in play.rows.items()}
+    in_play = {key: len(ids) for key, ids in context.rows.items()}
     if kind is DenseStore:
         in_play = rows_in_play("dense", Counts(40, 30, train=100), 48)
-    moved = move.point is not play.point
+    moved = proposal.params is not context.params
     return group.payload["exchange"] + ring * group.payload["sum"], in_play, moved
 
 
@@ -230,7 +230,7 @@ def test_traffic_is_what_is_sent(crew, kind, strategy):
     found = crew(sent, kind, strategy)
     config = settings(backbone="neumf", model={"dim": 4}, strategy=strategy)
     numbers = numbers_of(config, Counts(40, 30, train=100), NO_FEATURES)
-    asked = asked_by(config, NO_FEATURES, STRATEGIES[strategy](), judges=True)
+    asked = asked_by(config, NO_FEATURES, STRATEGIES[strategy](), is_meta_batch=True)
     pairs = (24, 24 if asked.by_unlabelled else 0)
     sharded = kind is ShardedStore
     expected = [
@@ -263,21 +263,21 @@ class Neighbours(Group):
 def test_what_does_not_fit_is_refused_before_it_is_taken(tmp_path, monkeypatch):
     board = checkerboard(tmp_path / "data")
     config = settings(model={"dim": 8})
-    check_room(config, board, ALONE)
+    check_memory(config, board, ALONE)
     with pytest.raises(ConfigError, match=r"1,000,000,000 numbers.*smaller --model\.dim"):
-        check_room(settings(model={"dim": 10**9}), board, ALONE)
+        check_memory(settings(model={"dim": 10**9}), board, ALONE)
     huge = settings(model={"dim": 10**6})
     monkeypatch.setattr(memory_check, "available", lambda: 1e8)
     with pytest.raises(ConfigError, match=r"would take .* more memory .* alone .*--store sharded"):
-        check_room(huge, board, ALONE)
+        check_memory(huge, board, ALONE)
     monkeypatch.setattr(memory_check, "available", lambda: 3e9)
-    check_room(config, board, Neighbours(0, 4))  # whatever this process holds already
+    check_memory(config, board, Neighbours(0, 4))  # whatever this process holds already
     with pytest.raises(ConfigError, match=r"for each of 40 .* here\. With --store sharded it"):
-        check_room(huge, board, Neighbours(0, 40))
+        check_memory(huge, board, Neighbours(0, 40))
     group = Neighbours(0, 4)
     group.another = True
     with pytest.raises(ConfigError, match="another machine has too little memory"):
-        check_room(config, board, group)
+        check_memory(config, board, group)
 
 
 def test_much_to_evaluate_is_named(tmp_path, monkeypatch):
@@ -285,7 +285,7 @@ def test_much_to_evaluate_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(memory_check, "counts_of", lambda data: Counts(9, 9, 100, 100, 10**10))
     monkeypatch.setattr(memory_check, "available", lambda: 1e9)
     with pytest.raises(ConfigError, match=r"test alone .* Prepare with a smaller --test-fraction"):
-        check_room(settings(model={"dim": 8}), board, ALONE)
+        check_memory(settings(model={"dim": 8}), board, ALONE)
 
 
 def test_whatever_trains_looks_for_room(tmp_path, monkeypatch):

@@ -4,10 +4,9 @@ import pytest
 import torch
 from test_stores import BY_ROWS, N_ITEMS, N_USERS, POOL, WITH_TABLES, batches
 
-from crew import Crew
 from invlearn.backbones import BACKBONES, layers
-from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures
-from invlearn.backbones.replicas import add_peers, tables_with_peers
+from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
+from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.config.schema import OptimizerConfig, RunConfig
 from invlearn.data.features import NO_FEATURES
 from invlearn.data.types import Pairs
@@ -30,6 +29,7 @@ from toys import (
     small_exposures,
     small_features,
 )
+from workers import Crew
 
 SIZE = 3
 N_ROWS = {"user": N_USERS, "item": N_ITEMS}
@@ -51,17 +51,17 @@ def trained(group, kind, backbone_name, strategy_name, options=(), **optimizer):
     strategy = strategy_named(strategy_name, dict(options))
     module = small_backbone(backbone_name, N_USERS, N_ITEMS)
     torch.manual_seed(0)
-    add_peers(module, strategy.feed.n_peers)
-    tables = tables_with_peers(module.tables, strategy.feed.n_peers)
+    attach_auxiliary_models(module, strategy.feed.n_auxiliary)
+    tables = tables_with_auxiliary(module.tables, strategy.feed.n_auxiliary)
     given = {"n_rows": N_ROWS} if kind is ShardedStore else {}
     config = OptimizerConfig(**{"lr": 0.1, **optimizer})
     store = kind(module.train(), tables, config, seed=0, group=group, **given)
-    store.ledger, logs = dict(strategy.opening(POOL)), []
+    store.row_state, logs = dict(strategy.init_row_state(POOL)), []
     for batch in batches(strategy, 10):
-        play = store.play(batch)
-        move = strategy.propose(play.score, play.point, play.batch)
-        store.commit(play, move)
-        logs.append({name: value.clone() for name, value in move.log.items()})
+        context = store.gather(batch)
+        proposal = strategy.propose(context.score, context.params, context.batch)
+        store.apply(context, proposal)
+        logs.append({name: value.clone() for name, value in proposal.log.items()})
     return {n: w.detach().clone() for n, w in module.named_parameters()}, logs
 
 
@@ -69,9 +69,11 @@ def work(group, kind, *given):
     return trained(group, kind, *given[:3], **dict(given[3]))
 
 
-def assembled(kind, found, backbone_name, n_peers):
+def assembled(kind, found, backbone_name, n_auxiliary):
     """Whole tables, from the shares of all processes; what is not cut must be equal everywhere."""
-    tables = tables_with_peers(small_backbone(backbone_name, N_USERS, N_ITEMS).tables, n_peers)
+    tables = tables_with_auxiliary(
+        small_backbone(backbone_name, N_USERS, N_ITEMS).tables, n_auxiliary
+    )
     result = {}
     for name, first in found[0].items():
         if kind is ShardedStore and name in tables:
@@ -86,8 +88,8 @@ def assert_equals_one(crew, kind, backbone_name, strategy_name, options=(), **op
     one = RowStore if kind is ShardedStore else kind
     alone, said = trained(ALONE, one, backbone_name, strategy_name, options, **optimizer)
     found = crew(work, kind, backbone_name, strategy_name, options, tuple(optimizer.items()))
-    n_peers = strategy_named(strategy_name, dict(options)).feed.n_peers
-    together = assembled(kind, [weights for weights, _ in found], backbone_name, n_peers)
+    n_auxiliary = strategy_named(strategy_name, dict(options)).feed.n_auxiliary
+    together = assembled(kind, [weights for weights, _ in found], backbone_name, n_auxiliary)
     assert_near(together, alone, rtol=1e-3, atol=1e-4)
     for _, logs in found:
         for theirs, ours in zip(logs, said, strict=True):
@@ -130,8 +132,8 @@ def few_pairs(group, kind):
     store = kind(module, module.tables, OptimizerConfig(), seed=0, group=group, **given)
     strategy = STRATEGIES["ig"]()
     for batch in batches(strategy, 4, n_labelled=1, n_unlabelled=2):
-        play = store.play(batch)
-        store.commit(play, strategy.propose(play.score, play.point, play.batch))
+        context = store.gather(batch)
+        store.apply(context, strategy.propose(context.score, context.params, context.batch))
     scorer = store.logits if kind is ShardedStore else replicas(module, group)
     with torch.no_grad():
         return scorer(torch.tensor([3]), torch.tensor([5]))
@@ -160,7 +162,7 @@ def unsound(group):
         torch.equal(w, before[name]) or name == "user_embedding.weight"
         for name, w in module.named_parameters()
     )
-    return bool(step.sound), unchanged
+    return bool(step.is_finite), unchanged
 
 
 def test_what_is_unsound_on_one_process_is_done_on_none(crew):
@@ -171,10 +173,10 @@ def messages(group):
     """What a group says, message by message."""
     pieces = [torch.arange(rank + 1) + 10 * group.rank for rank in range(group.size)]
     lengths = group.lengths(pieces)
-    came = [piece.tolist() for piece in group.exchanged(pieces, lengths)]
-    total = group.summed(torch.tensor([1.0 + group.rank])).item()
-    told = group.told({"a": [1, 0.1 + 0.2], "b": "ü"} if group.is_first else None)
-    return lengths, came, total, told, group.any(group.rank == 1), group.any(False)
+    came = [piece.tolist() for piece in group.all_to_all(pieces, lengths)]
+    total = group.all_reduce(torch.tensor([1.0 + group.rank])).item()
+    told = group.broadcast_object({"a": [1, 0.1 + 0.2], "b": "ü"} if group.is_first else None)
+    return lengths, came, total, told, group.any_rank(group.rank == 1), group.any_rank(False)
 
 
 def test_messages(crew):
@@ -190,7 +192,7 @@ def test_a_process_alone_says_the_same_to_itself():
     lengths, came, total, told, some, none = messages(ALONE)
     assert (lengths, came, total, some, none) == ([1], [[0]], 1.0, False, False)
     assert told == {"a": [1, 0.1 + 0.2], "b": "ü"}
-    assert ALONE.any(True)
+    assert ALONE.any_rank(True)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 100])
@@ -312,8 +314,8 @@ def processed(backbone, group, card):
     config = RunConfig(backbone=backbone.split()[0], store="sharded", model=options)
     torch.manual_seed(5)
     module = made(config, N_USERS, N_ITEMS, card, group)
-    if isinstance(module, ReadsExposures):
-        module.read(small_exposures(N_USERS, N_ITEMS, n=90))
+    if isinstance(module, FitsExposures):
+        module.fit_exposures(small_exposures(N_USERS, N_ITEMS, n=90))
     if isinstance(module, ReadsFeatures):
         module.read_features(small_features(N_USERS, N_ITEMS))
     return module, dict(module.named_parameters()) | dict(module.named_buffers())

@@ -55,7 +55,7 @@ class Loss(LossStrategy):
     def feed(self):
         raise NotImplementedError
 
-    def loss(self, score, point, batch):
+    def loss(self, score, params, batch):
         raise NotImplementedError
 
 

@@ -91,8 +91,8 @@ class Squares(LossStrategy):
     def feed(self):
         return Feed()
 
-    def loss(self, score, point, batch):
-        errors = torch.sigmoid(score(point, batch.labelled)) - batch.labels
+    def loss(self, score, params, batch):
+        errors = torch.sigmoid(score(params, batch.labelled)) - batch.labels
         return self.weight * errors.square().mean()
 
 
@@ -592,8 +592,8 @@ def test_a_strategy_that_cannot_be_recorded_is_refused(feed, tmp_path):
     class Plain(LossStrategy):
         feed = Feed()
 
-        def loss(self, score, point, batch):
-            return score(point, batch.labelled).mean()
+        def loss(self, score, params, batch):
+            return score(params, batch.labelled).mean()
 
     with pytest.raises(ConfigError, match="Plain is no dataclass"):
         invlearn.train(feed.dataset, tmp_path / "run", strategy=Plain(), **QUICK)

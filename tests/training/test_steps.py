@@ -8,14 +8,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.replicas import add_peers, tables_with_peers
+from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
 from invlearn.config.schema import OptimizerConfig, RunConfig
 from invlearn.data.types import Feed, Pairs
 from invlearn.runtime.errors import ConfigError, InvlearnWarning
-from invlearn.strategies import STRATEGIES, Strategy, inverse, slopes
-from invlearn.training import build, train_step
+from invlearn.strategies import STRATEGIES, Strategy, gradients, inverse
+from invlearn.training import build
+from invlearn.training import train_step as step_module
 from invlearn.training.stores import DenseStore, RowStore
-from invlearn.training.train_step import Stepper, compiled_turn, hardened, turn
+from invlearn.training.train_step import Stepper, compiled_train_step, hardened, train_step
 from toys import ACTIVE, assert_near, of_rows, random_batch, row_pool, small_backbone
 
 N_USERS, N_ITEMS, N_STEPS = 60, 50, 9
@@ -29,38 +30,41 @@ def compiles_with(monkeypatch):
     real = torch.compile
     yield lambda backend: (
         monkeypatch.setattr(torch, "compile", partial(real, backend=backend)),
-        compiled_turn.cache_clear(),
+        compiled_train_step.cache_clear(),
     )
-    compiled_turn.cache_clear()
+    compiled_train_step.cache_clear()
 
 
 def batches(strategy):
     """Batches of changing size, judges among them if the strategy has any."""
     for step in range(N_STEPS):
-        judges = strategy.feed.judge_fraction > 0 and step % 3 == 2
-        wanted = strategy.feed.unlabelled and (judges or strategy.feed.judge_fraction == 0)
+        is_meta_batch = strategy.feed.judge_fraction > 0 and step % 3 == 2
+        wanted = strategy.feed.unlabelled and (is_meta_batch or strategy.feed.judge_fraction == 0)
         sizes = {"n_labelled": 24 - step % 4, "n_unlabelled": 17 + step % 2}
         batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, seed=step, **sizes)
-        if strategy.feed.ledger:
+        if strategy.feed.row_state:
             batch = of_rows(batch, POOL, seed=step)
         empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
         yield batch._replace(
             unlabelled=batch.unlabelled if wanted else empty,
-            judges=judges,
+            is_meta_batch=is_meta_batch,
             step=step,
-            rate=0.1 / (1 + step % 3),
+            lr=0.1 / (1 + step % 3),
         )
 
 
 def trained(backbone, strategy, *, compiled, kind=RowStore, n_users=N_USERS, **optimizer):
     """Weights, moments and logs after some steps."""
-    module, n_peers = small_backbone(backbone, n_users, N_ITEMS).train(), strategy.feed.n_peers
+    module, n_auxiliary = (
+        small_backbone(backbone, n_users, N_ITEMS).train(),
+        strategy.feed.n_auxiliary,
+    )
     torch.manual_seed(0)
-    add_peers(module, n_peers)
-    tables = tables_with_peers(module.tables, n_peers)
+    attach_auxiliary_models(module, n_auxiliary)
+    tables = tables_with_auxiliary(module.tables, n_auxiliary)
     store = kind(module, tables, OptimizerConfig(**optimizer), seed=0)
     stepper = Stepper(store, strategy, compiled_for=type(module) if compiled else None)
-    stepper.open_ledger(POOL)
+    stepper.init_row_state(POOL)
     logs = []
     for number, batch in enumerate(batches(strategy)):
         logs.append(stepper(batch).log)
@@ -102,7 +106,7 @@ def test_every_backbone_and_optimizer_can_be_traced(backbone, optimizer, compile
     )
 
 
-@pytest.mark.skipif(not train_step.has_compiler("cpu"), reason="no C++ compiler here")
+@pytest.mark.skipif(not step_module.has_compiler("cpu"), reason="no C++ compiler here")
 def test_machine_code_agrees_with_eager_steps_and_copies_no_table():
     from torch._inductor.utils import run_and_get_code
 
@@ -131,7 +135,7 @@ def test_one_graph_serves_every_setting(compiles_with):
 
 def test_each_size_of_dataset_has_a_limit_of_its_own(compiles_with, monkeypatch):
     """Past the limit a step is not compiled, with a warning, which would fail this test."""
-    monkeypatch.setattr(train_step, "RECOMPILATIONS", 2)
+    monkeypatch.setattr(step_module, "RECOMPILATIONS", 2)
     compiles_with("aot_eager")
     for more in range(4):
         trained("gmf", STRATEGIES["ig"](), compiled=True, n_users=N_USERS + more)
@@ -153,7 +157,7 @@ def test_a_defect_of_a_strategy_is_not_blamed_on_the_compiler(compiles_with):
     class Broken(Strategy):
         feed = Feed()
 
-        def propose(self, score, point, batch):
+        def propose(self, score, params, batch):
             raise KeyError("no such feature")
 
     with pytest.raises(KeyError, match="no such feature"):
@@ -172,12 +176,12 @@ def test_an_unsound_step_changes_nothing(strategy_name, kind, compiled, compiles
     store = kind(module, module.tables, OptimizerConfig(), seed=0)
     stepper = Stepper(store, strategy, compiled_for=type(module) if compiled else None)
     few = list(batches(strategy))[:6]
-    assert all(stepper(batch).sound for batch in few)
+    assert all(stepper(batch).is_finite for batch in few)
     with torch.no_grad():
         module.user_embedding.weight[few[2].labelled.users[3]] = torch.inf
     weights = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     moments = {name: moment.clone() for name, moment in store.state().items()}
-    assert not stepper(few[2]).sound
+    assert not stepper(few[2]).is_finite
     assert_near(dict(module.named_parameters()), weights, rtol=0, atol=0)
     assert_near(store.state(), moments, rtol=0, atol=0)
 
@@ -200,21 +204,24 @@ class Counting(TorchDispatchMode):
 
 def counted_step(strategy, n_rows, *, backbone="gmf"):
     """What one judged step of 8 labelled and 8 unlabelled pairs asks of torch."""
-    module, n_peers = BACKBONES[backbone](n_rows, n_rows, dim=4).train(), strategy.feed.n_peers
-    add_peers(module, n_peers)
-    tables = tables_with_peers(module.tables, n_peers)
+    module, n_auxiliary = (
+        BACKBONES[backbone](n_rows, n_rows, dim=4).train(),
+        strategy.feed.n_auxiliary,
+    )
+    attach_auxiliary_models(module, n_auxiliary)
+    tables = tables_with_auxiliary(module.tables, n_auxiliary)
     store = RowStore(module, tables, OptimizerConfig(l2=0.1), seed=0)
     empty = {} if strategy.feed.unlabelled else {"n_unlabelled": 0}
     sizes = {"n_labelled": 8, "n_unlabelled": 8} | empty
     batch = random_batch(n_users=n_rows, n_items=n_rows, **sizes)
     pool = row_pool(n_rows, n_rows)
-    store.ledger = dict(strategy.opening(pool))
-    if strategy.feed.ledger:
+    store.row_state = dict(strategy.init_row_state(pool))
+    if strategy.feed.row_state:
         batch = of_rows(batch, pool)
-    judges = strategy.feed.judge_fraction > 0
-    located = store.locate(batch._replace(judges=judges))
+    is_meta_batch = strategy.feed.judge_fraction > 0
+    indexed = store.index(batch._replace(is_meta_batch=is_meta_batch))
     with Counting() as counting:
-        turn(store, strategy, located)
+        train_step(store, strategy, indexed)
     return counting
 
 
@@ -230,7 +237,7 @@ def test_a_step_allocates_nothing_of_the_size_of_a_table(strategy_name, backbone
 @pytest.mark.parametrize("strategy_name", BY_ROWS)
 def test_on_a_device_no_step_waits_for_the_host(strategy_name, monkeypatch):
     """A device's tensors are never at hand; none may be asked for its value all the same."""
-    for module in (train_step, slopes):
+    for module in (step_module, gradients):
         monkeypatch.setattr(module, "at_hand", lambda choice: False)
     calls = counted_step(STRATEGIES[strategy_name](), 100).calls
     assert len(calls) > 20
@@ -249,7 +256,7 @@ def decided(config, *, n_steps=10**6, dropout=0.0):
 def test_auto_compiles_long_runs_where_it_can(monkeypatch):
     monkeypatch.setattr(build, "has_compiler", lambda device: True)
     assert decided(settings()) == "on"
-    assert decided(settings(), n_steps=train_step.PAYING_STEPS - 1) == "off"
+    assert decided(settings(), n_steps=step_module.PAYING_STEPS - 1) == "off"
     assert decided(settings(), dropout=0.5) == "off"
     assert decided(settings(store="dense")) == "off"
     assert decided(settings(compile="off")) == "off"
@@ -270,9 +277,9 @@ def test_what_cannot_be_compiled_is_said(given, dropout, words, monkeypatch):
 
 def test_the_compiler_is_looked_for(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not train_step.has_compiler("cpu")
+    assert not step_module.has_compiler("cpu")
     monkeypatch.setenv("CXX", sys.executable)
-    assert train_step.has_compiler("cpu")
+    assert step_module.has_compiler("cpu")
 
 
 def test_the_hardest_candidate_of_each_pair_is_kept():
@@ -281,12 +288,12 @@ def test_the_hardest_candidate_of_each_pair_is_kept():
 
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=12)
     batch = of_rows(batch, POOL)
-    point = {"z": torch.randn(N_ITEMS, generator=torch.Generator().manual_seed(0))}
-    found = hardened(score, point, batch, 3)
+    params = {"z": torch.randn(N_ITEMS, generator=torch.Generator().manual_seed(0))}
+    found = hardened(score, params, batch, 3)
     for pairs in (found.unlabelled, found.origin):
         for number, (user, item) in enumerate(zip(*pairs, strict=True)):
             users, items = (ids[3 * number :][:3].tolist() for ids in batch.unlabelled)
-            hardest = max(zip(items, users, strict=True), key=lambda pair: point["z"][pair[0]])
+            hardest = max(zip(items, users, strict=True), key=lambda pair: params["z"][pair[0]])
             assert (int(item), int(user)) == hardest
 
 
@@ -298,10 +305,10 @@ def test_hard_negatives_are_the_step_of_the_hardest_alone():
         store = RowStore(module, module.tables, OptimizerConfig(name="sgd"), seed=0)
         batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=8, n_unlabelled=32)
         if hardest_of == 1:
-            play = store.play(batch)
-            kept = hardened(play.score, play.point, play.batch, 4).unlabelled
-            ids = (play.rows["user"][kept.users], play.rows["item"][kept.items])
+            context = store.gather(batch)
+            kept = hardened(context.score, context.params, context.batch, 4).unlabelled
+            ids = (context.rows["user"][kept.users], context.rows["item"][kept.items])
             batch = batch._replace(unlabelled=Pairs(*ids))
-        assert Stepper(store, STRATEGIES["ns"](), hardest_of=hardest_of)(batch).sound
+        assert Stepper(store, STRATEGIES["ns"](), hardest_of=hardest_of)(batch).is_finite
         weights.append({name: w.detach() for name, w in module.named_parameters()})
     assert_near(*weights)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
 from invlearn.backbones.factorization import BiasedMF
-from invlearn.backbones.replicas import add_peers, tables_with_peers
 from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Pairs, Proposal
 from invlearn.strategies import STRATEGIES
@@ -25,39 +25,41 @@ on_every_backbone = pytest.mark.parametrize("backbone_name", WITH_TABLES)
 BY_ROWS = [name for name, strategy in STRATEGIES.items() if not strategy().feed.whole_tables]
 
 
-def make_store(kind, backbone_name, *, tables=True, dropout=0.0, seed=0, n_peers=0, **optimizer):
+def make_store(
+    kind, backbone_name, *, tables=True, dropout=0.0, seed=0, n_auxiliary=0, **optimizer
+):
     module = small_backbone(backbone_name, N_USERS, N_ITEMS, dropout=dropout)
     torch.manual_seed(0)
-    add_peers(module, n_peers)
+    attach_auxiliary_models(module, n_auxiliary)
     module.train()
     config = OptimizerConfig(**optimizer)
-    known = tables_with_peers(module.tables, n_peers) if tables else {}
+    known = tables_with_auxiliary(module.tables, n_auxiliary) if tables else {}
     return module, kind(module, known, config, seed=seed)
 
 
 def batches(strategy, n_steps, **sizes):
     """Training batches and judges by turns, the rate moving, as the strategy's feed asks."""
     for step in range(n_steps):
-        judges = strategy.feed.judge_fraction > 0 and step % 2 == 1
-        wanted = strategy.feed.unlabelled and (judges or strategy.feed.judge_fraction == 0)
+        is_meta_batch = strategy.feed.judge_fraction > 0 and step % 2 == 1
+        wanted = strategy.feed.unlabelled and (is_meta_batch or strategy.feed.judge_fraction == 0)
         given = {"n_labelled": 8, "n_unlabelled": 6} | sizes
         batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, seed=step, **given)
-        if strategy.feed.ledger:
+        if strategy.feed.row_state:
             batch = of_rows(batch, POOL, seed=step)
         empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
         yield batch._replace(
             unlabelled=batch.unlabelled if wanted else empty,
-            judges=judges,
+            is_meta_batch=is_meta_batch,
             step=step,
-            rate=0.3 / (1 + step % 3),
+            lr=0.3 / (1 + step % 3),
         )
 
 
 def train(store, strategy, steps):
-    store.ledger = dict(strategy.opening(POOL))
+    store.row_state = dict(strategy.init_row_state(POOL))
     for batch in steps:
-        play = store.play(batch)
-        store.commit(play, strategy.propose(play.score, play.point, play.batch))
+        context = store.gather(batch)
+        store.apply(context, strategy.propose(context.score, context.params, context.batch))
 
 
 def copies(tensors):
@@ -71,8 +73,8 @@ def test_rows_equal_whole_tables_under_plain_descent(strategy_name, backbone_nam
     strategy = STRATEGIES[strategy_name](**FITTING.get(strategy_name, {}))
     weights = []
     for kind in (RowStore, DenseStore):
-        n_peers = strategy.feed.n_peers
-        module, store = make_store(kind, backbone_name, name="sgd", l2=l2, n_peers=n_peers)
+        n_auxiliary = strategy.feed.n_auxiliary
+        module, store = make_store(kind, backbone_name, name="sgd", l2=l2, n_auxiliary=n_auxiliary)
         before = copies(module.named_parameters())
         train(store, strategy, batches(strategy, 20))
         weights.append(copies(module.named_parameters()))
@@ -127,8 +129,8 @@ def test_playing_changes_nothing(kind, backbone_name):
     module, store = make_store(kind, backbone_name)
     train(store, strategy, batches(strategy, 2))
     weights, moments = copies(module.named_parameters()), copies(store.state())
-    play = store.play(next(batches(strategy, 1)))
-    strategy.propose(play.score, play.point, play.batch)
+    context = store.gather(next(batches(strategy, 1)))
+    strategy.propose(context.score, context.params, context.batch)
     assert_near(copies(module.named_parameters()), weights, rtol=0, atol=0)
     assert_near(copies(store.state()), moments, rtol=0, atol=0)
 
@@ -137,14 +139,14 @@ def test_playing_changes_nothing(kind, backbone_name):
 def test_played_rows_are_the_ids_of_the_batch(backbone_name):
     module, store = make_store(RowStore, backbone_name)
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=3)
-    play = store.play(batch)
-    assert play.rows["user"].tolist() == sorted(
+    context = store.gather(batch)
+    assert context.rows["user"].tolist() == sorted(
         {*batch.labelled.users.tolist(), *batch.unlabelled.users.tolist()}
     )
-    for name in module.tables.keys() & play.point.keys():
-        assert len(play.point[name]) == len(play.rows[module.tables[name]])
+    for name in module.tables.keys() & context.params.keys():
+        assert len(context.params[name]) == len(context.rows[module.tables[name]])
     for kind in ("labelled", "unlabelled"):
-        logits = play.score(play.point, getattr(play.batch, kind))
+        logits = context.score(context.params, getattr(context.batch, kind))
         torch.testing.assert_close(logits, module(*getattr(batch, kind)))
 
 
@@ -152,14 +154,15 @@ def test_played_rows_are_the_ids_of_the_batch(backbone_name):
 def test_step_starts_from_the_proposed_point(kind):
     """Under plain descent the new weights are the proposed point less rate times slope."""
     _, store = make_store(kind, "gmf", name="sgd")
-    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, judges=True, rate=0.25)
-    play = store.play(batch)
-    move = STRATEGIES["idl"]().propose(play.score, play.point, play.batch)
-    moved = move._replace(point={name: weight + 1 for name, weight in move.point.items()})
-    store.commit(play, moved)
-    after = store.play(batch).point
+    batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, is_meta_batch=True, lr=0.25)
+    context = store.gather(batch)
+    proposal = STRATEGIES["idl"]().propose(context.score, context.params, context.batch)
+    moved = proposal._replace(params={name: weight + 1 for name, weight in proposal.params.items()})
+    store.apply(context, moved)
+    after = store.gather(batch).params
     expected = {
-        name: play_weight - 0.25 * move.slope[name] for name, play_weight in moved.point.items()
+        name: play_weight - 0.25 * proposal.gradients[name]
+        for name, play_weight in moved.params.items()
     }
     assert_near(after, expected)
 
@@ -171,16 +174,18 @@ def test_without_a_slope_the_point_is_kept_as_it_is(kind, backbone_name, name):
     module, store = make_store(kind, backbone_name, name=name, l2=0.1)
     train(store, STRATEGIES["idl"](), batches(STRATEGIES["idl"](), 3))
     before, moments = copies(module.named_parameters()), copies(store.state())
-    play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=3))
-    moved = {name: weight + 1 for name, weight in play.point.items()}
-    store.commit(play, Proposal(moved, {}, {}))
+    context = store.gather(
+        random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, n_unlabelled=3)
+    )
+    moved = {name: weight + 1 for name, weight in context.params.items()}
+    store.apply(context, Proposal(moved, {}, {}))
     assert_near(copies(store.state()), moments, rtol=0, atol=0)
     after = copies(module.named_parameters())
     for name, weight in after.items():
         key = module.tables.get(name) if kind is RowStore else None
         in_play = torch.ones(len(weight), dtype=torch.bool)
         if key is not None:
-            in_play = torch.isin(torch.arange(len(weight)), play.rows[key])
+            in_play = torch.isin(torch.arange(len(weight)), context.rows[key])
             assert not in_play.all()
         assert torch.equal(weight[in_play], before[name][in_play] + 1)
         assert torch.equal(weight[~in_play], before[name][~in_play])
@@ -194,19 +199,19 @@ def test_memory_is_handed_back_once_and_is_no_part_of_the_weights(kind):
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS)
 
     def step(memory):
-        play = store.play(batch)
-        slope = {name: torch.ones_like(weight) for name, weight in play.point.items()}
-        store.commit(play, Proposal(play.point, slope, {}, memory))
-        return play.batch.memory
+        context = store.gather(batch)
+        gradients = {name: torch.ones_like(weight) for name, weight in context.params.items()}
+        store.apply(context, Proposal(context.params, gradients, {}, memory))
+        return context.batch.state
 
-    first = store.play(batch)
-    assert first.batch.memory == {}
-    assert step({"old": first.point["output.bias"], "count": torch.tensor(1)}) == {}
+    first = store.gather(batch)
+    assert first.batch.state == {}
+    assert step({"old": first.params["output.bias"], "count": torch.tensor(1)}) == {}
     assert not torch.equal(module.output.bias, bias)
     seen = step({"count": torch.tensor(2)})
     assert_near(seen, {"old": bias, "count": torch.tensor(1)}, rtol=0, atol=0)
     assert step({}) == {"count": torch.tensor(2)}
-    assert store.play(batch).batch.memory == {}
+    assert store.gather(batch).batch.state == {}
 
 
 @both_stores
@@ -215,18 +220,18 @@ def test_memory_is_saved_beside_the_moments(kind):
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS)
     names = ["output.bias", "output.bias:0", ":", "a/b:c"]
     memory = {name: torch.full((2,), float(number)) for number, name in enumerate(names)}
-    play = store.play(batch)
-    slope = {name: torch.ones_like(weight) for name, weight in play.point.items()}
+    context = store.gather(batch)
+    gradients = {name: torch.ones_like(weight) for name, weight in context.params.items()}
     moments = make_store(kind, "gmf")[1]
     for each, kept in ((moments, {}), (store, memory)):
-        each.commit(play, Proposal(play.point, slope, {}, kept))
+        each.apply(context, Proposal(context.params, gradients, {}, kept))
     assert len(store.state()) == len(moments.state()) + len(memory)
     again = make_store(kind, "gmf")[1]
     again.load_state(copies(store.state()))
-    assert_near(again.play(batch).batch.memory, memory, rtol=0, atol=0)
+    assert_near(again.gather(batch).batch.state, memory, rtol=0, atol=0)
     assert_near(copies(again.state()), copies(store.state()), rtol=0, atol=0)
     again.load_state(copies(moments.state()))
-    assert again.play(batch).batch.memory == {}
+    assert again.gather(batch).batch.state == {}
 
 
 @both_stores
@@ -236,10 +241,10 @@ def test_dropout_is_a_function_of_seed_and_step(kind, backbone_name):
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=50)
 
     def logits(store, step):
-        play = store.play(batch._replace(step=step))
-        found = play.score(play.point, play.batch.labelled)
+        context = store.gather(batch._replace(step=step))
+        found = context.score(context.params, context.batch.labelled)
         torch.rand(5)
-        assert torch.equal(found, play.score(play.point, play.batch.labelled))
+        assert torch.equal(found, context.score(context.params, context.batch.labelled))
         return found
 
     first = logits(store, 0)
@@ -311,11 +316,11 @@ def test_random_numbers_drawn_anywhere_are_a_function_of_seed_and_step():
     module = Noisy(N_USERS, N_ITEMS).train()
     store = DenseStore(module, {}, OptimizerConfig(), seed=1)
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=50)
-    play = store.play(batch._replace(step=4))
-    first = play.score(play.point, play.batch.labelled)
-    assert torch.equal(first, play.score(play.point, play.batch.labelled))
-    other = store.play(batch._replace(step=5))
-    assert not torch.equal(first, other.score(other.point, other.batch.labelled))
+    context = store.gather(batch._replace(step=4))
+    first = context.score(context.params, context.batch.labelled)
+    assert torch.equal(first, context.score(context.params, context.batch.labelled))
+    other = store.gather(batch._replace(step=5))
+    assert not torch.equal(first, other.score(other.params, other.batch.labelled))
 
 
 def test_looking_for_random_numbers_leaves_the_generator_alone():
@@ -366,10 +371,10 @@ def test_a_row_store_keeps_the_parameters_whose_tables_it_moves():
     assert module.user_embedding.weight is table
     assert table.data_ptr() != place
     assert torch.equal(table, before)
-    play = store.play(random_batch(n_users=70_000, n_items=10))
-    slope = {name: torch.ones_like(point) for name, point in play.point.items()}
-    store.commit(play, Proposal(play.point, slope, {}))
-    assert torch.equal((table != before).any(1).nonzero().flatten(), play.rows["user"])
+    context = store.gather(random_batch(n_users=70_000, n_items=10))
+    gradients = {name: torch.ones_like(params) for name, params in context.params.items()}
+    store.apply(context, Proposal(context.params, gradients, {}))
+    assert torch.equal((table != before).any(1).nonzero().flatten(), context.rows["user"])
 
 
 @both_stores
@@ -378,14 +383,14 @@ def test_rows_without_slope_rest_if_that_is_proposed(kind, name):
     """Neither penalty nor, by rows, momentum moves them; without the word both do."""
     module, store = make_store(kind, "mf", name=name, l2=0.1)
     before = module.user_embedding.weight.detach().clone()
-    play = store.play(random_batch(n_users=N_USERS, n_items=N_ITEMS))
-    slope = {key: torch.zeros_like(weight) for key, weight in play.point.items()}
-    mine = int(play.rows["user"][0])
-    slope["user_embedding.weight"][0 if kind is RowStore else mine] = 1.0
-    store.commit(play, Proposal(play.point, slope, {}, rests=True))
+    context = store.gather(random_batch(n_users=N_USERS, n_items=N_ITEMS))
+    gradients = {key: torch.zeros_like(weight) for key, weight in context.params.items()}
+    mine = int(context.rows["user"][0])
+    gradients["user_embedding.weight"][0 if kind is RowStore else mine] = 1.0
+    store.apply(context, Proposal(context.params, gradients, {}, skip_zero_grad_rows=True))
     after = module.user_embedding.weight.detach().clone()
     assert (after != before).any(1).nonzero().flatten().tolist() == [mine]
-    store.commit(play, Proposal(play.point, slope, {}))
+    store.apply(context, Proposal(context.params, gradients, {}))
     assert (module.user_embedding.weight != after).any(1).sum() > 1
 
 
@@ -396,9 +401,9 @@ def test_faint_unlabelled_pairs_that_move_labelled_rows_leave_plain_training():
         module, store = make_store(RowStore, "mf", l2=0.01, lr=0.05)
         for step in range(6):
             batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, seed=step)
-            play = store.play(batch._replace(step=step))
+            context = store.gather(batch._replace(step=step))
             strategy = STRATEGIES["ig-sample"](**options)
-            store.commit(play, strategy.propose(play.score, play.point, play.batch))
+            store.apply(context, strategy.propose(context.score, context.params, context.batch))
         return copies(module.named_parameters())
 
     def labelled_alone():
@@ -406,9 +411,9 @@ def test_faint_unlabelled_pairs_that_move_labelled_rows_leave_plain_training():
         for step in range(6):
             batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=4, seed=step)
             nobody = Pairs(*(ids[:0] for ids in batch.unlabelled))
-            play = store.play(batch._replace(step=step, unlabelled=nobody))
-            move = STRATEGIES["none"]().propose(play.score, play.point, play.batch)
-            store.commit(play, move)
+            context = store.gather(batch._replace(step=step, unlabelled=nobody))
+            proposal = STRATEGIES["none"]().propose(context.score, context.params, context.batch)
+            store.apply(context, proposal)
         return copies(module.named_parameters())
 
     plain = labelled_alone()

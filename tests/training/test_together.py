@@ -15,11 +15,11 @@ import torch
 
 import invlearn
 from console import call
-from crew import Crew
 from invlearn.runtime.errors import ConfigError, RunError, Stopped
 from invlearn.training import checkpoint
 from invlearn.training.capacity import memory_check
 from toys import checkerboard
+from workers import Crew
 
 SIZE = 2
 GIVEN = {

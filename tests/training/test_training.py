@@ -66,7 +66,7 @@ def test_a_rate_climbs_to_the_top_and_never_climbs_again(config, lr, total_steps
     )
     assert rest[:1] == pytest.approx([lr][: len(rest)])
     assert all(b <= a + 1e-12 * lr for a, b in pairwise(rest))
-    assert all(rate >= config.final_fraction * lr - 1e-12 for rate in rest)
+    assert all(lr >= config.final_fraction * lr - 1e-12 for lr in rest)
 
 
 def test_shapes_of_the_decay():
@@ -87,10 +87,10 @@ class Watching(Strategy):
     def feed(self):
         return Feed()
 
-    def propose(self, score, point, batch):
-        move = LabelledOnly().propose(score, point, batch)
-        shown = {"rate": torch.tensor(batch.rate, dtype=torch.float64), "n": batch.labels.sum()}
-        return move._replace(log={**move.log, **shown, "at": torch.tensor(batch.step)})
+    def propose(self, score, params, batch):
+        proposal = LabelledOnly().propose(score, params, batch)
+        shown = {"rate": torch.tensor(batch.lr, dtype=torch.float64), "n": batch.labels.sum()}
+        return proposal._replace(log={**proposal.log, **shown, "at": torch.tensor(batch.step)})
 
 
 def test_every_step_has_the_rate_that_the_schedule_says(board, tmp_path):
@@ -229,12 +229,14 @@ class Faulty(Strategy):
     def feed(self):
         return Feed()
 
-    def propose(self, score, point, batch):
-        move = LabelledOnly().propose(score, point, batch)
+    def propose(self, score, params, batch):
+        proposal = LabelledOnly().propose(score, params, batch)
         if batch.step < FAULTY["at"]:
-            return move
-        slope = {name: FAULTY["slope"] * value for name, value in move.slope.items()}
-        return Proposal(move.point, slope, {"loss": move.log["loss"] * 0 + FAULTY["loss"]})
+            return proposal
+        gradients = {name: FAULTY["slope"] * value for name, value in proposal.gradients.items()}
+        return Proposal(
+            proposal.params, gradients, {"loss": proposal.log["loss"] * 0 + FAULTY["loss"]}
+        )
 
 
 def state_of(folder):
@@ -243,9 +245,9 @@ def state_of(folder):
 
 
 @pytest.mark.parametrize("store", ["row", "dense"])
-@pytest.mark.parametrize(("loss", "slope"), [(nan, 1.0), (inf, 1.0), (0.5, nan), (0.5, inf)])
+@pytest.mark.parametrize(("loss", "gradients"), [(nan, 1.0), (inf, 1.0), (0.5, nan), (0.5, inf)])
 def test_divergence_stops_before_the_optimizer_step(
-    board, tmp_path, monkeypatch, store, loss, slope
+    board, tmp_path, monkeypatch, store, loss, gradients
 ):
     module = BACKBONES["gmf"](board.n_users, board.n_items)
     snapshots = []
@@ -254,7 +256,7 @@ def test_divergence_stops_before_the_optimizer_step(
         snapshots.append([weight.detach().clone() for weight in module.parameters()])
         return False
 
-    for key, value in {"at": STEPS + 2, "loss": loss, "slope": slope}.items():
+    for key, value in {"at": STEPS + 2, "loss": loss, "slope": gradients}.items():
         monkeypatch.setitem(FAULTY, key, value)
     options = {"strategy": Faulty, "store": store, "seed": 3}
     with pytest.raises(DivergedError, match=r"step 3 of epoch 2.*before the optimizer step.*lr"):

@@ -39,14 +39,14 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
-class ReadsExposures(Protocol):
+class FitsExposures(Protocol):
     """A backbone that reads exposures before its first step.
 
     What scoring needs of them must be in buffers whose shapes its constructor decides, so that
     they are saved and loaded with the weights, and a trained backbone needs no dataset.
     """
 
-    def read(self, exposures: Exposures) -> None:
+    def fit_exposures(self, exposures: Exposures) -> None:
         """Take in who was shown what; called once, before training."""
         ...
 
@@ -56,7 +56,7 @@ class ReadsFeatures(Protocol):
     """A backbone that knows users and items by more than their ids.
 
     It is made as `Class(n_users, n_items, features=card, **options)`: the card (`FeatureCard`)
-    decides all shapes. The features themselves must be in buffers, as for `ReadsExposures`.
+    decides all shapes. The features themselves must be in buffers, as for `FitsExposures`.
     """
 
     def read_features(self, features: Features) -> None:
@@ -65,15 +65,15 @@ class ReadsFeatures(Protocol):
 
 
 @runtime_checkable
-class SettlesByValidation(Protocol):
+class FitsOnValidation(Protocol):
     """A backbone that leaves a few numbers, such as the weights of a mix, to validation."""
 
-    def settle(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
+    def fit_on_validation(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
         """Decide them by labelled rows of the validation part; called after every epoch."""
         ...
 
     @property
-    def settled(self) -> dict[str, float]:
+    def fitted_on_validation(self) -> dict[str, float]:
         """What was decided, by name; shown to whoever trained it."""
         ...
 

@@ -41,7 +41,7 @@ class LightGCN(nn.Module):
         self._graphs: tuple[Tensor, ...] = ()
         self._n_users = n_users
 
-    def read(self, exposures: Exposures) -> None:
+    def fit_exposures(self, exposures: Exposures) -> None:
         """Take in the graph; it is not saved with the weights."""
         users = torch.from_numpy(exposures.users)
         items = torch.from_numpy(exposures.items) + self._n_users

@@ -56,7 +56,7 @@ class SVDpp(nn.Module):
         self.register_buffer("shown_labelled", torch.zeros(n_here, history))
         self.register_buffer("item_ids", torch.arange(items.start, items.stop))
 
-    def read(self, exposures: Exposures) -> None:
+    def fit_exposures(self, exposures: Exposures) -> None:
         """Take in the items that each user was shown."""
         rows = histories(exposures.users, here=self._here, length=self.shown.shape[1])
         there = rows >= 0

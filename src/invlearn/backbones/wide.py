@@ -58,7 +58,7 @@ class Wide(nn.Module):
         self.marks: Tensor
         self._keep(np.empty(0, np.int64), np.empty(0, np.int8))
 
-    def read(self, exposures: Exposures) -> None:
+    def fit_exposures(self, exposures: Exposures) -> None:
         """Count exposures, likes and dislikes, and keep the label of each labelled pair."""
         known = exposures.labels >= 0
         labels = exposures.labels[known]

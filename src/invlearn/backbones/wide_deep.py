@@ -82,9 +82,9 @@ class WideDeep(nn.Module):
             f"{part}.{name}": key for part, tables in parts.items() for name, key in tables.items()
         }
 
-    def read(self, exposures: Exposures) -> None:
+    def fit_exposures(self, exposures: Exposures) -> None:
         """Count, and make factors."""
-        self.wide.read(exposures)
+        self.wide.fit_exposures(exposures)
         if self._pretrained == "none":
             return
         n_users, n_items = self._shape

@@ -170,7 +170,7 @@ def simulate(
     display.show_simulated(simulated)
 
 
-def weaken(
+def corrupt_labels(
     dataset: Path,
     *,
     out: Path,
@@ -200,7 +200,7 @@ def weaken(
         Replace a dataset folder of that name.
     """
     from invlearn.cli import display
-    from invlearn.data.weaken import weaken as work
+    from invlearn.data.corrupt_labels import corrupt_labels as work
 
     made = work(
         dataset,

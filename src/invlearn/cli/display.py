@@ -124,8 +124,8 @@ def show_run(run: "Run", *, was_finished: bool = False) -> None:
         f"{test['epoch']} by validation {config.select_by} "
         f"({best['valid'][config.select_by]:.4f})"
     )
-    if settled := test.get("settled"):
-        weights = (f"{name} {weight:.2f}" for name, weight in settled.items())
+    if fitted := test.get("fitted_on_validation"):
+        weights = (f"{name} {weight:.2f}" for name, weight in fitted.items())
         console.print(f"Decided by validation: {', '.join(weights)}")
     if test["epoch"] == config.epochs:
         console.print("The last epoch was the best one: more --epochs may do better.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from invlearn.cli.annotation import annotate
-from invlearn.cli.data import Overwrite, datasets, prepare, simulate, weaken
+from invlearn.cli.data import Overwrite, corrupt_labels, datasets, prepare, simulate
 from invlearn.cli.experiments import advise, compare, reproduce
 from invlearn.cli.planning import plan
 from invlearn.cli.report import report
@@ -29,7 +29,6 @@ for command in (
     prepare,
     simulate,
     datasets,
-    weaken,
     plan,
     annotate,
     advise,
@@ -41,6 +40,7 @@ for command in (
     serve,
 ):
     app.command(command)
+app.command(corrupt_labels, name=("corrupt-labels", "weaken"))
 
 
 @app.command
@@ -86,7 +86,7 @@ def train(
             out,
             config=config,
             overwrite=overwrite,
-            go_on=go_on or group.any(started_again()),
+            go_on=go_on or group.any_rank(started_again()),
             group=group,
             progress=progress,
             should_stop=should_stop,

@@ -78,7 +78,7 @@ class Part:
     labels: Labels
     """1 or 0; empty in the unlabelled part."""
     truth: Labels | None = None
-    """Labels before `invlearn.weaken`, -1 where unknown; none if the folder has no such column.
+    """Labels before `invlearn.corrupt_labels`, -1 where unknown; none without such a column.
     To measure by, never to train on."""
 
     def __len__(self) -> int:

@@ -14,10 +14,10 @@ from torch import Tensor
 IntegerIds = npt.NDArray[np.integer[Any]]
 """Dense ids of users or items, of any integer type."""
 
-Weights = dict[str, Tensor]
+Params = dict[str, Tensor]
 """Tensors by parameter name: a point, or a slope at that point."""
 
-NOTHING: Weights = {}
+NO_TENSORS: Params = {}
 """No tensors; never written to."""
 
 
@@ -39,7 +39,7 @@ class LabelledRows(NamedTuple):
     """1.0 or 0.0, shape `(rows,)`."""
 
 
-Score = Callable[[Weights, Pairs], Tensor]
+Score = Callable[[Params, Pairs], Tensor]
 """Logits of shape `(pairs,)` that the backbone gives pairs under some weights; no side effects."""
 
 
@@ -52,13 +52,13 @@ class Batch(NamedTuple):
     """1.0 or 0.0 for each labelled pair, shape `(pairs,)`."""
     unlabelled: Pairs
     """Pairs without clear feedback; none unless the strategy's feed asks for them."""
-    judges: bool
+    is_meta_batch: bool
     """Whether the labelled pairs are judges: held out of training-train."""
     step: int
     """Steps taken before this one, over all epochs."""
-    rate: float
+    lr: float
     """Learning rate in force at this step."""
-    memory: Weights = NOTHING
+    state: Params = NO_TENSORS
     """What the strategy's last proposal wanted to be seen again; nothing before the first."""
     rows: Tensor | None = None
     """Numbers of the labelled pairs among the labelled rows of training, int64 of shape
@@ -66,27 +66,27 @@ class Batch(NamedTuple):
     origin: Pairs | None = None
     """The unlabelled pairs under the ids of the dataset, whatever a store numbers them by; none
     unless the strategy keeps a ledger."""
-    ledger: Weights = NOTHING
+    row_state: Params = NO_TENSORS
     """The strategy's ledger: what it keeps of each labelled row, and of the rows as a whole."""
 
 
 class Proposal(NamedTuple):
     """What a strategy wants done with one batch."""
 
-    point: Weights
+    params: Params
     """Where the optimizer steps from; the weights it was shown, unless the strategy moved them."""
-    slope: Weights
+    gradients: Params
     """Gradient at `point`; empty where the strategy took its step itself, and `point` is to be
     kept as it is."""
     log: dict[str, Tensor]
     """Scalars and short vectors to record, detached; `loss` among them."""
-    memory: Weights = NOTHING
+    state: Params = NO_TENSORS
     """Tensors by any name, detached, to be handed back as `Batch.memory` at the next step; the
     store keeps them, in its checkpoints too. What is not proposed again is forgotten."""
-    rests: bool = False
+    skip_zero_grad_rows: bool = False
     """Whether rows of tables whose slope is zero rest. Otherwise the optimizer's momentum and its
     penalty move every row in play."""
-    notes: Weights = NOTHING
+    row_updates: Params = NO_TENSORS
     """Values of shape `(pairs,)`, detached, to be noted in the ledger under these names, at the
     rows of the labelled pairs."""
 
@@ -102,9 +102,9 @@ class Feed:
     unlabelled pairs then stand beside them only."""
     whole_tables: bool = False
     """Whether the strategy works on whole tables, so that the dense store alone serves it."""
-    n_peers: int = 0
-    """Copies of the backbone with weights of their own that train beside it; `peers.as_peer`
+    n_auxiliary: int = 0
+    """Copies of the backbone with weights of their own that train beside it; `peers.as_auxiliary`
     finds them among the weights in play."""
-    ledger: bool = False
+    row_state: bool = False
     """Whether the strategy keeps a ledger of the labelled rows; batches then say which they
     hold."""

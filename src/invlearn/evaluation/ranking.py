@@ -133,7 +133,7 @@ def catalogue_top_k(
     *,
     k: int,
     seen: Sequence[Part] | SeenItems = (),
-    barred: IntegerIds | None = None,
+    excluded: IntegerIds | None = None,
     block: int | None = None,
     name: str = "run",
     progress: Progress = silent,
@@ -147,7 +147,7 @@ def catalogue_top_k(
         users: Dense ids of the users, shape `(users,)`.
         k: Length of the lists.
         seen: Parts whose pairs are left out, or all of them sorted already.
-        barred: Dense ids of items that nobody is to get, shape `(items,)`.
+        excluded: Dense ids of items that nobody is to get, shape `(items,)`.
         block: Users at a time; by default at most 256, and at most 2 million scores.
         name: What to call the scores in an error message.
         progress: Told of each block.
@@ -162,7 +162,7 @@ def catalogue_top_k(
     block = block or max(1, min(BLOCK_USERS, CACHED_SCORES // score_users.n_items))
     masked = seen if isinstance(seen, SeenItems) else SeenItems.of(seen)
     room = score_users.empty(min(block, len(users)))
-    out = torch.from_numpy(np.empty(0, np.int64) if barred is None else barred.astype(np.int64))
+    out = torch.from_numpy(np.empty(0, np.int64) if excluded is None else excluded.astype(np.int64))
     for start in range(0, len(users), block):
         some = users[start : start + block]
         scores = score_users(some, out=room)

@@ -19,12 +19,12 @@ import yaml
 
 from invlearn.config.schema import read_yaml
 from invlearn.experiments.cell import Cell
-from invlearn.experiments.crew import work_together
 from invlearn.experiments.curves import draw_curves
 from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Results, failures, read_results
 from invlearn.experiments.search import require
+from invlearn.experiments.workers import work_together
 from invlearn.runtime import atomic, locks
 from invlearn.runtime.environment import commit, environment
 from invlearn.runtime.errors import ConfigError, RunError

@@ -37,9 +37,9 @@ from invlearn.config.schema import (
     read_settings,
     validated,
 )
+from invlearn.data.corrupt_labels import corrupt_labels
 from invlearn.data.dataset import Dataset
 from invlearn.data.sampling.sampler import UnlabelledSource, check_source
-from invlearn.data.weaken import weaken
 from invlearn.experiments.cell import Cell, Tuning
 from invlearn.experiments.search import Choices, Range, Space, check_default, nested, value_at
 from invlearn.runtime.errors import ConfigError, InvlearnError
@@ -368,7 +368,7 @@ def _weakened(
             f"{out} was made from another dataset than {source}; give the experiment a folder "
             "of its own with --out"
         )
-    weaken(
+    corrupt_labels(
         source,
         out,
         label_share=share,

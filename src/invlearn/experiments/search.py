@@ -102,7 +102,7 @@ class Tried:
     """The best of them; none for a failed trial."""
 
 
-class Asked:
+class QueriedPairs:
     """The next trial of a search: its settings, and a judge of whether to go on with it."""
 
     def __init__(
@@ -123,7 +123,7 @@ class Asked:
             done: Trials so far, in order.
             minimize: Whether a lower score is better.
             seed: Of the search.
-            prune_from: Epochs after which `give_up` may say yes for the first time; none for never.
+            prune_from: Epochs before `should_prune` may return true; none for never.
 
         Raises:
             ConfigError: Optuna is not installed.
@@ -132,7 +132,7 @@ class Asked:
         self._trial = _next_trial(search, default, done, minimize=minimize, seed=seed)
         self.settings: dict[str, Any] = dict(self._trial.params)
 
-    def give_up(self, epoch: int, score: float) -> bool:
+    def should_prune(self, epoch: int, score: float) -> bool:
         """Take note of the score after an epoch; tell whether earlier trials were ahead by then.
 
         Args:

@@ -16,11 +16,11 @@ from typing import Protocol
 import torch
 
 from invlearn.data.dataset import Dataset
-from invlearn.experiments.attempt import Attempt, attempt, discard, strip
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, Trial, open_checked
 from invlearn.experiments.measured import Measured
-from invlearn.experiments.search import Asked, value_at
+from invlearn.experiments.search import QueriedPairs, value_at
+from invlearn.experiments.trial_run import TrialRun, attempt, discard, strip
 from invlearn.runtime import atomic, locks
 from invlearn.runtime.environment import commit
 from invlearn.runtime.errors import ConfigError, DivergedError, Stopped
@@ -240,7 +240,7 @@ def _trial(
     if tuning is None:
         raise AssertionError("a cell without a search has no trials")
     defaults = complete(cell.config, dataset, None).model_dump()
-    asked = Asked(
+    asked = QueriedPairs(
         tuning.search,
         {name: value_at(defaults, name) for name in tuning.search},
         [trial.tried() for trial in done],
@@ -255,7 +255,7 @@ def _trial(
             dataset,
             config,
             n_runs=cell.n_runs,
-            give_up=asked.give_up,
+            should_prune=asked.should_prune,
             should_stop=should_stop,
         )
     except FAILURES as error:
@@ -306,7 +306,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _measure(folder: CellFolder, dataset: Dataset, record: SeedRecord, found: Attempt) -> None:
+def _measure(folder: CellFolder, dataset: Dataset, record: SeedRecord, found: TrialRun) -> None:
     run = Run.open(folder.path / f"seed-{record.seed}")
     tested = run.evaluate(dataset=dataset, draws=folder.cell.draws, as_released=True, baselines={})
     measured = Measured.of(tested.backbone)

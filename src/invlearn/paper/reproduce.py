@@ -17,7 +17,7 @@ from invlearn.data.dataset import Dataset
 from invlearn.data.logs.logs import open_log
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.compare import check_folder
-from invlearn.experiments.crew import work_together
+from invlearn.experiments.workers import work_together
 from invlearn.paper.call import Call, What
 from invlearn.paper.collect import Cells, comparisons_of, table_of
 from invlearn.paper.drawing import draw_figure, draw_table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
 
-NOTHING, MINUS = "\u2013", "\u2212"
+DASH, MINUS = "\u2013", "\u2212"
 
 
 class Cell(NamedTuple):
@@ -177,13 +177,13 @@ def decimals(value: float | None, places: int = 4, *, sign: bool = False) -> str
         ('0.8246', '+0.50', '–')
     """
     if value is None or isnan(value):
-        return NOTHING
+        return DASH
     return f"{value:{'+' if sign else ''}.{places}f}".replace("-", MINUS)
 
 
 def count(value: float | None) -> Cell:
     """A cell with a whole number."""
-    return Cell(NOTHING) if value is None else Cell(f"{value:,.0f}", order=value)
+    return Cell(DASH) if value is None else Cell(f"{value:,.0f}", order=value)
 
 
 def measure(value: float | None, places: int = 4) -> Cell:

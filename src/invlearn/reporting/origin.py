@@ -7,7 +7,7 @@ from typing import Any
 
 from invlearn.data.prepare.audit import Audit
 from invlearn.reporting.blocks import (
-    NOTHING,
+    DASH,
     Block,
     Cell,
     Code,
@@ -126,7 +126,7 @@ def setup_section(records: Sequence[RunRecord], found: Sequence[Results]) -> Sec
 
 def _settled(record: RunRecord) -> str:
     """What validation decided for the run's backbone, such as the parts of a mix."""
-    found = (record.test or {}).get("settled", {})
+    found = (record.test or {}).get("fitted_on_validation", {})
     parts = ", ".join(f"{name} {decimals(weight, 2)}" for name, weight in found.items())
     return f"Validation decided for {record.name}: {parts}." if parts else ""
 
@@ -142,7 +142,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _setting(value: Any) -> Cell:
     order = float(value) if isinstance(value, int | float) else None
-    return Cell(NOTHING if value is None else str(value), order=order)
+    return Cell(DASH if value is None else str(value), order=order)
 
 
 def _again(record: RunRecord) -> str:

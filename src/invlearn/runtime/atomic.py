@@ -172,7 +172,7 @@ def write_bytes(path: Path, write: Callable[[Path], None]) -> None:
         write(partial)
 
 
-def settle(file: Path) -> None:
+def sync(file: Path) -> None:
     """Force what was added to a file to disk.
 
     Raises:

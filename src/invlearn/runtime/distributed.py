@@ -66,7 +66,7 @@ class Group:
         """Where the share of each process ends, in the order of their ranks."""
         return [(rank + 1) * n // self.size for rank in range(self.size)]
 
-    def summed(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over all processes, the same bits on each; in place of the values."""
         if not self.is_alone:
             self.payload["sum"] += values.nbytes
@@ -74,7 +74,7 @@ class Group:
                 dist.all_reduce(values)
         return values
 
-    def exchanged(self, pieces: Sequence[Tensor], lengths: Sequence[int]) -> list[Tensor]:
+    def all_to_all(self, pieces: Sequence[Tensor], lengths: Sequence[int]) -> list[Tensor]:
         """Send a piece to each process, and get one from each.
 
         Args:
@@ -96,20 +96,20 @@ class Group:
     def lengths(self, pieces: Sequence[Tensor]) -> list[int]:
         """How long what each rank is about to send here is."""
         numbers = torch.tensor([len(piece) for piece in pieces], device=pieces[0].device)
-        return [int(one) for one in self.exchanged(list(numbers.split(1)), [1] * self.size)]
+        return [int(one) for one in self.all_to_all(list(numbers.split(1)), [1] * self.size)]
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether it is so on any process."""
         if self.is_alone:
             return flag
-        return bool(self.summed(torch.tensor([int(flag)], device=_device())).item())
+        return bool(self.all_reduce(torch.tensor([int(flag)], device=_device())).item())
 
-    def told(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """What the first process says, a value of JSON; the others' own is not looked at."""
         if self.is_alone:
             return value
         content = json.dumps(value).encode() if self.is_first else b""
-        length = self.summed(torch.tensor([len(content)], device=_device()))
+        length = self.all_reduce(torch.tensor([len(content)], device=_device()))
         buffer = torch.zeros(int(length), dtype=torch.uint8, device=_device())
         if self.is_first:
             buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
@@ -117,7 +117,7 @@ class Group:
             dist.broadcast(buffer, 0)
         return json.loads(bytes(buffer.cpu().numpy()))
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on only when every process has come here."""
         if not self.is_alone:
             with _talking():

@@ -1,4 +1,4 @@
-"""Room for tensors, looked at before it is taken, so that a wrong number is not a full machine."""
+"""A limit on new tensors, so that a wrong size is an error and not a machine out of memory."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -10,14 +10,14 @@ from torch.overrides import TorchFunctionMode
 MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
 
 
-class Room(TorchFunctionMode):
-    """A block in which new tensors may take so many bytes, all together.
+class MemoryGuard(TorchFunctionMode):
+    """Context in which all new tensors together may take at most `n_bytes`.
 
     Args:
-        n_bytes: So many.
+        n_bytes: The limit.
 
     Example:
-        >>> with Room(1_000):
+        >>> with MemoryGuard(1_000):
         ...     torch.zeros(10**9)
         Traceback (most recent call last):
         ValueError: it would take 4,000,000,000 bytes, and there is room for 1,000

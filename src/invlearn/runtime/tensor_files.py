@@ -167,7 +167,7 @@ def _write_together(
             with file.open("wb") as stream:
                 stream.write(head)
                 stream.truncate(max(place.stop for place in places.values()))
-        group.wait()
+        group.barrier()
         with file.open("r+b") as stream:
             for name, tensor in tensors.items():
                 if name not in shards and not group.is_first:
@@ -178,7 +178,7 @@ def _write_together(
                 stream.write(_bytes_of(tensor))
             stream.flush()
             os.fsync(stream.fileno())
-        group.wait()
+        group.barrier()
     except FileNotFoundError as error:
         raise InvlearnError(
             f"{file.parent} has gone while it was written; another process says why, or this one "
@@ -241,11 +241,11 @@ def _tied_for_all(
 ) -> dict[str, str]:
     """What is tied on any process: one that holds no row of two tables cannot tell."""
     tied = _tied(tensors)
-    if not group.any(bool(tied)):
+    if not group.any_rank(bool(tied)):
         return {}
     return {
         name: first
         for first, name in combinations(tensors, 2)
         if (tensors[first].dtype, shapes[first]) == (tensors[name].dtype, shapes[name])
-        and group.any(tied.get(name) == first)
+        and group.any_rank(tied.get(name) == first)
     }

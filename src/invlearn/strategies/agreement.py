@@ -10,8 +10,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.backbones.replicas import as_peer
-from invlearn.data.types import Batch, Feed, LabelledRows, Score, Weights
+from invlearn.backbones.auxiliary import as_auxiliary
+from invlearn.data.types import Batch, Feed, LabelledRows, Params, Score
 from invlearn.strategies.denoising import Target, with_assumed_negatives
 from invlearn.strategies.losses import cross_entropy, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
@@ -39,24 +39,24 @@ class CoTeaching(LossStrategy):
     @property
     def feed(self) -> Feed:
         """Unlabelled pairs beside the labelled ones, and one peer."""
-        return Feed(unlabelled=True, ledger=True, n_peers=1)
+        return Feed(unlabelled=True, row_state=True, n_auxiliary=1)
 
-    def opening(self, rows: LabelledRows) -> Weights:
+    def init_row_state(self, rows: LabelledRows) -> Params:
         """No epoch has passed."""
         return {"epochs": torch.zeros_like(rows.labels[:1]).squeeze(0)}
 
-    def balance(self, ledger: Weights) -> Weights:
+    def on_epoch_end(self, row_state: Params) -> Params:
         """Count the epoch."""
-        return {"epochs": ledger["epochs"] + 1}
+        return {"epochs": row_state["epochs"] + 1}
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Sum of both models' mean losses, each over the pairs that the other chose."""
         labels, suspects = with_assumed_negatives(self.target, batch)
-        passed = (batch.ledger["epochs"].double() / self.ramp_epochs).clamp_max(1)
+        passed = (batch.row_state["epochs"].double() / self.ramp_epochs).clamp_max(1)
         n_left_out = torch.floor(self.forget_fraction * passed * suspects.sum())
         losses = [
             cross_entropy(all_logits(score, weights, batch), labels)
-            for weights in (point, as_peer(point, 1))
+            for weights in (params, as_auxiliary(params, 1))
         ]
         kept = [truncation(fit, suspects, n_left_out) for fit in losses]
         pairs = zip(losses, reversed(kept), strict=True)
@@ -87,15 +87,15 @@ class CrossModelAgreement(LossStrategy):
     @property
     def feed(self) -> Feed:
         """Unlabelled pairs beside the labelled ones, and three peers."""
-        return Feed(unlabelled=True, n_peers=3)
+        return Feed(unlabelled=True, n_auxiliary=3)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean divergence of `f` and `g`, less the mean log likelihood of what was observed."""
         labels, _ = with_assumed_negatives("both", batch)
         even = batch.step % 2 == 0
-        f = all_logits(score, point, batch)
-        g = all_logits(score, as_peer(point, 1), batch)
-        h = all_logits(score, as_peer(point, 2 if even else 3), batch)
+        f = all_logits(score, params, batch)
+        g = all_logits(score, as_auxiliary(params, 1), batch)
+        h = all_logits(score, as_auxiliary(params, 2 if even else 3), batch)
         like = torch.sigmoid(f)
         if even:
             observed = -(1 - like) * cross_entropy(h, labels) - self.c1 * like * (1 - labels)

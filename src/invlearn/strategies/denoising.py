@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, Score, Weights
+from invlearn.data.types import Batch, Feed, Params, Score
 from invlearn.strategies.losses import cross_entropy, reweighting, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
 
@@ -59,9 +59,9 @@ class TruncatedCrossEntropy(LossStrategy):
             return self.drop_fraction
         return ramped(step, self.ramp_steps, self.drop_fraction**self.exponent)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean log loss of the pairs that are kept."""
-        losses, suspects = _losses_and_suspects(self.target, score, point, batch)
+        losses, suspects = _losses_and_suspects(self.target, score, params, batch)
         whole = suspects if self.share_of == "suspects" else torch.ones_like(suspects)
         n_pairs = whole.sum().double()  # in which a fraction is as exact as Python's
         n_kept = torch.floor((1 - self.dropped_fraction(batch.step)) * n_pairs)
@@ -84,9 +84,9 @@ class ReweightedCrossEntropy(LossStrategy):
         """Unlabelled pairs beside the labelled ones."""
         return Feed(unlabelled=True)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean over all pairs of weight times log loss."""
-        losses, suspects = _losses_and_suspects(self.target, score, point, batch)
+        losses, suspects = _losses_and_suspects(self.target, score, params, batch)
         return (torch.where(suspects, reweighting(losses, self.alpha), 1.0) * losses).mean()
 
 
@@ -96,11 +96,11 @@ def ramped(step: int, ramp_steps: int, end: float) -> float:
 
 
 def _losses_and_suspects(
-    target: Target, score: Score, point: Weights, batch: Batch
+    target: Target, score: Score, params: Params, batch: Batch
 ) -> tuple[Tensor, Tensor]:
     """Log loss of every pair, unlabelled ones as negatives, and which are under suspicion."""
     labels, suspects = with_assumed_negatives(target, batch)
-    return cross_entropy(all_logits(score, point, batch), labels), suspects
+    return cross_entropy(all_logits(score, params, batch), labels), suspects
 
 
 def with_assumed_negatives(target: Target, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,11 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, LabelledRows, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, LabelledRows, Params, Proposal, Score
 from invlearn.strategies.denoising import ramped
+from invlearn.strategies.gradients import gradients_and_aux
 from invlearn.strategies.losses import cross_entropy
 from invlearn.strategies.ranks import ranks
-from invlearn.strategies.slopes import slope_and_more
 from invlearn.strategies.strategy import Strategy, all_logits
 
 
@@ -50,9 +50,9 @@ class DoubleCorrection(Strategy):
     @property
     def feed(self) -> Feed:
         """Unlabelled pairs beside labelled ones, and a ledger."""
-        return Feed(unlabelled=True, ledger=True)
+        return Feed(unlabelled=True, row_state=True)
 
-    def opening(self, rows: LabelledRows) -> Weights:
+    def init_row_state(self, rows: LabelledRows) -> Params:
         """Labels as they are, no history."""
         nothing = torch.zeros_like(rows.labels)
         return {
@@ -63,16 +63,16 @@ class DoubleCorrection(Strategy):
             "epochs": torch.zeros_like(nothing[:1]).squeeze(0),
         }
 
-    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+    def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the slope of the mean loss of the pairs that are kept."""
         assert batch.rows is not None, "the feed says that there is a ledger"
-        ledger, rows = batch.ledger, batch.rows
-        known = ledger["labels"][rows]
+        row_state, rows = batch.row_state, batch.rows
+        known = row_state["labels"][rows]
         labels = torch.cat([known, torch.zeros_like(batch.unlabelled.users).to(known)])
-        logits = all_logits(score, {n: w.detach() for n, w in point.items()}, batch).detach()
+        logits = all_logits(score, {n: w.detach() for n, w in params.items()}, batch).detach()
         losses = cross_entropy(logits, labels)[: len(known)] * known
-        means = self.mean(ledger["means"][rows], losses, ledger["epochs"])
-        lower = (means - self.bound(ledger["kept"][rows], ledger["epochs"])).clamp_min(0)
+        means = self.mean(row_state["means"][rows], losses, row_state["epochs"])
+        lower = (means - self.bound(row_state["kept"][rows], row_state["epochs"])).clamp_min(0)
         n_pairs = torch.ones_like(labels).sum()
         n_dropped = torch.floor(self.dropped_fraction(batch.step) * n_pairs)
         n_turned = torch.floor(self.relabel_fraction * n_dropped)
@@ -82,26 +82,30 @@ class DoubleCorrection(Strategy):
         kept = (~dropped | turned).to(known)
         weights = torch.cat([kept, torch.ones_like(labels[len(known) :])])
 
-        def objective(at: Weights) -> tuple[Tensor, Tensor]:
+        def objective(at: Params) -> tuple[Tensor, Tensor]:
             terms = weights * cross_entropy(all_logits(score, at, batch), labels)
             loss = terms.sum() / weights.sum().clamp_min(1)
             return loss, loss.detach()
 
-        slope, loss = slope_and_more(objective, point)
-        notes = {
+        gradients, loss = gradients_and_aux(objective, params)
+        row_updates = {
             "means": means,
-            "kept": ledger["kept"][rows] + kept,
+            "kept": row_state["kept"][rows] + kept,
             "turned": torch.where(turned, 0.0, known),
         }
-        return Proposal(point, slope, {"loss": loss}, notes=notes)
+        return Proposal(params, gradients, {"loss": loss}, row_updates=row_updates)
 
-    def balance(self, ledger: Weights) -> Weights:
+    def on_epoch_end(self, row_state: Params) -> Params:
         """Let the labels take effect that were turned, and begin a new window if one is over."""
-        ledger = {**ledger, "epochs": ledger["epochs"] + 1, "labels": ledger["turned"].clone()}
-        if ledger["epochs"] % self.window:
-            return ledger
-        nothing = {name: torch.zeros_like(ledger[name]) for name in ("means", "kept")}
-        return {**ledger, **nothing}
+        row_state = {
+            **row_state,
+            "epochs": row_state["epochs"] + 1,
+            "labels": row_state["turned"].clone(),
+        }
+        if row_state["epochs"] % self.window:
+            return row_state
+        nothing = {name: torch.zeros_like(row_state[name]) for name in ("means", "kept")}
+        return {**row_state, **nothing}
 
     def dropped_fraction(self, step: int) -> float:
         """Part of a batch that is dropped at a step."""

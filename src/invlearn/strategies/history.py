@@ -15,12 +15,12 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, LabelledRows, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, LabelledRows, Params, Proposal, Score
 from invlearn.runtime.random import torch_seed
 from invlearn.strategies.denoising import with_assumed_negatives
+from invlearn.strategies.gradients import gradients_and_aux
 from invlearn.strategies.losses import cross_entropy
 from invlearn.strategies.ranks import group_means, ranks
-from invlearn.strategies.slopes import slope_and_more
 from invlearn.strategies.strategy import Strategy, all_logits
 
 
@@ -30,9 +30,9 @@ class WeightedByHistory(Strategy):
     @property
     def feed(self) -> Feed:
         """Unlabelled pairs beside labelled ones, and a ledger."""
-        return Feed(unlabelled=True, ledger=True)
+        return Feed(unlabelled=True, row_state=True)
 
-    def opening(self, rows: LabelledRows) -> Weights:
+    def init_row_state(self, rows: LabelledRows) -> Params:
         """Weight 1 for each row; until its loss is known, that of a logit of 0."""
         return {
             "users": rows.pairs.users,
@@ -43,32 +43,34 @@ class WeightedByHistory(Strategy):
             "epochs": torch.zeros((), dtype=torch.int64, device=rows.labels.device),
         }
 
-    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+    def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the slope of the weighted mean loss; note the losses of the labelled pairs."""
         assert batch.rows is not None, "the feed says that there is a ledger"
         labels, _ = with_assumed_negatives("both", batch)
-        known, assumed = batch.ledger["weights"][batch.rows], self.unlabelled_weights(batch)
+        known, assumed = batch.row_state["weights"][batch.rows], self.unlabelled_weights(batch)
         weights = torch.cat([known, assumed])
 
-        def objective(at: Weights) -> tuple[Tensor, Tensor]:
+        def objective(at: Params) -> tuple[Tensor, Tensor]:
             losses = cross_entropy(all_logits(score, at, batch), labels)
             return (weights * losses).mean(), losses
 
-        slope, losses = slope_and_more(objective, point)
+        gradients, losses = gradients_and_aux(objective, params)
         loss = (weights * losses).mean()
-        return Proposal(point, slope, {"loss": loss}, notes={"losses": losses[: len(known)]})
+        return Proposal(
+            params, gradients, {"loss": loss}, row_updates={"losses": losses[: len(known)]}
+        )
 
     def unlabelled_weights(self, batch: Batch) -> Tensor:
         """Weights of the unlabelled pairs, shape `(pairs,)`; 1 unless a method says otherwise."""
         return torch.ones_like(batch.unlabelled.users).to(batch.labels)
 
-    def balance(self, ledger: Weights) -> Weights:
+    def on_epoch_end(self, row_state: Params) -> Params:
         """Weigh the rows anew by the losses of the epoch that has passed."""
-        ledger = {**ledger, "epochs": ledger["epochs"] + 1}
-        return {**ledger, **self.weigh(ledger)}
+        row_state = {**row_state, "epochs": row_state["epochs"] + 1}
+        return {**row_state, **self.weigh(row_state)}
 
     @abstractmethod
-    def weigh(self, ledger: Weights) -> Weights:
+    def weigh(self, row_state: Params) -> Params:
         """The entries of the ledger that an epoch changes, `weights` of shape `(rows,)` first."""
 
 
@@ -89,13 +91,13 @@ class RankWeighted(WeightedByHistory):
     low: PositiveFloat = 0.5
     """Weight of that of largest mean loss (`alpha` of the authors)."""
 
-    def weigh(self, ledger: Weights) -> Weights:
+    def weigh(self, row_state: Params) -> Params:
         """Weights by ranks within the whole epoch; among equals the earlier row comes first."""
-        losses = ledger["losses"]
+        losses = row_state["losses"]
         weights = 1 - (ranks(losses) + 0.5) / len(losses)
         for key in ("users", "items"):
-            place = places(losses, ledger[key])
-            weights = weights * (self.high + (self.low - self.high) * place)[ledger[key]]
+            place = places(losses, row_state[key])
+            weights = weights * (self.high + (self.low - self.high) * place)[row_state[key]]
         return {"weights": weights}
 
 
@@ -122,24 +124,24 @@ class UserTemperature(WeightedByHistory):
     warmup_epochs: NonNegativeInt = 2
     """Epochs in which every pair weighs 1."""
 
-    def opening(self, rows: LabelledRows) -> Weights:
+    def init_row_state(self, rows: LabelledRows) -> Params:
         """Weight 1 for each row, factor 1 for each user."""
-        ledger = WeightedByHistory.opening(self, rows)
+        row_state = WeightedByHistory.init_row_state(self, rows)
         n_users = int(rows.pairs.users.max()) + 1
-        return {**ledger, "factors": torch.ones(n_users).to(rows.labels)}
+        return {**row_state, "factors": torch.ones(n_users).to(rows.labels)}
 
     def unlabelled_weights(self, batch: Batch) -> Tensor:
         """The factor of each pair's user; 1 for users without a label."""
         assert batch.origin is not None, "the feed says that there is a ledger"
-        factors = batch.ledger["factors"]
+        factors = batch.row_state["factors"]
         known = batch.origin.users < len(factors)
         return torch.where(known, factors[torch.where(known, batch.origin.users, 0)], 1.0)
 
-    def weigh(self, ledger: Weights) -> Weights:
+    def weigh(self, row_state: Params) -> Params:
         """Weights and factors, once the warm-up is over."""
-        if ledger["epochs"] < self.warmup_epochs:
+        if row_state["epochs"] < self.warmup_epochs:
             return {}
-        losses, users, positive = ledger["losses"], ledger["users"], ledger["labels"] > 0
+        losses, users, positive = row_state["losses"], row_state["users"], row_state["labels"] > 0
         place = places(losses, users)
         factors = self.most + (self.least - self.most) * place
         temperatures = self.coolest + (self.hottest - self.coolest) * place
@@ -171,24 +173,24 @@ class ResampledPositives(WeightedByHistory):
     warmup_epochs: NonNegativeInt = 5
     """Epochs in which every pair weighs 1."""
 
-    def weigh(self, ledger: Weights) -> Weights:
+    def weigh(self, row_state: Params) -> Params:
         """Weights of positives, once the warm-up is over; every other pair weighs 1."""
-        if ledger["epochs"] < self.warmup_epochs:
+        if row_state["epochs"] < self.warmup_epochs:
             return {}
-        positives = torch.nonzero(ledger["labels"] > 0).squeeze(1)
-        users, losses = ledger["users"][positives], ledger["losses"][positives]
+        positives = torch.nonzero(row_state["labels"] > 0).squeeze(1)
+        users, losses = row_state["users"][positives], row_state["losses"][positives]
         order = torch.argsort(users, stable=True)
         users, losses, positives = users[order], losses[order], positives[order]
         counts = torch.bincount(users)
         first = counts.cumsum(0) - counts
         generator = torch.Generator(users.device)
-        generator.manual_seed(torch_seed(0, "pld", int(ledger["epochs"])))
+        generator.manual_seed(torch_seed(0, "pld", int(row_state["epochs"])))
         shape = (len(users), self.candidates - 1)
         draws = torch.rand(shape, generator=generator, device=users.device, dtype=torch.float64)
         others = first[users, None] + (draws * counts[users, None]).long()
         group = torch.cat([losses[:, None], losses[others]], dim=1)
         likely = self.candidates * torch.softmax(-group / self.temperature, dim=1)[:, 0]
-        return {"weights": torch.ones_like(ledger["weights"]).index_copy(0, positives, likely)}
+        return {"weights": torch.ones_like(row_state["weights"]).index_copy(0, positives, likely)}
 
 
 def places(losses: Tensor, groups: Tensor) -> Tensor:

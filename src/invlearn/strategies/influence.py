@@ -14,9 +14,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.func import jvp
 
-from invlearn.data.types import Batch, Feed, Pairs, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, Pairs, Params, Proposal, Score
+from invlearn.strategies.gradients import gradients_and_loss, rows_with_gradient
 from invlearn.strategies.losses import belief_in_positive, cross_entropy, soft_slope
-from invlearn.strategies.slopes import rows_with_slope, slope_and_loss
 from invlearn.strategies.strategy import Strategy
 
 Policy = Literal["pass", "invert", "relabel", "evidence"]
@@ -65,48 +65,57 @@ class InverseGradientPerPair(Strategy):
         """Unlabelled pairs beside the judges, whoever they are."""
         return Feed(unlabelled=self.weight > 0, judge_fraction=self.judge_fraction)
 
-    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+    def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the slope of the labelled pairs, and what the judged ones add to it."""
 
-        def labelled_loss(weights: Weights) -> Tensor:
+        def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
 
-        slope, loss = slope_and_loss(labelled_loss, point)
-        if self.weight == 0 or (self.judge_fraction > 0 and not batch.judges):
-            return Proposal(point, slope, {"loss": loss})
-        logits, influence = influences(score, point, batch.unlabelled, slope)
+        gradients, loss = gradients_and_loss(labelled_loss, params)
+        if self.weight == 0 or (self.judge_fraction > 0 and not batch.is_meta_batch):
+            return Proposal(params, gradients, {"loss": loss})
+        logits, influence = influences(score, params, batch.unlabelled, gradients)
         pulls = PULLS[self.policy](logits, influence, self.beta)
 
-        def pulled(weights: Weights) -> Tensor:
+        def pulled(weights: Params) -> Tensor:
             return (pulls * score(weights, batch.unlabelled)).mean()
 
-        added = slope_and_loss(pulled, point)[0]
-        rests = self.moves == "labelled"
-        if rests:
-            added = {name: value * rows_with_slope(slope[name]) for name, value in added.items()}
-        slope = {name: value + self.weight * added[name] for name, value in slope.items()}
+        added = gradients_and_loss(pulled, params)[0]
+        skip_zero_grad_rows = self.moves == "labelled"
+        if skip_zero_grad_rows:
+            added = {
+                name: value * rows_with_gradient(gradients[name]) for name, value in added.items()
+            }
+        gradients = {name: value + self.weight * added[name] for name, value in gradients.items()}
         helpful = (soft_slope(logits, belief_in_positive(logits)) * influence > 0).float().mean()
-        return Proposal(point, slope, {"loss": loss, "helpful": helpful}, rests=rests)
+        return Proposal(
+            params,
+            gradients,
+            {"loss": loss, "helpful": helpful},
+            skip_zero_grad_rows=skip_zero_grad_rows,
+        )
 
 
-def influences(score: Score, point: Weights, pairs: Pairs, slope: Weights) -> tuple[Tensor, Tensor]:
+def influences(
+    score: Score, params: Params, pairs: Pairs, gradients: Params
+) -> tuple[Tensor, Tensor]:
     """Logits of pairs, and their derivatives along a slope: `<grad z, slope>` for each.
 
     Args:
         score: `(weights, pairs) -> logits`.
-        point: Where to look.
+        params: Where to look.
         pairs: Whose logits.
-        slope: By the names of `point`.
+        gradients: By the names of `point`.
 
     Returns:
         Two tensors of shape `(pairs,)`, detached.
     """
 
-    def logits(weights: Weights) -> Tensor:
+    def logits(weights: Params) -> Tensor:
         return score(weights, pairs)
 
     with torch.no_grad():
-        found, along = jvp(logits, (point,), (slope,))[:2]
+        found, along = jvp(logits, (params,), (gradients,))[:2]
     return found.detach(), along.detach()
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, final
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, Proposal, Score, Weights
+from invlearn.data.types import Batch, Feed, Params, Proposal, Score
+from invlearn.strategies.gradients import gradients_and_loss, gradients_at_best
 from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
-from invlearn.strategies.slopes import slope_and_loss, slope_at_best
 from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
@@ -32,9 +32,9 @@ class InverseDual(LossStrategy):
         """Unlabelled pairs beside the labelled ones."""
         return Feed(unlabelled=True)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean over all pairs: log loss of labelled ones, inverse dual loss of the others."""
-        return mean_loss(score, point, batch, inverse_dual_loss)
+        return mean_loss(score, params, batch, inverse_dual_loss)
 
 
 @final
@@ -58,31 +58,31 @@ class InverseGradient(Strategy):
         """Judges at the end of each epoch, with unlabelled pairs beside them."""
         return Feed(unlabelled=True, judge_fraction=self.judge_fraction)
 
-    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+    def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Move to the point that the judges like best, and propose the slope there."""
 
-        def labelled_loss(weights: Weights) -> Tensor:
+        def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
 
-        def unlabelled_loss(weights: Weights) -> Tensor:
+        def unlabelled_loss(weights: Params) -> Tensor:
             return inverse_dual_loss(score(weights, batch.unlabelled)).mean()
 
-        if not batch.judges:
-            slope, loss = slope_and_loss(labelled_loss, point)
-            return Proposal(point, slope, {"loss": loss})
-        trial = slope_and_loss(unlabelled_loss, point)[0]
-        alpha = self.alpha_ratio * batch.rate
-        points = [shifted(point, trial, alpha * stride) for stride in STRIDES]
-        best = slope_at_best(labelled_loss, points, best_choice)
+        if not batch.is_meta_batch:
+            gradients, loss = gradients_and_loss(labelled_loss, params)
+            return Proposal(params, gradients, {"loss": loss})
+        trial = gradients_and_loss(unlabelled_loss, params)[0]
+        alpha = self.alpha_ratio * batch.lr
+        points = [shifted(params, trial, alpha * stride) for stride in STRIDES]
+        best = gradients_at_best(labelled_loss, points, best_choice)
         verdict = {"judge_losses": best.losses, "choice": best.choice}
-        return Proposal(best.point, best.slope, {"loss": best.loss, **verdict})
+        return Proposal(best.params, best.gradients, {"loss": best.loss, **verdict})
 
 
-def shifted(point: Weights, slope: Weights, length: float) -> Weights:
+def shifted(params: Params, gradients: Params, length: float) -> Params:
     """Weights `length` times `slope` away from `point`; for 0, `point` itself."""
     if length == 0:
-        return point
-    return {name: weight + length * slope[name] for name, weight in point.items()}
+        return params
+    return {name: weight + length * gradients[name] for name, weight in params.items()}
 
 
 def best_choice(losses: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import final
 
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, Score, Weights
+from invlearn.data.types import Batch, Feed, Params, Score
 from invlearn.strategies.losses import cross_entropy, negative_loss
 from invlearn.strategies.strategy import LossStrategy, mean_loss
 
@@ -20,9 +20,9 @@ class LabelledOnly(LossStrategy):
         """Labelled pairs only."""
         return Feed()
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean log loss of the labelled pairs (Eq. 1)."""
-        return cross_entropy(score(point, batch.labelled), batch.labels).mean()
+        return cross_entropy(score(params, batch.labelled), batch.labels).mean()
 
 
 @final
@@ -35,6 +35,6 @@ class NegativeSampling(LossStrategy):
         """Unlabelled pairs beside the labelled ones."""
         return Feed(unlabelled=True)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean log loss of all pairs, unlabelled ones under the label 0."""
-        return mean_loss(score, point, batch, negative_loss)
+        return mean_loss(score, params, batch, negative_loss)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, LabelledRows, Score, Weights
+from invlearn.data.types import Batch, Feed, LabelledRows, Params, Score
 from invlearn.strategies.losses import negative_loss, positive_loss
 from invlearn.strategies.strategy import LossStrategy, all_logits, split_logits
 
@@ -48,10 +48,10 @@ class NonNegativePU(LossStrategy):
         """Unlabelled pairs beside the labelled ones."""
         return Feed(unlabelled=True)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """The mixed risk; its slope is that of Algorithm 1 where the negative part is too low."""
         labels = batch.labels
-        labelled, unlabelled = split_logits(score, point, batch)
+        labelled, unlabelled = split_logits(score, params, batch)
         prior = labels.mean() if self.prior is None else self.prior
         of_positives = prior * mean_where(labels, positive_loss(labelled))
         hidden = negative_loss(unlabelled).mean() - prior * mean_where(
@@ -99,19 +99,19 @@ class RelevanceMF(LossStrategy):
     @property
     def feed(self) -> Feed:
         """Unlabelled pairs beside labelled ones, and a ledger."""
-        return Feed(unlabelled=True, ledger=True)
+        return Feed(unlabelled=True, row_state=True)
 
-    def opening(self, rows: LabelledRows) -> Weights:
+    def init_row_state(self, rows: LabelledRows) -> Params:
         """The inverse propensity of the item of each row."""
         counts = torch.bincount(rows.pairs.items, weights=rows.labels.double())
         theta = (counts / counts.max().clamp_min(1)) ** self.power
         theta = theta.clamp_min(self.least_propensity)
         return {"inverse propensity": (1 / theta)[rows.pairs.items].to(rows.labels)}
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean over all pairs of `v (1 - p)^2 + (1 - v) p^2`, `v = y / theta`."""
         assert batch.rows is not None, "the feed says that there is a ledger"
-        p = torch.sigmoid(all_logits(score, point, batch))
-        clicked = batch.labels * batch.ledger["inverse propensity"][batch.rows]
+        p = torch.sigmoid(all_logits(score, params, batch))
+        clicked = batch.labels * batch.row_state["inverse propensity"][batch.rows]
         v = torch.cat([clicked, torch.zeros_like(p[len(clicked) :])])
         return (v * (1 - p).square() + (1 - v) * p.square()).mean()

@@ -14,16 +14,16 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from invlearn.data.types import NOTHING, Batch, Feed, Proposal, Score, Weights
+from invlearn.data.types import NO_TENSORS, Batch, Feed, Params, Proposal, Score
+from invlearn.strategies.gradients import gradients_and_loss
 from invlearn.strategies.inverse import CHOICES, best_choice
 from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
-from invlearn.strategies.slopes import slope_and_loss
 from invlearn.strategies.strategy import Strategy
 
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Settings of every Adam in the program."""
 
-Sums = dict[str, Weights]
+Sums = dict[str, Params]
 """Slopes not cleared yet, by choice: those of the copies, and under `stay` the model's own."""
 
 
@@ -69,48 +69,48 @@ class InverseGradientAsReleased(Strategy):
         """Judges at the end of each epoch, with unlabelled pairs beside them if they are used."""
         return Feed(self.unlabelled_step, self.judge_fraction, whole_tables=True)
 
-    def propose(self, score: Score, point: Weights, batch: Batch) -> Proposal:
+    def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Take the step that the program would take; remember the sums and the Adam behind it."""
 
-        def labelled_loss(weights: Weights) -> Tensor:
+        def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
 
-        def unlabelled_loss(weights: Weights) -> Tensor:
+        def unlabelled_loss(weights: Params) -> Tensor:
             return inverse_dual_loss(score(weights, batch.unlabelled)).mean()
 
-        sums, adam = recalled(batch.memory)
-        points = {"stay": point}
-        if batch.judges:
+        sums, adam = recalled(batch.state)
+        points = {"stay": params}
+        if batch.is_meta_batch:
             sums.pop("stay", None)
-        if batch.judges and self.unlabelled_step:
-            trial = slope_and_loss(unlabelled_loss, point)[0]
+        if batch.is_meta_batch and self.unlabelled_step:
+            trial = gradients_and_loss(unlabelled_loss, params)[0]
             self._add(sums, "direct", trial)
-            self._add(sums, "inverse", {name: -slope for name, slope in trial.items()})
-            alpha = self.alpha_ratio * batch.rate
-            points |= {way: Adam().step(point, g, alpha)[0] for way, g in sums.items()}
+            self._add(sums, "inverse", {name: -gradients for name, gradients in trial.items()})
+            alpha = self.alpha_ratio * batch.lr
+            points |= {way: Adam().step(params, g, alpha)[0] for way, g in sums.items()}
         choice, verdict = best_point(points, labelled_loss)
-        slope, loss = slope_and_loss(labelled_loss, points[choice])
-        self._add(sums, choice, slope)
+        gradients, loss = gradients_and_loss(labelled_loss, points[choice])
+        self._add(sums, choice, gradients)
         stepper = adam if choice == "stay" else Adam()
-        point, adam = stepper.step(points[choice], sums[choice], batch.rate)
-        memory = remembered(sums, Adam() if batch.judges else adam)
-        return Proposal(point, {}, {"loss": loss, **verdict}, memory)
+        params, adam = stepper.step(points[choice], sums[choice], batch.lr)
+        state = remembered(sums, Adam() if batch.is_meta_batch else adam)
+        return Proposal(params, {}, {"loss": loss, **verdict}, state)
 
-    def _add(self, sums: Sums, choice: str, slope: Weights) -> None:
+    def _add(self, sums: Sums, choice: str, gradients: Params) -> None:
         """Add a slope to the sum of a choice, or put it in its place if slopes are cleared."""
         if choice in sums and not self.clear_gradients:
-            slope = {name: total + slope[name] for name, total in sums[choice].items()}
-        sums[choice] = slope
+            gradients = {name: total + gradients[name] for name, total in sums[choice].items()}
+        sums[choice] = gradients
 
 
 class Adam(NamedTuple):
     """Moments of an Adam (Kingma and Ba, ICLR 2015, Algorithm 1); one made anew has none."""
 
-    first: Weights = NOTHING
-    second: Weights = NOTHING
+    first: Params = NO_TENSORS
+    second: Params = NO_TENSORS
     n_steps: int = 0
 
-    def step(self, point: Weights, slope: Weights, rate: float) -> tuple[Weights, "Adam"]:
+    def step(self, params: Params, gradients: Params, lr: float) -> tuple[Params, "Adam"]:
         """The point after a step along `slope`, and the moments then.
 
         Example:
@@ -120,19 +120,19 @@ class Adam(NamedTuple):
             (tensor([1.1000]), 1)
         """
         n_steps = self.n_steps + 1
-        squares = {name: g.square() for name, g in slope.items()}
-        first = decayed(self.first, slope, FIRST_DECAY)
+        squares = {name: g.square() for name, g in gradients.items()}
+        first = decayed(self.first, gradients, FIRST_DECAY)
         second = decayed(self.second, squares, SECOND_DECAY)
-        length = rate / (1 - FIRST_DECAY**n_steps)
+        length = lr / (1 - FIRST_DECAY**n_steps)
         spread = 1 - SECOND_DECAY**n_steps
         moved = {
             name: weight - length * first[name] / ((second[name] / spread).sqrt() + EPSILON)
-            for name, weight in point.items()
+            for name, weight in params.items()
         }
         return moved, Adam(first, second, n_steps)
 
 
-def decayed(mean: Weights, new: Weights, decay: float) -> Weights:
+def decayed(mean: Params, new: Params, decay: float) -> Params:
     """Decaying means with a new value; no means stand for zeros."""
     if not mean:
         return {name: (1 - decay) * value for name, value in new.items()}
@@ -140,7 +140,7 @@ def decayed(mean: Weights, new: Weights, decay: float) -> Weights:
 
 
 def best_point(
-    points: dict[str, Weights], loss: Callable[[Weights], Tensor]
+    points: dict[str, Params], loss: Callable[[Params], Tensor]
 ) -> tuple[str, dict[str, Tensor]]:
     """The point that the judges choose, and what to record of it; nothing if there is but one."""
     if len(points) == 1:
@@ -150,17 +150,17 @@ def best_point(
     return CHOICES[number], {"judge_losses": losses, "choice": number}
 
 
-def remembered(sums: Sums, adam: Adam) -> Weights:
+def remembered(sums: Sums, adam: Adam) -> Params:
     """Sums and Adam as one memory, by `part/weight`."""
     parts = sums | {"first": adam.first, "second": adam.second}
-    memory = {f"{part}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
-    return memory | {"n_steps": torch.tensor(adam.n_steps)}
+    state = {f"{part}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+    return state | {"n_steps": torch.tensor(adam.n_steps)}
 
 
-def recalled(memory: Weights) -> tuple[Sums, Adam]:
+def recalled(state: Params) -> tuple[Sums, Adam]:
     """Sums and Adam out of a memory; none out of an empty one."""
-    parts: dict[str, Weights] = {}
-    for key, tensor in memory.items():
+    parts: dict[str, Params] = {}
+    for key, tensor in state.items():
         part, _, name = key.partition("/")
         parts.setdefault(part, {})[name] = tensor
     n_steps = parts.pop("n_steps", {"": 0})[""]

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, Score, Weights
+from invlearn.data.types import Batch, Feed, Params, Score
 from invlearn.strategies.losses import cross_entropy, entropy
 from invlearn.strategies.strategy import LossStrategy, split_logits
 
@@ -33,9 +33,9 @@ class EntropyMinimisation(LossStrategy):
         """Unlabelled pairs beside the labelled ones."""
         return Feed(unlabelled=True)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean log loss of labelled pairs plus `weight` times the mean entropy of the others."""
-        labelled, unlabelled = split_logits(score, point, batch)
+        labelled, unlabelled = split_logits(score, params, batch)
         clear = cross_entropy(labelled, batch.labels).mean()
         return clear + self.weight * entropy(unlabelled).mean()
 
@@ -78,9 +78,9 @@ class PseudoLabel(LossStrategy):
         grown = (step - self.ramp_start) / max(self.ramp_end - self.ramp_start, 1)
         return self.weight * max(grown, 0.0)
 
-    def loss(self, score: Score, point: Weights, batch: Batch) -> Tensor:
+    def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean log loss of labelled pairs, plus that of the others under their predicted label."""
-        labelled, unlabelled = split_logits(score, point, batch)
+        labelled, unlabelled = split_logits(score, params, batch)
         sure = torch.sigmoid(unlabelled.detach().abs()) >= self.threshold
         predicted = (unlabelled.detach() > 0).to(unlabelled.dtype)
         unclear = torch.where(sure, cross_entropy(unlabelled, predicted), 0.0).mean()

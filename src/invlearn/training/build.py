@@ -18,7 +18,7 @@ from invlearn.data.features import NO_FEATURES, FeatureCard
 from invlearn.evaluation.evaluation import evaluate
 from invlearn.runtime.environment import memory_bytes
 from invlearn.runtime.errors import ConfigError, unknown
-from invlearn.runtime.memory_guard import Room
+from invlearn.runtime.memory_guard import MemoryGuard
 from invlearn.strategies import STRATEGIES, Strategy
 from invlearn.training.registry import backbone_class, complete_options, path_of, strategy_class
 from invlearn.training.stores.store import draws_random_numbers
@@ -40,12 +40,12 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
         ConfigError: Settings do not fit each other, the dataset or the machine.
     """
     _check_metric(config.select_by, dataset)
-    return settled(
+    return complete_settings(
         config, n_train=len(dataset.train), n_unlabelled=len(dataset.unlabelled), given=given
     )
 
 
-def settled(
+def complete_settings(
     config: RunConfig, *, n_train: int, n_unlabelled: int, given: nn.Module | None = None
 ) -> RunConfig:
     """Write every default out for so many labelled and unlabelled training rows.
@@ -191,7 +191,7 @@ def make_backbone(
     kind = backbone_class(config.backbone)
     known: dict[str, Any] = {"features": features} if issubclass(kind, ReadsFeatures) else {}
     try:
-        with Room(memory_bytes() if max_bytes is None else max_bytes):
+        with MemoryGuard(memory_bytes() if max_bytes is None else max_bytes):
             return kind(n_users, n_items, **known, **config.model)
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ConfigError(
@@ -200,7 +200,7 @@ def make_backbone(
         ) from error
 
 
-def make_bare(
+def meta_model(
     config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
 ) -> nn.Module | None:
     """Make the backbone that completed settings name, of tensors that have a shape and no memory.

@@ -99,13 +99,13 @@ def save(
     name = f"epoch-{checkpoint.state.epoch:04d}-step-{checkpoint.state.step:06d}"
     if not group.is_first:
         if shards:
-            _write_parts(Path(group.told(None)), checkpoint, shards, group)
+            _write_parts(Path(group.broadcast_object(None)), checkpoint, shards, group)
         return
     said = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
     with atomic.new_folder(folder / name, overwrite=True) as partial:
         (partial / "state.json").write_text(json.dumps(said))
         if shards:
-            group.told(str(partial.resolve()))
+            group.broadcast_object(str(partial.resolve()))
         _write_parts(partial, checkpoint, shards, group)
         for file in FILES:  # safetensors lets nobody else read what it writes
             shutil.copymode(partial / "state.json", partial / file)

@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures, SettlesByValidation
-from invlearn.backbones.replicas import add_peers, remove_peers, tables_with_peers
+from invlearn.backbones.auxiliary import (
+    attach_auxiliary_models,
+    detach_auxiliary_models,
+    tables_with_auxiliary,
+)
+from invlearn.backbones.backbone import FitsExposures, FitsOnValidation, ReadsFeatures
 from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
 from invlearn.data.exposures import Exposures
@@ -27,7 +31,7 @@ from invlearn.strategies import Strategy
 from invlearn.strategies.losses import belief_in_positive
 from invlearn.training import checkpoint
 from invlearn.training.build import decide_compile, exposed_fraction, usable_device
-from invlearn.training.capacity.memory_check import check_room
+from invlearn.training.capacity.memory_check import check_memory
 from invlearn.training.checkpoint import Checkpoint, TrainState
 from invlearn.training.metrics_log import Recorder
 from invlearn.training.registry import strategy_class
@@ -35,7 +39,7 @@ from invlearn.training.run_folder import load_weights, run_id
 from invlearn.training.sharing import check, made, stored
 from invlearn.training.stores import ShardedStore, Store
 from invlearn.training.train_step import Stepper
-from invlearn.training.trainer import Workshop, fit
+from invlearn.training.trainer import TrainerParts, fit
 
 BELIEF_PAIRS = 10_000
 """Unlabelled pairs whose belief is kept."""
@@ -83,19 +87,19 @@ class Job:
             ConfigError: There is too little memory, or the backbone breaks a promise.
         """
         if module is None:
-            check_room(config, dataset, group)
+            check_memory(config, dataset, group)
         torch.manual_seed(config.seed)
         if module is None:
             sizes = dataset.n_users, dataset.n_items
             module = made(config, *sizes, dataset.feature_card, group)
         module.to(usable_device(config.device)).train()
         check(module, config, dataset, group)
-        if isinstance(module, ReadsExposures):
-            module.read(Exposures.of(dataset.train, dataset.unlabelled))
+        if isinstance(module, FitsExposures):
+            module.fit_exposures(Exposures.of(dataset.train, dataset.unlabelled))
         if isinstance(module, ReadsFeatures):
             module.read_features(dataset.features)
         strategy = strategy_class(config.strategy)(**config.method)
-        add_peers(module, strategy.feed.n_peers)
+        attach_auxiliary_models(module, strategy.feed.n_auxiliary)
         hardest_of = config.unlabelled.hardest_of
         per_labelled = config.unlabelled.per_labelled * hardest_of
         source = UnlabelledSource(exposed_fraction(config), per_labelled)
@@ -110,14 +114,14 @@ class Job:
             by_user=by_user,
             scratch=Scratch(folder),
         )
-        tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
+        tables = tables_with_auxiliary(getattr(module, "tables", {}), strategy.feed.n_auxiliary)
         n_steps = n_runs * config.epochs * sampler.steps_per_epoch
         config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
         store, scorer = stored(module, tables, config, dataset, group)
         kind = type(module) if config.compile == "on" else None
         stepper = Stepper(store, strategy, hardest_of=hardest_of, compiled_for=kind)
-        if strategy.feed.ledger:
-            stepper.open_ledger(sampler.labelled_rows)
+        if strategy.feed.row_state:
+            stepper.init_row_state(sampler.labelled_rows)
         state = TrainState()
         return cls(
             folder,
@@ -156,29 +160,29 @@ class Job:
         *,
         progress: Progress,
         should_stop: Callable[[], bool],
-        give_up: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False,
+        should_prune: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False,
     ) -> None:
         """Train to the end; whoever calls holds the lock of the run folder.
 
         Args:
             progress: Told of steps and epochs.
             should_stop: Asked after every step; true saves and raises `Stopped`.
-            give_up: Asked after every epoch, with its number from 0 and its validation metrics;
-                true raises `Stopped`, too.
+            should_prune: Called after every epoch with its number, from 0, and its validation
+                metrics; true raises `Stopped`, too.
         """
         try:
-            self._work(progress=progress, should_stop=should_stop, give_up=give_up)
+            self._work(progress=progress, should_stop=should_stop, should_prune=should_prune)
         finally:
-            remove_peers(self.module)
+            detach_auxiliary_models(self.module)
 
     def _work(
         self,
         *,
         progress: Progress,
         should_stop: Callable[[], bool],
-        give_up: Callable[[int, Mapping[str, float]], bool],
+        should_prune: Callable[[int, Mapping[str, float]], bool],
     ) -> None:
-        if not self.group.told(checkpoint.exists(self.folder / "checkpoints")):
+        if not self.group.broadcast_object(checkpoint.exists(self.folder / "checkpoints")):
             self._save(self.state, False)
         elif self.group.is_first:
             checkpoint.tidy(self.folder / "checkpoints")
@@ -188,7 +192,7 @@ class Job:
             n_epochs=self.state.epoch,
             tensorboard=self.config.tensorboard,
         )
-        shop = Workshop(
+        shop = TrainerParts(
             config=self.config,
             device=torch.device(self.config.device),
             stepper=self.stepper,
@@ -197,18 +201,18 @@ class Job:
             validate=self._validate,
             note_beliefs=self._note_beliefs,
             save=self._save,
-            give_up=give_up,
+            should_prune=should_prune,
         )
         try:
-            anyone = lambda: self.group.any(should_stop())  # noqa: E731  asked in step
+            anyone = lambda: self.group.any_rank(should_stop())  # noqa: E731  asked in step
             fit(shop, self.state, progress=progress, should_stop=anyone)
         finally:
             recorder.close()
 
     def _validate(self) -> dict[str, float]:
         rows = self.dataset.valid
-        if isinstance(self.module, SettlesByValidation):
-            self.module.settle(rows.users, rows.items, rows.labels)
+        if isinstance(self.module, FitsOnValidation):
+            self.module.fit_on_validation(rows.users, rows.items, rows.labels)
         logits = score_pairs(self.scorer, rows.users, rows.items)
         if not np.isfinite(logits).all():
             raise DivergedError(
@@ -217,7 +221,7 @@ class Job:
                 "--optimizer.lr or raise --optimizer.l2"
             )
         found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")
-        return self.group.told(found.values)  # hosts may differ in the last bit
+        return self.group.broadcast_object(found.values)  # hosts may differ in the last bit
 
     def _note_beliefs(self, epoch: int) -> None:
         """Keep w1 of a fixed sample of unlabelled pairs (Figures 3 and 4 of the paper)."""

@@ -84,11 +84,11 @@ class Recorder:
             for name, value in _scalars(line):
                 self._board.add_scalar(f"step/{name}", value, line["step"])
 
-    def settle(self) -> None:
+    def sync(self) -> None:
         """Write what is waiting, and force it to disk: a checkpoint is about to rest on it."""
         self.flush()
         for file in self._files or ():
-            atomic.settle(file)
+            atomic.sync(file)
 
     def current_steps(self) -> list[dict[str, Any]]:
         """All recorded steps of the epoch that is not finished."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from invlearn.backbones.backbone import SettlesByValidation
+from invlearn.backbones.backbone import FitsOnValidation
 from invlearn.config.schema import RunConfig, load_config
 from invlearn.data.dataset import PARTS, Dataset, Part, check_ids
 from invlearn.data.features import FeatureCard
@@ -28,7 +28,7 @@ from invlearn.training import checkpoint
 from invlearn.training.build import (
     complete,
     make_backbone,
-    make_bare,
+    meta_model,
     named_backbone,
     named_strategy,
     usable_device,
@@ -45,7 +45,7 @@ from invlearn.training.run_folder import (
     read_json,
     read_run,
 )
-from invlearn.training.stores.distributed_scorer import Together
+from invlearn.training.stores.distributed_scorer import DistributedScorer
 
 SPARE_BYTES = 1 << 26
 """What making a backbone may take besides twice the weights that are saved of it."""
@@ -80,7 +80,7 @@ class Run:
             check_ids(folder / f"{kind}s.parquet", card[f"n_{kind}s"])
         features = FeatureCard.model_validate(card.get("features", {}))
         made_of = config, card["n_users"], card["n_items"], features
-        bare = make_bare(*made_of) if backbone is None else None
+        bare = meta_model(*made_of) if backbone is None else None
         # A backbone with memory of its own gets copies; one without gets the saved tensors
         # themselves, which must be nobody else's to change.
         load = checkpoint.load if bare is None else checkpoint.load_private
@@ -234,7 +234,7 @@ def train(
     named = named_backbone(backbone) | named_strategy(strategy) | options
     module = backbone if isinstance(backbone, nn.Module) else None
     settings = complete(load_config(named, config), data, module)
-    exists = bool(group.told(out.exists()))
+    exists = bool(group.broadcast_object(out.exists()))
     if exists and go_on and _goes_on(out, data, settings, group, overwrite=overwrite):
         return resume(
             out,
@@ -255,7 +255,7 @@ def train(
         if group.is_first
         else nullcontext()
     ):
-        group.wait()
+        group.barrier()
         return _completed(job, progress, should_stop)
 
 
@@ -270,7 +270,7 @@ def _goes_on(
         is_same = group.is_first and check_same(out, data, settings) is None
     except RunError:
         is_same = False
-    return bool(group.told(is_same))
+    return bool(group.broadcast_object(is_same))
 
 
 def resume(
@@ -313,7 +313,7 @@ def resume(
         settings = config.model_copy(update={"device": usable_device(device or config.device)})
         settings = complete(settings, data, backbone)  # a file of settings may have been changed
         job = Job.start(folder, data, settings, backbone, group=group)
-        if group.told(checkpoint.exists(folder / "checkpoints")):
+        if group.broadcast_object(checkpoint.exists(folder / "checkpoints")):
             job.restore(job.load("last"))
         if settings.device != config.device and group.is_first:
             atomic.write_text(folder / "config.yaml", settings.to_yaml())
@@ -331,13 +331,17 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
     tested = run.evaluate(dataset=job.dataset, baselines=BASELINES, progress=progress)
     epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
     module = job.module
-    settled = module.settled if isinstance(module, SettlesByValidation) else {}
+    fitted = module.fitted_on_validation if isinstance(module, FitsOnValidation) else {}
     if epoch and job.group.is_first:
         _check_recorded(run, epoch)
-    found = {"epoch": epoch, **({"settled": settled} if settled else {}), **tested.to_json()}
+    found = {
+        "epoch": epoch,
+        **({"fitted_on_validation": fitted} if fitted else {}),
+        **tested.to_json(),
+    }
     if job.group.is_first:
         atomic.write_json(job.folder / "test.json", found)
-    job.group.wait()
+    job.group.barrier()
     return run
 
 
@@ -353,8 +357,8 @@ def _check_recorded(run: Run, epoch: int) -> None:
 
 def _opened(job: Job) -> Run:
     """The run with the weights of the best epoch, on all processes that trained it."""
-    if isinstance(job.scorer, Together):
-        job.group.wait()  # until the first one has written
+    if isinstance(job.scorer, DistributedScorer):
+        job.group.barrier()  # until the first one has written
         load_weights(job.module, job.load("best"), job.folder)
         return Run(job.folder, job.config, job.scorer.eval(), read_run(job.folder)[0])
     return Run.open(job.folder, backbone=job.module)

@@ -29,7 +29,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from invlearn.backbones.replicas import of_peer
+from invlearn.backbones.auxiliary import is_auxiliary
 from invlearn.config.schema import RunConfig, in_words, load_config
 from invlearn.data.dataset import Count, Dataset, sha256
 from invlearn.data.features import NO_FEATURES, FeatureCard
@@ -304,7 +304,7 @@ def load_weights(
     """
     check_own(saved, folder)
     known = module.state_dict()
-    weights = {n: w for n, w in saved.weights.items() if n in known or not of_peer(n)}
+    weights = {n: w for n, w in saved.weights.items() if n in known or not is_auxiliary(n)}
     if as_they_are:  # what is multiplied lies as it did in training, for the same last bits
         tables = getattr(module, "tables", {})
         weights = {n: w if n in tables else w.clone() for n, w in weights.items()}

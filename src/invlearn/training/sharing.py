@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures
+from invlearn.backbones.backbone import FitsExposures, Key, ReadsFeatures
 from invlearn.backbones.layers import Share, shares
 from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
@@ -17,7 +17,7 @@ from invlearn.runtime.random import torch_seed
 from invlearn.training.build import check_backbone, make_backbone
 from invlearn.training.registry import backbone_class
 from invlearn.training.stores import STORES, ShardedStore, Store
-from invlearn.training.stores.distributed_scorer import Together, replicas
+from invlearn.training.stores.distributed_scorer import DistributedScorer, replicas
 
 
 def made(
@@ -29,7 +29,7 @@ def made(
     features must know which rows of them are its own, as ours do.
     """
     given = config, n_users, n_items, features
-    reads = issubclass(backbone_class(config.backbone), ReadsExposures | ReadsFeatures)
+    reads = issubclass(backbone_class(config.backbone), FitsExposures | ReadsFeatures)
     knows = config.backbone in BACKBONES or not reads
     if config.store == "sharded" and not group.is_alone and knows:
         with shares(group):
@@ -73,4 +73,4 @@ def stored(
         return store, replicas(module, group)
     n_rows = {"user": dataset.n_users, "item": dataset.n_items}
     store = ShardedStore(module, tables, config.optimizer, seed=seed, group=group, n_rows=n_rows)
-    return store, Together(module, store.logits)
+    return store, DistributedScorer(module, store.logits)

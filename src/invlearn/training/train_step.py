@@ -17,12 +17,12 @@ from warnings import warn
 import torch
 from torch import Tensor, nn
 
-from invlearn.data.types import Batch, LabelledRows, Pairs, Proposal, Score, Weights
+from invlearn.data.types import Batch, LabelledRows, Pairs, Params, Proposal, Score
 from invlearn.runtime.errors import InvlearnWarning
 from invlearn.strategies import Strategy
-from invlearn.strategies.slopes import at_hand
+from invlearn.strategies.gradients import at_hand
 from invlearn.training.stores import RowStore, Store
-from invlearn.training.stores.store import Located
+from invlearn.training.stores.store import IndexedBatch
 
 PAYING_STEPS = 30_000
 """Steps from which compiling on a CPU mostly pays, with batches of 1,024: it takes 15 to 70
@@ -36,16 +36,16 @@ class Step(NamedTuple):
 
     log: Mapping[str, Tensor]
     """What the strategy wants recorded."""
-    sound: Tensor
+    is_finite: Tensor
     """Whether the loss and all that was proposed is finite, a boolean scalar on the device; where
     it is not, no weight and no moment was changed."""
-    memory: Weights
+    state: Params
     """What the strategy wants to see again."""
-    notes: Weights
+    row_updates: Params
     """What the strategy notes of the labelled rows of the batch."""
 
 
-Turn = Callable[[Store, Strategy, Located, int], Step]
+TrainStep = Callable[[Store, Strategy, IndexedBatch, int], Step]
 
 
 class Stepper:
@@ -68,21 +68,21 @@ class Stepper:
             compiled_for: Compile the arithmetic, for this kind of backbone; a row store only.
         """
         self._store, self._strategy, self._hardest_of = store, strategy, hardest_of
-        self._turn: Turn = turn
+        self._train_step: TrainStep = train_step
         self._failures: tuple[type[Exception], ...] = ()
         if compiled_for and isinstance(store, RowStore):
             tensors = [*store.tensors()]
             shapes = tuple(tensor.shape for tensor in tensors)
-            self._turn = compiled_turn(compiled_for, type(strategy), shapes)
+            self._train_step = compiled_train_step(compiled_for, type(strategy), shapes)
             self._failures = failures()
             for tensor in tensors:
                 torch._dynamo.mark_static(tensor)  # pyright: ignore[reportPrivateUsage]
 
     def __call__(self, batch: Batch) -> Step:
         """Take the step of a batch."""
-        located = self._store.locate(batch)
+        indexed = self._store.index(batch)
         try:
-            step = self._turn(self._store, self._strategy, located, self._hardest_of)
+            step = self._train_step(self._store, self._strategy, indexed, self._hardest_of)
         except self._failures as error:
             reason = " ".join(str(error).split("\n")[:2]).strip()
             warn(
@@ -91,37 +91,41 @@ class Stepper:
                 InvlearnWarning,
                 stacklevel=2,
             )
-            self._turn, self._failures = turn, ()
-            step = turn(self._store, self._strategy, located, self._hardest_of)
-        self._store.remember(step.memory)
-        self._store.note(located.batch.rows, step.notes)
+            self._train_step, self._failures = train_step, ()
+            step = train_step(self._store, self._strategy, indexed, self._hardest_of)
+        self._store.keep_state(step.state)
+        self._store.write_row_state(indexed.batch.rows, step.row_updates)
         return step
 
-    def open_ledger(self, rows: LabelledRows) -> None:
+    def init_row_state(self, rows: LabelledRows) -> None:
         """Let the strategy open its ledger on the labelled rows of training."""
-        self._store.ledger = self._strategy.opening(rows)
+        self._store.row_state = self._strategy.init_row_state(rows)
 
     def close_epoch(self) -> None:
         """Let the strategy balance its ledger."""
-        if self._store.ledger:
-            self._store.ledger = self._strategy.balance(self._store.ledger)
+        if self._store.row_state:
+            self._store.row_state = self._strategy.on_epoch_end(self._store.row_state)
 
 
-def turn(store: Store, strategy: Strategy, located: Located, hardest_of: int = 1) -> Step:
+def train_step(
+    store: Store, strategy: Strategy, indexed: IndexedBatch, hardest_of: int = 1
+) -> Step:
     """Let a strategy propose, and carry it out if it is sound."""
-    play = store.show(located)
+    context = store.gather_indexed(indexed)
     if hardest_of > 1:
-        play = play._replace(batch=hardened(play.score, play.point, play.batch, hardest_of))
-    move = strategy.propose(play.score, play.point, play.batch)
-    sound = store.agreed(is_finite(move))
-    if not at_hand(sound):
-        store.apply(play, move, sound=sound)
-    elif sound:
-        store.apply(play, move)
-    return Step(move.log, sound, move.memory, move.notes)
+        context = context._replace(
+            batch=hardened(context.score, context.params, context.batch, hardest_of)
+        )
+    proposal = strategy.propose(context.score, context.params, context.batch)
+    is_finite = store.all_ranks_finite(proposal_is_finite(proposal))
+    if not at_hand(is_finite):
+        store.update(context, proposal, is_finite=is_finite)
+    elif is_finite:
+        store.update(context, proposal)
+    return Step(proposal.log, is_finite, proposal.state, proposal.row_updates)
 
 
-def hardened(score: Score, point: Weights, batch: Batch, hardest_of: int) -> Batch:
+def hardened(score: Score, params: Params, batch: Batch, hardest_of: int) -> Batch:
     """The batch with the unlabelled pairs alone that the model likes best among their candidates.
 
     Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling,
@@ -130,12 +134,12 @@ def hardened(score: Score, point: Weights, batch: Batch, hardest_of: int) -> Bat
 
     Args:
         score: `(weights, pairs) -> logits`.
-        point: The weights in play.
+        params: The weights in play.
         batch: Each `hardest_of` unlabelled pairs in turn are the candidates of one.
         hardest_of: At least 1.
     """
     with torch.no_grad():
-        logits = score(point, batch.unlabelled).detach().view(-1, hardest_of)
+        logits = score(params, batch.unlabelled).detach().view(-1, hardest_of)
     best = logits.argmax(dim=1) + hardest_of * torch.arange(len(logits), device=logits.device)
 
     def kept(pairs: Pairs) -> Pairs:
@@ -145,25 +149,27 @@ def hardened(score: Score, point: Weights, batch: Batch, hardest_of: int) -> Bat
     return batch._replace(unlabelled=kept(batch.unlabelled), origin=origin)
 
 
-def is_finite(move: Proposal) -> Tensor:
+def proposal_is_finite(proposal: Proposal) -> Tensor:
     """Whether the loss and the slope (or the new point) hold no NaN and nothing infinite.
 
     Sums are looked at, which every such value spoils; finite values whose sum overflows would
     have to be far past 1e30.
     """
-    tensors = (move.log["loss"], *(move.slope or move.point).values())
+    tensors = (proposal.log["loss"], *(proposal.gradients or proposal.params).values())
     return torch.stack([tensor.detach().sum() for tensor in tensors]).sum().isfinite()
 
 
 @cache
-def compiled_turn(backbone: type, strategy: type, shapes: tuple[torch.Size, ...]) -> Turn:
+def compiled_train_step(
+    backbone: type, strategy: type, shapes: tuple[torch.Size, ...]
+) -> TrainStep:
     """Make the compiled form of `turn` for a kind of backbone, of strategy, and shapes of weights.
 
     Shapes are compiled in, so each dataset has variants of its own, and a limit of its own to them.
     """
     # The last two options are missing from the declared signature.
     return torch.compile(  # pyright: ignore[reportCallIssue]
-        turn,
+        train_step,
         fullgraph=True,
         dynamic=True,
         isolate_recompiles=True,

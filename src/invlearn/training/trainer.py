@@ -24,7 +24,7 @@ UNCHECKED_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TrainerParts:
     """Everything that a training works with, made by `invlearn.training.run`."""
 
     config: RunConfig
@@ -38,19 +38,19 @@ class Workshop:
     """Keep the beliefs in a fixed sample of unlabelled pairs after an epoch."""
     save: Callable[[TrainState, bool], None]
     """Write a checkpoint; the flag makes it the best one."""
-    give_up: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False
+    should_prune: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False
     """Asked after an epoch, with its number from 0 and its validation metrics; true stops."""
 
 
 def fit(
-    shop: Workshop, state: TrainState, *, progress: Progress, should_stop: Callable[[], bool]
+    shop: TrainerParts, state: TrainState, *, progress: Progress, should_stop: Callable[[], bool]
 ) -> None:
     """Train from `state` to the last epoch, or until patience ends; `state` follows along.
 
     Raises:
         DivergedError: A loss or a slope is not finite; raised before the optimizer step.
-        Stopped: `should_stop` or `shop.give_up` said so; a checkpoint was written after the last
-            step.
+        Stopped: `should_stop` or `should_prune` returned true; a checkpoint was written after the
+            last step.
     """
     n_steps, watch = shop.sampler.steps_per_epoch, Watch(shop.device)
     while not finished(shop.config, state):
@@ -71,7 +71,7 @@ def fit(
                 watch.check()
                 _save_within_epoch(shop, state)
         scores = _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
-        if shop.give_up(state.epoch - 1, scores):
+        if shop.should_prune(state.epoch - 1, scores):
             raise Stopped(f"given up after epoch {state.epoch}; saved")
 
 
@@ -93,27 +93,27 @@ def is_better(metric: str, score: float, best: float | None) -> bool:
     return score < best if metric.endswith("loss") else score > best
 
 
-def _take_step(shop: Workshop, state: TrainState, watch: "Watch") -> Mapping[str, torch.Tensor]:
+def _take_step(shop: TrainerParts, state: TrainState, watch: "Watch") -> Mapping[str, torch.Tensor]:
     """Take the step of the next batch, and record it."""
     n_steps = shop.sampler.steps_per_epoch
     at = state.epoch * n_steps + state.step
-    rate = learning_rate(
+    lr = learning_rate(
         shop.config.schedule, shop.config.optimizer.lr, at, shop.config.epochs * n_steps
     )
-    step = shop.stepper(shop.sampler.batch(state.epoch, state.step, rate=rate))
-    watch.note(state.epoch, state.step, rate, step)
+    step = shop.stepper(shop.sampler.batch(state.epoch, state.step, lr=lr))
+    watch.note(state.epoch, state.step, lr, step)
     shop.recorder.step(state.epoch, at, step.log)
     return step.log
 
 
-def _save_within_epoch(shop: Workshop, state: TrainState) -> None:
+def _save_within_epoch(shop: TrainerParts, state: TrainState) -> None:
     """Save, after the record of every step that the checkpoint has behind it."""
-    shop.recorder.settle()
+    shop.recorder.sync()
     shop.save(state, False)
 
 
 def _close_epoch(
-    shop: Workshop, state: TrainState, seconds: float, n_steps: int
+    shop: TrainerParts, state: TrainState, seconds: float, n_steps: int
 ) -> dict[str, float]:
     """Validate, record, and save, the best epoch as such; return the validation metrics."""
     started = perf_counter()
@@ -139,7 +139,7 @@ def _close_epoch(
         state.best_score, state.best_epoch = scores[shop.config.select_by], state.epoch
     state.epochs_since_best = 0 if better else state.epochs_since_best + 1
     state.epoch, state.step = state.epoch + 1, 0
-    shop.recorder.settle()
+    shop.recorder.sync()
     shop.save(state, better)
     return scores
 
@@ -152,7 +152,7 @@ def _choices(recorder: Recorder) -> dict[str, int]:
 
 
 def _report(
-    shop: Workshop,
+    shop: TrainerParts,
     state: TrainState,
     log: Mapping[str, torch.Tensor],
     pairs_per_second: float,
@@ -175,13 +175,13 @@ class Watch:
         self._patience = 1 if device.type == "cpu" else UNCHECKED_STEPS
         self._waiting: list[tuple[int, int, float, Step]] = []
 
-    def note(self, epoch: int, number: int, rate: float, step: Step) -> None:
+    def note(self, epoch: int, number: int, lr: float, step: Step) -> None:
         """Take note of a step, from 0 within its epoch.
 
         Raises:
             DivergedError: It, or one before it, is not sound.
         """
-        self._waiting.append((epoch, number, rate, step))
+        self._waiting.append((epoch, number, lr, step))
         if len(self._waiting) >= self._patience:
             self.check()
 
@@ -191,12 +191,12 @@ class Watch:
         Raises:
             DivergedError: One is not sound.
         """
-        for epoch, number, rate, step in self._waiting:
-            if not step.sound:
+        for epoch, number, lr, step in self._waiting:
+            if not step.is_finite:
                 raise DivergedError(
                     f"training diverged at step {number + 1} of epoch {epoch + 1}: the loss is "
                     f"{float(step.log['loss']):g} or what was proposed is not finite, at learning "
-                    f"rate {rate:g}; stopped before the optimizer step, and the last checkpoint "
+                    f"rate {lr:g}; stopped before the optimizer step, and the last checkpoint "
                     "stands; train it again with a lower --optimizer.lr or a higher "
                     "--optimizer.l2, and --overwrite"
                 )

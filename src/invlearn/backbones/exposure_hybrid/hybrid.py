@@ -104,7 +104,7 @@ class ExposureHybrid(nn.Module):
         self._rests = False
         """Whether the tables of rest are those of the weights and the mix."""
 
-    def read(self, exposures: Exposures) -> None:
+    def fit_exposures(self, exposures: Exposures) -> None:
         """Fit the regressions, take in the histories, start from intercepts."""
         n_users, n_items = self._shape
         if not self._reads_unlabelled:
@@ -167,7 +167,7 @@ class ExposureHybrid(nn.Module):
             self._rest(self._trained(self._read.shown))
         return super().train(mode)
 
-    def settle(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
+    def fit_on_validation(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
         """Weigh the four members as suits labelled rows of the validation part best, by AUC.
 
         Args:
@@ -186,7 +186,7 @@ class ExposureHybrid(nn.Module):
         self._rest(trained)
 
     @property
-    def settled(self) -> dict[str, float]:
+    def fitted_on_validation(self) -> dict[str, float]:
         """The weights of the mix."""
         return dict(zip(MEMBERS, self.mix.tolist(), strict=True))
 

@@ -31,7 +31,7 @@ class Engine(ABC):
     that by themselves."""
 
     @abstractmethod
-    def settle(self, rows: Rows) -> Rows:
+    def materialize(self, rows: Rows) -> Rows:
         """Carry out all that was planned for a table, once; what follows starts from the result."""
 
     @abstractmethod
@@ -39,15 +39,15 @@ class Engine(ABC):
         """Bring a table that fits into memory to Polars."""
 
     @abstractmethod
-    def lend(self, frame: Frame) -> Rows:
+    def from_polars(self, frame: Frame) -> Rows:
         """Make a table of Polars that is in memory one of this engine's."""
 
     @abstractmethod
-    def take(self, rows: Rows) -> Rows:
+    def import_lazy(self, rows: Rows) -> Rows:
         """Make a lazy table of Polars one of this engine's, settled, a batch of it at a time."""
 
     @abstractmethod
-    def give(self, rows: Rows) -> Rows:
+    def to_polars(self, rows: Rows) -> Rows:
         """Make a table of this engine a settled lazy one of Polars."""
 
 
@@ -57,7 +57,7 @@ class InMemory(Engine):
     name = "polars"
     in_pieces = True
 
-    def settle(self, rows: Rows) -> Rows:
+    def materialize(self, rows: Rows) -> Rows:
         """Keep the table in memory."""
         return self.collect(rows).lazy()
 
@@ -65,17 +65,17 @@ class InMemory(Engine):
         """Work batch by batch."""
         return rows.collect(engine="streaming")
 
-    def lend(self, frame: Frame) -> Rows:
+    def from_polars(self, frame: Frame) -> Rows:
         """Change nothing."""
         return frame.lazy()
 
-    def take(self, rows: Rows) -> Rows:
+    def import_lazy(self, rows: Rows) -> Rows:
         """Settle it."""
-        return self.settle(rows)
+        return self.materialize(rows)
 
-    def give(self, rows: Rows) -> Rows:
+    def to_polars(self, rows: Rows) -> Rows:
         """Settle it."""
-        return self.settle(rows)
+        return self.materialize(rows)
 
 
 IN_MEMORY = InMemory()
@@ -104,7 +104,7 @@ class OnFiles(Engine):
             InvlearnError: There is not enough memory or disk.
         """
 
-    def settle(self, rows: Rows) -> Rows:
+    def materialize(self, rows: Rows) -> Rows:
         """Write the table and open it again."""
         path = self._new_path()
         self.sink(rows, path)
@@ -112,19 +112,19 @@ class OnFiles(Engine):
 
     def collect(self, rows: Rows) -> Frame:
         """Write the table, and read it with Polars."""
-        return IN_MEMORY.collect(self.give(rows))
+        return IN_MEMORY.collect(self.to_polars(rows))
 
-    def lend(self, frame: Frame) -> Rows:
+    def from_polars(self, frame: Frame) -> Rows:
         """Write the table with Polars, and open it."""
-        return self.take(frame.lazy())
+        return self.import_lazy(frame.lazy())
 
-    def take(self, rows: Rows) -> Rows:
+    def import_lazy(self, rows: Rows) -> Rows:
         """Write the table with Polars, and open it."""
         path = self._new_path()
         sink_parquet(nw.to_native(rows), path)
         return self.scan(path)
 
-    def give(self, rows: Rows) -> Rows:
+    def to_polars(self, rows: Rows) -> Rows:
         """Write the table, and open it with Polars."""
         path = self._new_path()
         self.sink(rows, path)

@@ -61,7 +61,7 @@ class Spark(OnFiles):
         with _in_words():
             return nw.from_native(self._spark.read.parquet(_escaped(path)))
 
-    def settle(self, rows: Rows) -> Rows:
+    def materialize(self, rows: Rows) -> Rows:
         """Write a folder of files and open it, without a look at what it holds."""
         path = self._new_path()
         self.sink(rows, path)

@@ -29,11 +29,11 @@ class Spilling(OnFiles):
         """Go round the disk."""
         return IN_MEMORY.collect(rows)
 
-    def lend(self, frame: Frame) -> Rows:
+    def from_polars(self, frame: Frame) -> Rows:
         """Change nothing."""
         return frame.lazy()
 
-    def give(self, rows: Rows) -> Rows:
+    def to_polars(self, rows: Rows) -> Rows:
         """Change nothing: what is to be given is settled already."""
         return rows
 

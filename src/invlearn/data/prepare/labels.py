@@ -143,12 +143,12 @@ class Percentile:
         rows = rows.with_columns(_number(self.by).alias(length), _number(self.name).alias(value))
         lengths = engine.collect(rows.group_by(length).agg(size)).sort(length)
         bins = (n.cum_sum() - n) * self.bins // n.sum()
-        lent = engine.lend(lengths.select(length, bins.alias(group)))
+        lent = engine.from_polars(lengths.select(length, bins.alias(group)))
         rows = rows.join(lent, on=length, how="left")
         values = rows.group_by(group, value).agg(size)
         ahead = n.cum_sum().over(group, order_by=value) - n
         percentile = (ahead + n / 2) / n.sum().over(group)
-        values = engine.settle(values.select(group, value, percentile.alias(name)))
+        values = engine.materialize(values.select(group, value, percentile.alias(name)))
         return rows.join(values, on=[group, value], how="left").drop(length, group, value)
 
 

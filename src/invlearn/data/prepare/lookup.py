@@ -109,11 +109,11 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
     rows, left_out = checks.without_bad(rows, wanted, log, drop=settings.bad_rows == "drop")
     time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
     rows = labelled(rows, settings.rules).select(ROW, USER, ITEM, LABEL, time.alias(TIME))
-    rows = IN_MEMORY.settle(rows)
+    rows = IN_MEMORY.materialize(rows)
     found = counts(rows)
     check_labels(found, settings.rules, log.name)
-    rows, _ = encoded(IN_MEMORY.settle(rows.filter(~nw.col(LABEL).is_null())), TIME)
-    return IN_MEMORY.settle(rows), left_out | {"unlabelled": found.unlabelled}
+    rows, _ = encoded(IN_MEMORY.materialize(rows.filter(~nw.col(LABEL).is_null())), TIME)
+    return IN_MEMORY.materialize(rows), left_out | {"unlabelled": found.unlabelled}
 
 
 def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int]:
@@ -127,15 +127,15 @@ def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int
         rows = rows.with_columns(nw.col(column).cast(nw.String).alias(_ID))
         rows = rows.join(ids, on=_ID, how="left").drop(_ID)
         rows = rows.rename({column: f"{column}{_NAME}", _CODE: column})
-    rows = IN_MEMORY.settle(rows)
+    rows = IN_MEMORY.materialize(rows)
     is_known = ~(nw.col(USER).is_null() | nw.col(ITEM).is_null())
-    strangers = rows.filter(~is_known).sort(ROW).collect()
-    if len(strangers) and not drop:
-        raise _strangers(strangers.row(0), strangers.columns, len(strangers), log)
-    return IN_MEMORY.settle(rows.filter(is_known)), len(strangers)
+    unknown_ids = rows.filter(~is_known).sort(ROW).collect()
+    if len(unknown_ids) and not drop:
+        raise _unknown_ids(unknown_ids.row(0), unknown_ids.columns, len(unknown_ids), log)
+    return IN_MEMORY.materialize(rows.filter(is_known)), len(unknown_ids)
 
 
-def _strangers(first: Sequence[Any], columns: list[str], n_rows: int, log: Log) -> DataError:
+def _unknown_ids(first: Sequence[Any], columns: list[str], n_rows: int, log: Log) -> DataError:
     value = dict(zip(columns, first, strict=True))
     names = [
         f"{kind} {value[f'{column}{_NAME}']!r}"

@@ -151,7 +151,7 @@ def prepare(
                 "n_users": write_ids(result.users, folder / "users.parquet"),
                 "n_items": write_ids(result.items, folder / "items.parquet"),
             }
-            write_rows(running.give(result.rows), folder)
+            write_rows(running.to_polars(result.rows), folder)
         card, side_facts = write_sides(sides, folder)
         facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
         _check_classes(facts, log.name)
@@ -266,7 +266,7 @@ def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -
     for name in settings.rule_columns:
         columns[working(name)] = nw.col(name).cast(nw.Float64)
     with reading(log.name):  # damage inside a file shows only here
-        return engine.take(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
+        return engine.import_lazy(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
 
 
 def _labelled_codes(
@@ -279,7 +279,7 @@ def _labelled_codes(
     rows = rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT))
     users, items = codes_of(rows, USER, engine), codes_of(rows, ITEM, engine)
     rows = coded(coded(rows, USER, users, engine), ITEM, items, engine)
-    return engine.settle(rows), users, items
+    return engine.materialize(rows), users, items
 
 
 def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
@@ -287,7 +287,7 @@ def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Ro
     dense, kept = encoded(rows, column, engine)
     kept = kept.rename({"code": "dense", column: "code"})
     kept = kept.join(ids, on="code", how="left").sort("dense").select(column, "dense")
-    return engine.settle(dense), kept.rename({"dense": "code"})
+    return engine.materialize(dense), kept.rename({"dense": "code"})
 
 
 def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueriedPairs:
     """Pairs that are asked about."""
 
     name: str
@@ -57,7 +57,7 @@ class Asked:
     """All pairs in their order, `BLOCK_PAIRS` at a time."""
 
 
-def unlabelled_pairs(dataset: Dataset) -> Asked:
+def unlabelled_pairs(dataset: Dataset) -> QueriedPairs:
     """The dataset's own unlabelled pairs, with what they were before labels were hidden.
 
     Raises:
@@ -83,7 +83,7 @@ def unlabelled_pairs(dataset: Dataset) -> Asked:
             )
             yield Block(ids, users, items, None if part.truth is None else part.truth[rows])
 
-    return Asked(f"unlabelled pairs of {dataset.folder.name}", len(part), blocks)
+    return QueriedPairs(f"unlabelled pairs of {dataset.folder.name}", len(part), blocks)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def pairs_of(
     user: str | None = None,
     item: str | None = None,
     truth: str | None = None,
-) -> Generator[Asked, None, None]:
+) -> Generator[QueriedPairs, None, None]:
     """Yield the pairs of a file, in its order; repeated ones and strangers stay.
 
     Args:
@@ -119,10 +119,10 @@ def pairs_of(
     with spilling(place) as engine:
         named_rows = _named(log, columns, _rule(truth))
         with reading(log.name):  # damage inside a file shows only here
-            rows = engine.take(named_rows)
+            rows = engine.import_lazy(named_rows)
         told = _with_truth(rows, log, _rule(truth))
         with reading(f"an id map of {dataset.folder}"):
-            rows = engine.settle(_coded(told, dataset.folder))
+            rows = engine.materialize(_coded(told, dataset.folder))
         table: pl.LazyFrame = nw.to_native(rows)
         n_pairs = int(table.select(pl.len()).collect().item())
 
@@ -130,7 +130,7 @@ def pairs_of(
             for start in range(0, n_pairs, BLOCK_PAIRS):
                 yield _block(table.slice(start, BLOCK_PAIRS).collect(), has_truth=bool(truth))
 
-        yield Asked(log.name, n_pairs, blocks)
+        yield QueriedPairs(log.name, n_pairs, blocks)
 
 
 def _rule(truth: str | None) -> Rule | None:

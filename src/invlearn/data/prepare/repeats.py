@@ -53,10 +53,10 @@ def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tup
     repeated = conflicts = 0
     for piece in pieces(rows, engine):
         keyed = piece.with_columns(PAIR.alias(_KEY))
-        repeats = engine.settle(_repeats_of(keyed))
+        repeats = engine.materialize(_repeats_of(keyed))
         single = keyed.join(repeats.select(_KEY), on=_KEY, how="anti")
         chosen = _chosen(keyed.join(repeats, on=_KEY, how="inner"), policy)
-        kept.append(engine.settle(nw.concat([t.drop(_KEY) for t in (single, chosen)])))
+        kept.append(engine.materialize(nw.concat([t.drop(_KEY) for t in (single, chosen)])))
         both = (nw.col(_POSITIVE) > 0) & (nw.col(_NEGATIVE) > 0)
         found = engine.collect(repeats.select(nw.len(), number_of(both).alias("both"))).row(0)
         repeated, conflicts = repeated + int(found[0]), conflicts + int(found[1])
@@ -70,13 +70,13 @@ def core_of(rows: Rows, n_least: int, engine: Engine = IN_MEMORY) -> Rows:
     while n_before != n_now:
         for column in (USER, ITEM):
             sizes = kept.group_by(column).agg(nw.len().cast(nw.Int64).alias("n"))
-            enough[column] = engine.settle(sizes.filter(nw.col("n") >= n_least))
+            enough[column] = engine.materialize(sizes.filter(nw.col("n") >= n_least))
             kept = rows
             for name, members in enough.items():
                 kept = kept.join(members.select(name), on=name, how="semi")
         n_kept = engine.collect(enough[ITEM].select(nw.col("n").sum().cast(nw.Int64))).item()
         n_before, n_now = n_now, int(n_kept or 0)
-    return engine.settle(kept)
+    return engine.materialize(kept)
 
 
 def _repeats_of(keyed: Rows) -> Rows:

@@ -123,7 +123,7 @@ def with_part(rows: Rows, split: Split, engine: Engine = IN_MEMORY) -> Rows:
             labelled = _random(labelled, split)
     unlabelled = unlabelled.with_columns(nw.lit(UNLABELLED, nw.Int8).alias(PART))
     columns = (USER, ITEM, LABEL, PART)
-    return engine.settle(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
+    return engine.materialize(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
 
 
 def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
@@ -168,14 +168,14 @@ def _per_user(rows: Rows, split: Split, engine: Engine) -> Rows:
     even if everybody has few rows; the last place is never judged.
     """
     rows = hashed(rows, (USER,), split.seed).rename({_HASH: "__shift__"})
-    rows = engine.settle(hashed(rows, (USER, ITEM), split.seed))
+    rows = engine.materialize(hashed(rows, (USER, ITEM), split.seed))
     place = nw.col(_HASH).cum_count().over(USER, order_by=_HASH).cast(nw.Int64)
     rows = rows.with_columns(place.alias(_PLACE), nw.len().over(USER).alias("__n__"))
     place, n_rows, shift = nw.col(_PLACE), nw.col("__n__"), nw.col("__shift__") / PRIME
     test = (place < n_rows) & (place <= n_rows * split.test_fraction + shift)
     judged_fraction = split.test_fraction + split.valid_fraction
     judged = (place < n_rows) & (place <= n_rows * judged_fraction + shift)
-    return engine.settle(_parted(rows, test, judged))
+    return engine.materialize(_parted(rows, test, judged))
 
 
 def _by_column(rows: Rows, split: Split, engine: Engine) -> Rows:

@@ -168,7 +168,7 @@ def codes_of(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Frame:
 
 def coded(rows: Rows, column: str, codes: Frame, engine: Engine = IN_MEMORY) -> Rows:
     """Replace the values of a column by what `codes_of` numbered them with."""
-    lent = engine.lend(codes.rename({"code": _CODE}))
+    lent = engine.from_polars(codes.rename({"code": _CODE}))
     return rows.join(lent, on=column, how="left").drop(column).rename({_CODE: column})
 
 

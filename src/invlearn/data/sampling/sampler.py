@@ -99,7 +99,7 @@ class Sampler:
         """Number of batches in an epoch."""
         return self._n_train_steps - (-self._n_judges // self._batch_size)
 
-    def batch(self, epoch: int, step: int, *, rate: float) -> Batch:
+    def batch(self, epoch: int, step: int, *, lr: float) -> Batch:
         """Cut one batch.
 
         Consecutive batches are cut together, a block at a time, and the last block is kept:
@@ -108,20 +108,20 @@ class Sampler:
         Args:
             epoch: From 0.
             step: Within the epoch, from 0, below `steps_per_epoch`.
-            rate: Learning rate to hand to the strategy.
+            lr: Learning rate to hand to the strategy.
         """
-        judges = step >= self._n_train_steps
-        block, place = divmod(step - judges * self._n_train_steps, self._block_steps)
-        if self._block[0] != (epoch, judges, block):
-            self._block = ((epoch, judges, block), self._cut(epoch, judges, block))
+        is_meta_batch = step >= self._n_train_steps
+        block, place = divmod(step - is_meta_batch * self._n_train_steps, self._block_steps)
+        if self._block[0] != (epoch, is_meta_batch, block):
+            self._block = ((epoch, is_meta_batch, block), self._cut(epoch, is_meta_batch, block))
         labelled, labels, unlabelled, rows = self._block[1][place]
         return Batch(
             labelled=labelled,
             labels=labels,
             unlabelled=unlabelled,
-            judges=judges,
+            is_meta_batch=is_meta_batch,
             step=epoch * self.steps_per_epoch + step,
-            rate=rate,
+            lr=lr,
             rows=rows,
             origin=None if rows is None else unlabelled,
         )
@@ -159,18 +159,20 @@ class Sampler:
             users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
         return as_pairs(users, items)
 
-    def _cut(self, epoch: int, judges: bool, block: int) -> list[Cut]:
+    def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Cut]:
         """The batches of a block, from training-train rows or from judges."""
         n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
-        rows = self._rows(epoch, judges)[block * n * self._block_steps :][: n * self._block_steps]
+        rows = self._rows(epoch, is_meta_batch)[block * n * self._block_steps :][
+            : n * self._block_steps
+        ]
         numbers = None
-        if self._feed.ledger:
+        if self._feed.row_state:
             numbers, rows = torch.from_numpy(rows), _pack(self._train, rows)
         users, items, labels = _unpack(rows)
         labelled = as_pairs(users, items)
         unlabelled = as_pairs(users[:0], users[:0])
-        if self._feed.unlabelled and (judges or not self._n_judges):
-            rng = stream(self._seed, "unlabelled", epoch, judges, block)
+        if self._feed.unlabelled and (is_meta_batch or not self._n_judges):
+            rng = stream(self._seed, "unlabelled", epoch, is_meta_batch, block)
             unlabelled = self._draw(users, n, rng, (epoch, block * self._block_steps))
         return [
             (
@@ -182,7 +184,7 @@ class Sampler:
             for k in range(-(-len(rows) // n))
         ]
 
-    def _rows(self, epoch: int, judges: bool) -> Packed:
+    def _rows(self, epoch: int, is_meta_batch: bool) -> Packed:
         """Rows in an epoch's order, training-train or judges: packed, or numbers for a ledger."""
         if self._order[0] != epoch:
             self._order = (-1, [])  # before others take their place
@@ -196,16 +198,16 @@ class Sampler:
 
                 orders = [grouped(rows, turn_of, len(turn), self._scratch) for rows in orders]
             self._order = (epoch, orders)
-        return self._order[1][judges]
+        return self._order[1][is_meta_batch]
 
-    def _shuffled(self, judges: bool, rng: np.random.Generator) -> Packed:
+    def _shuffled(self, is_meta_batch: bool, rng: np.random.Generator) -> Packed:
         def blocks() -> Iterator[Packed]:
-            found = self._split.positions(drawn=judges)
-            if self._feed.ledger:
+            found = self._split.positions(drawn=is_meta_batch)
+            if self._feed.row_state:
                 return (rows.astype(np.int64) for rows in found)
             return (_pack(self._train, rows) for rows in found)
 
-        n_rows = self._n_judges if judges else self._split.n - self._n_judges
+        n_rows = self._n_judges if is_meta_batch else self._split.n - self._n_judges
         return shuffled(blocks, n_rows, rng, self._scratch)
 
     def _next_exposed(self, epoch: int, n_before: int, n_rows: int, n: int) -> tuple[Ids, Ids]:
@@ -231,7 +233,7 @@ class Sampler:
         return users, items
 
     def _users_of(self, rows: Packed) -> Ids:
-        return self._train.users[rows] if self._feed.ledger else rows >> 32
+        return self._train.users[rows] if self._feed.row_state else rows >> 32
 
 
 def _pack(part: Part, rows: Positions) -> Packed:

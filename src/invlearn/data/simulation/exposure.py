@@ -77,7 +77,7 @@ class Audience:
 
     def _chosen(self, users: Positions, slots: Positions) -> Positions:
         """One item of each slot's stride: a softmax over the taste for some candidates."""
-        first, end = self._stride(users, slots)
+        first, end = self._rank_bin(users, slots)
         draws = slots[:, None] * N_CANDIDATES + np.arange(N_CANDIDATES)
         ranks = first[:, None] + uniform(self._key("candidate"), draws) * (end - first)[:, None]
         candidates = self.by_rank[ranks.astype(np.int64)]
@@ -86,7 +86,7 @@ class Audience:
         best = (AFFINITY * taste + gumbel).argmax(axis=1)
         return np.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
 
-    def _stride(self, users: Positions, slots: Positions) -> tuple[Positions, Positions]:
+    def _rank_bin(self, users: Positions, slots: Positions) -> tuple[Positions, Positions]:
         """First rank of each slot's stride, and the first rank after it."""
         n_slots = self.first_slot[users + 1] - self.first_slot[users]
         place = slots - self.first_slot[users]

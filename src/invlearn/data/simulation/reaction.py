@@ -41,7 +41,7 @@ class Reactions(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Habits:
+class FeedbackModel:
     """What turns liking into watching, settled once for the whole log."""
 
     seed: int
@@ -61,7 +61,7 @@ class Habits:
             rows: Their numbers.
             shown: Who is shown what in them.
         """
-        liking, pull = _urges(self.seed, rows, shown, self.duration_ms)
+        liking, pull = _utilities(self.seed, rows, shown, self.duration_ms)
         log_ratios = np.log([ratio for _, ratio in RATIO_QUANTILES])
         ratio = np.exp(np.interp(pull, self.pull_quantiles, log_ratios))
         duration = self.duration_ms[shown.items]
@@ -77,7 +77,7 @@ class Habits:
         )
 
 
-def settle(audience: Audience) -> Habits:
+def fit_feedback_model(audience: Audience) -> FeedbackModel:
     """Draw the items' durations, and fit the rest to a pilot of evenly spread rows.
 
     Watch ratios then have the quantiles of `RATIO_QUANTILES`, and likes and hates their rates,
@@ -86,10 +86,10 @@ def settle(audience: Audience) -> Habits:
     duration = _durations(audience.seed, len(audience.by_rank))
     n_pilot = min(audience.n_rows, _PILOT_ROWS)
     rows = np.arange(n_pilot) * audience.n_rows // n_pilot
-    liking, pull = _urges(audience.seed, rows, audience.exposures(rows), duration)
+    liking, pull = _utilities(audience.seed, rows, audience.exposures(rows), duration)
     mean, spread = float(liking.mean()), float(liking.std()) or 1.0
     standard = (liking - mean) / spread
-    return Habits(
+    return FeedbackModel(
         seed=audience.seed,
         duration_ms=duration,
         pull_quantiles=np.quantile(pull, [part for part, _ in RATIO_QUANTILES]),
@@ -111,7 +111,7 @@ def _flag(holds: npt.NDArray[np.bool_]) -> Flags:
     return holds.astype(np.int8)
 
 
-def _urges(
+def _utilities(
     seed: int, rows: Positions, shown: Exposures, duration_ms: Positions
 ) -> tuple[Reals, Reals]:
     """How much each user likes the item (positive: yes), and the pull to watch on."""

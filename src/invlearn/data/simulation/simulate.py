@@ -12,7 +12,7 @@ import polars as pl
 
 from invlearn.data.engines.parquet import write_parquet
 from invlearn.data.simulation.exposure import gather
-from invlearn.data.simulation.reaction import settle
+from invlearn.data.simulation.reaction import fit_feedback_model
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.progress import Progress, silent
@@ -78,12 +78,12 @@ def simulate(
     starts = range(0, rows, chunk_rows)
     with atomic.new_folder(out, overwrite=overwrite, marker="part-00000.parquet") as folder:
         audience = gather(users, items, rows, seed=seed)
-        habits = settle(audience)
+        feedback = fit_feedback_model(audience)
         names = pl.Series([f"u{number:07d}" for number in range(users)])
         for number, start in enumerate(starts):
             chunk = np.arange(start, min(start + chunk_rows, rows))
             shown = audience.exposures(chunk)
-            reactions = habits.react(chunk, shown)
+            reactions = feedback.react(chunk, shown)
             frame = pl.DataFrame(
                 {
                     "user_id": names.gather(shown.users),

@@ -7,11 +7,11 @@ from typing import Any
 import polars as pl
 
 from invlearn.data.engines.parquet import sink_parquet, write_parquet
-from invlearn.data.prepare.queried_pairs import Asked, pairs_of, unlabelled_pairs
+from invlearn.data.prepare.queried_pairs import QueriedPairs, pairs_of, unlabelled_pairs
 from invlearn.evaluation.thresholds import check_precision
 from invlearn.inference.annotation.annotation_facts import (
     Tally,
-    agreed,
+    all_ranks_finite,
     facts,
     influence_auc,
     promised,
@@ -126,7 +126,7 @@ def _check_places(out: Path, *, overwrite: bool) -> None:
 
 
 def _write(
-    annotator: Annotator, asked: Asked, place: Path, out: Path, progress: Progress
+    annotator: Annotator, asked: QueriedPairs, place: Path, out: Path, progress: Progress
 ) -> dict[str, Any]:
     """Write the pairs block by block, and tell what there is to say of them all."""
     others = OtherEpochs(annotator.run)
@@ -152,7 +152,7 @@ def _write(
 
 
 def _summary(
-    annotator: Annotator, asked: Asked, tally: Tally, others: OtherEpochs
+    annotator: Annotator, asked: QueriedPairs, tally: Tally, others: OtherEpochs
 ) -> dict[str, Any]:
     """The content of the JSON file beside an annotation."""
     known, test = tally.known, annotator.judged(annotator.data.test)
@@ -173,7 +173,7 @@ def _summary(
         "truth": facts(known),
         "agreement": {
             "epochs": others.numbers,
-            "truth": agreed(known, levels) if others.numbers and len(levels) else None,
+            "truth": all_ranks_finite(known, levels) if others.numbers and len(levels) else None,
         },
         "influence": influence
         and {

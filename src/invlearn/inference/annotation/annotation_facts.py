@@ -138,7 +138,7 @@ class Tally:
         return Judged(*(np.concatenate(columns) for columns in pieces))
 
 
-def agreed(known: Judged, agreement: Floats) -> list[dict[str, Any]]:
+def all_ranks_finite(known: Judged, agreement: Floats) -> list[dict[str, Any]]:
     """How often the likelier label is right, by how many of the other epochs agree."""
     right = (known.probabilities >= 0.5) == (known.labels > 0)
     return [

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from invlearn.data.prepare.queried_pairs import BLOCK_PAIRS, Asked
+from invlearn.data.prepare.queried_pairs import BLOCK_PAIRS, QueriedPairs
 from invlearn.evaluation.scoring import score_pairs
 from invlearn.runtime import atomic
 from invlearn.training import checkpoint
@@ -30,7 +30,7 @@ class OtherEpochs:
         """Their numbers, from 1, rising."""
 
     def counts_above(
-        self, asked: Asked, place: Path, tell: Callable[[int], None]
+        self, asked: QueriedPairs, place: Path, tell: Callable[[int], None]
     ) -> npt.NDArray[np.uint16] | None:
         """Count for each pair the epochs whose logit is above 0.
 

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from invlearn.data.dataset import Part
-from invlearn.data.types import IntegerIds, Pairs, Weights
+from invlearn.data.types import IntegerIds, Pairs, Params
 from invlearn.evaluation.scoring import BLOCK_PAIRS
 from invlearn.runtime.random import stream
 from invlearn.strategies.influence import influences
@@ -59,11 +59,11 @@ class PairInfluence:
             found[block] = along.cpu().numpy()
         return found
 
-    def _score(self, weights: Weights, pairs: Pairs) -> Tensor:
+    def _score(self, weights: Params, pairs: Pairs) -> Tensor:
         return functional_call(self._module, weights, tuple(pairs))
 
 
-def _slope(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Weights:
+def _slope(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Params:
     """Gradient of the mean log loss of some rows, by parameter name; empty if there is none."""
     weights = dict(module.named_parameters())
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}

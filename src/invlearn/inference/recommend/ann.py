@@ -39,14 +39,14 @@ class ItemIndex:
     Args:
         factors: Of the backbone.
         probed: Part of the cells that is looked at, above 0 and at most 1; with 1 it is exact.
-        barred: Dense ids of items that nobody is to get.
+        excluded: Dense ids of items that nobody is to get.
 
     Raises:
         ConfigError: `probed` is not such a part, or the extra `ann` is not installed.
     """
 
     def __init__(
-        self, factors: Factors, *, probed: float, barred: IntegerIds | None = None
+        self, factors: Factors, *, probed: float, excluded: IntegerIds | None = None
     ) -> None:
         if not 0 < probed <= 1:
             raise ConfigError(
@@ -55,8 +55,8 @@ class ItemIndex:
         faiss = _faiss()
         self._users, self._items = factors
         allowed = np.ones(len(self._items), np.bool_)
-        if barred is not None:
-            allowed[barred] = False
+        if excluded is not None:
+            allowed[excluded] = False
         self._ids: Integers = np.flatnonzero(allowed)
         raised = _raised(self._items[torch.from_numpy(self._ids)])
         cells = max(1, round(sqrt(len(raised))))

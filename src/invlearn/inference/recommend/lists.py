@@ -126,13 +126,13 @@ def recommend(
     asked, dense = _asked(ready, users)
     if fallback is None and (dense == UNKNOWN).all():
         raise _nobody(ready, asked)
-    barred, n_unknown_items = _barred(ready, items, exclude_items)
+    excluded, n_unknown_items = _excluded(ready, items, exclude_items)
     index = None
     if approximate is not None:
         factors = factors_of(run.module, run.config.backbone)
-        index = ItemIndex(factors, probed=approximate, barred=barred)
+        index = ItemIndex(factors, probed=approximate, excluded=excluded)
     tally = _Tally(len(ready.items))
-    blocks = ready.lists(dense, k=k, barred=barred, index=index, progress=progress)
+    blocks = ready.lists(dense, k=k, excluded=excluded, index=index, progress=progress)
     tables = (_table(block, asked, ready.items) for block in tally.counted(blocks, k))
     _write(chain(tables, [_table(NOBODY, asked, ready.items)]), out, overwrite=overwrite)
     return Recommended(
@@ -145,8 +145,8 @@ def recommend(
         n_rows=tally.rows,
         n_short=tally.short,
         n_items=int(tally.found.sum()),
-        n_catalogue=len(ready.items) - len(barred),
-        recall=_recall(ready, dense, k, barred, index) if index else None,
+        n_catalogue=len(ready.items) - len(excluded),
+        recall=_recall(ready, dense, k, excluded, index) if index else None,
     )
 
 
@@ -186,7 +186,7 @@ def _some(ids: pl.Series) -> str:
     return f"{shown}, ..." if len(ids) > SHOWN_IDS else shown
 
 
-def _barred(ready: Recommender, only: Ids | None, never: Ids | None) -> tuple[IntegerIds, int]:
+def _excluded(ready: Recommender, only: Ids | None, never: Ids | None) -> tuple[IntegerIds, int]:
     """Dense ids of the items that nobody is to get, and how many ids the run does not have.
 
     Raises:
@@ -276,7 +276,7 @@ def _gathered(tables: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _recall(
-    ready: Recommender, users: IntegerIds, k: int, barred: IntegerIds, index: ItemIndex
+    ready: Recommender, users: IntegerIds, k: int, excluded: IntegerIds, index: ItemIndex
 ) -> float | None:
     """Part of the exact lists that an index finds, on evenly spread users."""
     known = users[ready.known(users)]
@@ -286,8 +286,8 @@ def _recall(
     exact, near = (
         [set(row[row >= 0]) for b in blocks if b.source == MODEL for row in b.top.items]
         for blocks in (
-            ready.lists(some, k=k, barred=barred),
-            ready.lists(some, k=k, barred=barred, index=index),
+            ready.lists(some, k=k, excluded=excluded),
+            ready.lists(some, k=k, excluded=excluded, index=index),
         )
     )
     wanted = sum(map(len, exact))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from invlearn.backbones.backbone import ReadsExposures, ReadsFeatures
+from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.data.dataset import Dataset, Part
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
 from invlearn.data.seen import SeenItems
@@ -122,7 +122,7 @@ class Recommender:
         users: IntegerIds,
         *,
         k: int,
-        barred: IntegerIds | None = None,
+        excluded: IntegerIds | None = None,
         with_seen: bool = False,
         index: ItemIndex | None = None,
         progress: Progress = silent,
@@ -132,7 +132,7 @@ class Recommender:
         Args:
             users: Dense ids, -1 for a user that the run does not have; shape `(users,)`.
             k: Length of the lists; those of users with fewer items left end in -1.
-            barred: Dense ids of items that nobody is to get.
+            excluded: Dense ids of items that nobody is to get.
             with_seen: Recommend also what would be left out.
             index: Search it for the model's lists, nearly exactly; made without the barred items.
             progress: Told of each block.
@@ -154,7 +154,7 @@ class Recommender:
                 blocks = index.top_k(some, k=k, seen=seen, progress=progress)
             else:
                 blocks = catalogue_top_k(
-                    scorer, some, k=k, seen=seen, barred=barred, name=str(self.run.folder),
+                    scorer, some, k=k, seen=seen, excluded=excluded, name=str(self.run.folder),
                     progress=progress,
                 )  # fmt: skip
             done = 0
@@ -201,7 +201,7 @@ def _left_out(dataset: Dataset, leave_out: LeaveOut) -> tuple[Part, ...]:
 def _is_new(run: Run, dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Whether a user has no training label, nor anything else that the backbone reads of them."""
     parts = [dataset.train]
-    if isinstance(run.module, ReadsExposures):
+    if isinstance(run.module, FitsExposures):
         parts.append(dataset.unlabelled)
     is_new = np.ones(dataset.n_users, np.bool_)
     for part in parts:

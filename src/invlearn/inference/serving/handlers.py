@@ -47,11 +47,11 @@ class Answering:
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """Lists of items for some users."""
         users = _dense(self._ready.users, request.users)
-        barred, n_unknown_items = self._barred(request)
+        excluded, n_unknown_items = self._excluded(request)
         lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
         n_unknown = int((users == UNKNOWN).sum())
         for block in self._ready.lists(
-            users, k=request.k, barred=barred, with_seen=not request.exclude_seen
+            users, k=request.k, excluded=excluded, with_seen=not request.exclude_seen
         ):
             for place, row, scores in zip(
                 block.places.tolist(), block.top.items, block.top.scores, strict=True
@@ -75,7 +75,7 @@ class Answering:
             unknown_items=self._unknown_items,
         )
 
-    def _barred(self, request: RecommendRequest) -> tuple[IntegerIds, int]:
+    def _excluded(self, request: RecommendRequest) -> tuple[IntegerIds, int]:
         """Items that nobody is to get, and how many different ids the run does not have."""
         allowed = np.full(len(self._ready.items), request.items is None)
         n_unknown = 0

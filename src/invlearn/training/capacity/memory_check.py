@@ -12,7 +12,7 @@ from invlearn.data.prepare.splits import Split
 from invlearn.runtime.distributed import Group
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.memory import available, gib
-from invlearn.training.build import complete, settled
+from invlearn.training.build import complete, complete_settings
 from invlearn.training.capacity.param_count import Counts
 from invlearn.training.capacity.planning import Plan, plan
 
@@ -34,7 +34,7 @@ def counts_of(dataset: Dataset) -> Counts:
     )
 
 
-def check_room(config: RunConfig, dataset: Dataset, group: Group) -> None:
+def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
     """Refuse a training that a machine has no memory for, before any of it is taken.
 
     All processes decide the same, and none goes on before all have looked.
@@ -52,7 +52,7 @@ def check_room(config: RunConfig, dataset: Dataset, group: Group) -> None:
     found = _planned(config, dataset, group)
     room, needed = available() * MARGIN, found.to_come * group.n_here
     fits = needed <= room
-    if not group.any(not fits):
+    if not group.any_rank(not fits):
         return
     if fits:
         raise ConfigError(
@@ -115,7 +115,7 @@ def plan_for(
     _check_processes(n_processes, n_hosts)
     if dataset is None:
         counts = _counts(sizes)
-        settings = settled(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
+        settings = complete_settings(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
         return plan(settings, counts, NO_FEATURES, n_processes=n_processes)
     for name, size in sizes.items():
         if size is not None:

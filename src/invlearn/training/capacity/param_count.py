@@ -58,7 +58,7 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(
-    config: RunConfig, counts: Counts, features: FeatureCard, n_peers: int = 0
+    config: RunConfig, counts: Counts, features: FeatureCard, n_auxiliary: int = 0
 ) -> Numbers:
     """Count the numbers of a backbone.
 
@@ -68,7 +68,7 @@ def numbers_of(
         config: Settings, complete.
         counts: How many users and items.
         features: Which features there are of them.
-        n_peers: Copies that train beside it.
+        n_auxiliary: Copies that train beside it.
 
     Raises:
         ConfigError: A user or an item has more than `WIDEST` numbers.
@@ -77,7 +77,7 @@ def numbers_of(
         _counted(config, features, n_users, n_items)
         for n_users, n_items in ((TOY, TOY), (2 * TOY, TOY), (TOY, 2 * TOY))
     )
-    copies = 1 + n_peers
+    copies = 1 + n_auxiliary
 
     def at_size(count: Callable[[Numbers], int]) -> int:
         by_user, by_item = (count(more) - count(base) for more in (more_users, more_items))

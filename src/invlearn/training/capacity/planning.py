@@ -28,7 +28,7 @@ from invlearn.training.capacity.param_count import (
     numbers_of,
     rows_in_play,
 )
-from invlearn.training.capacity.step_cost import Asked, asked_by, scoring_bytes, traffic
+from invlearn.training.capacity.step_cost import QueriedPairs, asked_by, scoring_bytes, traffic
 from invlearn.training.registry import strategy_class
 from invlearn.training.stores.optimizers import update_rule
 
@@ -129,11 +129,11 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
     """
     strategy = strategy_class(config.strategy)(**config.method)
     feed = strategy.feed
-    numbers = numbers_of(config, counts, features, feed.n_peers)
+    numbers = numbers_of(config, counts, features, feed.n_auxiliary)
     tables = _tables(config, counts, numbers, n_processes)
     steps, held, sent = _steps(config, counts, feed), 0.0, {}
     for kind in steps:
-        asked = asked_by(config, features, strategy, judges=kind == "judged")
+        asked = asked_by(config, features, strategy, is_meta_batch=kind == "judged")
         n_bytes, sent[kind] = _step(config, counts, numbers, asked, n_processes)
         held = max(held, n_bytes)
     order, index, scratch = _rows(config, counts, feed)
@@ -144,7 +144,7 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
         Part("moments", tables.moments),
         Part("order of the rows", order),
         Part("index of shown pairs", index),
-        Part("ledger", 6 * FLOAT * counts.train * feed.ledger),
+        Part("ledger", 6 * FLOAT * counts.train * feed.row_state),
     )
     n_rows = counts.train + counts.valid + counts.test
     return Plan(
@@ -199,7 +199,7 @@ def _n_unlabelled(config: RunConfig) -> int:
 
 
 def _step(
-    config: RunConfig, counts: Counts, numbers: Numbers, asked: Asked, n_processes: int
+    config: RunConfig, counts: Counts, numbers: Numbers, asked: QueriedPairs, n_processes: int
 ) -> tuple[float, float]:
     """Bytes of memory that a step holds on a process, and bytes that this sends.
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invlearn.backbones.backbone import Key, ReadsExposures, ReadsFeatures
-from invlearn.backbones.replicas import add_peers, tables_with_peers
+from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
+from invlearn.backbones.backbone import FitsExposures, Key, ReadsFeatures
 from invlearn.config.schema import RunConfig
 from invlearn.data.exposures import Exposures
 from invlearn.data.features import FeatureCard, Features, SideCard, SideFeatures
-from invlearn.data.types import Batch, LabelledRows, Pairs, Weights
+from invlearn.data.types import Batch, LabelledRows, Pairs, Params
 from invlearn.runtime.distributed import Group
 from invlearn.runtime.live_tensors import LiveTensors
 from invlearn.strategies import Strategy
@@ -26,14 +26,14 @@ from invlearn.training.stores import DenseStore
 from invlearn.training.stores.data_parallel import shared
 
 
-class Asked(NamedTuple):
+class QueriedPairs(NamedTuple):
     """What a strategy asks for in one step."""
 
     by_labelled: float
     """Logits put together for each labelled pair."""
     by_unlabelled: float
     """The same for each unlabelled pair."""
-    slopes: int
+    gradients: int
     """Slopes that are summed over processes."""
     moves: bool
     """Whether the step may start from another point than the strategy was shown."""
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
 
 def traffic(
-    asked: Asked,
+    asked: QueriedPairs,
     numbers: Numbers,
     n_pairs: tuple[float, float],
     rows: Mapping[Key, float],
@@ -74,34 +74,34 @@ def traffic(
     logits = asked.by_labelled * n_pairs[0] + asked.by_unlabelled * n_pairs[1]
     in_rows = numbers.of_rows(rows)
     if not sharded:
-        return 2 * away * FLOAT * (logits + asked.slopes * (in_rows + numbers.whole))
+        return 2 * away * FLOAT * (logits + asked.gradients * (in_rows + numbers.whole))
     frozen = sum(n * numbers.frozen[key] for key, n in rows.items())
     ids = LONG * (sum(rows.values()) + 2 * n_processes)
     moved = asked.moves if moved is None else moved
-    carried = FLOAT * (frozen + in_rows * (1 + 2 * asked.slopes + 1 + moved))
-    sums = 2 * FLOAT * (logits + asked.slopes * numbers.whole + 1)
+    carried = FLOAT * (frozen + in_rows * (1 + 2 * asked.gradients + 1 + moved))
+    sums = 2 * FLOAT * (logits + asked.gradients * numbers.whole + 1)
     return away * (ids + carried + sums)
 
 
 def asked_by(
-    config: RunConfig, features: FeatureCard, strategy: Strategy, *, judges: bool
-) -> Asked:
+    config: RunConfig, features: FeatureCard, strategy: Strategy, *, is_meta_batch: bool
+) -> QueriedPairs:
     """Count what a strategy asks for.
 
     Args:
         config: Settings, complete; its backbone is made small.
         features: Which features there are.
         strategy: The strategy.
-        judges: In a step with judges, or without, if there are judges.
+        is_meta_batch: In a step with judges, or without, if there are judges.
     """
-    wants = strategy.feed.unlabelled and (judges or strategy.feed.judge_fraction == 0)
-    once = partial(_tally, config, features, strategy, judges=judges)
+    wants = strategy.feed.unlabelled and (is_meta_batch or strategy.feed.judge_fraction == 0)
+    once = partial(_tally, config, features, strategy, is_meta_batch=is_meta_batch)
     few = once(TOY, TOY if wants else 0)
     more = once(TOY, 2 * TOY) if wants else few
     by_unlabelled = (more.logits - few.logits) / TOY
     by_labelled = (few.logits - by_unlabelled * TOY) / TOY if wants else few.logits / TOY
     n_pairs = 2 * TOY if wants else TOY
-    return Asked(by_labelled, by_unlabelled, few.slopes, few.moves, few.saved / n_pairs)
+    return QueriedPairs(by_labelled, by_unlabelled, few.gradients, few.moves, few.saved / n_pairs)
 
 
 def scoring_bytes(config: RunConfig, features: FeatureCard, strategy: Strategy) -> float:
@@ -127,7 +127,7 @@ def _worked_with(module: nn.Module, n_pairs: int) -> int:
 
 class _Tally(NamedTuple):
     logits: int
-    slopes: int
+    gradients: int
     moves: bool
     saved: int
 
@@ -139,24 +139,24 @@ def _tally(
     n_labelled: int,
     n_unlabelled: int,
     *,
-    judges: bool,
+    is_meta_batch: bool,
 ) -> _Tally:
     """Let a strategy propose for a few pairs, and write down what it asks for."""
     module = _small(config, features, strategy)
-    tables = tables_with_peers(getattr(module, "tables", {}), strategy.feed.n_peers)
+    tables = tables_with_auxiliary(getattr(module, "tables", {}), strategy.feed.n_auxiliary)
     store = DenseStore(module, tables, config.optimizer, seed=0)
-    batch, rows = _batch(strategy, n_labelled, n_unlabelled, judges=judges)
-    store.ledger = dict(strategy.opening(rows))
-    play, group, n_slopes, saved = store.play(batch), _Unsent(1, 2), [0], [0]
+    batch, rows = _batch(strategy, n_labelled, n_unlabelled, is_meta_batch=is_meta_batch)
+    store.row_state = dict(strategy.init_row_state(rows))
+    context, group, n_slopes, saved = store.gather(batch), _Unsent(1, 2), [0], [0]
 
-    def add(slopes: Weights) -> Weights:
+    def add(gradients: Params) -> Params:
         n_slopes[0] += 1
-        return slopes
+        return gradients
 
     def everyone(pairs: Pairs) -> Tensor:
         return torch.ones_like(pairs.users, dtype=torch.bool)
 
-    own = {weight.untyped_storage().data_ptr() for weight in play.point.values()}
+    own = {weight.untyped_storage().data_ptr() for weight in context.params.values()}
 
     def keep(tensor: Tensor) -> Tensor:
         if tensor.untyped_storage().data_ptr() not in own:
@@ -164,9 +164,11 @@ def _tally(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        move = strategy.propose(shared(play.score, group, everyone, add), play.point, play.batch)
+        proposal = strategy.propose(
+            shared(context.score, group, everyone, add), context.params, context.batch
+        )
     n_logits = group.n_bytes // FLOAT
-    moves = move.point is not play.point or "choice" in move.log
+    moves = proposal.params is not context.params or "choice" in proposal.log
     return _Tally(n_logits, n_slopes[0], moves, saved[0])
 
 
@@ -175,7 +177,7 @@ class _Unsent(Group):
 
     n_bytes = 0
 
-    def summed(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         self.n_bytes += values.nbytes
         return values
 
@@ -187,12 +189,12 @@ def _small(config: RunConfig, features: FeatureCard, strategy: Strategy) -> nn.M
         torch.manual_seed(0)
         module = make_backbone(config, n, n, features)
         ids = torch.arange(n).numpy()
-        if isinstance(module, ReadsExposures):
-            module.read(Exposures(ids, ids, (ids % 3 - 1).astype(np.int8)))
+        if isinstance(module, FitsExposures):
+            module.fit_exposures(Exposures(ids, ids, (ids % 3 - 1).astype(np.int8)))
         if isinstance(module, ReadsFeatures):
             sides = (_no_values(card, n) for card in (features.user, features.item))
             module.read_features(Features(*sides))
-        add_peers(module, strategy.feed.n_peers)
+        attach_auxiliary_models(module, strategy.feed.n_auxiliary)
     return module.train()
 
 
@@ -205,13 +207,13 @@ def _no_values(card: SideCard, n: int) -> SideFeatures:
 
 
 def _batch(
-    strategy: Strategy, n_labelled: int, n_unlabelled: int, *, judges: bool
+    strategy: Strategy, n_labelled: int, n_unlabelled: int, *, is_meta_batch: bool
 ) -> tuple[Batch, LabelledRows]:
     """A few pairs, no two alike, and the labelled rows that there are."""
     labelled = Pairs(torch.arange(n_labelled), torch.arange(n_labelled))
     unlabelled = Pairs(torch.arange(n_unlabelled), torch.arange(n_unlabelled).flip(0))
     labels = (labelled.users % 2).float()
-    batch = Batch(labelled, labels, unlabelled, judges=judges, step=0, rate=1e-3)
-    if strategy.feed.ledger:
+    batch = Batch(labelled, labels, unlabelled, is_meta_batch=is_meta_batch, step=0, lr=1e-3)
+    if strategy.feed.row_state:
         batch = batch._replace(rows=torch.arange(n_labelled), origin=unlabelled)
     return batch, LabelledRows(labelled, labels)

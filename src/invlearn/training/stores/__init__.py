@@ -3,9 +3,9 @@
 from invlearn.training.stores.dense import DenseStore
 from invlearn.training.stores.row import RowStore
 from invlearn.training.stores.sharded import ShardedStore
-from invlearn.training.stores.store import Play, Store
+from invlearn.training.stores.store import StepContext, Store
 
-__all__ = ["STORES", "DenseStore", "Play", "RowStore", "ShardedStore", "Store"]
+__all__ = ["STORES", "DenseStore", "RowStore", "ShardedStore", "StepContext", "Store"]
 
 STORES: dict[str, type[DenseStore] | type[RowStore]] = {"dense": DenseStore, "row": RowStore}
 """Every store by the name that configurations use."""

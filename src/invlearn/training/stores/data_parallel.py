@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invlearn.data.types import Pairs, Score, Weights
+from invlearn.data.types import Pairs, Params, Score
 from invlearn.runtime.distributed import Group
 
-Add = Callable[[Weights], Weights]
+Add = Callable[[Params], Params]
 """From the slopes that each process found to their sum, for the weights in play here."""
 
 
@@ -30,14 +30,14 @@ def shared(score: Score, group: Group, mine: Callable[[Pairs], Tensor], add: Add
         add: How slopes are summed.
     """
 
-    def score_all(weights: Weights, pairs: Pairs) -> Tensor:
+    def score_all(weights: Params, pairs: Pairs) -> Tensor:
         own = mine(pairs)
 
-        def add_values(slopes: Sequence[Tensor]) -> list[Tensor]:
-            return list(add(dict(zip(weights, slopes, strict=True))).values())
+        def add_values(gradients: Sequence[Tensor]) -> list[Tensor]:
+            return list(add(dict(zip(weights, gradients, strict=True))).values())
 
         def assemble(logits: Tensor) -> Tensor:
-            return group.summed(logits.new_zeros(len(own)).masked_scatter_(own, logits))
+            return group.all_reduce(logits.new_zeros(len(own)).masked_scatter_(own, logits))
 
         here = dict(zip(weights, _Summed.apply(add_values, *weights.values()), strict=True))
         logits = score(here, Pairs(pairs.users[own], pairs.items[own]))
@@ -57,13 +57,13 @@ def share_of(group: Group) -> Callable[[Pairs], Tensor]:
     return mine
 
 
-def summed(group: Group, slopes: Weights) -> Weights:
+def summed(group: Group, gradients: Params) -> Params:
     """The sum over all processes, in one message."""
-    flat = group.summed(torch.cat([slope.reshape(-1) for slope in slopes.values()]))
-    pieces = flat.split([slope.numel() for slope in slopes.values()])
+    flat = group.all_reduce(torch.cat([gradients.reshape(-1) for gradients in gradients.values()]))
+    pieces = flat.split([gradients.numel() for gradients in gradients.values()])
     return {
-        name: piece.view_as(slope)
-        for (name, slope), piece in zip(slopes.items(), pieces, strict=True)
+        name: piece.view_as(gradients)
+        for (name, gradients), piece in zip(gradients.items(), pieces, strict=True)
     }
 
 
@@ -71,7 +71,7 @@ def over_replicas(score: Score, group: Group) -> Score:
     """The score where every process has all weights in play."""
     if group.is_alone:
         return score
-    return shared(score, group, share_of(group), lambda slopes: summed(group, slopes))
+    return shared(score, group, share_of(group), lambda gradients: summed(group, gradients))
 
 
 class _Summed(torch.autograd.Function):

@@ -10,11 +10,11 @@ from invlearn.backbones.backbone import Key
 from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, Proposal
 from invlearn.runtime.distributed import ALONE, Group
-from invlearn.strategies.slopes import rows_with_slope
+from invlearn.strategies.gradients import rows_with_gradient
 from invlearn.training.stores.data_parallel import over_replicas
 from invlearn.training.stores.store import (
-    Located,
-    Play,
+    IndexedBatch,
+    StepContext,
     Store,
     distinct,
     penalties_of,
@@ -22,7 +22,7 @@ from invlearn.training.stores.store import (
     sent,
     sent_batch,
 )
-from invlearn.training.stores.strategy_state import Memory
+from invlearn.training.stores.strategy_state import StrategyState
 
 
 @final
@@ -53,53 +53,55 @@ class DenseStore(Store):
         self._score_at = scorer(module, seed)
         self._parameters = {n: w for n, w in module.named_parameters() if w.requires_grad}
         self._optimizer = _torch_optimizer(list(self._parameters.values()), config)
-        self._memory = Memory(self._parameters)
+        self._strategy_state = StrategyState(self._parameters)
         self._device = next((w.device for w in module.parameters()), torch.device("cpu"))
 
-    def locate(self, batch: Batch) -> Located:
+    def index(self, batch: Batch) -> IndexedBatch:
         """Bring the batch to the device; find its rows if they are to shrink."""
         rows = distinct(batch)[0] if self._l2 else {}
         rows = {key: sent(ids, self._device) for key, ids in rows.items()}
-        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
+        return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
-    def show(self, located: Located) -> Play:
+    def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
         """Show all weights."""
-        point = {name: weight.detach() for name, weight in self._parameters.items()}
-        score = over_replicas(self._score_at(located.batch.step), self._group)
-        return Play(score, point, located.batch, located.rows)
+        params = {name: weight.detach() for name, weight in self._parameters.items()}
+        score = over_replicas(self._score_at(indexed.batch.step), self._group)
+        return StepContext(score, params, indexed.batch, indexed.rows)
 
     @torch.no_grad()
-    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+    def update(
+        self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
+    ) -> None:
         """Move to the proposed point and let torch's optimizer step along the slope."""
-        if sound is not None and not sound:
+        if is_finite is not None and not is_finite:
             return
-        if move.point is not play.point:
+        if proposal.params is not context.params:
             for name, parameter in self._parameters.items():
-                parameter.copy_(move.point[name])
-        if move.slope:
-            self._step(play, move)
+                parameter.copy_(proposal.params[name])
+        if proposal.gradients:
+            self._step(context, proposal)
 
-    def _step(self, play: Play, move: Proposal) -> None:
+    def _step(self, context: StepContext, proposal: Proposal) -> None:
         """Let torch's optimizer step from where the weights are."""
         for name, parameter in self._parameters.items():
-            parameter.grad = move.slope[name]
+            parameter.grad = proposal.gradients[name]
             if name in self._penalties:
-                parameter.grad = move.slope[name].addcmul(parameter, self._penalties[name])
+                parameter.grad = proposal.gradients[name].addcmul(parameter, self._penalties[name])
             if self._l2 and name in self._tables:
-                rows = play.rows[self._tables[name]]
+                rows = context.rows[self._tables[name]]
                 shrinking = parameter[rows]
-                if move.rests:
-                    shrinking = shrinking * rows_with_slope(move.slope[name][rows])
+                if proposal.skip_zero_grad_rows:
+                    shrinking = shrinking * rows_with_gradient(proposal.gradients[name][rows])
                 parameter.grad = parameter.grad.index_add(0, rows, self._l2 * shrinking)
         for group in self._optimizer.param_groups:
-            group["lr"] = play.batch.rate
+            group["lr"] = context.batch.lr
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
         """Optimizer state by `parameter:entry`, and the strategy's memory."""
         states = self._optimizer.state_dict()["state"]
-        return self._memory.state() | {
+        return self._strategy_state.state() | {
             f"{name}:{entry}": torch.as_tensor(value)
             for number, name in enumerate(self._parameters)
             for entry, value in states.get(number, {}).items()
@@ -107,7 +109,7 @@ class DenseStore(Store):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Give torch's optimizer its state back, and keep the memory."""
-        self._memory.load_state(state)
+        self._strategy_state.load_state(state)
         states: dict[int, dict[str, Any]] = {}
         for number, name in enumerate(self._parameters):
             entries = {

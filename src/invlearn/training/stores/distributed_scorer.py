@@ -9,7 +9,7 @@ from invlearn.runtime.distributed import Group
 
 
 @final
-class Together(nn.Module):
+class DistributedScorer(nn.Module):
     """Logits of pairs on every process, computed by all; every one asks for the same pairs."""
 
     def __init__(self, module: nn.Module, logits: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -35,6 +35,6 @@ def replicas(module: nn.Module, group: Group) -> nn.Module:
         found = module(users[own], items[own])
         everyone = found.new_zeros(len(users))
         everyone[own] = found
-        return group.summed(everyone)
+        return group.all_reduce(everyone)
 
-    return module if group.is_alone else Together(module, logits)
+    return module if group.is_alone else DistributedScorer(module, logits)

@@ -25,7 +25,7 @@ class Rule(Protocol):
     """`(weight, slope, moments, step, rate) -> Update`, tensors all of one shape."""
 
     def __call__(
-        self, weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float
+        self, weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float
     ) -> Update:
         """Compute weights and moments after a step of length `rate`."""
         ...
@@ -34,20 +34,22 @@ class Rule(Protocol):
 def update_rule(config: OptimizerConfig) -> tuple[int, Rule]:
     """Number of moments that a rule keeps for each weight, and the rule."""
 
-    def adam(weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float) -> Update:
+    def adam(weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float) -> Update:
         """Kingma and Ba, ICLR 2015, Algorithm 1."""
-        first = config.beta1 * moments[0] + (1 - config.beta1) * slope
-        second = config.beta2 * moments[1] + (1 - config.beta2) * slope.square()
+        first = config.beta1 * moments[0] + (1 - config.beta1) * gradients
+        second = config.beta2 * moments[1] + (1 - config.beta2) * gradients.square()
         root = (second / (1 - config.beta2**step)).sqrt() + config.eps
-        return Update(weight - rate / (1 - config.beta1**step) * first / root, (first, second))
+        return Update(weight - lr / (1 - config.beta1**step) * first / root, (first, second))
 
-    def adagrad(weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float) -> Update:
+    def adagrad(
+        weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float
+    ) -> Update:
         """Duchi et al., JMLR 2011, in its diagonal form."""
-        squares = moments[0] + slope.square()
-        return Update(weight - rate * slope / (squares.sqrt() + config.eps), (squares,))
+        squares = moments[0] + gradients.square()
+        return Update(weight - lr * gradients / (squares.sqrt() + config.eps), (squares,))
 
-    def sgd(weight: Tensor, slope: Tensor, moments: Moments, step: int, rate: float) -> Update:
-        return Update(weight - rate * slope, ())
+    def sgd(weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float) -> Update:
+        return Update(weight - lr * gradients, ())
 
     rules: dict[str, tuple[int, Rule]] = {
         "adam": (2, adam),

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.config.schema import OptimizerConfig
-from invlearn.data.types import Batch, Pairs, Proposal, Weights
+from invlearn.data.types import Batch, Pairs, Params, Proposal
 from invlearn.runtime.distributed import ALONE, Group
 from invlearn.training.stores.data_parallel import over_replicas
 from invlearn.training.stores.huge_pages import on_huge_pages
 from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
 from invlearn.training.stores.store import (
-    Located,
-    Play,
+    IndexedBatch,
+    StepContext,
     Store,
     distinct,
     penalties_of,
@@ -23,7 +23,7 @@ from invlearn.training.stores.store import (
     sent,
     sent_batch,
 )
-from invlearn.training.stores.strategy_state import Memory
+from invlearn.training.stores.strategy_state import StrategyState
 
 
 @final
@@ -63,38 +63,44 @@ class RowStore(Store):
         self._frozen = {n: everything[n].detach() for n in tables if n not in self._weights}
         self._device = next((w.device for w in everything.values()), torch.device("cpu"))
         self._optimizer = RowOptimizer(self._weights, config, penalties_of(module))
-        self._memory = Memory(self._weights)
+        self._strategy_state = StrategyState(self._weights)
 
-    def locate(self, batch: Batch) -> Located:
+    def index(self, batch: Batch) -> IndexedBatch:
         """Find the rows that `batch` touches."""
         rows, batch = distinct(batch)
         rows = {key: sent(ids, self._device) for key, ids in rows.items()}
-        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
+        return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
-    def show(self, located: Located) -> Play:
+    def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
         """Gather the rows that were located."""
-        batch, rows = located
+        batch, rows = indexed
 
         def gathered(name: str, weight: Tensor) -> Tensor:
             key = self._tables.get(name)
             return weight if key is None else weight.index_select(0, rows[key])
 
-        point = {name: gathered(name, weight) for name, weight in self._weights.items()}
+        params = {name: gathered(name, weight) for name, weight in self._weights.items()}
         frozen = {name: gathered(name, weight) for name, weight in self._frozen.items()}
         score = self._score_at(batch.step)
 
-        def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
+        def score_rows(weights: Params, pairs: Pairs) -> Tensor:
             return score({**frozen, **weights}, pairs)
 
         score_here = score_rows if frozen else score
-        return Play(over_replicas(score_here, self._group), point, batch, rows)
+        return StepContext(over_replicas(score_here, self._group), params, batch, rows)
 
-    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+    def update(
+        self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
+    ) -> None:
         """Update the gathered rows and scatter them back."""
-        moment = Moment(play.batch.step + 1, play.batch.rate, move.rests, sound)
+        moment = Moment(
+            context.batch.step + 1, context.batch.lr, proposal.skip_zero_grad_rows, is_finite
+        )
         for name, weight in self._weights.items():
-            rows = play.rows[self._tables[name]] if name in self._tables else None
-            values = Values(play.point[name], move.point[name], move.slope.get(name))
+            rows = context.rows[self._tables[name]] if name in self._tables else None
+            values = Values(
+                context.params[name], proposal.params[name], proposal.gradients.get(name)
+            )
             self._optimizer.step(name, weight, rows, values, moment)
 
     def tensors(self) -> Iterator[Tensor]:
@@ -105,9 +111,9 @@ class RowStore(Store):
 
     def state(self) -> dict[str, Tensor]:
         """Moments by `parameter:number`, and the strategy's memory."""
-        return self._memory.state() | self._optimizer.state()
+        return self._strategy_state.state() | self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Copy moments back, and keep the memory."""
         self._optimizer.load_state(state)
-        self._memory.load_state(state)
+        self._strategy_state.load_state(state)

@@ -11,11 +11,11 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from invlearn.data.types import Weights
+from invlearn.data.types import Params
 from invlearn.runtime.distributed import Group
 
 
-class _Way(NamedTuple):
+class _Routing(NamedTuple):
     """The rows of one key: users' or items'."""
 
     n_asked: list[int]
@@ -30,7 +30,7 @@ class _Way(NamedTuple):
 
 
 @final
-class Route:
+class RowExchange:
     """The way between the rows in play on each process and their owners, for one batch."""
 
     def __init__(
@@ -46,21 +46,21 @@ class Route:
         self._group = group
         self._ways = {key: self._way(ids, n_rows[key]) for key, ids in asked.items()}
 
-    def _way(self, ids: Tensor, n_rows: int) -> _Way:
+    def _way(self, ids: Tensor, n_rows: int) -> _Routing:
         ends = torch.tensor(self._group.ends(n_rows), device=ids.device)
         n_before = torch.searchsorted(ids, ends).tolist()
         n_asked = [end - start for start, end in zip([0, *n_before], n_before, strict=False)]
         pieces = ids.split(n_asked)
         n_wanted = self._group.lengths(pieces)
-        wanted = torch.cat(self._group.exchanged(pieces, n_wanted))
+        wanted = torch.cat(self._group.all_to_all(pieces, n_wanted))
         rows, places = torch.unique(wanted, return_inverse=True)
-        return _Way(n_asked, n_wanted, rows - self._group.share(n_rows).start, places)
+        return _Routing(n_asked, n_wanted, rows - self._group.share(n_rows).start, places)
 
     def rows(self, key: str) -> Tensor:
         """Distinct rows that any process has in play, as places in this process' part."""
         return self._ways[key].rows
 
-    def fetched(self, owned: Weights, keys: Mapping[str, str]) -> Weights:
+    def fetched(self, owned: Params, keys: Mapping[str, str]) -> Params:
         """Rows in play here, from values of the owned rows.
 
         Args:
@@ -70,11 +70,11 @@ class Route:
         wanted = {name: values[self._ways[keys[name]].places] for name, values in owned.items()}
         return self._carried(wanted, keys, back=False)
 
-    def sent(self, values: Weights, keys: Mapping[str, str]) -> Weights:
+    def sent(self, values: Params, keys: Mapping[str, str]) -> Params:
         """Values of the rows in play, brought to their owners: one for each process that asked."""
         return self._carried(values, keys, back=True)
 
-    def owned(self, values: Weights, keys: Mapping[str, str]) -> Weights:
+    def owned(self, values: Params, keys: Mapping[str, str]) -> Params:
         """Values that every process has alike, as values of the owned rows."""
 
         def one_each(name: str, sent: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Route:
 
         return {name: one_each(name, sent) for name, sent in self.sent(values, keys).items()}
 
-    def summed(self, values: Weights, keys: Mapping[str, str]) -> Weights:
+    def summed(self, values: Params, keys: Mapping[str, str]) -> Params:
         """Values of the rows in play here, summed over all processes that have the row in play."""
 
         def sums(name: str, sent: Tensor) -> Tensor:
@@ -95,15 +95,15 @@ class Route:
         sent = self.sent(values, keys)
         return self.fetched({name: sums(name, one) for name, one in sent.items()}, keys)
 
-    def _carried(self, values: Weights, keys: Mapping[str, str], *, back: bool) -> Weights:
+    def _carried(self, values: Params, keys: Mapping[str, str], *, back: bool) -> Params:
         """Bring values row by row from the owners to who asked, or back, a message a type."""
-        found: Weights = {}
+        found: Params = {}
         for kind in sorted({value.dtype for value in values.values()}, key=str):
             alike = {name: value for name, value in values.items() if value.dtype == kind}
             found |= self._carried_alike(alike, keys, back=back)
         return {name: found[name] for name in values}
 
-    def _carried_alike(self, values: Weights, keys: Mapping[str, str], *, back: bool) -> Weights:
+    def _carried_alike(self, values: Params, keys: Mapping[str, str], *, back: bool) -> Params:
         ways = {name: self._ways[keys[name]] for name in values}
         n_out = {name: way.n_asked if back else way.n_wanted for name, way in ways.items()}
         n_in = {name: way.n_wanted if back else way.n_asked for name, way in ways.items()}
@@ -112,7 +112,7 @@ class Route:
         pieces = [torch.cat([cut[name][rank].reshape(-1) for name in values]) for rank in ranks]
         width = {name: prod(value.shape[1:]) for name, value in values.items()}
         lengths = [[n_in[name][rank] * width[name] for name in values] for rank in ranks]
-        came = self._group.exchanged(pieces, [*map(sum, lengths)])
+        came = self._group.all_to_all(pieces, [*map(sum, lengths)])
         parts = [piece.split(length) for piece, length in zip(came, lengths, strict=True)]
         return {
             name: torch.cat([part[k] for part in parts]).view(sum(n_in[name]), *value.shape[1:])

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from invlearn.config.schema import OptimizerConfig
-from invlearn.data.types import Weights
-from invlearn.strategies.slopes import rows_with_slope
+from invlearn.data.types import Params
+from invlearn.strategies.gradients import rows_with_gradient
 from invlearn.training.stores.huge_pages import zeros_on_huge_pages
 from invlearn.training.stores.optimizers import Moments, Update, update_rule
-from invlearn.training.stores.store import where_sound
+from invlearn.training.stores.store import where_finite
 
 
 class Values(NamedTuple):
@@ -19,9 +19,9 @@ class Values(NamedTuple):
 
     old: Tensor
     """Before the step."""
-    point: Tensor
+    params: Tensor
     """Where to step from."""
-    slope: Tensor | None
+    gradients: Tensor | None
     """Along which; none: the point itself is kept, and the moments are as they were."""
 
 
@@ -30,11 +30,11 @@ class Moment(NamedTuple):
 
     step: int
     """From 1."""
-    rate: float
+    lr: float
     """Learning rate."""
-    rests: bool
+    skip_zero_grad_rows: bool
     """Whether rows of tables without a slope rest."""
-    sound: Tensor | None
+    is_finite: Tensor | None
     """Where it is false nothing changes; none is true."""
 
 
@@ -43,7 +43,7 @@ class RowOptimizer:
     """Keeps the moments of every weight, and steps."""
 
     def __init__(
-        self, weights: Weights, config: OptimizerConfig, penalties: Mapping[str, Tensor]
+        self, weights: Params, config: OptimizerConfig, penalties: Mapping[str, Tensor]
     ) -> None:
         """Begin with moments of zero.
 
@@ -71,20 +71,20 @@ class RowOptimizer:
             values: Of those rows.
             moment: When, and how.
         """
-        old, point, slope = values
-        if slope is None:
-            _write(weight, rows, where_sound(moment.sound, point, old))
+        old, params, gradients = values
+        if gradients is None:
+            _write(weight, rows, where_finite(moment.is_finite, params, old))
             return
         before = tuple(_read(kept, rows) for kept in self._moments[name])
-        total = slope if rows is None else slope + self._l2 * point
+        total = gradients if rows is None else gradients + self._l2 * params
         if name in self._penalties:
-            total = total + self._penalties[name] * point
-        update = self._rule(point, total, before, moment.step, moment.rate)
-        if moment.rests and rows is not None:
-            update = _rested(update, Update(point, before), rows_with_slope(slope))
-        _write(weight, rows, where_sound(moment.sound, update.weight, old))
+            total = total + self._penalties[name] * params
+        update = self._rule(params, total, before, moment.step, moment.lr)
+        if moment.skip_zero_grad_rows and rows is not None:
+            update = _rested(update, Update(params, before), rows_with_gradient(gradients))
+        _write(weight, rows, where_finite(moment.is_finite, update.weight, old))
         for kept, new, was in zip(self._moments[name], update.moments, before, strict=True):
-            _write(kept, rows, where_sound(moment.sound, new, was))
+            _write(kept, rows, where_finite(moment.is_finite, new, was))
 
     def tensors(self) -> Iterator[Tensor]:
         """Every moment, not copied."""

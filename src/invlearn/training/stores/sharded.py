@@ -9,16 +9,16 @@ from torch.func import functional_call
 
 from invlearn.backbones.backbone import Key
 from invlearn.config.schema import OptimizerConfig
-from invlearn.data.types import Batch, Pairs, Proposal, Weights
+from invlearn.data.types import Batch, Pairs, Params, Proposal
 from invlearn.runtime.distributed import Group
 from invlearn.runtime.tensor_files import Shard
 from invlearn.training.stores.data_parallel import share_of, shared, summed
 from invlearn.training.stores.huge_pages import on_huge_pages
-from invlearn.training.stores.row_exchange import Route
+from invlearn.training.stores.row_exchange import RowExchange
 from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
 from invlearn.training.stores.store import (
-    Located,
-    Play,
+    IndexedBatch,
+    StepContext,
     Store,
     distinct,
     penalties_of,
@@ -26,7 +26,7 @@ from invlearn.training.stores.store import (
     sent,
     sent_batch,
 )
-from invlearn.training.stores.strategy_state import Memory
+from invlearn.training.stores.strategy_state import StrategyState
 
 ELSEWHERE = -1
 """Number of a user or an item in play on another process only."""
@@ -74,8 +74,8 @@ class ShardedStore(Store):
         self._frozen = {n: weights[n].detach() for n in tables if n not in self._weights}
         self._device = next((w.device for w in weights.values()), torch.device("cpu"))
         self._optimizer = RowOptimizer(self._weights, config, penalties_of(module))
-        self._memory = Memory(self._weights)
-        self._route: Route | None = None
+        self._strategy_state = StrategyState(self._weights)
+        self._route: RowExchange | None = None
 
     @property
     def shards(self) -> dict[str, Shard]:
@@ -90,7 +90,7 @@ class ShardedStore(Store):
             for own in [self._group.share(n_rows)]
         }
 
-    def locate(self, batch: Batch) -> Located:
+    def index(self, batch: Batch) -> IndexedBatch:
         """Find the rows that this process' share of `batch` touches, and ask their owners."""
         labelled, unlabelled = (
             Pairs(ids.users[own], ids.items[own])
@@ -103,8 +103,8 @@ class ShardedStore(Store):
             unlabelled=self._elsewhere(batch.unlabelled, mine.unlabelled),
         )
         rows = {key: sent(ids, self._device) for key, ids in rows.items()}
-        self._route = Route(self._group, rows, self._n_rows)
-        return Located(sent_batch(self._memory.shown_in(batch), self._device), rows)
+        self._route = RowExchange(self._group, rows, self._n_rows)
+        return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
     def _elsewhere(self, pairs: Pairs, mine: Pairs) -> Pairs:
         """All pairs, those of this process numbered as its rows in play."""
@@ -113,24 +113,24 @@ class ShardedStore(Store):
         users[own], items[own] = mine.users, mine.items
         return Pairs(users, items)
 
-    def show(self, located: Located) -> Play:
+    def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
         """Bring the rows here that were located."""
-        batch, rows = located
+        batch, rows = indexed
         route, score = self._way(), self._score_at(batch.step)
-        point, frozen = self._in_play(route)
+        params, frozen = self._in_play(route)
 
-        def score_rows(weights: Weights, pairs: Pairs) -> Tensor:
+        def score_rows(weights: Params, pairs: Pairs) -> Tensor:
             return score({**frozen, **weights}, pairs)
 
-        def add(slopes: Weights) -> Weights:
-            cut, whole = self._parted(slopes)
+        def add(gradients: Params) -> Params:
+            cut, whole = self._parted(gradients)
             sums = route.summed(cut, self._keys) | (summed(self._group, whole) if whole else {})
-            return {name: sums[name] for name in slopes}
+            return {name: sums[name] for name in gradients}
 
         everywhere = shared(score_rows, self._group, _is_here, add)
-        return Play(everywhere, point, batch, rows)
+        return StepContext(everywhere, params, batch, rows)
 
-    def _in_play(self, route: Route) -> tuple[Weights, Weights]:
+    def _in_play(self, route: RowExchange) -> tuple[Params, Params]:
         """Weights, and frozen ones, that a route leads to."""
         everything = self._weights | self._frozen
         cut, whole = self._parted(everything)
@@ -139,23 +139,30 @@ class ShardedStore(Store):
         weights = {name: found[name] for name in self._weights}
         return weights, {name: found[name] for name in self._frozen}
 
-    def agreed(self, sound: Tensor) -> Tensor:
+    def all_ranks_finite(self, is_finite: Tensor) -> Tensor:
         """Whether a move is sound on every process."""
-        unsound = self._group.summed((~sound).to(torch.int32))
+        unsound = self._group.all_reduce((~is_finite).to(torch.int32))
         return unsound == 0
 
-    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+    def update(
+        self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
+    ) -> None:
         """Bring what was proposed to the owners of the rows, who step."""
-        route, moved = self._way(), move.point is not play.point
-        slopes, points = move.slope, move.point if moved or not move.slope else {}
+        route, moved = self._way(), proposal.params is not context.params
+        gradients, points = (
+            proposal.gradients,
+            proposal.params if moved or not proposal.gradients else {},
+        )
         keys = {f"{mark}{n}": key for n, key in self._keys.items() for mark in ("slope:", "point:")}
-        carried = {f"slope:{n}": values for n, values in self._parted(slopes)[0].items()}
+        carried = {f"slope:{n}": values for n, values in self._parted(gradients)[0].items()}
         carried |= {f"point:{n}": values for n, values in self._parted(points)[0].items()}
         owned = route.owned(carried, keys)
-        moment = Moment(play.batch.step + 1, play.batch.rate, move.rests, sound)
+        moment = Moment(
+            context.batch.step + 1, context.batch.lr, proposal.skip_zero_grad_rows, is_finite
+        )
         for name, weight in self._weights.items():
             if name not in self._keys:
-                values = Values(play.point[name], move.point[name], slopes.get(name))
+                values = Values(context.params[name], proposal.params[name], gradients.get(name))
                 self._optimizer.step(name, weight, None, values, moment)
                 continue
             rows = route.rows(self._keys[name])
@@ -176,30 +183,30 @@ class ShardedStore(Store):
         for key, ids in (("user", users[own]), ("item", items[own])):
             asked[key], inverse = torch.unique(ids, return_inverse=True)
             places.append(inverse)
-        weights, frozen = self._in_play(Route(self._group, asked, self._n_rows))
+        weights, frozen = self._in_play(RowExchange(self._group, asked, self._n_rows))
         module = self._module  # without the peers, if they have gone
         known = dict(module.named_parameters()) | dict(module.named_buffers())
         everything = {n: w for n, w in {**weights, **frozen}.items() if n in known}
         found = functional_call(module, everything, tuple(places))
-        return self._group.summed(found.new_zeros(len(users)).masked_scatter_(own, found))
+        return self._group.all_reduce(found.new_zeros(len(users)).masked_scatter_(own, found))
 
-    def _way(self) -> Route:
+    def _way(self) -> RowExchange:
         assert self._route is not None, "a batch is located before it is shown"
         return self._route
 
-    def _parted(self, values: Weights) -> tuple[Weights, Weights]:
+    def _parted(self, values: Params) -> tuple[Params, Params]:
         """Values of tables, and of what belongs to none."""
         cut = {name: value for name, value in values.items() if name in self._keys}
         return cut, {name: value for name, value in values.items() if name not in self._keys}
 
     def state(self) -> dict[str, Tensor]:
         """Moments of this process' rows by `parameter:number`, and the strategy's memory."""
-        return self._memory.state() | self._optimizer.state()
+        return self._strategy_state.state() | self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Copy moments back, and keep the memory."""
         self._optimizer.load_state(state)
-        self._memory.load_state(state)
+        self._strategy_state.load_state(state)
 
 
 def _is_here(pairs: Pairs) -> Tensor:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from invlearn.backbones.replicas import name_in_backbone
-from invlearn.data.types import Batch, Pairs, Proposal, Score, Weights
+from invlearn.backbones.auxiliary import name_in_backbone
+from invlearn.data.types import Batch, Pairs, Params, Proposal, Score
 from invlearn.runtime.random import torch_seed
-from invlearn.training.stores.strategy_state import Memory
+from invlearn.training.stores.strategy_state import StrategyState
 
 
-class Located(NamedTuple):
+class IndexedBatch(NamedTuple):
     """A batch on the device, and where its weights are."""
 
     batch: Batch
@@ -30,12 +30,12 @@ class Located(NamedTuple):
     """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
 
 
-class Play(NamedTuple):
+class StepContext(NamedTuple):
     """What a strategy is given for one batch."""
 
     score: Score
     """Logits of pairs under some weights."""
-    point: Weights
+    params: Params
     """The weights in play."""
     batch: Batch
     """The batch, its ids numbered as the rows of `point`."""
@@ -46,59 +46,62 @@ class Play(NamedTuple):
 class Store(ABC):
     """Keeps a backbone's weights, the optimizer's moments and the strategy's memory."""
 
-    _memory: Memory
+    _strategy_state: StrategyState
 
-    def play(self, batch: Batch) -> Play:
+    def gather(self, batch: Batch) -> StepContext:
         """Bring the weights that `batch` touches into play; nothing changes."""
-        return self.show(self.locate(batch))
+        return self.gather_indexed(self.index(batch))
 
-    def commit(self, play: Play, move: Proposal) -> None:
+    def apply(self, context: StepContext, proposal: Proposal) -> None:
         """Step from the proposed point along the proposed slope, and keep the result.
 
         Without a slope the point itself is kept, and the optimizer does nothing.
         """
-        self.remember(move.memory)
-        self.note(play.batch.rows, move.notes)
-        self.apply(play, move)
+        self.keep_state(proposal.state)
+        self.write_row_state(context.batch.rows, proposal.row_updates)
+        self.update(context, proposal)
 
-    def remember(self, memory: Weights) -> None:
+    def keep_state(self, state: Params) -> None:
         """Keep what the strategy wants to see again at the next step, and nothing else."""
-        self._memory.keep(memory)
+        self._strategy_state.keep(state)
 
-    def note(self, rows: Tensor | None, notes: Weights) -> None:
+    def write_row_state(self, rows: Tensor | None, row_updates: Params) -> None:
         """Write what the strategy notes of labelled rows into its ledger."""
-        self._memory.note(rows, notes)
+        self._strategy_state.write_row_state(rows, row_updates)
 
     @property
-    def ledger(self) -> Weights:
+    def row_state(self) -> Params:
         """The strategy's ledger, not copied."""
-        return self._memory.ledger
+        return self._strategy_state.row_state
 
-    @ledger.setter
-    def ledger(self, ledger: Mapping[str, Tensor]) -> None:
-        self._memory.open(ledger)
+    @row_state.setter
+    def row_state(self, row_state: Mapping[str, Tensor]) -> None:
+        self._strategy_state.set_row_state(row_state)
 
     @abstractmethod
-    def locate(self, batch: Batch) -> Located:
+    def index(self, batch: Batch) -> IndexedBatch:
         """Find the weights that `batch` touches, and bring its ids to the device."""
 
     @abstractmethod
-    def show(self, located: Located) -> Play:
+    def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
         """Bring the weights into play that were located."""
 
     @abstractmethod
-    def apply(self, play: Play, move: Proposal, *, sound: Tensor | None = None) -> None:
+    def update(
+        self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
+    ) -> None:
         """Carry out what was proposed; the memory is not looked at.
 
         Args:
-            play: What the strategy was given.
-            move: What it proposed.
-            sound: A boolean scalar on the device; where it is false nothing changes. None is true.
+            context: What the strategy was given.
+            proposal: What it proposed.
+            is_finite: A boolean scalar on the device; if it is false nothing changes. None counts
+                as true.
         """
 
-    def agreed(self, sound: Tensor) -> Tensor:
+    def all_ranks_finite(self, is_finite: Tensor) -> Tensor:
         """Whether a move is sound wherever it is made, if it is or is not so here."""
-        return sound
+        return is_finite
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -123,7 +126,7 @@ def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
     def score_at(step: int) -> Score:
         step_seed = torch_seed(seed, "dropout", step)
 
-        def score(weights: Weights, pairs: Pairs) -> Tensor:
+        def score(weights: Params, pairs: Pairs) -> Tensor:
             torch.manual_seed(step_seed)
             return plain(weights, pairs)
 
@@ -149,7 +152,7 @@ def _generator_states(device: torch.device) -> list[Tensor]:
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
-def _score(module: nn.Module, weights: Weights, pairs: Pairs) -> Tensor:
+def _score(module: nn.Module, weights: Params, pairs: Pairs) -> Tensor:
     return functional_call(module, weights, (pairs.users, pairs.items))
 
 
@@ -231,6 +234,6 @@ def sent_batch(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def where_sound(sound: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
     """The new value unless something is unsound, else the old one."""
-    return new if sound is None else torch.where(sound, new, old)
+    return new if is_finite is None else torch.where(is_finite, new, old)

@@ -1,4 +1,4 @@
-"""What a store keeps for a strategy: its memory of the last step, and its ledger of rows."""
+"""What a store keeps for a strategy: state from step to step, and state of each labelled row."""
 
 from collections.abc import Mapping
 from typing import final
@@ -6,71 +6,73 @@ from typing import final
 import torch
 from torch import Tensor
 
-from invlearn.data.types import NOTHING, Batch, Weights
+from invlearn.data.types import NO_TENSORS, Batch, Params
 
-MARK, LEDGER = ":memory:", ":ledger:"
-"""Before the names of memories and of a ledger in a store's state; no name of a parameter is empty,
-so that `parameter:entry` never begins with either."""
+STEP_STATE, ROW_STATE = ":state:", ":row_state:"
+"""Prefixes of the names in a store's state. No parameter has an empty name, so `parameter:number`
+never begins with either."""
 
 
 @final
-class Memory:
-    """What a strategy remembers between two steps, and its ledger, which stays until it is changed.
+class StrategyState:
+    """State that a strategy hands from one step to the next, and state of labelled rows.
 
-    A store keeps both beside the moments.
+    A store keeps both with the moments, and saves them in checkpoints.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        """Remember nothing yet, beside the weights that the store keeps."""
-        self._weights, self._tensors = weights, NOTHING
-        self.ledger: Weights = NOTHING
+        """Start without state; `weights` are those that the store updates in place."""
+        self._weights, self._tensors = weights, NO_TENSORS
+        self.row_state: Params = NO_TENSORS
 
-    def open(self, ledger: Mapping[str, Tensor]) -> None:
-        """Keep a ledger, in the place of any before, on the device of the weights."""
-        self.ledger = {name: tensor.to(self._device()) for name, tensor in ledger.items()}
+    def set_row_state(self, row_state: Mapping[str, Tensor]) -> None:
+        """Replace the row state; it is moved to the device of the weights."""
+        self.row_state = {name: tensor.to(self._device()) for name, tensor in row_state.items()}
 
-    def shown_in(self, batch: Batch) -> Batch:
-        """The batch with what is remembered."""
-        if not self._tensors and not self.ledger:
+    def added_to(self, batch: Batch) -> Batch:
+        """Add the state to a batch."""
+        if not self._tensors and not self.row_state:
             return batch
-        return batch._replace(memory=self._tensors, ledger=self.ledger)
+        return batch._replace(state=self._tensors, row_state=self.row_state)
 
-    def note(self, rows: Tensor | None, notes: Weights) -> None:
-        """Write values into rows of the ledger."""
-        for name, values in notes.items():
-            assert rows is not None, "a strategy that notes must say that it keeps a ledger"
-            self.ledger[name].index_copy_(0, rows, values.to(self.ledger[name]))
+    def write_row_state(self, rows: Tensor | None, row_updates: Params) -> None:
+        """Write values into rows of the row state."""
+        for name, values in row_updates.items():
+            assert rows is not None, (
+                "a strategy with row updates must ask for row state in its feed"
+            )
+            self.row_state[name].index_copy_(0, rows, values.to(self.row_state[name]))
 
-    def keep(self, memory: Weights) -> None:
-        """Remember `memory` and nothing else.
+    def keep(self, state: Params) -> None:
+        """Replace the state that is handed to the next step.
 
-        What shares storage with a weight is copied: the store changes weights in place, and must
-        not change what is remembered of them.
+        Tensors that share storage with a weight are copied, since the store updates weights in
+        place.
         """
-        if not memory:
-            self._tensors = NOTHING
+        if not state:
+            self._tensors = NO_TENSORS
             return
         places = {weight.untyped_storage().data_ptr() for weight in self._weights.values()}
         self._tensors = {
             name: tensor.clone() if tensor.untyped_storage().data_ptr() in places else tensor
-            for name, tensor in memory.items()
+            for name, tensor in state.items()
         }
 
     def state(self) -> dict[str, Tensor]:
-        """What is remembered by `:memory:name`, and the ledger by `:ledger:name`."""
-        remembered = {MARK + name: tensor for name, tensor in self._tensors.items()}
-        return remembered | {LEDGER + name: tensor for name, tensor in self.ledger.items()}
+        """Step state by `:state:name`, and row state by `:row_state:name`; not copied."""
+        step_state = {STEP_STATE + name: tensor for name, tensor in self._tensors.items()}
+        return step_state | {ROW_STATE + name: tensor for name, tensor in self.row_state.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Remember what stands in a store's state, on the device of the weights."""
+        """Copy the state back, to the device of the weights."""
         device = self._device()
-        self._tensors, self.ledger = (
+        self._tensors, self.row_state = (
             {
                 name.removeprefix(mark): tensor.to(device, copy=True)
                 for name, tensor in state.items()
                 if name.startswith(mark)
             }
-            for mark in (MARK, LEDGER)
+            for mark in (STEP_STATE, ROW_STATE)
         )
 
     def _device(self) -> torch.device:

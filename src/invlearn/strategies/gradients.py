@@ -7,61 +7,61 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from invlearn.data.types import Weights
+from invlearn.data.types import Params
 
 
-def slope_and_loss(
-    objective: Callable[[Weights], Tensor], point: Weights
-) -> tuple[Weights, Tensor]:
+def gradients_and_loss(
+    objective: Callable[[Params], Tensor], params: Params
+) -> tuple[Params, Tensor]:
     """Compute the gradient of a scalar loss at a point, and the loss there.
 
     Args:
         objective: Loss of weights, without side effects.
-        point: Where to look; it stays as it is.
+        params: Where to look; it stays as it is.
 
     Returns:
         The slope by the names of `point`, zeros for what the loss does not depend on; and the
         loss, both detached.
 
     Example:
-        >>> slope, loss = slope_and_loss(lambda w: w["x"].square().sum(), {"x": torch.ones(2)})
+        >>> slope, loss = gradients_and_loss(lambda w: w["x"].square().sum(), {"x": torch.ones(2)})
         >>> slope["x"], loss
         (tensor([2., 2.]), tensor(2.))
     """
 
-    def alone(weights: Weights) -> tuple[Tensor, Tensor]:
+    def alone(weights: Params) -> tuple[Tensor, Tensor]:
         loss = objective(weights)
         return loss, loss.detach()
 
-    return slope_and_more(alone, point)
+    return gradients_and_aux(alone, params)
 
 
-def slope_and_more(
-    objective: Callable[[Weights], tuple[Tensor, Tensor]], point: Weights
-) -> tuple[Weights, Tensor]:
+def gradients_and_aux(
+    objective: Callable[[Params], tuple[Tensor, Tensor]], params: Params
+) -> tuple[Params, Tensor]:
     """Compute the gradient of a scalar loss, and hand on a tensor that came up on the way.
 
     Args:
         objective: Loss of weights, and the tensor to hand on; without side effects.
-        point: Where to look; it stays as it is.
+        params: Where to look; it stays as it is.
 
     Returns:
-        The slope as `slope_and_loss` gives it, and the tensor, detached.
+        The slope as `gradients_and_loss` gives it, and the tensor, detached.
     """
     if torch.compiler.is_compiling():  # which follows torch.func, but no call of autograd
-        slope, (_, more) = grad_and_value(objective, has_aux=True)(point)
-        return slope, more.detach()
-    leaves = as_leaves(point)
+        gradients, (_, more) = grad_and_value(objective, has_aux=True)(params)
+        return gradients, more.detach()
+    leaves = as_leaves(params)
     with torch.enable_grad():
         loss, more = objective(leaves)
-    return _slope(loss, leaves), more.detach()
+    return _gradients(loss, leaves), more.detach()
 
 
 class Best(NamedTuple):
     """The point that was chosen among several."""
 
-    point: Weights
-    slope: Weights
+    params: Params
+    gradients: Params
     loss: Tensor
     losses: Tensor
     """At every point, shape `(points,)`."""
@@ -69,9 +69,9 @@ class Best(NamedTuple):
     """Place of the chosen point, a scalar."""
 
 
-def slope_at_best(
-    objective: Callable[[Weights], Tensor],
-    points: Sequence[Weights],
+def gradients_at_best(
+    objective: Callable[[Params], Tensor],
+    points: Sequence[Params],
     choose: Callable[[Tensor], Tensor],
 ) -> Best:
     """Compute a loss at several points, choose one of them by the losses, and the slope there.
@@ -82,36 +82,36 @@ def slope_at_best(
         choose: From losses of shape `(points,)` to the place of the point to go on from.
     """
     if not at_hand(next(iter(points[0].values()))):
-        losses = torch.stack([objective(point).detach() for point in points])
+        losses = torch.stack([objective(params).detach() for params in points])
         choice = choose(losses)
-        point = _selected(points, choice)
-        return Best(point, *slope_and_loss(objective, point), losses, choice)
+        params = _selected(points, choice)
+        return Best(params, *gradients_and_loss(objective, params), losses, choice)
     # The pass that found the loss of the chosen point is gone back over, not repeated.
-    leaves = [as_leaves(point) for point in points]
+    leaves = [as_leaves(params) for params in points]
     with torch.enable_grad():
         found = [objective(weights) for weights in leaves]
     losses = torch.stack([loss.detach() for loss in found])
     choice = choose(losses)
     k = int(choice)
-    return Best(points[k], _slope(found[k], leaves[k]), losses[k], losses, choice)
+    return Best(points[k], _gradients(found[k], leaves[k]), losses[k], losses, choice)
 
 
-def _selected(points: Sequence[Weights], choice: Tensor) -> Weights:
+def _selected(points: Sequence[Params], choice: Tensor) -> Params:
     """The point of a place, without asking a device for its number."""
-    point = points[0]
+    params = points[0]
     for place, other in enumerate(points[1:], start=1):
-        point = {n: torch.where(choice == place, other[n], w) for n, w in point.items()}
-    return point
+        params = {n: torch.where(choice == place, other[n], w) for n, w in params.items()}
+    return params
 
 
-def as_leaves(point: Weights) -> Weights:
+def as_leaves(params: Params) -> Params:
     """The weights of a point as the leaves of a graph of their own."""
-    return {name: weight.detach().requires_grad_() for name, weight in point.items()}
+    return {name: weight.detach().requires_grad_() for name, weight in params.items()}
 
 
-def _slope(loss: Tensor, leaves: Weights) -> Weights:
-    slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-    return dict(zip(leaves, slopes, strict=True))
+def _gradients(loss: Tensor, leaves: Params) -> Params:
+    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def at_hand(tensor: Tensor) -> bool:
@@ -119,13 +119,13 @@ def at_hand(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def rows_with_slope(slope: Tensor) -> Tensor:
+def rows_with_gradient(gradients: Tensor) -> Tensor:
     """Which rows of a table have a slope, in a shape that broadcasts with the table's.
 
     Example:
-        >>> rows_with_slope(torch.tensor([[0.0, 0.5], [0.0, 0.0]]))
+        >>> rows_with_gradient(torch.tensor([[0.0, 0.5], [0.0, 0.0]]))
         tensor([[ True],
                 [False]])
     """
-    others = tuple(range(1, slope.dim()))
-    return (slope != 0).any(dim=others, keepdim=True) if others else slope != 0
+    others = tuple(range(1, gradients.dim()))
+    return (gradients != 0).any(dim=others, keepdim=True) if others else gradients != 0

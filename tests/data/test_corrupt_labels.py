@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import invlearn
 from console import call, contents, done
 from invlearn.config.schema import OtherLog
+from invlearn.data.corrupt_labels import Weakening, weakened
 from invlearn.data.dataset import PARTS, write_dataset
 from invlearn.data.prepare.lookup import find_rows
-from invlearn.data.weaken import Weakening, weakened
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError
 from invlearn.training.checkpoint import load
 from toys import checkerboard, part, write_toy
@@ -167,7 +167,7 @@ def columns(data, name):
 
 def test_the_folder_holds_what_the_pure_function_says(board, tmp_path):
     how = {"label_share": 0.3, "flip_positives": 0.2, "flip_negatives": 0.1, "seed": 5}
-    made = invlearn.weaken(board.folder, tmp_path / "out", **how)
+    made = invlearn.corrupt_labels(board.folder, tmp_path / "out", **how)
     expected = weakened(board.train, board.unlabelled, Weakening(**how))
     again = invlearn.Dataset.open(tmp_path / "out", verify=True)
     for data in (made, again):
@@ -185,7 +185,7 @@ def test_the_folder_holds_what_the_pure_function_says(board, tmp_path):
 def test_the_card_says_what_was_done(feed, tmp_path):
     source = invlearn.Dataset.open(feed.dataset)
     how = {"label_share": 0.4, "flip_positives": 0.3, "flip_negatives": 0.2, "seed": 7}
-    made = invlearn.weaken(feed.dataset, tmp_path / "out", **how)
+    made = invlearn.corrupt_labels(feed.dataset, tmp_path / "out", **how)
     done_to = made.card["weakened"]
     wrong = made.train.labels != made.train.truth
     assert {key: done_to[key] for key in how} == how
@@ -206,27 +206,29 @@ def test_the_card_says_what_was_done(feed, tmp_path):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_another_fingerprint(board, tmp_path):
     for name in ("a", "b"):
-        invlearn.weaken(board.folder, tmp_path / name, label_share=0.5, flip_negatives=0.2)
+        invlearn.corrupt_labels(board.folder, tmp_path / name, label_share=0.5, flip_negatives=0.2)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     for name in contents(tmp_path / "a"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     how = ({"seed": 1}, {"seed": 0}, {"label_share": 0.6}, {"flip_negatives": 0.3})
     found = [
-        invlearn.weaken(board.folder, tmp_path / str(n), **({"label_share": 0.5} | some))
+        invlearn.corrupt_labels(board.folder, tmp_path / str(n), **({"label_share": 0.5} | some))
         for n, some in enumerate(how)
     ]
     assert len({data.fingerprint for data in found} | {board.fingerprint}) == len(how) + 1
 
 
 def test_nothing_hidden_and_nothing_flipped_is_the_same_dataset(feed, tmp_path):
-    made = invlearn.weaken(feed.dataset, tmp_path / "out", seed=3)
+    made = invlearn.corrupt_labels(feed.dataset, tmp_path / "out", seed=3)
     assert made.fingerprint == invlearn.Dataset.open(feed.dataset).fingerprint
     assert [getattr(made, name).truth for name in PARTS] == [None] * 4
 
 
 def test_what_was_flipped_and_later_hidden_keeps_its_first_truth(board, tmp_path):
-    once = invlearn.weaken(board.folder, tmp_path / "once", flip_positives=0.5, label_share=0.9)
-    twice = invlearn.weaken(once.folder, tmp_path / "twice", label_share=0.2)
+    once = invlearn.corrupt_labels(
+        board.folder, tmp_path / "once", flip_positives=0.5, label_share=0.9
+    )
+    twice = invlearn.corrupt_labels(once.folder, tmp_path / "twice", label_share=0.2)
     truth = {pair: (pair[0] % 2 == pair[1] % 2) for pair in pairs(board.train)}
     known = {pair: label for pair, label in labels(twice.unlabelled).items() if label >= 0}
     assert len(known) == len(board.train) - len(twice.train)
@@ -236,7 +238,9 @@ def test_what_was_flipped_and_later_hidden_keeps_its_first_truth(board, tmp_path
 
 
 def test_a_run_learns_from_it_and_never_from_the_truth(board, tmp_path):
-    made = invlearn.weaken(board.folder, tmp_path / "out", label_share=0.5, flip_positives=0.2)
+    made = invlearn.corrupt_labels(
+        board.folder, tmp_path / "out", label_share=0.5, flip_positives=0.2
+    )
     blind = tmp_path / "blind"
     blind.mkdir()
     for name in ("users.parquet", "items.parquet"):
@@ -254,7 +258,9 @@ def test_a_run_learns_from_it_and_never_from_the_truth(board, tmp_path):
 
 
 def test_another_log_is_found_as_before_and_hidden_pairs_are_unseen(feed, tmp_path):
-    made = invlearn.weaken(feed.dataset, tmp_path / "out", label_share=0.5, flip_positives=0.2)
+    made = invlearn.corrupt_labels(
+        feed.dataset, tmp_path / "out", label_share=0.5, flip_positives=0.2
+    )
     source = invlearn.Dataset.open(feed.dataset)
     log = OtherLog(log=str(feed.log), seen="drop")
     found = {name: find_rows(log, data).rows for name, data in (("old", source), ("new", made))}
@@ -282,7 +288,7 @@ def test_another_log_is_found_as_before_and_hidden_pairs_are_unseen(feed, tmp_pa
 )
 def test_numbers_out_of_range_are_refused(how, words, board, tmp_path):
     with pytest.raises(ConfigError, match=words):
-        invlearn.weaken(board.folder, tmp_path / "out", **how)
+        invlearn.corrupt_labels(board.folder, tmp_path / "out", **how)
     assert contents(tmp_path) == []
 
 
@@ -300,31 +306,31 @@ def test_both_classes_must_stay(tmp_path):
         ({"flip_negatives": 1.0}, "4 positive and 0 negative"),
     ):
         with pytest.raises(DataError, match=words):
-            invlearn.weaken(data.folder, tmp_path / "out", **how)
+            invlearn.corrupt_labels(data.folder, tmp_path / "out", **how)
     assert not (tmp_path / "out").exists()
 
 
 def test_no_folder_is_replaced_unasked_and_never_the_source(board, tmp_path):
     out = tmp_path / "out"
-    first = invlearn.weaken(board.folder, out, label_share=0.5)
+    first = invlearn.corrupt_labels(board.folder, out, label_share=0.5)
     with pytest.raises(InvlearnError, match="exists already"):
-        invlearn.weaken(board.folder, out, label_share=0.4)
+        invlearn.corrupt_labels(board.folder, out, label_share=0.4)
     assert invlearn.Dataset.open(out).fingerprint == first.fingerprint
-    second = invlearn.weaken(board.folder, out, label_share=0.4, overwrite=True)
+    second = invlearn.corrupt_labels(board.folder, out, label_share=0.4, overwrite=True)
     assert invlearn.Dataset.open(out).fingerprint == second.fingerprint != first.fingerprint
     (tmp_path / "link").symlink_to(out)
     with pytest.raises(ConfigError, match="would replace the dataset it is made from"):
-        invlearn.weaken(tmp_path / "link", out, label_share=0.5, overwrite=True)
+        invlearn.corrupt_labels(tmp_path / "link", out, label_share=0.5, overwrite=True)
 
 
 def test_damage_is_not_copied(board, tmp_path):
-    made = invlearn.weaken(board.folder, tmp_path / "made", label_share=0.5)
+    made = invlearn.corrupt_labels(board.folder, tmp_path / "made", label_share=0.5)
     file = made.folder / "unlabelled.truth.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"unlabelled\.truth\.npy was changed"):
-        invlearn.weaken(made.folder, tmp_path / "out", label_share=0.5)
+        invlearn.corrupt_labels(made.folder, tmp_path / "out", label_share=0.5)
     file.unlink()
     with pytest.raises(DataError, match=r"unlabelled\.truth\.npy is missing"):
         invlearn.Dataset.open(made.folder)
@@ -336,7 +342,7 @@ def test_damage_is_not_copied(board, tmp_path):
 def test_the_command_writes_the_same_and_shows_both_classes(feed, tmp_path):
     options = ("--label-share", 0.2, "--flip-positives", 0.1, "--flip-negatives", 0.3, "--seed", 4)
     said = done("weaken", feed.dataset, "--out", tmp_path / "a", *options)
-    made = invlearn.weaken(
+    made = invlearn.corrupt_labels(
         feed.dataset,
         tmp_path / "b",
         label_share=0.2,

@@ -81,7 +81,7 @@ def weakened(train: Part, unlabelled: Part, how: Weakening) -> Weakened:
     )
 
 
-def weaken(
+def corrupt_labels(
     dataset: str | Path,
     out: str | Path,
     *,

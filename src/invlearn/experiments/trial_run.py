@@ -20,7 +20,7 @@ from invlearn.training.run_folder import check_own, held_run, new_run, read_run
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class TrialRun:
     """What came of a training."""
 
     given_up: bool
@@ -39,9 +39,9 @@ def attempt(
     config: RunConfig,
     *,
     n_runs: int = 1,
-    give_up: Callable[[int, float], bool] = lambda epoch, score: False,
+    should_prune: Callable[[int, float], bool] = lambda epoch, score: False,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Attempt:
+) -> TrialRun:
     """Train in a run folder; one that is there already is gone on with.
 
     Args:
@@ -49,7 +49,7 @@ def attempt(
         dataset: What to train on.
         config: Settings; completed here.
         n_runs: Trainings of the same form that this process may see; if it compiles, once for all.
-        give_up: Asked after every epoch, from 0, with the score that selects the best epoch;
+        should_prune: Asked after every epoch, from 0, with the score that selects the best epoch;
             a run that goes on is asked about its earlier epochs again.
         should_stop: Asked after every step.
 
@@ -62,20 +62,20 @@ def attempt(
     job = Job.start(folder, dataset, complete(config, dataset, None), None, n_runs=n_runs)
     if _restored(job):
         with held_run(folder):
-            return _worked(job, give_up, should_stop)
+            return _worked(job, should_prune, should_stop)
     with new_run(folder, dataset, job.config, overwrite=True):
-        return _worked(job, give_up, should_stop)
+        return _worked(job, should_prune, should_stop)
 
 
 def _worked(
-    job: Job, give_up: Callable[[int, float], bool], should_stop: Callable[[], bool]
-) -> Attempt:
+    job: Job, should_prune: Callable[[int, float], bool], should_stop: Callable[[], bool]
+) -> TrialRun:
     """Train to the end, or until it is given up."""
     folder, settings = job.folder, job.config
     refused: list[int] = []
 
     def asked(epoch: int, score: float) -> bool:
-        if give_up(epoch, score):
+        if should_prune(epoch, score):
             refused.append(epoch)
         return bool(refused)
 
@@ -86,7 +86,7 @@ def _worked(
             job.work(
                 progress=silent,
                 should_stop=should_stop,
-                give_up=lambda epoch, scores: asked(epoch, scores[settings.select_by]),
+                should_prune=lambda epoch, scores: asked(epoch, scores[settings.select_by]),
             )
     except Stopped:
         if not refused:
@@ -125,7 +125,7 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _outcome(folder: Path, job: Job, *, given_up: bool) -> Attempt:
+def _outcome(folder: Path, job: Job, *, given_up: bool) -> TrialRun:
     scores = _scores(folder, job.config)
     epochs = list(read_lines(folder / "epochs.jsonl"))
     seconds = sum(line["train_seconds"] + line["validate_seconds"] for line in epochs)
@@ -133,7 +133,7 @@ def _outcome(folder: Path, job: Job, *, given_up: bool) -> Attempt:
     if state.best_score is None or state.best_epoch is None:
         raise AssertionError("a training ends after an epoch at least, and the first is the best")
     cost = Cost(seconds=seconds, epochs=len(epochs), peak_bytes=peak_bytes())
-    return Attempt(given_up, scores, state.best_score, state.best_epoch + 1, cost)
+    return TrialRun(given_up, scores, state.best_score, state.best_epoch + 1, cost)
 
 
 def _scores(folder: Path, config: RunConfig) -> tuple[float, ...]:
