@@ -32,7 +32,7 @@ import torch
 from invlearn.data.prepare.prepare import prepare
 from invlearn.data.simulation.simulate import simulate
 from invlearn.inference.recommend.recommendation import Recommender
-from invlearn.inference.serving.handlers import Answering
+from invlearn.inference.serving.handlers import Handlers
 from invlearn.inference.serving.schemas import RecommendRequest, ScoreRequest
 from invlearn.runtime.environment import commit, machine
 from invlearn.training.run import Run, train
@@ -93,14 +93,14 @@ def requests_of(run: Run, seed: int):
 
 def bare_times(run: Run) -> dict:
     """Milliseconds of the model for the same requests, without HTTP and one after the other."""
-    answering = Answering(Recommender.of(run))
+    handlers = Handlers(Recommender.of(run))
     spent: dict[str, list[float]] = {"/recommend": [], "/score": []}
     for path, body in islice(requests_of(run, 0), BARE_REQUESTS):
         started = perf_counter()
         if path == "/score":
-            answering.score(ScoreRequest.model_validate(body))
+            handlers.score(ScoreRequest.model_validate(body))
         else:
-            answering.recommend(RecommendRequest.model_validate(body))
+            handlers.recommend(RecommendRequest.model_validate(body))
         spent[path].append(1000 * (perf_counter() - started))
     return {path: quantiles(times) for path, times in spent.items()}
 

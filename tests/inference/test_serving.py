@@ -1,7 +1,6 @@
 """The service by a real client against the run itself, and by machine-made requests."""
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -10,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from html import unescape
+from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 
@@ -28,15 +28,16 @@ from console import call
 from invlearn import create_app
 from invlearn.cli import serving
 from invlearn.inference.recommend.recommendation import Recommender
-from invlearn.inference.serving import schemas, service_page
-from invlearn.inference.serving.middleware import ShortBodies
+from invlearn.inference.serving import schemas
+from invlearn.inference.serving.middleware import BodyLimit
 from invlearn.inference.serving.schemas import MAX_BODY_BYTES, MAX_K, MAX_PAIRS, MAX_USERS
-from invlearn.inference.serving.server import check_door, read_token, serve
+from invlearn.inference.serving.server import check_address, read_token, serve
 from invlearn.runtime.errors import ConfigError, InvlearnError
 from shops import KNOWN, N_ITEMS, N_USERS, original, shop
 
 TOKEN = "0123456789abcdef"
-ID = "must be an id: a whole number, or text of at most 256 characters"
+ID = "a whole number or a text of at most 256 characters is needed"
+PAIR = "a list of two ids is needed, a user and an item"
 
 
 @contextmanager
@@ -126,37 +127,52 @@ def test_seen_items_come_on_request_and_without_fallback_nobody_answers(run):
 @pytest.mark.parametrize(
     ("path", "request_", "status", "said"),
     [
-        ("/score", {"pairs": [[1]]}, 422, "pairs.0 must be a list of two, a user and an item"),
-        ("/score", {"pairs": [[1, 2, 3]]}, 422, "pairs.0 must be a list of two"),
-        ("/score", {"pairs": [1]}, 422, "pairs.0 must be a list of two"),
-        ("/score", {}, 422, "pairs is needed"),
+        ("/score", {"pairs": [[1]]}, 422, f"pairs.0: {PAIR}; got [1]"),
+        ("/score", {"pairs": [[1, 2, 3]]}, 422, f"pairs.0: {PAIR}; got [1, 2, 3]"),
+        ("/score", {"pairs": [1]}, 422, f"pairs.0: {PAIR}; got 1"),
+        ("/score", {}, 422, "pairs: a value is needed"),
         ("/score", [], 422, "the body must be a JSON object"),
-        ("/score", {"pairs": [[1.5, 1]]}, 422, f"pairs.0.0 {ID}; found 1.5"),
-        ("/score", {"pairs": [[1, True]]}, 422, f"pairs.0.1 {ID}; found true"),
-        ("/score", {"pairs": [["x" * 257, 1]]}, 422, f'pairs.0.0 {ID}; found "xxx'),
-        ("/score", {"pairs": []}, 422, "pairs needs at least 1 entry; found none"),
-        ("/score", {"pairs": 7}, 422, "pairs must be a list; found 7"),
+        ("/score", {"pairs": [[1.5, 1]]}, 422, f"pairs.0.0: {ID}; got 1.5"),
+        ("/score", {"pairs": [[1, True]]}, 422, f"pairs.0.1: {ID}; got true"),
+        ("/score", {"pairs": [["x" * 257, 1]]}, 422, f'pairs.0.0: {ID}; got "xxx'),
+        ("/score", {"pairs": []}, 422, "pairs: at least one is needed"),
+        ("/score", {"pairs": 7}, 422, "pairs: a list is needed; got 7"),
         (
             "/score",
             {"pairs": [[0, 0]] * (MAX_PAIRS + 1)},
             422,
-            f"pairs may have at most {MAX_PAIRS:,} entries; found {MAX_PAIRS + 1:,}",
+            f"pairs: at most {MAX_PAIRS:,} are allowed; got {MAX_PAIRS + 1:,}",
         ),
         (
             "/recommend",
             {"users": [0] * (MAX_USERS + 1)},
             422,
-            f"users may have at most {MAX_USERS}",
+            f"users: at most {MAX_USERS} are allowed",
         ),
-        ("/recommend", {"users": [1], "k": MAX_K + 1}, 422, f"k must be {MAX_K} or less"),
-        ("/recommend", {"users": [1], "k": 0}, 422, "k must be 1 or more; found 0"),
-        ("/recommend", {"users": [1], "k": "ten"}, 422, 'k must be a whole number; found "ten"'),
-        ("/recommend", {"users": [1], "kk": 1}, 422, "kk is no field of this request"),
-        ("/recommend", {"users": [1], "exclude_seen": 1}, 422, "must be true or false; found 1"),
-        ("/recommend", {"users": [[]]}, 422, f"users.0 {ID}; found a list"),
-        ("/recommend", {"users": [1], "items": [{}]}, 422, f"items.0 {ID}; found an object"),
+        (
+            "/recommend",
+            {"users": [1], "k": MAX_K + 1},
+            422,
+            f"k: a number of at most {MAX_K} is",
+        ),
+        ("/recommend", {"users": [1], "k": 0}, 422, "k: a number of at least 1 is needed; got 0"),
+        ("/recommend", {"users": [1], "k": "ten"}, 422, 'k: a whole number is needed; got "ten"'),
+        (
+            "/recommend",
+            {"users": [1], "kk": 1},
+            422,
+            "kk: unknown option; did you mean 'k'?",
+        ),
+        (
+            "/recommend",
+            {"users": [1], "exclude_seen": 1},
+            422,
+            "true or false is needed; got 1",
+        ),
+        ("/recommend", {"users": [[]]}, 422, f"users.0: {ID}; got []"),
+        ("/recommend", {"users": [1], "items": [{}]}, 422, f"items.0: {ID}; got {{}}"),
         ("/nowhere", {}, 404, "nothing at this path"),
-        ("/health", {}, 405, "takes no such request"),
+        ("/health", {}, 405, "does not accept this method"),
     ],
 )
 def test_a_bad_request_is_refused_in_a_sentence(client, path, request_, status, said):
@@ -208,42 +224,60 @@ def test_a_long_body_is_refused_before_it_is_read():
         answers.append(message)
 
     sent, answers, source = [], [], pieces()
-    asyncio.run(ShortBodies(None, max_bytes=25)({"type": "http"}, receive, send))
+    asyncio.run(BodyLimit(None, max_bytes=25)({"type": "http"}, receive, send))
     assert (len(sent), answers[0]["status"]) == (3, 413)
 
 
-def test_health_counts_and_the_page_loads_nothing_from_elsewhere(run):
+def test_health_counts_answers(run):
     with live(create_app(Recommender.of(run))) as client:
         client.post("/score", json={"pairs": [[0, "a"], [1, "b"]]})
         client.post("/recommend", json={"users": ["a"], "exclude_items": ["b", "b", "c"]})
         found = client.get("/health").json()
-        assert found["requests"] == 2
-        assert [found[f"unknown_{kind}"] for kind in ("pairs", "users", "items")] == [2, 1, 2]
-        page = client.get("/docs").text
-        assert "POST /recommend" in page
-        assert "<script" not in page
-        assert "://" not in page
+    assert found["requests"] == 2
+    assert [found[f"unknown_{kind}"] for kind in ("pairs", "users", "items")] == [2, 1, 2]
 
 
-def test_the_page_shows_types_limits_defaults_and_examples_that_work(client):
-    page = client.get("/docs").text
-    for words in (
-        "list of [whole number or text, whole number or text]",
-        f"1 to {MAX_PAIRS:,} entries; text of at most 256 characters",
-        f"<td>whole number<td>1 to {MAX_K:,}<td>10<td>Length of the lists.",
-        "<code>lists[].scores</code>",
-        "needed",
-    ):
-        assert words in page
-    commands = [
-        unescape(text) for text in re.findall(r"<pre[^>]*>(curl .*?)</pre>", page, re.DOTALL)
-    ]
-    assert len(commands) == 3
-    for command in commands:
-        answer = subprocess.run(
-            ["bash", "-c", command], capture_output=True, timeout=60, check=True
-        )
-        assert "error" not in json.loads(answer.stdout)
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_the_documentation_page_loads_only_files_of_the_service(run, token):
+    with live(create_app(Recommender.of(run), token=token)) as client:
+        page = client.get("/docs")
+        assert page.headers["content-type"].startswith("text/html")
+        loaded = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+        assert len(loaded) == 3
+        assert "://" not in page.text
+        for file in (*loaded, "/openapi.json"):
+            answer = client.get(file)
+            assert answer.status_code == 200
+            assert len(answer.content) > 1000
+        assert client.get("/docs/static/none.js").status_code == (404 if token is None else 401)
+        assert client.get("/docs/static/../core.py").status_code in (401, 404)
+
+
+def test_the_browser_is_told_to_run_only_the_scripts_of_the_page(client):
+    page = client.get("/docs")
+    policy = dict(
+        rule.split(" ", 1) for rule in page.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    inline = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in inline]
+    assert policy["script-src"] == " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
+    assert len(hashes) == 1
+    assert re.findall(r"\son\w+=", page.text) == []  # handlers, which no hash would cover
+    assert '"validatorUrl": null' in page.text
+
+
+def test_the_description_has_limits_defaults_and_the_token(client):
+    described = client.get("/openapi.json").json()
+    request = described["components"]["schemas"]["RecommendRequest"]["properties"]
+    assert (request["users"]["minItems"], request["users"]["maxItems"]) == (1, MAX_USERS)
+    assert (request["k"]["maximum"], request["k"]["default"]) == (MAX_K, 10)
+    assert request["k"]["description"] == "Length of the lists."
+    assert "security" not in described["paths"]["/score"]["post"]
+    with_token = create_app(None, token=TOKEN).openapi()
+    assert with_token["paths"]["/score"]["post"]["security"] == [{"HTTPBearer": []}]
+    assert with_token["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 
 def test_every_example_of_the_description_is_what_it_describes(client):
@@ -254,11 +288,17 @@ def test_every_example_of_the_description_is_what_it_describes(client):
     assert sum("examples" in schema for schema in described.values()) == 5
 
 
-def test_a_page_asked_for_under_a_hostile_name_shows_it_as_text():
-    openapi = create_app(None, token=TOKEN).openapi()
-    said = service_page.page(openapi, host="x'><script>alert(1)</script>", needs_token=True)
-    assert "<script" not in said
-    assert "authorization: Bearer TOKEN" in said
+def test_the_examples_of_the_description_are_answered(client):
+    described = client.get("/openapi.json").json()["components"]["schemas"]
+    for path, name in (("/score", "ScoreRequest"), ("/recommend", "RecommendRequest")):
+        (example,) = described[name]["examples"]
+        assert client.post(path, json=example).status_code == 200
+
+
+def test_the_page_does_not_repeat_the_host_header(run):
+    with live(create_app(Recommender.of(run), token=TOKEN)) as client:
+        page = client.get("/docs", headers={"host": "x'><script>alert(1)</script>"})
+    assert "alert" not in page.text
 
 
 def test_many_clients_at_once_get_their_own_answers(client):
@@ -354,18 +394,18 @@ def test_people_are_not_served_what_they_have_seen_in_any_part():
 @pytest.mark.parametrize(
     ("host", "token", "said"),
     [
-        ("0.0.0.0", None, "whoever reaches 0.0.0.0"),
-        ("::", None, "whoever reaches ::"),
-        ("example.org", None, "give a token"),
+        ("0.0.0.0", None, "anyone who reaches 0.0.0.0"),
+        ("::", None, "anyone who reaches ::"),
+        ("example.org", None, "set a token"),
         ("127.0.0.1", "short", "at least 16 characters; found 5"),
         ("0.0.0.0", "", "at least 16 characters"),
     ],
 )
 def test_an_open_door_is_refused(host, token, said):
     with pytest.raises(ConfigError, match=said):
-        check_door(host, token)
-    check_door("127.0.0.1", None)
-    check_door("0.0.0.0", TOKEN)
+        check_address(host, token)
+    check_address("127.0.0.1", None)
+    check_address("0.0.0.0", TOKEN)
 
 
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
@@ -375,12 +415,12 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     assert read_token(None) == "of the environment"
     assert read_token(tmp_path / "token") == TOKEN
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot read the token"):
         read_token(tmp_path / "none")
 
 
 def test_an_address_that_is_taken_and_missing_packages_are_told(run, client, monkeypatch):
-    with pytest.raises(InvlearnError, match="cannot listen at 127"):
+    with pytest.raises(InvlearnError, match="cannot listen on 127"):
         serve(run, port=client.base_url.port)
     with pytest.raises(ConfigError, match="from 0 to 65535; found 99999"):
         serve(run, port=99999)

@@ -32,7 +32,7 @@ from invlearn.data.prepare.lookup import find_rows
 from invlearn.experiments.compare import check_folder
 from invlearn.experiments.grid import load_experiment
 from invlearn.inference.recommend.lists import _harmless  # pyright: ignore[reportPrivateUsage]
-from invlearn.inference.serving.middleware import ShortBodies
+from invlearn.inference.serving.middleware import BodyLimit
 from invlearn.reporting.page import as_json
 from invlearn.reporting.records import read_records
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError, RunError
@@ -615,7 +615,7 @@ def test_a_body_that_does_not_come_is_given_up():
     async def app(*_):
         raise AssertionError("it must not be asked")
 
-    guard = ShortBodies(app, max_bytes=10, seconds=0.01)
+    guard = BodyLimit(app, max_bytes=10, seconds=0.01)
     asyncio.run(guard({"type": "http"}, never, send))
     assert said[0]["status"] == 408
     assert "0.01 seconds" in json.loads(said[1]["body"])["error"]

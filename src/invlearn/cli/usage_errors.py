@@ -15,7 +15,8 @@ from cyclopts.exceptions import (
 )
 from pydantic import ValidationError
 
-from invlearn.config.schema import RunConfig, in_words
+from invlearn.config.schema import RunConfig
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.runtime.errors import unknown
 
 KINDS = {int: "a whole number", float: "a number", bool: "no value"}
@@ -30,7 +31,7 @@ def misuse(error: CycloptsError) -> str:
     """
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
-        return in_words(RunConfig, cause, is_command=True)
+        return describe_validation_error(RunConfig, cause, is_command=True)
     return f"{_sentence(error)}; see {_command(error)} --help"
 
 

@@ -5,9 +5,8 @@ arguments of `invlearn.train`.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -19,42 +18,16 @@ from pydantic import (
     ValidationError,
 )
 
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.safe_load import yaml_of
-from invlearn.runtime.text import clipped
-
-WORDS = {
-    "tuple_type": "a list is needed",
-    "list_type": "a list is needed",
-    "dict_type": "options by name are needed",
-    "model_type": "options by name are needed",
-    "model_attributes_type": "options by name are needed",
-    "int_type": "a whole number is needed",
-    "int_from_float": "a whole number is needed",
-    "int_parsing": "a whole number is needed",
-    "float_type": "a number is needed",
-    "float_parsing": "a number is needed",
-    "too_short": "at least one is needed",
-    "greater_than": "a number above {gt} is needed",
-    "greater_than_equal": "a number of at least {ge} is needed",
-    "less_than": "a number below {lt} is needed",
-    "less_than_equal": "a number of at most {le} is needed",
-    "finite_number": "a finite number is needed",
-    "bool_parsing": "true or false is needed",
-    "bool_type": "true or false is needed",
-    "string_type": "a text is needed",
-    "literal_error": "{expected} is needed",
-    "invalid_key": "names of options are text",
-}
-"""What is needed, by pydantic's name for what is wrong."""
-
-MOST_SHOWN = 200
-"""Characters of a wrong value that a message shows."""
 
 PRESETS = ("recommended",)
 """Settings that come with the library, by name: what `--config recommended` reads."""
 
 Model = TypeVar("Model", bound=BaseModel)
+in_words = describe_validation_error
+"""Old name, until every caller uses the new one."""
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -243,66 +216,7 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(in_words(model, error)) from None
-
-
-def in_words(model: type[BaseModel], error: ValidationError, *, is_command: bool = False) -> str:
-    """Everything that is wrong with the values of a model, in one line.
-
-    Args:
-        model: What was to be made.
-        error: Why it could not be.
-        is_command: Name values as the options of a command line are named.
-    """
-    return "; ".join(_explain(model, e, is_command=is_command) for e in error.errors())
-
-
-def _explain(model: type[BaseModel], error: Any, *, is_command: bool) -> str:
-    """One wrong value in words: where, what was found, what would be right."""
-    path = [str(key) for key in error["loc"]]
-    where = ".".join(path)
-    if is_command:
-        where = f"--{where.replace('_', '-')}"
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(model, path[:-1])
-        if known is None:
-            return f"{where}: unknown option"
-        near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{where}: unknown option{hint}; known: {', '.join(sorted(known)) or 'none'}"
-    if error["type"] == "missing":
-        return f"{where}: a value is needed"
-    said = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] in WORDS:
-        bounds = {
-            k: f"{v:g}" if isinstance(v, float) else v for k, v in error.get("ctx", {}).items()
-        }
-        said = WORDS[error["type"]].format(**bounds)
-    if not path:  # about several settings at once
-        return said
-    return f"{where}: {said}; got {clipped(repr(error['input']), MOST_SHOWN)}"
-
-
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str] | None:
-    """Names that a settings group at `path` below `model` knows; none if `path` leaves groups."""
-    kind: Any = model
-    for key in path:
-        if _is_group(kind):
-            kind = kind.model_fields[key].annotation
-        elif get_origin(kind) is dict:
-            kind = get_args(kind)[1]
-        else:  # a union, of which the path tells the member
-            kind = next((m for m in _groups_in(kind) if m.__name__.lower() == key), None)
-    return [*kind.model_fields, *getattr(kind, "also", ())] if _is_group(kind) else None
-
-
-def _is_group(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _groups_in(kind: Any) -> list[Any]:
-    """Settings groups that a type is made of."""
-    return [kind] if _is_group(kind) else [g for inner in get_args(kind) for g in _groups_in(inner)]
+        raise ConfigError(describe_validation_error(model, error)) from None
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""A run over HTTP."""
+"""The HTTP service of a run."""

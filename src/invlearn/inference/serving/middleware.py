@@ -1,4 +1,4 @@
-"""What stands before a service: the length of a body, the token, the name it is called by."""
+"""ASGI middleware of the service: body limit, bearer token, host check."""
 
 import asyncio
 import hmac
@@ -8,29 +8,29 @@ from json import dumps
 from typing import Any
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
 BODY_SECONDS = 30.0
-"""Time that a request's body may take to come."""
+"""Longest time that a request body may take to arrive."""
 
 
-class ShortBodies:
-    """Reads a body before the service sees it; refuses one that is too long (413) or slow (408).
+class BodyLimit:
+    """Reads the body before the application; refuses a body too long (413) or too slow (408).
 
     Args:
-        app: The service behind.
-        max_bytes: Length that is still accepted.
-        seconds: Time that a body may take to come.
+        app: The wrapped application.
+        max_bytes: Longest accepted body.
+        seconds: Longest time that a body may take to arrive.
     """
 
     def __init__(self, app: App, *, max_bytes: int, seconds: float = BODY_SECONDS) -> None:
         self._app, self._max, self._seconds = app, max_bytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -38,24 +38,23 @@ class ShortBodies:
             async with asyncio.timeout(self._seconds):
                 body = await self._read(receive)
         except TimeoutError:
-            said = f"the body took more than {self._seconds:g} seconds to come; send it at once"
-            await _refuse(send, 408, said)
+            why = f"the body took more than {self._seconds:g} seconds to arrive; send it at once"
+            await _refuse(send, 408, why)
             return
         if body is None:
             return
         if len(body) > self._max:
-            said = f"a request may have {self._max} bytes; ask for less at a time"
-            await _refuse(send, 413, said)
+            await _refuse(send, 413, f"a body may have {self._max} bytes; send smaller requests")
             return
-        waiting = [{"type": "http.request", "body": body, "more_body": False}]
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def again() -> MutableMapping[str, Any]:
-            return waiting.pop() if waiting else await receive()
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
 
-        await self._app(scope, again, send)
+        await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """A body, as far as it matters; none if the client went away."""
+        """Return the body, cut off soon after the limit; none if the client disconnected."""
         body, more = b"", True
         while more and len(body) <= self._max:
             message = await receive()
@@ -65,56 +64,56 @@ class ShortBodies:
         return body
 
 
-class TokenNeeded:
-    """Lets only requests with the token pass, save those for some open paths (401).
+class BearerToken:
+    """Refuses requests without the token (401), except for open paths.
 
     Args:
-        app: The service behind.
-        token: What must come as `Authorization: Bearer TOKEN`.
-        open_paths: Paths that anybody may see.
+        app: The wrapped application.
+        token: Token expected as `Authorization: Bearer TOKEN`.
+        open_paths: Paths that need no token.
     """
 
     def __init__(self, app: App, *, token: str, open_paths: frozenset[str]) -> None:
         self._app, self._open = app, open_paths
-        self._wanted = f"Bearer {token}".encode()
+        self._expected = f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Handle a request (ASGI)."""
         if scope["type"] == "http" and scope["path"] not in self._open:
             given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._wanted):
-                said = "this service wants a token, as the header 'Authorization: Bearer TOKEN'"
-                await _refuse(send, 401, said, (b"www-authenticate", b"Bearer"))
+            if not hmac.compare_digest(given, self._expected):
+                why = "this service needs a token; send the header 'Authorization: Bearer TOKEN'"
+                await _refuse(send, 401, why, (b"www-authenticate", b"Bearer"))
                 return
         await self._app(scope, receive, send)
 
 
-class OwnNameNeeded:
-    """Lets only requests pass that call the service by a name of this machine alone (400).
+class LoopbackHost:
+    """Refuses requests whose `Host` header does not name this machine (400).
 
-    Without it a page from anywhere could let its own name point here, and a browser on this machine
-    would hand it the answers.
+    This prevents DNS rebinding: a web page whose own domain name resolves to this machine cannot
+    read the answers through a browser here.
 
     Args:
-        app: The service behind.
+        app: The wrapped application.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Handle a request (ASGI)."""
         if scope["type"] == "http":
-            called = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-            if not is_loopback(_without_port(called)):
-                said = "without a token this service answers to localhost alone; start it with one"
-                await _refuse(send, 400, said)
+            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            if not is_loopback(_without_port(host)):
+                why = "without a token this service answers only to localhost; start it with one"
+                await _refuse(send, 400, why)
                 return
         await self._app(scope, receive, send)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address.
+    """Whether only this machine can reach an address.
 
     Example:
         >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1")]
@@ -126,19 +125,19 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _without_port(called: str) -> str:
-    """The name in a header `Host`.
+def _without_port(host: str) -> str:
+    """Return the name in a `Host` header.
 
     Example:
-        >>> [_without_port(called) for called in ("localhost:8000", "[::1]:8000", "127.0.0.1")]
+        >>> [_without_port(host) for host in ("localhost:8000", "[::1]:8000", "127.0.0.1")]
         ['localhost', '::1', '127.0.0.1']
     """
-    if called.startswith("["):
-        return called[1:].partition("]")[0]
-    return called.partition(":")[0]
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
 
 
-async def _refuse(send: Send, status: int, said: str, *headers: tuple[bytes, bytes]) -> None:
+async def _refuse(send: Send, status: int, why: str, *headers: tuple[bytes, bytes]) -> None:
     kind = (b"content-type", b"application/json")
     await send({"type": "http.response.start", "status": status, "headers": [kind, *headers]})
-    await send({"type": "http.response.body", "body": dumps({"error": said}).encode()})
+    await send({"type": "http.response.body", "body": dumps({"error": why}).encode()})

@@ -1,24 +1,42 @@
-"""What the service is asked, and what it answers, as JSON."""
+"""Request and response schemas of the service."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 MAX_PAIRS, MAX_USERS, MAX_K = 10_000, 256, 1_000
-"""Pairs, users and items of a list that one request may ask for."""
+"""Most pairs, users and items per list in one request."""
 MAX_ID_CHARACTERS = 256
 MAX_BODY_BYTES = 2 << 20
-"""Length of a request's body."""
+"""Longest request body."""
 
 
 def _whole(value: object) -> object:
-    """A number without a fraction as an integer, which is what JSON takes it for."""
+    """Return a float without a fraction as an integer, as JSON means it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WHOLE = BeforeValidator(_whole)
-Id = Annotated[StrictInt, WHOLE] | Annotated[StrictStr, Field(max_length=MAX_ID_CHARACTERS)]
+def _id(value: object) -> object:
+    value = _whole(value)
+    if isinstance(value, str) and len(value) <= MAX_ID_CHARACTERS:
+        value.encode()  # refuses half of a surrogate pair
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(
+        f"a whole number or a text of at most {MAX_ID_CHARACTERS} characters is needed"
+    )
+
+
+def _pair(value: object) -> object:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return value
+    raise ValueError("a list of two ids is needed, a user and an item")
+
+
+Id = Annotated[int | Annotated[str, Field(max_length=MAX_ID_CHARACTERS)], BeforeValidator(_id)]
 """Original id of a user or an item, as the dataset has it, or the same as text."""
+Pair = Annotated[tuple[Id, Id], BeforeValidator(_pair)]
 
 
 class _Closed(BaseModel):
@@ -26,7 +44,7 @@ class _Closed(BaseModel):
 
 
 def _example(**fields: Any) -> ConfigDict:
-    """What the description shows as an example."""
+    """Configure the example that the documentation page shows."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
@@ -35,7 +53,7 @@ class ScoreRequest(_Closed):
 
     model_config = _example(pairs=[["u0000001", 17], ["u0000001", 18]])
 
-    pairs: list[tuple[Id, Id]] = Field(min_length=1, max_length=MAX_PAIRS)
+    pairs: list[Pair] = Field(min_length=1, max_length=MAX_PAIRS)
     """User and item of each pair."""
 
 
@@ -45,7 +63,7 @@ class ScoreAnswer(_Closed):
     model_config = _example(logits=[0.8125, None], unknown_pairs=1)
 
     logits: list[float | None]
-    """One for each pair, in their order; null where the user or the item is unknown."""
+    """One per pair, in the order of the request; null if the user or the item is unknown."""
     unknown_pairs: int
     """Number of nulls."""
 
@@ -56,11 +74,11 @@ class RecommendRequest(_Closed):
     model_config = _example(users=["u0000001", "u0000002"], k=2, exclude_items=[17])
 
     users: list[Id] = Field(min_length=1, max_length=MAX_USERS)
-    """Whom to answer."""
-    k: Annotated[StrictInt, Field(ge=1, le=MAX_K), WHOLE] = 10
+    """Users that get a list."""
+    k: Annotated[StrictInt, Field(ge=1, le=MAX_K), BeforeValidator(_whole)] = 10
     """Length of the lists."""
     exclude_seen: Annotated[bool, Field(strict=True)] = True
-    """Leave out the pairs that the service was started to leave out."""
+    """Exclude the pairs that `--leave-out` named when the service was started."""
     items: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_PAIRS)
     """Recommend only these."""
     exclude_items: list[Id] = Field(default=[], max_length=MAX_PAIRS)
@@ -68,16 +86,16 @@ class RecommendRequest(_Closed):
 
 
 class ItemList(_Closed):
-    """The items that come first for one user."""
+    """The highest-scoring items of one user."""
 
     user: Id
-    """As it was asked."""
+    """Id as in the request."""
     source: str | None
     """`model`, the name of the fallback, or null if there is no list for this user."""
     items: list[Id]
     """Original ids, best first; fewer than `k` if fewer are left."""
     scores: list[float]
-    """Beside `items`: logits, or counts if the source is `popularity`."""
+    """Score of each item: a logit, or a count if the source is `popularity`."""
 
 
 class RecommendAnswer(_Closed):
@@ -93,36 +111,36 @@ class RecommendAnswer(_Closed):
     )
 
     lists: list[ItemList]
-    """One for each user, in their order."""
+    """One per user, in the order of the request."""
     unknown_users: int
-    """Users whom the run does not have."""
+    """Users that the run does not know."""
     unknown_items: int
-    """Ids in `items` and `exclude_items` that the run does not have; they change nothing."""
+    """Ids in `items` and `exclude_items` that the run does not know; they have no effect."""
 
 
 class Health(_Closed):
-    """That the service is up, and what it has done since it started."""
+    """State of the service, and counts since it started."""
 
     model_config = _example(
         status="ok", version="0.1.0", requests=12, unknown_pairs=0, unknown_users=1, unknown_items=0
     )
 
     status: Literal["ok"] = "ok"
-    """Always that; a service that is not has no answer."""
+    """Always `ok`: a service that is down does not answer."""
     version: str
-    """Of invlearn."""
+    """Version of invlearn."""
     requests: int
-    """Requests for scores or lists that were answered."""
+    """Answered requests for scores or lists."""
     unknown_pairs: int
-    """Pairs among them that had no score."""
+    """Requested pairs without a score."""
     unknown_users: int
-    """Users among them whom the run does not have."""
+    """Requested users that the run does not know."""
     unknown_items: int
-    """Ids in their `items` and `exclude_items` that the run does not have."""
+    """Ids in `items` and `exclude_items` that the run does not know."""
 
 
 class Problem(_Closed):
-    """Why there is no answer."""
+    """Why a request was refused."""
 
     error: str
     """One sentence."""

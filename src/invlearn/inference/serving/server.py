@@ -1,4 +1,4 @@
-"""The process that serves a run: its address, its token, its end."""
+"""The server process of a run: address, token, shutdown."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ from invlearn.training.run import Run
 
 TOKEN_VARIABLE = "INVLEARN_TOKEN"
 MAX_CONNECTIONS = 1_000
-"""Requests at once; more are sent away with 503."""
+"""Concurrent requests; more get status 503."""
 GRACE_SECONDS = 10
-"""How long requests at work may still take when the service is to stop."""
+"""Time for running requests to finish at shutdown."""
 
 
 def serve(
@@ -34,26 +34,26 @@ def serve(
     dataset: str | Path | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a run over HTTP until Ctrl-C or SIGTERM; requests at work are answered first.
+    """Serve a run over HTTP until Ctrl-C or SIGTERM; running requests are answered first.
 
     Args:
         run: The run, or its folder.
-        host: Address to listen at; any but this machine's own (loopback) needs a token.
-        port: Port; 0 takes a free one.
-        token: What requests must bring as `Authorization: Bearer TOKEN`.
-        leave_out: Pairs that are not recommended, as for `recommend`.
-        fallback: What answers for users whom training did not know, as for `recommend`.
-        threads: Processor threads of the model.
+        host: Address to listen on; any address but loopback needs a token.
+        port: Port; 0 picks a free one.
+        token: Token that requests must send as `Authorization: Bearer TOKEN`.
+        leave_out: Pairs to leave out of the lists, as in `recommend`.
+        fallback: Source of lists for users unknown to training, as in `recommend`.
+        threads: CPU threads of the model.
         dataset: Where the run's dataset is now, if it was moved.
-        ready: Told the address when requests can come.
+        ready: Called with the address once the service listens.
 
     Raises:
         ConfigError: The address needs a token, the token is too short, or the extra `serve` is
             not installed.
-        InvlearnError: The address cannot be listened at.
+        InvlearnError: The service cannot listen on the address.
     """
     check_packages()
-    check_door(host, token)
+    check_address(host, token)
     import uvicorn
 
     if threads < 1:
@@ -77,10 +77,10 @@ def serve(
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token from a file, else from the environment variable `INVLEARN_TOKEN`, else none.
+    """Read the token from a file, else from the environment variable `INVLEARN_TOKEN`.
 
     Raises:
-        ConfigError: The file is missing or no text.
+        ConfigError: The file is missing or not ASCII.
     """
     if file is None:
         return os.environ.get(TOKEN_VARIABLE) or None
@@ -88,12 +88,12 @@ def read_token(file: Path | None) -> str | None:
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"the token cannot be read from {file} ({error}); write it there in one line of ASCII"
+            f"cannot read the token from {file} ({error}); write it there as one line of ASCII"
         ) from error
 
 
-def check_door(host: str, token: str | None) -> None:
-    """Refuse an open door.
+def check_address(host: str, token: str | None) -> None:
+    """Check that an address other machines can reach has a token.
 
     Raises:
         ConfigError: The address is not loopback and there is no token, or it is too short.
@@ -101,8 +101,8 @@ def check_door(host: str, token: str | None) -> None:
     check_token(token)
     if token is None and not is_loopback(host):
         raise ConfigError(
-            f"whoever reaches {host} could ask; give a token by --token-file or {TOKEN_VARIABLE}, "
-            "or listen at 127.0.0.1"
+            f"anyone who reaches {host} could use the service; set a token with --token-file or "
+            f"{TOKEN_VARIABLE}, or listen on 127.0.0.1"
         )
 
 
@@ -118,9 +118,9 @@ def _listening(host: str, port: int) -> Any:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise InvlearnError(
-            f"cannot listen at {_bracketed(host)}:{port} ({error}); choose another --host or --port"
+            f"cannot listen on {_bracketed(host)}:{port} ({error}); choose another --host or --port"
         ) from error
-    # Connections inherit it. Without it the body of an answer waits up to 40 ms for the client to
-    # acknowledge its head; asyncio sets it only on listeners that it has made itself.
+    # Connections inherit it. Without it a response body waits up to 40 ms for the client to
+    # acknowledge the headers; asyncio sets it only on listeners that it creates itself.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
