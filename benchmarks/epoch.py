@@ -195,9 +195,9 @@ class Ours:
         config = complete(config, plan.data, None)
         self._job, self._meter = Job.start(folder, plan.data, config, None), plan.meter
         self.counts = {
-            "steps": self._job.sampler.steps_per_epoch,
-            "pairs": len(plan.data.train) * (1 + self._job.strategy.feed.unlabelled),
-            "parameters": sum(weight.numel() for weight in self._job.module.parameters()),
+            "steps": self._job.trainer.sampler.steps_per_epoch,
+            "pairs": len(plan.data.train) * (1 + self._job.trainer.strategy.feed.unlabelled),
+            "parameters": sum(weight.numel() for weight in self._job.trainer.module.parameters()),
         }
 
     def epoch(self) -> dict[str, float]:

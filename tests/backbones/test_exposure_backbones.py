@@ -105,8 +105,8 @@ def test_lightgcn_slopes_in_both_modes():
     pairs, names = every_pair(N_USERS, N_ITEMS), [name for name, _ in module.named_parameters()]
 
     def logits(*values):
-        point = dict(zip(names, values, strict=True))
-        return torch.func.functional_call(module, point, pairs)
+        params = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(module, params, pairs)
 
     values = tuple(weight.detach().requires_grad_() for weight in module.parameters())
     assert torch.autograd.gradcheck(logits, values, check_forward_ad=True)

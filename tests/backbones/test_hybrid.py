@@ -135,9 +135,9 @@ def test_penalties_are_part_of_the_slope(kind):
     config = OptimizerConfig(name="sgd", lr=1.0)
     store = kind(module, {}, config, seed=0)
     before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
-    play = store.gather(random_batch(n_users=N_USERS, n_items=N_ITEMS, lr=0.5))
-    nothing = {name: torch.zeros_like(weight) for name, weight in play.point.items()}
-    store.apply(play, Proposal(play.point, nothing, {"loss": torch.zeros(())}))
+    context = store.gather(random_batch(n_users=N_USERS, n_items=N_ITEMS, lr=0.5))
+    nothing = {name: torch.zeros_like(weight) for name, weight in context.params.items()}
+    store.apply(context, Proposal(context.params, nothing, {"loss": torch.zeros(())}))
     assert module.penalties.keys() < before.keys()
     for name, weight in module.named_parameters():
         kept = 1 - 0.5 * module.penalties.get(name, 0.0)

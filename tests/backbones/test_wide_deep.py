@@ -178,8 +178,8 @@ def trained(kind, n_steps=12, *, name="sgd", **options):
     strategy = STRATEGIES["none"]()
     for step in range(n_steps):
         batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, n_labelled=6, seed=step, step=step)
-        play = store.gather(batch)
-        store.apply(play, strategy.propose(play.score, play.point, play.batch))
+        context = store.gather(batch)
+        store.apply(context, strategy.propose(context.score, context.params, context.batch))
     return module, before
 
 

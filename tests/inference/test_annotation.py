@@ -204,7 +204,7 @@ def test_where_nothing_can_be_labelled_the_highest_precision_that_can_is_told(
     assert f"nothing is labelled at 97%; {100 * best:g}% would label {n_pairs:,} pairs" in said
     assert f"(--precision {best:g})" in said
     again = ("--precision", best, "--overwrite")
-    done(*queried_pairs[:2], *again, *queried_pairs[4:])
+    done(*words[:2], *again, *words[4:])
     counts = json.loads((tmp_path / "a.json").read_text())["counts"]
     assert counts["positive"] + counts["negative"] == n_pairs
     assert "nothing is labelled" not in made[2]

@@ -27,6 +27,7 @@ from invlearn.runtime.errors import InvlearnError, RunError, Stopped
 from invlearn.training import checkpoint, job, metrics_log, run
 from invlearn.training.metrics_log import Recorder
 from invlearn.training.run_folder import run_id
+from invlearn.training.trainer import Trainer
 from toys import checkerboard
 
 PLACE = Path(__file__).parents[2] / "benchmarks" / "killing.py"
@@ -620,7 +621,7 @@ def test_going_on_or_replacing(board, made, place):
         (run, "complete", 130),
         (job.Job, "start", 130),
         (job.Job, "_save", 130),
-        (job.Job, "_validate", 130),
+        (Trainer, "validate", 130),
         (Recorder, "epoch", 130),
         (run, "assess", 0),
     ],

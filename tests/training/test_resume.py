@@ -15,6 +15,7 @@ from invlearn.training import checkpoint, run
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import Recorder
 from invlearn.training.stores import DenseStore, RowStore
+from invlearn.training.trainer import Trainer
 from toys import ACTIVE, checkerboard, small_backbone
 
 STEPS = 6
@@ -202,10 +203,10 @@ def kill_at(patch, owner, name, number):
 
 
 PLACES = [
-    *[(RowStore, "apply", number) for number in (1, 2, 5, 6, 7, 12, 18)],
-    *[(DenseStore, "apply", number) for number in (1, 6, 9)],
-    *[(Job, "_validate", number) for number in (1, 3)],
-    *[(Job, "_note_beliefs", number) for number in (1, 3)],
+    *[(RowStore, "update", number) for number in (1, 2, 5, 6, 7, 12, 18)],
+    *[(DenseStore, "update", number) for number in (1, 6, 9)],
+    *[(Trainer, "validate", number) for number in (1, 3)],
+    *[(Job, "_write_beliefs", number) for number in (1, 3)],
     *[(Recorder, "epoch", number) for number in (1, 3)],
     *[(checkpoint, "save", number) for number in (1, 2, 3, 4)],
     (run, "assess", 1),
@@ -235,7 +236,7 @@ def test_a_module_given_from_python_goes_on_with_its_own_first_weights(
     given = {"store": "row", "epochs": 3, "batch_size": 16, "optimizer": {"lr": 0.05}}
     modules = [small_backbone("gmf", 12, 12, seed=seed) for seed in (0, 0, 1)]
     invlearn.train(board, tmp_path / "whole", backbone=modules[0], **given)
-    kill_at(monkeypatch, RowStore, "apply", stop)
+    kill_at(monkeypatch, RowStore, "update", stop)
     with pytest.raises(Killed):
         invlearn.train(board, tmp_path / "run", backbone=modules[1], **given)
     monkeypatch.undo()
@@ -253,7 +254,7 @@ def test_an_error_amid_an_epoch_changes_nothing(board, whole, tmp_path, monkeypa
             raise RuntimeError("out of memory")
         real(*args)
 
-    monkeypatch.setattr(RowStore, "apply", failing)
+    monkeypatch.setattr(RowStore, "update", failing)
     with pytest.raises(RuntimeError, match="out of memory"):
         train(board, tmp_path / "run", "idl", setup)
     monkeypatch.undo()

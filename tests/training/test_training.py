@@ -17,14 +17,14 @@ from invlearn.backbones import BACKBONES
 from invlearn.config.schema import ScheduleConfig
 from invlearn.data.types import Feed, Proposal
 from invlearn.evaluation.evaluation import evaluate
+from invlearn.evaluation.metrics import is_better
 from invlearn.runtime.errors import DivergedError
 from invlearn.strategies import Strategy
 from invlearn.strategies.inverse import CHOICES
 from invlearn.strategies.plain import LabelledOnly
 from invlearn.training import checkpoint
-from invlearn.training.job import Job
 from invlearn.training.schedule import learning_rate
-from invlearn.training.trainer import is_better
+from invlearn.training.trainer import Trainer
 from toys import checkerboard
 
 STEPS = 6
@@ -139,11 +139,11 @@ def test_patience_and_the_best_epoch(
     turned = scores if metric == "log_loss" else [1 - score for score in scores]
     given, weights = iter(turned), []
 
-    def validate(job):
-        weights.append({name: w.detach().clone() for name, w in job.module.named_parameters()})
+    def validate(trainer):
+        weights.append({name: w.detach().clone() for name, w in trainer.module.named_parameters()})
         return {metric: next(given)}
 
-    monkeypatch.setattr(Job, "_validate", validate)
+    monkeypatch.setattr(Trainer, "validate", validate)
     run = train(board, tmp_path / "run", epochs=5, patience=patience, select_by=metric)
     assert len(run.epochs) == epochs
     assert run.test["epoch"] == best

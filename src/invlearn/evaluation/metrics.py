@@ -18,6 +18,22 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+LOWER_IS_BETTER = frozenset({"log_loss"})
+"""Metrics that are better when lower; all others are better when higher."""
+
+
+def is_better(metric: str, score: float, best: float | None) -> bool:
+    """Whether a score beats the best one so far; none is beaten by any.
+
+    Example:
+        >>> is_better("log_loss", 0.5, 0.6), is_better("auc", 0.5, 0.6)
+        (True, False)
+    """
+    if best is None:
+        return True
+    return score < best if metric in LOWER_IS_BETTER else score > best
+
+
 @dataclass(frozen=True, slots=True)
 class TieGroups:
     """Labelled rows, sorted by user and falling score, equal ones counted together."""

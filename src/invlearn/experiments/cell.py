@@ -24,11 +24,11 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt
 from invlearn.config.schema import RunConfig, Settings, load_config, validated
 from invlearn.data.dataset import Dataset
 from invlearn.evaluation.evaluation import Evaluation
+from invlearn.evaluation.metrics import is_better
 from invlearn.experiments.measured import Measured, read_evaluation, write_draws
 from invlearn.experiments.search import Space, Tried, nested
 from invlearn.runtime import atomic, locks
 from invlearn.runtime.errors import RunError
-from invlearn.training.trainer import is_better
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -8,12 +8,12 @@ from statistics import fmean
 from typing import Any, Literal
 
 from invlearn.evaluation.evaluation import Difference, Evaluation
+from invlearn.evaluation.metrics import is_better
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, Trial
 from invlearn.experiments.grid import Place
 from invlearn.experiments.search import Range
-from invlearn.training.trainer import is_better
 
 Outcome = Literal["win", "tie", "loss"]
 

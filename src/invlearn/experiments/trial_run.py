@@ -63,7 +63,7 @@ def attempt(
     if _restored(job):
         with held_run(folder):
             return _worked(job, should_prune, should_stop)
-    with new_run(folder, dataset, job.config, overwrite=True):
+    with new_run(folder, dataset, job.trainer.config, overwrite=True):
         return _worked(job, should_prune, should_stop)
 
 
@@ -71,7 +71,7 @@ def _worked(
     job: Job, should_prune: Callable[[int, float], bool], should_stop: Callable[[], bool]
 ) -> TrialRun:
     """Train to the end, or until it is given up."""
-    folder, settings = job.folder, job.config
+    folder, settings = job.folder, job.trainer.config
     refused: list[int] = []
 
     def asked(epoch: int, score: float) -> bool:
@@ -79,7 +79,7 @@ def _worked(
             refused.append(epoch)
         return bool(refused)
 
-    for epoch, score in enumerate(_scores(folder, settings)[: job.state.epoch]):
+    for epoch, score in enumerate(_scores(folder, settings)[: job.trainer.state.epoch]):
         asked(epoch, score)
     try:
         if not refused:
@@ -102,7 +102,7 @@ def _restored(job: Job) -> bool:
     if not checkpoint.exists(job.folder / "checkpoints"):
         return False
     try:
-        if read_run(job.folder)[1] != job.config:
+        if read_run(job.folder)[1] != job.trainer.config:
             return False
         saved = job.load("last")
         check_own(saved, job.folder)
@@ -126,10 +126,10 @@ def discard(folder: Path) -> None:
 
 
 def _outcome(folder: Path, job: Job, *, given_up: bool) -> TrialRun:
-    scores = _scores(folder, job.config)
+    scores = _scores(folder, job.trainer.config)
     epochs = list(read_lines(folder / "epochs.jsonl"))
     seconds = sum(line["train_seconds"] + line["validate_seconds"] for line in epochs)
-    state = job.state
+    state = job.trainer.state
     if state.best_score is None or state.best_epoch is None:
         raise AssertionError("a training ends after an epoch at least, and the first is the best")
     cost = Cost(seconds=seconds, epochs=len(epochs), peak_bytes=peak_bytes())

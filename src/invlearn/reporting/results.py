@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from invlearn.evaluation.baselines import NO_LOSS
 from invlearn.evaluation.evaluation import Difference
+from invlearn.evaluation.metrics import is_better
 from invlearn.reporting import charts
 from invlearn.reporting.blocks import (
     Block,
@@ -22,7 +23,6 @@ from invlearn.reporting.blocks import (
 )
 from invlearn.reporting.measures import Level, Levels, Results
 from invlearn.runtime.text import counted
-from invlearn.training.trainer import is_better
 
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@10": "NDCG@10", "log_loss": "log loss"}
 """Metrics that are drawn, with their names on the page; the tables' details hold all of them."""

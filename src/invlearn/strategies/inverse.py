@@ -54,6 +54,11 @@ class InverseGradient(Strategy):
     """Part of the labelled training rows that judges (the paper's training-test)."""
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """Stay, inverse, direct."""
+        return CHOICES
+
+    @property
     def feed(self) -> Feed:
         """Judges at the end of each epoch, with unlabelled pairs beside them."""
         return Feed(unlabelled=True, judge_fraction=self.judge_fraction)

@@ -65,6 +65,11 @@ class InverseGradientAsReleased(Strategy):
     """Whether to clear every slope after its step, as the program does not."""
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """Stay, inverse, direct."""
+        return CHOICES
+
+    @property
     def feed(self) -> Feed:
         """Judges at the end of each epoch, with unlabelled pairs beside them if they are used."""
         return Feed(self.unlabelled_step, self.judge_fraction, whole_tables=True)

@@ -28,6 +28,11 @@ class Strategy(ABC):
     """
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """Names of the values of `choice` in the log of its proposals; none by default."""
+        return ()
+
+    @property
     @abstractmethod
     def feed(self) -> Feed:
         """The pairs that the sampler must put into this strategy's batches."""

@@ -251,7 +251,7 @@ def train(
         )
     job = Job.start(out, data, settings, module, group=group)
     with (
-        new_run(out, data, job.config, overwrite=overwrite, n_processes=group.size)
+        new_run(out, data, job.trainer.config, overwrite=overwrite, n_processes=group.size)
         if group.is_first
         else nullcontext()
     ):
@@ -328,20 +328,20 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
         again = f"invlearn resume {quote(str(job.folder))}"
         raise Stopped(f"{stop}; go on with `{again}`") from stop
     run = _opened(job)
-    tested = run.evaluate(dataset=job.dataset, baselines=BASELINES, progress=progress)
-    epoch = None if job.state.best_epoch is None else job.state.best_epoch + 1
-    module = job.module
+    tested = run.evaluate(dataset=job.trainer.dataset, baselines=BASELINES, progress=progress)
+    epoch = None if job.trainer.state.best_epoch is None else job.trainer.state.best_epoch + 1
+    module = job.trainer.module
     fitted = module.fitted_on_validation if isinstance(module, FitsOnValidation) else {}
-    if epoch and job.group.is_first:
+    if epoch and job.trainer.group.is_first:
         _check_recorded(run, epoch)
     found = {
         "epoch": epoch,
         **({"fitted_on_validation": fitted} if fitted else {}),
         **tested.to_json(),
     }
-    if job.group.is_first:
+    if job.trainer.group.is_first:
         atomic.write_json(job.folder / "test.json", found)
-    job.group.barrier()
+    job.trainer.group.barrier()
     return run
 
 
@@ -357,8 +357,10 @@ def _check_recorded(run: Run, epoch: int) -> None:
 
 def _opened(job: Job) -> Run:
     """The run with the weights of the best epoch, on all processes that trained it."""
-    if isinstance(job.scorer, DistributedScorer):
-        job.group.barrier()  # until the first one has written
-        load_weights(job.module, job.load("best"), job.folder)
-        return Run(job.folder, job.config, job.scorer.eval(), read_run(job.folder)[0])
-    return Run.open(job.folder, backbone=job.module)
+    if isinstance(job.trainer.scorer, DistributedScorer):
+        job.trainer.group.barrier()  # until the first one has written
+        load_weights(job.trainer.module, job.load("best"), job.folder)
+        return Run(
+            job.folder, job.trainer.config, job.trainer.scorer.eval(), read_run(job.folder)[0]
+        )
+    return Run.open(job.folder, backbone=job.trainer.module)

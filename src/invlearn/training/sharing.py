@@ -1,4 +1,4 @@
-"""What each of several processes holds of a backbone: made, checked, and kept in a store."""
+"""Models and stores for one process or several: built, checked, and cut into shards."""
 
 from collections.abc import Mapping
 
@@ -20,13 +20,13 @@ from invlearn.training.stores import STORES, ShardedStore, Store
 from invlearn.training.stores.distributed_scorer import DistributedScorer, replicas
 
 
-def made(
+def build_model(
     config: RunConfig, n_users: int, n_items: int, features: FeatureCard, group: Group
 ) -> nn.Module:
-    """The backbone; where tables are cut, of its tables this process' rows if that can be.
+    """Build the model; when sharded, allocate only this process's rows if supported.
 
-    It can be where every table is an `embedding` and declared; one that reads exposures or
-    features must know which rows of them are its own, as ours do.
+    Supported are backbones whose tables are all declared `embedding` layers. One that reads
+    exposures or features must also take its own rows of them, as the built-in ones do.
     """
     given = config, n_users, n_items, features
     reads = issubclass(backbone_class(config.backbone), FitsExposures | ReadsFeatures)
@@ -58,14 +58,14 @@ def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) 
     check_backbone(module, config.store, n_users=sizes["user"], n_items=sizes["item"])
 
 
-def stored(
+def build_store(
     module: nn.Module,
     tables: Mapping[str, Key],
     config: RunConfig,
     dataset: Dataset,
     group: Group,
 ) -> tuple[Store, nn.Module]:
-    """The keeper of the weights, and the backbone as all processes score it."""
+    """Build the parameter store, and the module by which all processes score pairs."""
     # what is left out at random in one process has nothing to do with the others
     seed = config.seed if group.is_alone else torch_seed(config.seed, "process", group.rank)
     if config.store != "sharded":

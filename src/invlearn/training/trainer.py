@@ -1,195 +1,425 @@
-"""The training loop: take steps, close epochs, save; in the words of the strategy and the store."""
+"""Trains a backbone with a strategy on a dataset, in memory."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from time import perf_counter
+from typing import Any, final
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
-from invlearn.config.schema import RunConfig
-from invlearn.data.sampling.sampler import Sampler
+from invlearn.backbones.auxiliary import (
+    attach_auxiliary_models,
+    detach_auxiliary_models,
+    tables_with_auxiliary,
+)
+from invlearn.backbones.backbone import FitsExposures, FitsOnValidation, ReadsFeatures
+from invlearn.config.schema import RunConfig, load_config
+from invlearn.data.dataset import Dataset
+from invlearn.data.exposures import Exposures
+from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
+from invlearn.data.sampling.scratch import Scratch
+from invlearn.data.types import IntegerIds
+from invlearn.evaluation.assessment import Assessment, assess
+from invlearn.evaluation.evaluation import evaluate
+from invlearn.evaluation.metrics import is_better
+from invlearn.evaluation.scoring import score_pairs
+from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import DivergedError, Stopped
-from invlearn.runtime.progress import Progress
-from invlearn.strategies.inverse import CHOICES
+from invlearn.runtime.progress import Progress, silent
+from invlearn.strategies import Strategy
+from invlearn.training.build import (
+    complete,
+    decide_compile,
+    exposed_fraction,
+    named_backbone,
+    named_strategy,
+    usable_device,
+)
 from invlearn.training.checkpoint import TrainState
 from invlearn.training.metrics_log import Recorder
+from invlearn.training.registry import strategy_class
 from invlearn.training.schedule import learning_rate
+from invlearn.training.sharing import build_model, build_store, check
 from invlearn.training.train_step import Step, Stepper
 
 PROGRESS_STEPS = 10
 """Steps between two reports of progress, each of which waits for the device."""
 UNCHECKED_STEPS = 64
-"""Steps that may pass on a device before the host looks whether they were sound."""
+"""Steps on a device before the host checks that their losses were finite."""
+Save = Callable[[bool], None]
+"""Called with the state to save; the flag says that it is the best so far."""
+ShouldPrune = Callable[[int, Mapping[str, float]], bool]
+"""Called after an epoch with its number, from 0, and its validation metrics; true stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainerParts:
-    """Everything that a training works with, made by `invlearn.training.run`."""
-
-    config: RunConfig
-    device: torch.device
-    stepper: Stepper
-    sampler: Sampler
-    recorder: Recorder
-    validate: Callable[[], dict[str, float]]
-    """Metrics of the weights as they stand on the validation part."""
-    note_beliefs: Callable[[int], None]
-    """Keep the beliefs in a fixed sample of unlabelled pairs after an epoch."""
-    save: Callable[[TrainState, bool], None]
-    """Write a checkpoint; the flag makes it the best one."""
-    should_prune: Callable[[int, Mapping[str, float]], bool] = lambda epoch, scores: False
-    """Asked after an epoch, with its number from 0 and its validation metrics; true stops."""
+def never(*given: object) -> bool:
+    """Never stop."""
+    return False
 
 
-def fit(
-    shop: TrainerParts, state: TrainState, *, progress: Progress, should_stop: Callable[[], bool]
-) -> None:
-    """Train from `state` to the last epoch, or until patience ends; `state` follows along.
+@final
+class Trainer:
+    """Trains a backbone with a strategy on a dataset; no folder is needed.
 
-    Raises:
-        DivergedError: A loss or a slope is not finite; raised before the optimizer step.
-        Stopped: `should_stop` or `should_prune` returned true; a checkpoint was written after the
-            last step.
-    """
-    n_steps, watch = shop.sampler.steps_per_epoch, Watch(shop.device)
-    while not finished(shop.config, state):
-        started, done_before = perf_counter(), state.step
-        while state.step < n_steps:
-            log = _take_step(shop, state, watch)
-            state.step += 1
-            if state.step % PROGRESS_STEPS == 0 or state.step == n_steps:
-                speed = (state.step - done_before) * shop.config.batch_size
-                speed /= max(perf_counter() - started, 1e-9)
-                watch.check()
-                _report(shop, state, log, speed, progress)
-            if should_stop():
-                watch.check()
-                _save_within_epoch(shop, state)
-                raise Stopped(f"stopped after step {state.step} of epoch {state.epoch + 1}; saved")
-            if state.step % (shop.config.checkpoint_steps or n_steps) == 0 and state.step < n_steps:
-                watch.check()
-                _save_within_epoch(shop, state)
-        scores = _close_epoch(shop, state, perf_counter() - started, n_steps - done_before)
-        if shop.should_prune(state.epoch - 1, scores):
-            raise Stopped(f"given up after epoch {state.epoch}; saved")
-
-
-def finished(config: RunConfig, state: TrainState) -> bool:
-    """Whether no epoch is left, or patience has run out."""
-    out_of_patience = config.patience is not None and state.epochs_since_best >= config.patience
-    return state.epoch >= config.epochs or out_of_patience
-
-
-def is_better(metric: str, score: float, best: float | None) -> bool:
-    """Whether a validation score beats the best one; a loss is better when lower.
+    `invlearn.train` is this with a run folder: locks, checkpoints, and records on disk.
 
     Example:
-        >>> is_better("log_loss", 0.5, 0.6), is_better("auc", 0.5, 0.6)
-        (True, False)
+        >>> users, items = np.divmod(np.arange(400), 20)
+        >>> dataset = Dataset.from_arrays(users, items, (users + items) % 2)
+        >>> trainer = Trainer("mf", "none", dataset, epochs=2, model={"dim": 4}).fit()
+        >>> len(trainer.history), trainer.score([0, 1], [1, 0]).shape
+        (2, (2,))
     """
-    if best is None:
-        return True
-    return score < best if metric.endswith("loss") else score > best
+
+    def __init__(
+        self,
+        backbone: str | type[nn.Module] | nn.Module | None,
+        strategy: str | Strategy | type[Strategy] | None,
+        dataset: Dataset,
+        config: RunConfig | str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        """Build the model, the store of its parameters, and the sampler.
+
+        Args:
+            backbone: Name, `module:Class`, a class `(n_users, n_items, **model)`, or a module,
+                which is trained in place; none for the one of `config`.
+            strategy: Name, `module:Class`, a class, or a strategy with its options set; none for
+                the one of `config`.
+            dataset: What to train on.
+            config: Settings, or a YAML file of them.
+            options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
+
+        Raises:
+            ConfigError: A setting does not exist or does not fit the dataset, or the backbone
+                does not keep its contract.
+        """
+        module = backbone if isinstance(backbone, nn.Module) else None
+        named = named_backbone(backbone) | named_strategy(strategy) | options
+        self._build(complete(load_config(named, config), dataset, module), dataset, module)
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        dataset: Dataset,
+        module: nn.Module | None = None,
+        *,
+        n_runs: int = 1,
+        group: Group = ALONE,
+        scratch: Scratch = Scratch(),  # noqa: B008  it is immutable
+    ) -> "Trainer":
+        """Build a trainer from complete settings (see `invlearn.training.build.complete`).
+
+        Args:
+            config: Settings; only `compile` is still decided here.
+            dataset: What to train on.
+            module: A backbone that exists already.
+            n_runs: Trainings of the same shapes that this process may see; compiling pays sooner.
+            group: The processes that train together.
+            scratch: Where the order of many rows is kept.
+
+        Raises:
+            ConfigError: The backbone does not keep its contract.
+        """
+        trainer = cls.__new__(cls)
+        trainer._build(config, dataset, module, n_runs=n_runs, group=group, scratch=scratch)
+        return trainer
+
+    def _build(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        module: nn.Module | None,
+        *,
+        n_runs: int = 1,
+        group: Group = ALONE,
+        scratch: Scratch = Scratch(),  # noqa: B008
+    ) -> None:
+        torch.manual_seed(config.seed)
+        if module is None:
+            sizes = dataset.n_users, dataset.n_items
+            module = build_model(config, *sizes, dataset.feature_card, group)
+        module.to(usable_device(config.device)).train()
+        check(module, config, dataset, group)
+        if isinstance(module, FitsExposures):
+            module.fit_exposures(Exposures.of(dataset.train, dataset.unlabelled))
+        if isinstance(module, ReadsFeatures):
+            module.read_features(dataset.features)
+        self.dataset, self.module, self.group = dataset, module, group
+        self.strategy = strategy_class(config.strategy)(**config.method)
+        attach_auxiliary_models(module, self.strategy.feed.n_auxiliary)
+        self.sampler = self._make_sampler(config, scratch)
+        n_steps = n_runs * config.epochs * self.sampler.steps_per_epoch
+        self.config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
+        tables = tables_with_auxiliary(
+            getattr(module, "tables", {}), self.strategy.feed.n_auxiliary
+        )
+        self.store, self.scorer = build_store(module, tables, self.config, dataset, group)
+        kind = type(module) if self.config.compile == "on" else None
+        hardest_of = config.unlabelled.hardest_of
+        self.stepper = Stepper(self.store, self.strategy, hardest_of=hardest_of, compiled_for=kind)
+        if self.strategy.feed.row_state:
+            self.stepper.init_row_state(self.sampler.labelled_rows)
+        self.state = TrainState()
+        self.history: list[dict[str, Any]] = []
+        """A record of each epoch that was trained here: losses, validation metrics, speed."""
+
+    def _make_sampler(self, config: RunConfig, scratch: Scratch) -> Sampler:
+        per_labelled = config.unlabelled.per_labelled * config.unlabelled.hardest_of
+        return Sampler(
+            self.dataset,
+            self.strategy.feed,
+            UnlabelledSource(exposed_fraction(config), per_labelled),
+            batch_size=config.batch_size,
+            seed=config.seed,
+            by_user=bool(getattr(self.module, "by_user", False)),
+            scratch=scratch,
+        )
+
+    def fit(
+        self,
+        *,
+        recorder: Recorder | None = None,
+        save: Save | None = None,
+        on_epoch_end: Callable[[int], object] = never,
+        progress: Progress = silent,
+        should_stop: Callable[[], bool] = never,
+        should_prune: ShouldPrune = never,
+    ) -> "Trainer":
+        """Train from `state` to the last epoch, or until patience ends.
+
+        Args:
+            recorder: Where steps and epochs are recorded; in memory by default.
+            save: Saves a checkpoint. By default the parameters of the best epoch are kept in
+                memory, and are the module's when this returns.
+            on_epoch_end: Called with the number of an epoch, from 0, after it was validated.
+            progress: Told of steps and epochs.
+            should_stop: Called after every step; true saves and raises `Stopped`.
+            should_prune: Called after every epoch; true raises `Stopped`, too.
+
+        Returns:
+            The trainer.
+
+        Raises:
+            DivergedError: A loss or a gradient is not finite; raised before the optimizer step.
+            Stopped: `should_stop` or `should_prune` returned true; the state was saved.
+        """
+        best = None if save else BestWeights(self.module)
+        loop = _Loop(self, recorder or _in_memory(), save or best or never, on_epoch_end, progress)
+        try:
+            loop.run(should_stop, should_prune)
+        finally:
+            detach_auxiliary_models(self.module)
+        if best:
+            best.restore()
+            self.scorer.eval()
+        return self
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no epoch is left, or patience has run out."""
+        patience, state = self.config.patience, self.state
+        is_out_of_patience = patience is not None and state.epochs_since_best >= patience
+        return state.epoch >= self.config.epochs or is_out_of_patience
+
+    def score(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Logits of pairs of dense ids, shape `(pairs,)`.
+
+        Args:
+            users: Shape `(pairs,)`.
+            items: Shape `(pairs,)`.
+        """
+        ids: list[IntegerIds] = [np.asarray(users), np.asarray(items)]
+        return score_pairs(self.scorer, *ids)
+
+    def evaluate(self, part: str = "test", *, draws: int = 1000, seed: int = 0) -> Assessment:
+        """Metrics on a part of the dataset, with intervals, and those of the baselines.
+
+        Args:
+            part: `train`, `valid` or `test`.
+            draws: Bootstrap draws over users; 0 for no intervals.
+            seed: Of the draws.
+        """
+        rows = getattr(self.dataset, part)
+        return assess(self.scorer, self.dataset, rows, part=part, draws=draws, seed=seed)
+
+    def validate(self) -> dict[str, float]:
+        """Metrics on the validation part, which also fits what the backbone leaves to it.
+
+        Raises:
+            DivergedError: A score is not finite.
+        """
+        rows = self.dataset.valid
+        if isinstance(self.module, FitsOnValidation):
+            self.module.fit_on_validation(rows.users, rows.items, rows.labels)
+        logits = score_pairs(self.scorer, rows.users, rows.items)
+        if not np.isfinite(logits).all():
+            raise DivergedError(
+                f"training diverged at the last step of epoch {self.state.epoch + 1}: the scores "
+                "of the validation part are not finite; the last checkpoint stands; lower "
+                "--optimizer.lr or raise --optimizer.l2"
+            )
+        found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")
+        return self.group.broadcast_object(found.values)  # hosts may differ in the last bit
 
 
-def _take_step(shop: TrainerParts, state: TrainState, watch: "Watch") -> Mapping[str, torch.Tensor]:
-    """Take the step of the next batch, and record it."""
-    n_steps = shop.sampler.steps_per_epoch
-    at = state.epoch * n_steps + state.step
-    lr = learning_rate(
-        shop.config.schedule, shop.config.optimizer.lr, at, shop.config.epochs * n_steps
-    )
-    step = shop.stepper(shop.sampler.batch(state.epoch, state.step, lr=lr))
-    watch.note(state.epoch, state.step, lr, step)
-    shop.recorder.step(state.epoch, at, step.log)
-    return step.log
+@final
+class BestWeights:
+    """Keeps a copy of the parameters and buffers of the best epoch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._weights: dict[str, Tensor] = {}
+
+    def __call__(self, is_best: bool) -> None:
+        """Copy them if they are the best so far."""
+        if is_best:
+            state = self._module.state_dict()
+            self._weights = {name: tensor.clone() for name, tensor in state.items()}
+
+    def restore(self) -> None:
+        """Load the copy into the module; auxiliary models are no longer attached."""
+        known = self._module.state_dict()
+        self._module.load_state_dict({n: w for n, w in self._weights.items() if n in known})
 
 
-def _save_within_epoch(shop: TrainerParts, state: TrainState) -> None:
-    """Save, after the record of every step that the checkpoint has behind it."""
-    shop.recorder.sync()
-    shop.save(state, False)
+def _in_memory() -> Recorder:
+    return Recorder(None, n_steps=0, n_epochs=0, tensorboard=False)
 
 
-def _close_epoch(
-    shop: TrainerParts, state: TrainState, seconds: float, n_steps: int
-) -> dict[str, float]:
-    """Validate, record, and save, the best epoch as such; return the validation metrics."""
-    started = perf_counter()
-    scores = shop.validate()
-    better = is_better(shop.config.select_by, scores[shop.config.select_by], state.best_score)
-    shop.note_beliefs(state.epoch)
-    shop.stepper.close_epoch()
-    steps, choices = shop.recorder.current_steps(), _choices(shop.recorder)
-    shop.recorder.epoch(
-        state.epoch,
-        {
+@final
+class _Loop:
+    """The steps and epochs of one call of `fit`."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        recorder: Recorder,
+        save: Callable[[bool], object],
+        on_epoch_end: Callable[[int], object],
+        progress: Progress,
+    ) -> None:
+        self.trainer, self.recorder, self.save = trainer, recorder, save
+        self.on_epoch_end, self.progress = on_epoch_end, progress
+        self.n_steps = trainer.sampler.steps_per_epoch
+        self.finite = FiniteCheck(torch.device(trainer.config.device))
+
+    def run(self, should_stop: Callable[[], bool], should_prune: ShouldPrune) -> None:
+        """Train until nothing is left, or somebody says stop."""
+        trainer, state, config = self.trainer, self.trainer.state, self.trainer.config
+        while not trainer.is_finished:
+            started, done_before = perf_counter(), state.step
+            while state.step < self.n_steps:
+                log = self._step()
+                state.step += 1
+                if state.step % PROGRESS_STEPS == 0 or state.step == self.n_steps:
+                    speed = (state.step - done_before) * config.batch_size
+                    self._report(log, speed / max(perf_counter() - started, 1e-9))
+                if should_stop():
+                    self._save_within_epoch()
+                    raise Stopped(
+                        f"stopped after step {state.step} of epoch {state.epoch + 1}; saved"
+                    )
+                every = config.checkpoint_steps or self.n_steps
+                if state.step % every == 0 and state.step < self.n_steps:
+                    self._save_within_epoch()
+            scores = self._close_epoch(perf_counter() - started, self.n_steps - done_before)
+            if should_prune(state.epoch - 1, scores):
+                raise Stopped(f"given up after epoch {state.epoch}; saved")
+
+    def _step(self) -> Mapping[str, Tensor]:
+        """Take the step of the next batch, and record it."""
+        trainer, state, config = self.trainer, self.trainer.state, self.trainer.config
+        at = state.epoch * self.n_steps + state.step
+        lr = learning_rate(config.schedule, config.optimizer.lr, at, config.epochs * self.n_steps)
+        step = trainer.stepper(trainer.sampler.batch(state.epoch, state.step, lr=lr))
+        self.finite.add(state.epoch, state.step, lr, step)
+        self.recorder.step(state.epoch, at, step.log)
+        return step.log
+
+    def _save_within_epoch(self) -> None:
+        """Save, after the record of every step before the checkpoint."""
+        self.finite.check()
+        self.recorder.sync()
+        self.save(False)
+
+    def _close_epoch(self, seconds: float, n_steps: int) -> dict[str, float]:
+        """Validate, record and save; return the validation metrics."""
+        trainer, state = self.trainer, self.trainer.state
+        started = perf_counter()
+        scores = trainer.validate()
+        score = scores[trainer.config.select_by]
+        is_best = is_better(trainer.config.select_by, score, state.best_score)
+        self.on_epoch_end(state.epoch)
+        trainer.stepper.close_epoch()
+        steps, choices = self.recorder.current_steps(), self._choices()
+        record = {
             "train_loss": fmean(step["loss"] for step in steps),
             **({"choices": choices} if choices else {}),
             "valid": scores,
-            "best": better,
-            "steps": shop.sampler.steps_per_epoch,
+            "best": is_best,
+            "steps": self.n_steps,
             "train_seconds": seconds,
             "validate_seconds": perf_counter() - started,
-            "pairs_per_second": n_steps * shop.config.batch_size / seconds if seconds else None,
-        },
-    )
-    if better:
-        state.best_score, state.best_epoch = scores[shop.config.select_by], state.epoch
-    state.epochs_since_best = 0 if better else state.epochs_since_best + 1
-    state.epoch, state.step = state.epoch + 1, 0
-    shop.recorder.sync()
-    shop.save(state, better)
-    return scores
+            "pairs_per_second": n_steps * trainer.config.batch_size / seconds if seconds else None,
+        }
+        self.recorder.epoch(state.epoch, record)
+        trainer.history.append({"epoch": state.epoch, **record})
+        if is_best:
+            state.best_score, state.best_epoch = score, state.epoch
+        state.epochs_since_best = 0 if is_best else state.epochs_since_best + 1
+        state.epoch, state.step = state.epoch + 1, 0
+        self.recorder.sync()
+        self.save(is_best)
+        return scores
+
+    def _choices(self) -> dict[str, int]:
+        """How often the strategy made each of its choices in this epoch; empty if it has none."""
+        if not self.recorder.choices:
+            return {}
+        names = enumerate(self.trainer.strategy.choices)
+        return {name: self.recorder.choices[number] for number, name in names}
+
+    def _report(self, log: Mapping[str, Tensor], pairs_per_second: float) -> None:
+        self.finite.check()
+        state, config = self.trainer.state, self.trainer.config
+        figures: dict[str, float | str] = {"loss": float(log["loss"])}
+        self.recorder.flush()
+        if choices := self._choices():
+            figures["choices"] = " ".join(f"{name[0]}{count}" for name, count in choices.items())
+        figures |= {"epoch": f"{state.epoch + 1}/{config.epochs}"}
+        done = state.epoch * self.n_steps + state.step
+        total = config.epochs * self.n_steps
+        self.progress("train", done, total, **figures, pairs_per_second=pairs_per_second)
 
 
-def _choices(recorder: Recorder) -> dict[str, int]:
-    """How often the judges made each choice in this epoch; nothing if there were no judges."""
-    if not recorder.choices:
-        return {}
-    return {name: recorder.choices[number] for number, name in enumerate(CHOICES)}
-
-
-def _report(
-    shop: TrainerParts,
-    state: TrainState,
-    log: Mapping[str, torch.Tensor],
-    pairs_per_second: float,
-    progress: Progress,
-) -> None:
-    figures: dict[str, float | str] = {"loss": float(log["loss"])}
-    shop.recorder.flush()
-    if choices := _choices(shop.recorder):
-        figures["choices"] = " ".join(f"{name[0]}{count}" for name, count in choices.items())
-    figures |= {"epoch": f"{state.epoch + 1}/{shop.config.epochs}"}
-    n_steps = shop.sampler.steps_per_epoch
-    done, total = state.epoch * n_steps + state.step, shop.config.epochs * n_steps
-    progress("train", done, total, **figures, pairs_per_second=pairs_per_second)
-
-
-class Watch:
-    """Looks whether steps were sound: at once, or later where looking means waiting."""
+class FiniteCheck:
+    """Checks that steps were finite: at once on a CPU, later where that means waiting."""
 
     def __init__(self, device: torch.device) -> None:
-        self._patience = 1 if device.type == "cpu" else UNCHECKED_STEPS
+        self._most = 1 if device.type == "cpu" else UNCHECKED_STEPS
         self._waiting: list[tuple[int, int, float, Step]] = []
 
-    def note(self, epoch: int, number: int, lr: float, step: Step) -> None:
-        """Take note of a step, from 0 within its epoch.
+    def add(self, epoch: int, number: int, lr: float, step: Step) -> None:
+        """Add a step, whose number is from 0 within its epoch.
 
         Raises:
-            DivergedError: It, or one before it, is not sound.
+            DivergedError: It, or one before it, is not finite.
         """
         self._waiting.append((epoch, number, lr, step))
-        if len(self._waiting) >= self._patience:
+        if len(self._waiting) >= self._most:
             self.check()
 
     def check(self) -> None:
-        """Look at every step that was not looked at yet.
+        """Check every step that was not checked yet.
 
         Raises:
-            DivergedError: One is not sound.
+            DivergedError: One is not finite.
         """
         for epoch, number, lr, step in self._waiting:
             if not step.is_finite:

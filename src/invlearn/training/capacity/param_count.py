@@ -15,7 +15,7 @@ from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
 from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import ConfigError
-from invlearn.training.sharing import made
+from invlearn.training.sharing import build_model
 
 FLOAT, LONG = 4, 8
 """Bytes of a weight and of an id."""
@@ -139,9 +139,9 @@ def _small(
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return made(*given)
+                return build_model(*given)
         except (RuntimeError, NotImplementedError, ConfigError):  # its maker looks at values
-            return made(*given)
+            return build_model(*given)
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
