@@ -12,7 +12,7 @@ SOURCE = Path(invlearn.__file__).parent
 
 PACKAGES = (
     *("runtime", "config", "data", "backbones", "strategies", "evaluation", "training"),
-    *("inference", "reporting", "experiments", "paper", "cli"),
+    *("inference", "reporting", "experiments", "cli"),
 )
 """Lowest first. A package imports from itself and from those before it."""
 

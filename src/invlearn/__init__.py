@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from invlearn.inference.recommend.lists import recommend as recommend
     from invlearn.inference.serving.app import create_app as create_app
     from invlearn.inference.serving.server import serve as serve
-    from invlearn.paper.reproduce import reproduce as reproduce
     from invlearn.reporting.write import Report as Report
     from invlearn.reporting.write import report as report
     from invlearn.runtime.errors import InvlearnError as InvlearnError
@@ -95,7 +94,6 @@ _HOMES = {
     "prepare_known": "data.catalogue",
     "recommend": "inference.recommend.lists",
     "report": "reporting.write",
-    "reproduce": "paper.reproduce",
     "resume": "training.run",
     "serve": "inference.serving.server",
     "simulate": "data.simulation.simulate",

@@ -21,7 +21,7 @@ from invlearn.experiments.grid import (
     load_experiment,
 )
 from invlearn.experiments.search import Choices, Range
-from invlearn.paper.plan import SEEDS
+from reproduction.plans import SEEDS
 
 PAGES = (
     "README.md",

@@ -1,7 +1,9 @@
 """The commands that train many times: compare methods, repeat the paper."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -172,27 +174,35 @@ def reproduce(
         Processes that share the work.
     """
     from invlearn.cli import display, screen_experiments
-    from invlearn.paper.plan import Request
-    from invlearn.paper.reproduce import reproduce as work
 
     for option, given in (("--row", row), ("--way", way)):
         if given is not None and not given:
             raise ConfigError(f"{option} needs a value; leave it away for all of them")
-    request = Request.of(rows=row, ways=way, seeds=seeds, trials=trials)
+    work = _reproduction("reproduce")
+    asked = {"rows": tuple(row or ()), "seeds": seeds, "trials": trials, "full_size": full_size}
+    asked |= {"stand_in": stand_in} | ({"ways": tuple(way)} if way else {})
+    request = _reproduction("plans").Request(what, data, out, **asked)
     with display.progress_bars() as progress, interruptible() as should_stop:
-        written = work(
-            what,
-            data,
-            out,
-            page=page,
-            request=request,
-            full_size=full_size,
-            stand_in=stand_in,
-            workers=workers,
-            progress=progress,
-            should_stop=should_stop,
+        written = work.reproduce(
+            request, page, workers=workers, progress=progress, should_stop=should_stop
         )
-    screen_experiments.show_page(written)
+    screen_experiments.show_page(written, work.summary(written))
+
+
+def _reproduction(module: str) -> Any:
+    """Import a module of the checkout's `reproduction/`, which is not part of the library."""
+    folder = Path(__file__).parents[3] / "reproduction"
+    if not (folder / "reproduce.py").is_file():
+        raise ConfigError(
+            "reproduce needs a checkout of the repository, which holds the paper's published "
+            "numbers and plans: clone the repository of invlearn and run pip install --editable . "
+            "in it"
+        )
+    sys.path.insert(0, str(folder.parent))
+    try:
+        return import_module(f"reproduction.{module}")
+    finally:
+        sys.path.remove(str(folder.parent))
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

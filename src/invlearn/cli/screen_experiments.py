@@ -1,5 +1,6 @@
 """What a person sees of experiments: one table a group, a tally, and where the rest is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,11 @@ def show_results(results: "Results", out: Path) -> None:
     console.print(f"Wrote {out}: every table is in results.md, all of it in results.json{curves}.")
 
 
-def show_page(page: Path) -> None:
-    """Print the verdict of the page about the paper."""
-    text = page.read_text(encoding="utf-8")
-    verdict = text.partition("## The verdict")[2].partition("\n## ")[0].strip()
-    console.print(verdict.replace("**", ""), markup=False)
-    console.print(f"\nWrote {page}; its data and plots are in {page.with_suffix('')}.")
+def show_page(page: Path, summary: Sequence[str]) -> None:
+    """Print the main comparisons of the page about the paper, and where the page is."""
+    for line in summary:
+        console.print(line, markup=False)
+    console.print(f"Wrote {page}; its data and plots are in {page.with_suffix('')}.")
 
 
 def _show_group(group: "Group", reference: str) -> None:

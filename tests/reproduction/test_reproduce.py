@@ -16,19 +16,25 @@ from invlearn.experiments import work
 from invlearn.experiments.cell import CellFolder, SeedRecord
 from invlearn.experiments.grid import load_experiment
 from invlearn.experiments.trial_run import attempt
-from invlearn.paper import plan, rows
-from invlearn.paper.collect import table_of
-from invlearn.paper.drawing import draw_figure
-from invlearn.paper.plan import Request, Source, figure_cells, table_cells
-from invlearn.paper.reproduce import reproduce
-from invlearn.paper.rows import figures, published_rows
-from invlearn.paper.stand_in import StandIn
-from invlearn.paper.verdict import STAND_IN
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, DataError, RunError
 from invlearn.runtime.random import stream
+from reproduction import plans
+from reproduction.collect import table_of
+from reproduction.figures import draw_figure
+from reproduction.page import STAND_IN
+from reproduction.plans import Request, Source, figure_cells, figures, published_rows, table_cells
+from reproduction.reproduce import reproduce, stand_in
 
-TWO = Request.of(rows=["GMF None", "GMF IG"], seeds=1, trials=2)
+TWO = {"rows": ("GMF None", "GMF IG"), "seeds": 1, "trials": 2}
+
+
+def run(what, data, out, page=None, **options):
+    return reproduce(Request(what, data, out, **options), page)
+
+
+def two(out):
+    return Request("table2", out, out, **TWO)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,12 +46,12 @@ def quick():
             settings = values["settings"] | {"epochs": 2}
             return load_experiment({**values, "settings": settings})
 
-        def config(row, variant, dataset, whole=rows.Row.config):
+        def config(row, variant, dataset, whole=plans.Row.config):
             return load_config({"epochs": 2}, whole(row, variant, dataset))
 
         patch.setattr(atomic, "_sync", lambda path: None)
-        patch.setattr(plan, "load_experiment", short)
-        patch.setattr(rows.Row, "config", config)
+        patch.setattr(plans, "load_experiment", short)
+        patch.setattr(plans.Row, "config", config)
         yield
 
 
@@ -67,7 +73,7 @@ def data(tmp_path_factory):
 def tabled(tmp_path_factory, data):
     """The page with two rows of the table; tests read it, and one draws a figure beside it."""
     out = tmp_path_factory.mktemp("paper") / "out"
-    return reproduce("table2", data, out, request=TWO, stand_in=False)
+    return run("table2", data, out, **TWO, stand_in=False)
 
 
 def results_of(page):
@@ -101,7 +107,7 @@ def test_the_table_is_measured_in_every_way(tabled):
         "None tuned IG released",
     }
     text = tabled.read_text()
-    assert "## The verdict" in text
+    assert "### Main comparisons, ML-1M" in text
     assert "nan" not in text.lower().replace("finan", "")
     assert (tabled.with_suffix("") / "table2-ml-1m.svg").read_text().startswith("<svg")
 
@@ -110,7 +116,7 @@ def test_where_numbers_come_from_is_read_off_their_records(tabled, data):
     (table,) = results_of(tabled)["tables"]
     found = table["rows"][0]["ways"]["tuned"]
     source = Source("ml-1m", tabled.parent / "data" / "ml-1m")
-    folder = CellFolder(tabled.parent, table_cells(TWO, source, tabled.parent)["GMF None"]["tuned"])
+    folder = CellFolder(tabled.parent, table_cells(two(tabled.parent), source)["GMF None"]["tuned"])
     assert found["provenance"]["commits"] == [folder.record(0).commit]
     assert found["provenance"]["commands"] == [
         f"invlearn reproduce table2 --data {data.name} --out out --row 'GMF None' --row 'GMF IG' "
@@ -128,7 +134,7 @@ def test_what_failed_is_kept_with_its_reason(tabled, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(tabled.parent, out)
     source = Source("ml-1m", out / "data" / "ml-1m")
-    cells = table_cells(TWO, source, out)
+    cells = table_cells(two(out), source)
     whole = table_of(out, source, cells, "command").rows[1].ways
     assert whole["tuned"].provenance.commits == whole["printed"].provenance.commits != ()
 
@@ -152,8 +158,8 @@ def test_a_row_measured_alone_keeps_the_others(tabled, data, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(tabled.parent, out)
     before = results_of(tabled)
-    request = Request.of(rows=["GMF None"], ways=["printed"], seeds=1)
-    found = results_of(reproduce("table2", data, out, request=request, stand_in=False))
+    asked = {"rows": ("GMF None",), "ways": ("printed",), "seeds": 1}
+    found = results_of(run("table2", data, out, **asked, stand_in=False))
     assert found["differences"] == before["differences"]
     assert [row["ways"].keys() for row in found["tables"][0]["rows"]] == [
         row["ways"].keys() for row in before["tables"][0]["rows"]
@@ -173,7 +179,7 @@ def test_other_data_than_those_of_the_folder_are_refused(tabled, data, tmp_path)
     with pytest.raises(
         RunError, match=r"prepared from another ratings\.parquet .*--out, or remove"
     ):
-        reproduce("table2", tmp_path, tabled.parent, request=TWO, stand_in=False)
+        run("table2", tmp_path, tabled.parent, **TWO, stand_in=False)
 
 
 def test_results_of_another_version_are_found_before_any_work(tmp_path, data):
@@ -181,7 +187,7 @@ def test_results_of_another_version_are_found_before_any_work(tmp_path, data):
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "results.json").write_text('{"provenance": {}}')
     with pytest.raises(RunError, match="remove it"):
-        reproduce("table2", data, tmp_path / "out", page=page, request=TWO, stand_in=False)
+        run("table2", data, tmp_path / "out", page=page, **TWO, stand_in=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -194,9 +200,9 @@ def test_a_figure_is_put_beside_the_table_and_nothing_is_trained_twice(tabled, d
         return attempt(folder, *arguments, **options)
 
     monkeypatch.setattr(work, "attempt", noted)
-    reproduce("table2", data, out, request=TWO, stand_in=False)
+    run("table2", data, out, **TWO, stand_in=False)
     assert trained == []
-    reproduce("figure3", data, out, stand_in=False)
+    run("figure3", data, out, stand_in=False)
     assert len(trained) == 1  # GMF's is in the table
     found = results_of(tabled)
     assert found["tables"] == before["tables"]
@@ -204,14 +210,14 @@ def test_a_figure_is_put_beside_the_table_and_nothing_is_trained_twice(tabled, d
     assert [plot["title"][:8] for plot in found["plots"]] == ["Table 2,", "Figure 3"]
     assert "Left out" not in found["plots"][1]["caption"]
     assert (tabled.with_suffix("") / "figure3.svg").exists()
-    reproduce("figure3", data, out, stand_in=False)
-    reproduce("table2", data, out, request=TWO, stand_in=False)
+    run("figure3", data, out, stand_in=False)
+    run("table2", data, out, **TWO, stand_in=False)
     assert len(trained) == 1
     assert results_of(tabled)["plots"] == found["plots"]
 
 
 def test_a_figure_without_the_stand_in_says_what_is_left_out(tabled, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("invlearn.paper.drawing.save", lambda chart, file: None)
+    monkeypatch.setattr("reproduction.figures.save", lambda chart, file: None)
     source = Source("ml-1m", tabled.parent / "data" / "ml-1m")
     figure = next(figure for figure in figures() if figure.name == "figure5")
     figure = figure.model_copy(update={"panels": figure.panels[:1]})
@@ -224,7 +230,7 @@ def test_a_figure_without_the_stand_in_says_what_is_left_out(tabled, data, tmp_p
 
 def test_ways_are_the_printed_settings_and_the_budget_is_the_same(tabled, data):
     source = Source("ml-1m", tabled.parent / "data" / "ml-1m")
-    cells = table_cells(Request.of(trials=5), source, tabled.parent)
+    cells = table_cells(Request("table2", data, tabled.parent, trials=5), source)
     assert list(cells) == [row.name for row in published_rows()]
     tuned = [ways["tuned"] for ways in cells.values()]
     assert {cell.tuning.trials for cell in tuned} == {5}
@@ -238,7 +244,7 @@ def test_ways_are_the_printed_settings_and_the_budget_is_the_same(tabled, data):
 def test_fixed_rates_are_multiplied_where_the_data_are_smaller(tabled):
     source = Source("ml-1m", tabled.parent / "data" / "ml-1m")
     small = replace(source, rate_factor=50)
-    one, other = (table_cells(TWO, s, tabled.parent)["GMF IG"] for s in (source, small))
+    one, other = (table_cells(two(tabled.parent), s)["GMF IG"] for s in (source, small))
     for way in ("printed", "released", "ablated"):
         assert other[way].config.optimizer.lr == 50 * one[way].config.optimizer.lr
     assert one["tuned"] == other["tuned"]
@@ -250,19 +256,18 @@ def test_fixed_rates_are_multiplied_where_the_data_are_smaller(tabled):
 
 
 def test_the_stand_in_keeps_the_class_balance_and_says_what_it_is(tmp_path):
-    made = StandIn(100)
-    folder = made.prepared(tmp_path)
-    assert folder.name == "micro-video-stand-in-1-100"
-    dataset = Dataset.open(folder)
+    made = stand_in(tmp_path, 100)
+    assert made.folder.name == "micro-video-stand-in-1-100"
+    dataset = Dataset.open(made.folder)
     labels = np.concatenate([part.labels for part in (dataset.train, dataset.valid, dataset.test)])
     assert labels.mean() == pytest.approx(0.52, abs=0.03)
     assert len(labels) / (len(labels) + len(dataset.unlabelled)) == pytest.approx(0.64, abs=0.04)
-    changed = (folder / "data.json").stat().st_mtime_ns
-    assert made.prepared(tmp_path) == folder
-    assert (folder / "data.json").stat().st_mtime_ns == changed
-    assert "was never released" in made.sentence
-    assert "multiplied by 100" in made.sentence
-    assert "multiplied" not in StandIn(1).sentence
+    changed = (made.folder / "data.json").stat().st_mtime_ns
+    assert stand_in(tmp_path, 100) == made
+    assert (made.folder / "data.json").stat().st_mtime_ns == changed
+    assert made.rate_factor == 100
+    assert "was never released" in made.stand_in
+    assert "multiplied by 100" in made.stand_in
 
 
 @pytest.mark.parametrize(
@@ -272,7 +277,7 @@ def test_the_stand_in_keeps_the_class_balance_and_says_what_it_is(tmp_path):
         ("figure4", {"stand_in": False}, ConfigError, "figure4 shows Micro Video, which was never"),
         (
             "table2",
-            {"request": Request.of(rows=["GMF NS"], ways=["released"])},
+            {"rows": ("GMF NS",), "ways": ("released",)},
             ConfigError,
             "no such code was released; take --way printed or tuned",
         ),
@@ -280,7 +285,7 @@ def test_the_stand_in_keeps_the_class_balance_and_says_what_it_is(tmp_path):
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, what, options, kind, words):
     with pytest.raises(kind, match=words):
-        reproduce(what, tmp_path / "nowhere", tmp_path / "out", **options)
+        run(what, tmp_path / "nowhere", tmp_path / "out", **options)
     assert not (tmp_path / "out" / "data" / "micro-video-stand-in-1-50").exists()
 
 
@@ -289,7 +294,7 @@ def test_another_split_than_the_authors_is_refused(tmp_path):
     lines = [f"{u}::{i}::{rng.integers(1, 6)}::{u * 9 + i}" for u in range(20) for i in range(9)]
     (tmp_path / "ratings.dat").write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match="has no split of its own"):
-        reproduce("table2", tmp_path, tmp_path / "out", request=TWO, stand_in=False)
+        run("table2", tmp_path, tmp_path / "out", **TWO, stand_in=False)
 
 
 @pytest.mark.parametrize(
@@ -298,21 +303,21 @@ def test_another_split_than_the_authors_is_refused(tmp_path):
 def test_the_page_replaces_nothing_but_itself(tmp_path, data, name, words):
     (tmp_path / name).write_text("# Mine")
     with pytest.raises(ConfigError, match=words):
-        reproduce("table2", data, tmp_path / "out", page=tmp_path / name, request=TWO)
+        run("table2", data, tmp_path / "out", page=tmp_path / name, **TWO)
     assert (tmp_path / name).read_text() == "# Mine"
     assert not (tmp_path / "out").exists()
 
 
 def test_a_full_size_that_is_not_wanted_is_refused(tmp_path, data):
     with pytest.raises(ConfigError, match="--full-size is of the stand-in"):
-        reproduce("table2", data, tmp_path / "out", full_size=True, stand_in=False)
+        run("table2", data, tmp_path / "out", full_size=True, stand_in=False)
 
 
 @pytest.mark.parametrize("package", ["altair", "vl_convert", "optuna"])
 def test_a_missing_extra_is_said_before_any_work(tmp_path, data, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\["):
-        reproduce("table2", data, tmp_path / "out", request=TWO)
+        run("table2", data, tmp_path / "out", **TWO)
     assert not (tmp_path / "out").exists()
 
 
@@ -334,9 +339,22 @@ def test_a_wrong_command_ends_with_2_and_one_sentence(tmp_path, data, options, w
     assert words in answer.err
 
 
-def test_the_command_shows_the_verdict(tabled, data):
+def test_the_command_shows_the_main_comparisons(tabled, data):
     options = ("--row", "GMF None", "GMF IG", "--seeds", 1, "--trials", 2, "--no-stand-in")
     answer = call("reproduce", "table2", "--data", data, "--out", tabled.parent, *options)
     assert (answer.code, answer.err) == (0, "")
     assert max(map(len, answer.out.splitlines())) <= 80
+    assert "GMF, ML-1M, AUC:\n  IG as released - None as printed: " in answer.out
     assert f"Wrote {tabled}" in " ".join(answer.out.split())
+
+
+def test_without_a_checkout_the_command_says_that_it_needs_one(tmp_path, data, monkeypatch):
+    from invlearn.cli import experiments
+
+    installed = tmp_path / "site-packages" / "invlearn" / "cli" / "experiments.py"
+    monkeypatch.setattr(experiments, "__file__", str(installed))
+    answer = call("reproduce", "all", "--data", data, "--out", tmp_path / "out")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: reproduce needs a checkout of the repository")
+    assert len(answer.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,7 @@
 """Made-up measurements of the paper, as the page and what merges them read them."""
 
-from invlearn.paper.outcome import METRICS
-from invlearn.paper.rows import published_rows
+from reproduction.plans import published_rows
+from reproduction.results import METRICS
 
 
 def variants(found):

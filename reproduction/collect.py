@@ -12,9 +12,10 @@ from invlearn.evaluation.replication import mean_over_seeds, paired_over_seeds
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import Cell, CellFolder, SeedRecord
 from invlearn.experiments.search import Range
-from invlearn.paper.outcome import METRICS
-from invlearn.paper.plan import Source
-from invlearn.paper.results import (
+from invlearn.runtime.environment import machine
+from reproduction.plans import NAMES, Source, Way, row
+from reproduction.results import (
+    METRICS,
     Comparison,
     Gap,
     Level,
@@ -23,12 +24,9 @@ from invlearn.paper.results import (
     Side,
     Table,
     TableRow,
-    Way,
 )
-from invlearn.paper.rows import NAMES, row
-from invlearn.runtime.environment import machine
 
-SHOWN = (*METRICS, "ndcg@10", "ndcg@20_as_released", "log_loss")
+KEPT = (*METRICS, "ndcg@10", "log_loss")
 """Metrics that are kept; the page shows some of them."""
 
 Cells = Mapping[str, Mapping[Way, Cell]]
@@ -36,13 +34,13 @@ Cells = Mapping[str, Mapping[Way, Cell]]
 
 
 def table_of(experiment: Path, source: Source, cells: Cells, command: str) -> Table:
-    """Published and measured values of one data set.
+    """Return published and measured values of one data set.
 
     Args:
         experiment: Folder of the experiment.
         source: The data set.
         cells: What was trained on it.
-        command: That made all this.
+        command: The command of this call.
     """
     every = [cell for ways in cells.values() for cell in ways.values()]
     baselines = BaselineFolder(experiment, every[0]).evaluations()
@@ -52,7 +50,7 @@ def table_of(experiment: Path, source: Source, cells: Cells, command: str) -> Ta
         fingerprint=every[0].fingerprint,
         rows=tuple(_row(experiment, source, name, ways, command) for name, ways in cells.items()),
         baselines={
-            name: {m: _number(found.values[m]) for m in SHOWN if m in found.values}
+            name: {m: _number(found.values[m]) for m in KEPT if m in found.values}
             for name, found in baselines.items()
         },
         failures={
@@ -64,7 +62,7 @@ def table_of(experiment: Path, source: Source, cells: Cells, command: str) -> Ta
 
 
 def comparisons_of(experiment: Path, source: Source, cells: Cells) -> list[Comparison]:
-    """Every comparison that the page makes for one data set, paired by user and seed."""
+    """Return every comparison on the page for one data set, paired by user and seed."""
     found: dict[tuple[str, str, Way], dict[int, Evaluation]] = {
         (row(name).backbone, row(name).method, way): CellFolder(experiment, cell).evaluations()
         for name, ways in cells.items()
@@ -81,18 +79,14 @@ def comparisons_of(experiment: Path, source: Source, cells: Cells) -> list[Compa
 
 
 def provenance_of(experiment: Path, cells: Sequence[Cell], command: str) -> Provenance:
-    """Where the numbers of some cells come from, by their records."""
+    """Return where the numbers of some cells come from, by their records."""
     folders = [CellFolder(experiment, cell) for cell in cells]
-    records = [record for folder in folders for record in _records(folder)]
-    trials = [trial for folder in folders for trial in folder.trials()]
-    files = [
-        folder.path / f"seed-{record.seed}.json"
-        for folder in folders
-        for record in _records(folder)
-    ]
-    last = max(file.stat().st_mtime for file in files)
+    records = [(folder, record) for folder in folders for record in _records(folder)]
+    commits = {record.commit for _, record in records}
+    commits |= {trial.commit for folder in folders for trial in folder.trials()}
+    last = max((f.path / f"seed-{record.seed}.json").stat().st_mtime for f, record in records)
     return Provenance(
-        commits=tuple(sorted({record.commit for record in [*records, *trials]} - {""})),
+        commits=tuple(sorted(commits - {""})),
         dates=(datetime.fromtimestamp(last, UTC).date().isoformat(),),
         machines=(machine(),),
         commands=(command,),
@@ -126,7 +120,7 @@ def _comparison(
         n_seeds=len(runs[0].keys() & runs[1].keys()),
         metrics={
             name: Gap(mean=found[name].value, low=found[name].low, high=found[name].high)
-            for name in SHOWN
+            for name in KEPT
             if not isnan(found[name].value)
         },
     )
@@ -171,15 +165,10 @@ def _measured(folder: CellFolder, provenance: Provenance) -> MeasuredRow:
 
 def _levels(folder: CellFolder) -> dict[str, Level]:
     means = mean_over_seeds([*folder.evaluations().values()])
+    found = {name: means[name] for name in KEPT if not isnan(means[name].value)}
     return {
-        name: Level(
-            mean=means[name].value,
-            sd=_number(means[name].spread),
-            low=means[name].low,
-            high=means[name].high,
-        )
-        for name in SHOWN
-        if not isnan(means[name].value)
+        name: Level(mean=mean.value, sd=_number(mean.spread), low=mean.low, high=mean.high)
+        for name, mean in found.items()
     }
 
 

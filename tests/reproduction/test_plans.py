@@ -6,18 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trees import variants
 
 from conftest import ROOT
-from invlearn.paper.call import Call
-from invlearn.paper.figures import figure_data
-from invlearn.paper.page import page
-from invlearn.paper.plan import Request
-from invlearn.paper.rows import Figure, figures, published_rows, row
 from invlearn.reporting.traces import BINS, MAX_POINTS, binned, read_beliefs, read_judges
 from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.strategies.inverse import CHOICES
 from invlearn.training.metrics_log import read_lines
-from trees import variants
+from reproduction.figures import figure_data
+from reproduction.plans import Figure, Request, figures, published_rows, row
 
 DATASETS = ("ml-1m", "micro-video")
 
@@ -36,8 +33,7 @@ def test_every_row_and_figure_loads_against_todays_settings():
                 assert config.model["dim"] == 32
     assert [figure.name for figure in figures()] == [f"figure{n}" for n in (3, 4, 5, 6)]
     for figure in figures():
-        for variant in (None, "printed", "released"):
-            assert len(figure.configs(variant)) == len(figure.panels)
+        assert len(figure.configs()) == len(figure.panels)
 
 
 def test_published_numbers_are_those_of_the_table():
@@ -169,39 +165,24 @@ def test_an_unknown_key_in_a_file_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("asked", "options", "words"),
+    ("asked", "words"),
     [
-        ({}, {}, ""),
-        ({"rows": ["GMF IG", "GMF NS"]}, {}, " --row 'GMF IG' --row 'GMF NS'"),
-        ({"ways": ["tuned"], "trials": 3}, {}, " --way tuned --trials 3"),
-        ({"seeds": 2}, {"stand_in": False}, " --seeds 2 --no-stand-in"),
-        ({}, {"full_size": True}, " --full-size"),
+        ({}, ""),
+        ({"rows": ("GMF IG", "GMF NS")}, " --row 'GMF IG' --row 'GMF NS'"),
+        ({"ways": ("tuned",), "trials": 3}, " --way tuned --trials 3"),
+        ({"seeds": 2, "stand_in": False}, " --seeds 2 --no-stand-in"),
+        ({"full_size": True}, " --full-size"),
     ],
 )
-def test_the_command_has_all_that_was_asked_for(asked, options, words):
-    call = Call(
-        "table2",
-        Path("/home/me/ml-1m/"),
-        Path("/tmp/my out"),
-        Request.of(**asked),
-        **({"full_size": False, "stand_in": True} | options),
-    )
-    assert call.command == f"invlearn reproduce table2 --data ml-1m --out 'my out'{words}"
+def test_the_command_has_all_that_was_asked_for(asked, words):
+    request = Request("table2", Path("/home/me/ml-1m/"), Path("/tmp/my out"), **asked)
+    assert request.command == f"invlearn reproduce table2 --data ml-1m --out 'my out'{words}"
 
 
 def test_without_the_stand_in_figures_keep_their_real_panels():
     def drawn(stand_in):
-        call = Call("all", Path("d"), Path("o"), Request(), full_size=False, stand_in=stand_in)
-        return {figure.name: [p.dataset for p in figure.panels] for figure in call.drawn}
+        request = Request("all", Path("d"), Path("o"), stand_in=stand_in)
+        return {f.name: [p.dataset for p in f.panels] for f in request.wanted_figures}
 
     assert drawn(stand_in=True) == {f.name: [p.dataset for p in f.panels] for f in figures()}
     assert drawn(stand_in=False) == {"figure3": ["ml-1m"] * 2, "figure5": ["ml-1m"] * 2}
-
-
-def test_the_page_in_the_docs_says_what_its_data_say():
-    place = ROOT / "docs" / "paper"
-    tree = json.loads((place / "results.json").read_text())
-    text = (ROOT / "docs" / "paper.md").read_text()
-    assert text == page(tree)
-    for named in re.findall(r"\((paper/[^)]+)\)", text):
-        assert (place.parent / named).is_file(), named

@@ -1,12 +1,11 @@
 """What several calls measured, put together on one page."""
 
 import pytest
-
-from invlearn.paper.merge import merged, read_results
-from invlearn.paper.page import page
-from invlearn.paper.results import Provenance, Results
-from invlearn.runtime.errors import RunError
 from trees import difference, measured, plot, source, table, tree
+
+from invlearn.runtime.errors import RunError
+from reproduction.page import page
+from reproduction.results import Provenance, Results, merged, read_results
 
 TIE, WIN = (-0.001, 0.002), (0.001, 0.003)
 
@@ -67,7 +66,7 @@ def test_measuring_one_row_again_keeps_the_others_and_where_they_came_from():
     }
     whole = made.tables[0].provenance
     assert (whole.commands, whole.commits) == (("one", "two"), ("aaa", "bbb"))
-    text = page(made.model_dump(mode="json"))
+    text = page(made)
     section = text.split("## Table 2, ML-1M")[1]
     assert section.startswith(
         "\n\n```\none\ntwo\n```\nCommit: aaa, bbb. Measured: 2026-01-01, 2026-0"
@@ -114,6 +113,8 @@ def test_records_without_a_commit_are_said_to_have_none():
     for found in made["tables"][0]["rows"]:
         for way in found["ways"].values():
             way["provenance"] = source(commit="")
-    assert "Commit: not recorded. Measured: 2026-01-01, on 2 cores." in page(made)
+    assert "Commit: not recorded. Measured: 2026-01-01, on 2 cores." in page(
+        Results.model_validate(made)
+    )
     some = [Provenance.model_validate(source(commit)) for commit in ("", "x", "y", "x")]
-    assert Provenance.together(some).commits == ("x", "y")
+    assert Provenance.merged(some).commits == ("x", "y")
