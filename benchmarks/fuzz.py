@@ -225,9 +225,9 @@ def peak_mib(*, anew: bool = False) -> float:
 
 def called(case: Case) -> dict[str, Any]:
     """The command line's answer: its exit code, and a finding if it is no answer."""
-    from invlearn.cli import experiments, main
+    from invlearn.cli import experiments, main, training
 
-    main.interruptible = experiments.interruptible = at_once
+    training.interruptible = experiments.interruptible = at_once
     path, stdout, stderr = list(sys.path), io.StringIO(), io.StringIO()
     code: Any = 0
     try:

@@ -171,7 +171,7 @@ def _run_folder(draw: random.Random, place: Place) -> Case:
         ["recommend", "--k", "3", "--out", f"{out}.jsonl", "--leave-out", "nothing",
             "--fallback", "none", "--", str(run)],
         ["resume", "--", str(run)],
-        ["train", str(place.dataset), "--out", str(run), "--go-on"],
+        ["train", str(place.dataset), "--out", str(run), "--resume-if-exists"],
     )  # fmt: skip
     return Case(draw.choice(commands))
 

@@ -38,7 +38,7 @@ COMMANDS = {
     "weaken": "dataset out label-share flip-positives flip-negatives seed overwrite",
     "datasets list": "",
     "datasets prepare": "name out from rule split bad-rows core seed overwrite",
-    "train": f"dataset out config overwrite go-on {RUN}",
+    "train": f"dataset out config overwrite resume-if-exists {RUN}",
     "plan": f"dataset processes hosts memory dim users items rows unlabelled-rows config {RUN}",
     "resume": "run dataset device",
     "evaluate": "part log format rule user item time bad-rows unknown seen dataset catalogue"

@@ -390,7 +390,7 @@ WRONG = {
     "extra": ["'extra' is one argument too many", "invlearn train --help"],
     "--overwrite=perhaps": ["--overwrite takes no value", "'perhaps'"],
     "--out again": ["--out is given more than once"],
-    "--epochs": ["--epochs needs a value (Epochs at most)"],
+    "--epochs": ["--epochs needs a value (Maximum number of epochs)"],
     "--config nowhere.yaml": ["nowhere.yaml", "No such file"],
     "--config data": ["cannot read data", "directory"],
 }

@@ -523,7 +523,7 @@ def test_a_run_at_work_is_neither_resumed_nor_replaced(board, made, place):
             for other in (
                 lambda: invlearn.resume("run"),
                 lambda: train(board, Path("run"), overwrite=True, seed=9),
-                lambda: train(board, Path("run"), go_on=True),
+                lambda: train(board, Path("run"), resume_if_exists=True),
             ):
                 with pytest.raises(InvlearnError, match="another process is at work in run"):
                     other()
@@ -604,11 +604,11 @@ def test_going_on_or_replacing(board, made, place):
     """What a launcher asks for that starts a training with `--overwrite` a second time."""
     train(board, place / "run", seed=9)
     with pytest.raises(RunError, match="trained with other settings"):
-        train(board, place / "run", go_on=True)
-    train(board, place / "run", go_on=True, overwrite=True)
+        train(board, place / "run", resume_if_exists=True)
+    train(board, place / "run", resume_if_exists=True, overwrite=True)
     assert killing.digest(place / "run") == killing.digest(made)
     before = Path("run/run.json").stat().st_mtime_ns
-    train(board, place / "run", go_on=True, overwrite=True)
+    train(board, place / "run", resume_if_exists=True, overwrite=True)
     assert Path("run/run.json").stat().st_mtime_ns == before
 
 

@@ -162,12 +162,12 @@ def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
         invlearn.train(board, tmp_path / "run", **stop, **GIVEN)
     other = checkerboard(tmp_path / "other", seed=1).folder
     with pytest.raises(RunError, match=r"other settings.*epochs 2, now 3"):
-        invlearn.train(board, tmp_path / "run", go_on=True, **GIVEN | {"epochs": 3})
+        invlearn.train(board, tmp_path / "run", resume_if_exists=True, **GIVEN | {"epochs": 3})
     with pytest.raises(RunError, match="another dataset"):
-        invlearn.train(other, tmp_path / "run", go_on=True, **GIVEN)
-    run = invlearn.train(board, tmp_path / "run", go_on=True, **GIVEN)
+        invlearn.train(other, tmp_path / "run", resume_if_exists=True, **GIVEN)
+    run = invlearn.train(board, tmp_path / "run", resume_if_exists=True, **GIVEN)
     assert run.is_finished
-    fresh = invlearn.train(board, tmp_path / "fresh", go_on=True, **GIVEN)
+    fresh = invlearn.train(board, tmp_path / "fresh", resume_if_exists=True, **GIVEN)
     assert_same(run.folder, fresh.folder, atol=0)
 
 
@@ -229,7 +229,7 @@ def test_other_commands_are_of_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     answer = call("evaluate", "run")
     assert answer.code == 2
-    assert "evaluate is done by one process" in answer.err
+    assert "evaluate runs in one process" in answer.err
 
 
 @pytest.fixture

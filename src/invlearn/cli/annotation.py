@@ -1,8 +1,24 @@
-"""The command that says of unlabelled pairs what a run believes of them."""
+"""The command that estimates labels of unlabelled pairs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from invlearn.cli.data import Overwrite
+from rich.table import Table
+
+from invlearn.cli.display import console, number_table, progress_bars
+from invlearn.cli.options import MovedDataset, Overwrite
+from invlearn.runtime.text import counted
+
+if TYPE_CHECKING:
+    from invlearn.inference.annotation.annotation import Annotation
+
+Summary = Mapping[str, Any]
+"""The JSON file of an annotation."""
+MEASURES = {"auc": "AUC", "ece": "ECE", "brier": "Brier", "log_loss": "log loss"}
+MARGIN = 0.02
+"""Shortfall of the measured precision from which a promise counts as broken."""
+CLASSES = ("positive", "negative")
 
 
 def annotate(
@@ -15,53 +31,210 @@ def annotate(
     item: str | None = None,
     truth: str | None = None,
     precision: float = 0.9,
-    dataset: Path | None = None,
+    dataset: MovedDataset = None,
     seed: int = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say how likely each unlabelled pair is positive, and label it where that is sure.
+    """Estimate how likely each unlabelled pair is positive, and label the pairs that are certain.
 
     Parameters
     ----------
     run
         Run folder.
     out
-        Parquet file to write; a JSON file of the same name goes beside it.
+        Parquet file to write; a JSON file of the same name is written next to it.
     pairs
-        Pairs to annotate in place of the dataset's unlabelled ones: a file, a folder, or a glob.
+        Pairs to annotate instead of the dataset's unlabelled ones: a file, a folder, or a glob.
     format
-        Of --pairs: auto goes by the suffix; else as for `invlearn prepare`.
+        Format of --pairs, as in `invlearn prepare`; auto: by file suffix.
     user
-        Column of user ids of --pairs, if not named as in the dataset's own log.
+        Column of --pairs with user ids, default: its name in the dataset's log.
     item
-        Column of item ids of --pairs, likewise.
+        Column of --pairs with item ids, default: its name in the dataset's log.
     truth
-        Column of --pairs with 1, 0 or null, or a label rule, to measure the annotation by.
+        Column of --pairs with 1, 0 or null, or a label rule, to measure the annotation with.
     precision
-        Part of the suggested labels that is to be right, of either class.
-    dataset
-        Where the run's dataset is now, if it was moved.
+        Fraction of the suggested labels of each class that must be right.
     seed
-        Of the folds in which probabilities are calibrated.
-    overwrite
-        Replace files of that name.
+        Seed of the calibration folds.
     """
-    from invlearn.cli import display, screen_annotation
+    given = locals()
     from invlearn.inference.annotation.annotation import annotate as work
 
-    with display.progress_bars() as progress:
-        done = work(
-            run,
-            out,
-            pairs=pairs,
-            format=format,
-            user=user,
-            item=item,
-            truth=truth,
-            precision=precision,
-            dataset=dataset,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    screen_annotation.show_annotation(done)
+    with progress_bars() as progress:
+        _show_annotation(work(**given, progress=progress))
+
+
+def _show_annotation(done: "Annotation") -> None:
+    """Print the counts, the calibration, and the promised and measured precision of the labels."""
+    summary = done.summary
+    counts, n_pairs = summary["counts"], summary["counts"]["pairs"]
+    shares = (
+        f"{counts[name]:,} {name} ({counts[name] / max(n_pairs, 1):.1%})"
+        for name in (*CLASSES, "unclear")
+    )
+    console.print(
+        f"{counted(n_pairs, 'pair')} ({summary['from']}), labelled at a precision of "
+        f"{_percent(summary['precision'])}%:\n"
+        f"  {', '.join(shares)}"
+    )
+    console.print(_calibration_table(summary))
+    console.print(_reliability_table(summary))
+    console.print(_promises_table(summary))
+    for note in filter(None, _notes(summary)):
+        console.print(f"  {note}")
+    console.print(f"Wrote {done.file}; all figures are in {done.file.with_suffix('.json')}.")
+
+
+def _calibration_table(summary: Summary) -> Table:
+    done = summary["calibration"]
+    table = number_table("Calibration", "", ("rows", "positive", *MEASURES.values()))
+    rows = {
+        "validation, raw logits": done["raw"],
+        f"validation, {done['chosen']}": done["calibrated"],
+        "test": summary["test"],
+        "truth": summary["truth"],
+    }
+    for name, facts in rows.items():
+        if facts:
+            numbers = ("-" if facts[key] is None else f"{facts[key]:.4f}" for key in MEASURES)
+            table.add_row(name, f"{facts['rows']:,}", f"{facts['positive_fraction']:.1%}", *numbers)
+    return table
+
+
+def _reliability_table(summary: Summary) -> Table:
+    """Tabulate mean probability and positive fraction, for each tenth of the probabilities."""
+    facts = {"validation": summary["calibration"]["calibrated"], "truth": summary["truth"]}
+    known = {
+        name: {bin_["low"]: bin_ for bin_ in one["table"]} for name, one in facts.items() if one
+    }
+    heads = [f"{name}\n{what}" for name in known for what in ("rows", "claimed", "true")]
+    table = number_table("Reliability", "probability", heads)
+    for low in sorted({low for bins in known.values() for low in bins}):
+        cells = (cell for bins in known.values() for cell in _reliability(bins.get(low)))
+        table.add_row(f"{low:.1f}-{low + 0.1:.1f}", *cells)
+    return table
+
+
+def _reliability(bin_: Summary | None) -> tuple[str, str, str]:
+    if bin_ is None:
+        return "", "", ""
+    return (
+        f"{bin_['rows']:,}",
+        f"{bin_['mean_probability']:.1%}",
+        f"{bin_['positive_fraction']:.1%}",
+    )
+
+
+def _promises_table(summary: Summary) -> Table:
+    """Tabulate, for each promised precision, the labelled pairs and the measured precision."""
+    measured = ["validation", *(name for name in ("test", "truth") if summary[name])]
+    names = ("threshold", "pairs", "share", *measured)
+    table = number_table("Labels, and how often they are right", "promised", names)
+    n_pairs = max(summary["counts"]["pairs"], 1)
+    for promise in summary["promises"]:
+        for name in CLASSES:
+            label, head = promise[name], f"{_percent(promise['precision'])} % {name}"
+            if label["threshold"] is None:
+                table.add_row(head, "none", "0")
+                continue
+            rates = (label[known]["precision"] for known in measured)
+            table.add_row(
+                head,
+                f"{label['threshold']:.3f}",
+                f"{label['pairs']:,}",
+                f"{label['pairs'] / n_pairs:.1%}",
+                *("-" if rate is None else f"{rate:.1%}" for rate in rates),
+            )
+    return table
+
+
+def _notes(summary: Summary) -> list[str]:
+    """Return what a user should know before using the labels; empty texts do not apply."""
+    counts, influence = summary["counts"], summary["influence"] or {"truth_auc": None}
+    unknown = counted(counts["unknown"], "pair has", "pairs have")
+    labelled = counted(counts["labelled_already"], "pair is", "pairs are")
+    valid = summary["calibration"]["calibrated"]["positive_fraction"]
+    return [
+        "none: no threshold keeps the promise on validation, so nobody gets the label"
+        if any(p[name]["threshold"] is None for p in summary["promises"] for name in CLASSES)
+        else "",
+        _lower_precision(summary),
+        _accuracy(summary),
+        f"mean probability of the pairs {summary['mean_probability']:.1%}, positive validation "
+        f"rows {valid:.1%}",
+        _broken(summary),
+        f"{unknown} a user or item unknown to the run" if counts["unknown"] else "",
+        f"{labelled} labelled in the dataset, and not held against truth"
+        if counts["labelled_already"]
+        else "",
+        _agreement(summary["agreement"]),
+        f"AUC by truth of the influence, lowest first: {influence['truth_auc']:.4f}"
+        if influence["truth_auc"] is not None
+        else "",
+    ]
+
+
+def _lower_precision(summary: Summary) -> str:
+    """Suggest a lower precision if the requested one labels no pair."""
+    if summary["counts"]["positive"] + summary["counts"]["negative"]:
+        return ""
+    requested = summary["precision"]
+    lower = [p for p in summary["promises"] if p["precision"] < requested and p["share"]]
+    if not lower:
+        rows = counted(summary["calibration"]["raw"]["rows"], "validation row")
+        return f"nothing is labelled, and no lower precision would do: {rows} prove too little"
+    best = lower[-1]
+    pairs = counted(sum(best[name]["pairs"] for name in CLASSES), "pair")
+    return (
+        f"nothing is labelled at {_percent(requested)}%; {_percent(best['precision'])}% would "
+        f"label {pairs} (--precision {best['precision']:g})"
+    )
+
+
+def _accuracy(summary: Summary) -> str:
+    """Compare the accuracy of the likelier label with that of the commoner class."""
+    name = "truth" if summary["truth"] else "test"
+    share = summary[name]["positive_fraction"]
+    return (
+        f"likelier label of every pair: right for {summary[name]['accuracy']:.1%} of {name}\n"
+        f"  without a model: calling all pairs {CLASSES[share < 0.5]} is right for "
+        f"{max(share, 1 - share):.1%} of {name}"
+    )
+
+
+def _broken(summary: Summary) -> str:
+    """Name the promises that the truth contradicts."""
+    from invlearn.evaluation.thresholds import LEAST_ROWS
+
+    broken = [
+        f"{_percent(promise['precision'])}% {name}"
+        for promise in summary["promises"]
+        for name in CLASSES
+        if summary["truth"]
+        and promise[name]["truth"]["rows"] >= LEAST_ROWS
+        and promise[name]["truth"]["precision"] < promise["precision"] - MARGIN
+    ]
+    if not broken:
+        return ""
+    return (
+        f"broken by truth: {', '.join(broken)}; these pairs are not like the validation rows, so "
+        "do not use these labels"
+    )
+
+
+def _agreement(found: Summary) -> str:
+    if not found["epochs"]:
+        return "no agreement: the run kept no weights of other epochs (--keep-epochs)"
+    if not found["truth"]:
+        return ""
+    cells = (f"{row['agreement']:.0%}: {row['accuracy']:.1%}" for row in found["truth"])
+    return (
+        "likelier label right by truth, by the share of other epochs that agree:\n"
+        f"    {', '.join(cells)}"
+    )
+
+
+def _percent(precision: float) -> str:
+    """Format a precision in percent, with all its digits."""
+    return f"{100 * precision:.10g}"

@@ -1,20 +1,32 @@
 """Commands that make logs and datasets."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
+from rich.table import Table
 
-datasets = App(name="datasets", help="Known public data sets: list them, prepare one.")
+from invlearn.cli.display import console, number_table, progress_bars
+from invlearn.cli.options import FLAG, BadRows, Overwrite
+from invlearn.runtime.text import counted
 
-Overwrite = Annotated[bool, Parameter(negative="")]
-Rules = Annotated[list[str] | None, Parameter(name="--rule", negative="")]
+if TYPE_CHECKING:
+    from invlearn.data.catalogue import KnownDataset
+    from invlearn.data.dataset import Dataset
+    from invlearn.data.prepare.audit import Audit
+    from invlearn.data.simulation.simulate import Simulated
+
+datasets = App(name="datasets", help="List known public data sets, or prepare one.")
+
+BadRowsHelp = Parameter(help="What to do with invalid rows (for example a negative watch time).")
+Core = Parameter(help="Keep only users and items with at least this many rows.")
+SplitSeed = Parameter(help="Seed of the random splits.")
 
 
 def prepare(
     log: str,
     *,
-    rule: Annotated[list[str], Parameter(negative="")],
+    rule: Annotated[list[str], FLAG],
     out: Path,
     format: str = "auto",  # noqa: A002
     user: str = "user",
@@ -25,103 +37,71 @@ def prepare(
     valid_fraction: float = 0.1,
     test_fraction: float = 0.1,
     repeats: Literal["last", "first", "any-positive", "majority"] = "last",
-    bad_rows: Literal["error", "drop"] = "error",
-    core: int = 0,
-    seed: int = 0,
+    bad_rows: Annotated[BadRows, BadRowsHelp] = "error",
+    core: Annotated[int, Core] = 0,
+    seed: Annotated[int, SplitSeed] = 0,
     user_features: str | None = None,
     item_features: str | None = None,
-    categorical: Annotated[list[str] | None, Parameter(negative="")] = None,
+    categorical: Annotated[tuple[str, ...], FLAG] = (),
     engine: Literal["polars", "duckdb", "spark"] = "polars",
     memory: str | None = None,
     spark: str | None = None,
     scratch: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn a log of impressions into a dataset folder, and print the audit.
+    """Convert a log of impressions to a dataset folder, and print an audit.
 
     Parameters
     ----------
     log
-        Parquet or CSV: a file, a folder, or a glob in quotes.
+        Parquet or CSV: a file, a folder, or a quoted glob.
     rule
-        Label rule; several are tried in order. Forms: 'rating > 2', 'watch_ratio >= 1.5, < 0.2',
-        'play_ms / duration_ms >= 1.5, < 0.2', 'percentile(play_ms by duration_ms) >= 0.8, < 0.2',
-        'events(hate=0, like=1)', 'label(column)'.
+        Label rule; the first of several that matches a row decides. Forms: 'rating > 2',
+        'watch_ratio >= 1.5, < 0.2', 'play_ms / duration_ms >= 1.5, < 0.2',
+        'percentile(play_ms by duration_ms) >= 0.8, < 0.2', 'events(hate=0, like=1)',
+        'label(column)'.
     out
         Dataset folder to write.
     format
-        Of the log: auto goes by the suffix; or ml-1m, ml-100k, kuairec, kuairand, coat, inter.
+        Log format: ml-1m, ml-100k, kuairec, kuairand, coat or inter; auto: by file suffix.
     user
-        Column of user ids.
+        Column with user ids.
     item
-        Column of item ids.
+        Column with item ids.
     time
-        Column that orders the rows.
+        Column to order the rows by.
     split
-        How labelled rows are split into train, valid and test.
+        How to split labelled rows into train, valid and test.
     split_column
-        Column that says 0/1/2 or train/valid/test, for --split column.
+        Column with 0/1/2 or train/valid/test, for --split column.
     valid_fraction
-        Part of the labelled rows for validation.
+        Fraction of the labelled rows for validation.
     test_fraction
-        Part of the labelled rows for the test.
+        Fraction of the labelled rows for the test.
     repeats
-        Which row of a repeated pair counts; labelled rows go before unlabelled ones.
-    bad_rows
-        What to do with rows that cannot be, such as a negative watch time.
-    core
-        Keep users and items with at least so many rows.
-    seed
-        Of the random splits.
+        Which row of a repeated pair to keep; labelled rows win over unlabelled ones.
     user_features
-        Table of users: the log's user column, and a column for each feature.
+        Table of user features: the log's user column, and one column per feature.
     item_features
-        Table of items: the log's item column, and a column for each feature.
+        Table of item features: the log's item column, and one column per feature.
     categorical
-        Feature that is a category although it is a number; may be given several times.
+        Numeric feature to treat as a category; repeat the option for several.
     engine
-        Who does the work; the dataset is the same. DuckDB keeps to a memory limit, Spark may be a
-        cluster.
+        Table engine; the dataset does not depend on it. DuckDB keeps to a memory limit, Spark can
+        use a cluster.
     memory
-        Limit of DuckDB, or of Spark on this machine, such as 4GiB.
+        Memory limit of DuckDB or of local Spark, for example 4GiB.
     spark
-        Address of a Spark Connect server, such as sc://host:15002; without, Spark runs here.
+        Address of a Spark Connect server, for example sc://host:15002; default: local Spark.
     scratch
-        Folder for the tables between the steps, else beside OUT; a Spark server must see it, too.
-    overwrite
-        Replace a dataset folder of that name.
+        Folder for intermediate tables, default: next to OUT; a Spark server must see it too.
     """
-    from invlearn.cli import display
+    given = locals()
     from invlearn.data.prepare.prepare import prepare as work
 
-    with display.progress_bars() as progress:
-        audit = work(
-            log,
-            out,
-            rule=rule,
-            format=format,
-            user=user,
-            item=item,
-            time=time,
-            split=split,
-            split_column=split_column,
-            valid_fraction=valid_fraction,
-            test_fraction=test_fraction,
-            repeats=repeats,
-            bad_rows=bad_rows,
-            core=core,
-            seed=seed,
-            user_features=user_features,
-            item_features=item_features,
-            categorical=categorical or (),
-            engine=engine,
-            memory=memory,
-            spark=spark,
-            scratch=scratch,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    display.show_audit(audit, str(out))
+    with progress_bars() as progress:
+        audit = work(**given, progress=progress)
+    _show_audit(audit, out)
 
 
 def simulate(
@@ -134,7 +114,7 @@ def simulate(
     chunk_rows: int = 500_000,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the log of a simulated video feed, with the hidden truth beside it.
+    """Write the log of a simulated video feed, including the hidden true preferences.
 
     Parameters
     ----------
@@ -147,27 +127,15 @@ def simulate(
     rows
         Number of impressions.
     seed
-        The same seed gives the same bytes.
+        Random seed; the same seed gives the same bytes.
     chunk_rows
-        Rows of a file.
-    overwrite
-        Replace a folder of that name.
+        Rows per file.
     """
-    from invlearn.cli import display
+    given = locals()
     from invlearn.data.simulation.simulate import simulate as work
 
-    with display.progress_bars() as progress:
-        simulated = work(
-            out,
-            users=users,
-            items=items,
-            rows=rows,
-            seed=seed,
-            chunk_rows=chunk_rows,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    display.show_simulated(simulated)
+    with progress_bars() as progress:
+        _show_simulated(work(**given, progress=progress))
 
 
 def corrupt_labels(
@@ -180,48 +148,37 @@ def corrupt_labels(
     seed: int = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Hide or flip labels of training rows, to see what a method makes of fewer or worse ones.
+    """Hide or flip labels of training rows, to test methods on fewer or wrong labels.
 
     Parameters
     ----------
     dataset
-        Dataset folder to start from; it stays as it is.
+        Source dataset folder; it is not changed.
     out
         Dataset folder to write.
     label_share
-        Share of the training rows that keep a label; the others become unlabelled.
+        Share of the training rows that keep their label; the others become unlabelled.
     flip_positives
-        Fraction of the positive training rows that are called negative.
+        Fraction of the positive training rows to relabel as negative.
     flip_negatives
-        Fraction of the negative training rows that are called positive.
+        Fraction of the negative training rows to relabel as positive.
     seed
-        Of the choice of rows; larger shares and fractions only add to smaller ones.
-    overwrite
-        Replace a dataset folder of that name.
+        Seed of the choice of rows; the rows chosen at a small share are also chosen at a larger.
     """
-    from invlearn.cli import display
+    given = locals()
     from invlearn.data.corrupt_labels import corrupt_labels as work
 
-    made = work(
-        dataset,
-        out,
-        label_share=label_share,
-        flip_positives=flip_positives,
-        flip_negatives=flip_negatives,
-        seed=seed,
-        overwrite=overwrite,
-    )
-    display.show_weakened(made)
+    _show_corrupted(work(**given))
 
 
 @datasets.default
 @datasets.command(name="list")
 def list_known() -> None:
-    """List known public data sets: size, licence, where to get them, label rule."""
-    from invlearn.cli import display
+    """List known public data sets: size, licence, source, label rule."""
     from invlearn.data.catalogue import list_datasets
 
-    display.show_datasets(list_datasets())
+    for name, entry in list_datasets().items():
+        _show_known(name, entry)
 
 
 @datasets.command(name="prepare")
@@ -230,41 +187,115 @@ def prepare_known(
     *,
     out: Path,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
-    rule: Rules = None,
+    rule: Annotated[list[str] | None, FLAG] = None,
     split: Literal["random", "per-user", "temporal"] | None = None,
-    bad_rows: Literal["error", "drop"] | None = None,
-    core: int | None = None,
-    seed: int | None = None,
+    bad_rows: Annotated[BadRows | None, BadRowsHelp] = None,
+    core: Annotated[int | None, Core] = None,
+    seed: Annotated[int | None, SplitSeed] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Prepare a known public data set by its own label rule and split.
+    """Prepare a known public data set with its own label rule and split.
 
     Parameters
     ----------
     name
-        One of those that `invlearn datasets` lists.
+        Name of a data set that `invlearn datasets` lists.
     out
         Dataset folder to write.
     from_
-        Folder with its files; by default the one named NAME in the folder INVLEARN_DATA.
+        Folder with the data set's files; default: the folder NAME in the folder INVLEARN_DATA.
     rule
         Label rule instead of the data set's own.
     split
         Split instead of the data set's own.
-    bad_rows
-        What to do with rows that cannot be.
-    core
-        Keep users and items with at least so many rows.
-    seed
-        Of the random splits.
-    overwrite
-        Replace a dataset folder of that name.
     """
-    from invlearn.cli import display
+    given = {key: value for key, value in locals().items() if value is not None}
     from invlearn.data.catalogue import prepare_known as work
 
-    given = {"rule": rule, "split": split, "bad_rows": bad_rows, "core": core, "seed": seed}
-    options = {key: value for key, value in given.items() if value is not None}
-    with display.progress_bars() as progress:
-        audit = work(name, out, folder=from_, overwrite=overwrite, progress=progress, **options)
-    display.show_audit(audit, str(out))
+    given["folder"] = given.pop("from_", None)
+    with progress_bars() as progress:
+        audit = work(**given, progress=progress)
+    _show_audit(audit, out)
+
+
+def _show_audit(audit: "Audit", out: Path) -> None:
+    """Print the rows after each step, what was dropped, and the content of the dataset."""
+    names = ("positive", "negative", "unlabelled", "users", "items", "dropped")
+    table = number_table("What happened to the rows", "step", names)
+    for stage in audit.stages:
+        after = stage.after
+        numbers = (after.positive, after.negative, after.unlabelled, after.users, after.items)
+        dropped = sum(stage.dropped.values())
+        table.add_row(stage.name, *(f"{n:,}" for n in numbers), f"{dropped:,}" if dropped else "")
+    console.print(table)
+    for stage in audit.stages:
+        for reason, rows in stage.dropped.items():
+            console.print(f"  {counted(rows, 'row')} dropped at '{stage.name}': {reason}")
+    console.print(
+        f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
+    )
+    _show_parts(audit)
+    _show_features(audit)
+    share = f"{audit.final.labelled_fraction:.1%}"
+    console.print(f"Wrote {out}: {counted(audit.final.rows, 'pair')}, {share} of them labelled.")
+
+
+def _show_parts(audit: "Audit") -> None:
+    names = ("positive", "negative", "users", "with both classes", "all +", "all -")
+    table = number_table("What the dataset holds", "part", names)
+    for name, part in audit.parts.items():
+        users = (part.users_scored, part.users_all_positive, part.users_all_negative)
+        numbers = (part.positive, part.negative, part.users, *users)
+        table.add_row(name, *(f"{n:,}" for n in numbers))
+    console.print(table)
+
+
+def _show_features(audit: "Audit") -> None:
+    for kind, facts in audit.features.items():
+        words = [
+            f"{name} ({'categorical' if name in facts.rare else 'numeric'}, {n:,} missing"
+            + (f", {facts.rare[name]:,} rare)" if facts.rare.get(name) else ")")
+            for name, n in facts.missing.items()
+        ]
+        console.print(f"  {kind} features of {facts.name}: {', '.join(words)}")
+        console.print(
+            f"    {counted(facts.without_row, f'{kind} has', f'{kind}s have')} no row there; "
+            f"{counted(facts.not_in_log, 'row there is', 'rows there are')} of {kind}s that the "
+            "dataset does not have"
+        )
+
+
+def _show_simulated(simulated: "Simulated") -> None:
+    console.print(
+        f"Wrote {simulated.folder}: {counted(simulated.n_rows, 'impression')} of "
+        f"{counted(simulated.n_items, 'video')} to {counted(simulated.n_users, 'user')},\n"
+        f"  {simulated.true_positive_fraction:.1%} of them truly liked, in "
+        f"{counted(simulated.n_files, 'file')}."
+    )
+
+
+def _show_corrupted(dataset: "Dataset") -> None:
+    """Print how many training labels are left."""
+    done = dataset.card["weakened"]
+    table = number_table("Training rows", "", ("positive", "negative", "unlabelled"))
+    for name, rows in {"before": done["from"]["rows"], "after": dataset.card["rows"]}.items():
+        numbers = (*rows["train"].values(), rows["unlabelled"])
+        table.add_row(name, *(f"{n:,}" for n in numbers))
+    console.print(table)
+    console.print(
+        f"  {counted(done['n_hidden'], 'label')} hidden\n"
+        f"  {done['n_flipped_positives']:,} positive and {done['n_flipped_negatives']:,} negative "
+        "ones of the others flipped\n"
+        f"Wrote {dataset.folder}; validation and test are as they were."
+    )
+
+
+def _show_known(name: str, entry: "KnownDataset") -> None:
+    console.print(f"[bold]{name}[/bold]  {entry.title}")
+    counts = f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items"
+    lines = Table.grid(padding=(0, 2))
+    lines.add_row("  size", f"{counts}; {entry.size}")
+    lines.add_row("  rule", entry.forms[0].rule)
+    lines.add_row("  licence", entry.licence)
+    lines.add_row("  from", entry.homepage)
+    console.print(lines)

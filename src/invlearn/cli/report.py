@@ -5,49 +5,40 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from invlearn.cli.data import Overwrite
+from invlearn.cli.display import console, progress_bars
+from invlearn.cli.options import Draws, MovedDataset, Overwrite, Runs
 
 
 def report(
-    run: list[Path],
+    run: Runs,
     /,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("report.html"),
-    dataset: Path | None = None,
-    draws: int = 1000,
+    dataset: MovedDataset = None,
+    draws: Draws = 1000,
     seed: int = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one HTML file about runs: results, labels, learning curves, cost, how to do it again.
+    """Write one HTML file about runs: results, labels, learning curves, cost, reproduction.
 
-    It opens without a network.
+    The file opens without a network.
 
     Parameters
     ----------
-    run
-        Run folders; the others are compared with the first, paired on the same users.
     out
         File to write.
-    dataset
-        Where the dataset is now, if it was moved.
-    draws
-        Bootstrap draws over users for the intervals; 0 for none.
     seed
-        Of the draws.
-    overwrite
-        Replace a file of that name.
+        Seed of the bootstrap.
     """
-    from invlearn.cli import display
+    given = locals()
     from invlearn.reporting.write import report as work
 
-    with display.progress_bars() as progress:
-        written = work(
-            run,
-            out,
-            dataset=dataset,
-            draws=draws,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    display.show_report(written)
+    with progress_bars() as progress:
+        written = work(given.pop("run"), **given, progress=progress)
+    for finding in written.findings:
+        console.print(f"* {finding}", markup=False)
+    size = written.file.stat().st_size / 1e6
+    console.print(
+        f"Wrote {written.file} ({size:.1f} MB); open it in a browser, no network is needed.",
+        markup=False,
+    )

@@ -1,12 +1,15 @@
-"""The commands that put a run to use: recommend, export, serve."""
+"""Commands that use a run: recommend, export, serve."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from invlearn.cli.data import Overwrite
+from invlearn.cli.display import console, number_table, progress_bars
+from invlearn.cli.options import Fallback, LeaveOut, MovedDataset, Overwrite
+from invlearn.runtime.text import counted
 
-LeaveOut = Literal["labelled", "shown", "all", "nothing"]
-Fallback = Literal["item-rate", "popularity", "none"]
+if TYPE_CHECKING:
+    from invlearn.inference.export.exporting import Exported
+    from invlearn.inference.recommend.lists import Recommended
 
 
 def recommend(
@@ -20,10 +23,10 @@ def recommend(
     leave_out: LeaveOut = "labelled",
     fallback: Fallback | None = None,
     approximate: float | None = None,
-    dataset: Path | None = None,
+    dataset: MovedDataset = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the items that come first for each user.
+    """Write the highest-scoring items of each user.
 
     Parameters
     ----------
@@ -34,45 +37,24 @@ def recommend(
     k
         Length of the lists.
     users
-        File of the users to answer; everybody in the run if left out. CSV and Parquet with a
-        column user, user_id or id, or one id a line.
+        File of user ids, default: all users of the run. CSV or Parquet with a column user, user_id
+        or id, or one id per line.
     items
-        File of the only items to recommend.
+        File of item ids; recommend only these.
     exclude_items
-        File of items never to recommend.
-    leave_out
-        Pairs not to recommend: those labelled in training, shown in training, all of the
-        dataset, or none.
+        File of item ids; never recommend these.
     fallback
-        What answers for users whom training did not know: item-rate if left out, and then the run
-        must know somebody of --users.
+        Source of lists for users unknown to training. Default: item-rate, if the run knows at
+        least one of --users.
     approximate
-        Look at this part of an index of the items, such as 0.05, in place of all of them; needs
+        Search this fraction of an index of the items, for example 0.05, instead of all items; needs
         the extra ann.
-    dataset
-        Where the run's dataset is now, if it was moved.
-    overwrite
-        Replace a file of that name.
     """
-    from invlearn.cli import display, screen_serving
+    given = locals()
     from invlearn.inference.recommend.lists import recommend as work
 
-    with display.progress_bars() as progress:
-        made = work(
-            run,
-            out,
-            k=k,
-            users=users,
-            items=items,
-            exclude_items=exclude_items,
-            leave_out=leave_out,
-            fallback=fallback,
-            approximate=approximate,
-            dataset=dataset,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    screen_serving.show_recommended(made)
+    with progress_bars() as progress:
+        _show_recommended(work(**given, progress=progress))
 
 
 def export(run: Path, *, out: Path, overwrite: Overwrite = False) -> None:
@@ -84,15 +66,11 @@ def export(run: Path, *, out: Path, overwrite: Overwrite = False) -> None:
         Run folder.
     out
         Folder to write.
-    overwrite
-        Replace an export of that name.
     """
-    from invlearn.cli import display, screen_serving
     from invlearn.inference.export.exporting import export as work
 
-    with display.progress_bars() as progress:
-        made = work(run, out, overwrite=overwrite, progress=progress)
-    screen_serving.show_exported(made)
+    with progress_bars() as progress:
+        _show_exported(work(run, out, overwrite=overwrite, progress=progress))
 
 
 def serve(
@@ -104,43 +82,79 @@ def serve(
     leave_out: LeaveOut = "all",
     fallback: Fallback = "item-rate",
     threads: int = 1,
-    dataset: Path | None = None,
+    dataset: MovedDataset = None,
 ) -> None:
-    """Serve a run over HTTP: scores of pairs, items for users; Ctrl-C stops.
+    """Serve a run over HTTP: scores of pairs, lists of items for users. Ctrl-C stops.
 
     Parameters
     ----------
     run
         Run folder.
     host
-        Address to listen at; any but this machine's own (loopback) needs a token.
+        Address to listen on; any address but loopback needs a token.
     port
-        Port to listen at; 0 takes a free one.
+        Port to listen on; 0 picks a free one.
     token_file
-        File with the token that requests must bring, if not in INVLEARN_TOKEN.
-    leave_out
-        Pairs not to recommend: those labelled in training, shown in training, all of the
-        dataset, or none.
+        File with the token that requests must send; default: the variable INVLEARN_TOKEN.
     fallback
-        What answers for users whom training did not know.
+        Source of lists for users unknown to training.
     threads
-        Processor threads of the model.
-    dataset
-        Where the run's dataset is now, if it was moved.
+        CPU threads of the model.
     """
-    from invlearn.cli import screen_serving
+    given = locals()
     from invlearn.inference.serving.server import read_token
     from invlearn.inference.serving.server import serve as work
 
-    token = read_token(token_file)
-    work(
-        run,
-        host=host,
-        port=port,
-        token=token,
-        leave_out=leave_out,
-        fallback=fallback,
-        threads=threads,
-        dataset=dataset,
-        ready=lambda address: screen_serving.show_service(run, address, closed=token is not None),
+    token = read_token(given.pop("token_file"))
+
+    def ready(address: str) -> None:
+        needed = "no token is needed" if token is None else "requests need the token"
+        console.print(f"Serving {run} at {address}; {needed}; Ctrl-C stops.", soft_wrap=True)
+        console.print(f"  {address}/docs describes the requests", soft_wrap=True)
+
+    work(**given, token=token, ready=ready)
+
+
+def _show_recommended(made: "Recommended") -> None:
+    """Print how many users got a list, from which source, and what the lists hold."""
+    table = number_table("", "lists made by", ("users",))
+    for source, n_users in made.n_users.items():
+        table.add_row(source, f"{n_users:,}")
+    if made.n_unanswered:
+        table.add_row("none", f"{made.n_unanswered:,}")
+    console.print(table)
+    if made.n_unknown:
+        n_users = sum(made.n_users.values()) + made.n_unanswered
+        of = counted(n_users, "user") + (" is" if made.n_unknown == 1 else " are")
+        _warn(f"{made.n_unknown:,} of {of} not in the run at all")
+    if made.n_unknown_items:
+        ids = counted(made.n_unknown_items, "item id is", "item ids are")
+        _warn(f"{ids} not in the run at all")
+    if made.n_short:
+        users = counted(made.n_short, "user has", "users have")
+        console.print(f"  {users} fewer than {counted(made.k, 'item')} left")
+    share = made.n_items / max(made.n_catalogue, 1)
+    items = counted(made.n_items, "different item")
+    console.print(f"  {items} in all lists, {share:.1%} of those that could be")
+    if made.recall is not None:
+        console.print(f"  the index found {made.recall:.1%} of the exact lists, on sampled users")
+    console.print(f"Wrote {made.file}: {counted(made.n_rows, 'row')}.")
+
+
+def _warn(text: str) -> None:
+    console.print(f"  warning: {text}", style="yellow")
+
+
+def _show_exported(made: "Exported") -> None:
+    """Print the files, and how closely ONNX Runtime agrees with PyTorch."""
+    table = number_table("", "file", ("bytes",))
+    for name, n_bytes in made.files.items():
+        table.add_row(name, f"{n_bytes:,}")
+    console.print(table)
+    for name, shape in made.tables.items():
+        console.print(f"  {name}: {' x '.join(f'{n:,}' for n in shape)}", markup=False)
+    console.print(
+        f"  model.onnx is {made.form}; on {made.n_pairs:,} random pairs ONNX Runtime\n"
+        f"  differs from PyTorch by at most {made.difference:.1e} of a logit's size (or of 1)"
     )
+    console.print(f"Wrote {made.folder}; its README.md says how to use it.")

@@ -1,4 +1,4 @@
-"""Everything that decides a run, as one frozen tree; a run folder holds it with all defaults.
+"""All settings of a run, as one frozen tree; a run folder stores them with all defaults.
 
 The same tree is a YAML file, the command line's options (`--optimizer.lr 1e-3`) and the keyword
 arguments of `invlearn.train`.
@@ -23,7 +23,7 @@ from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.safe_load import yaml_of
 
 PRESETS = ("recommended",)
-"""Settings that come with the library, by name: what `--config recommended` reads."""
+"""Names of the settings files in this package, for example `--config recommended`."""
 
 Model = TypeVar("Model", bound=BaseModel)
 in_words = describe_validation_error
@@ -39,125 +39,125 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
     also: ClassVar[tuple[str, ...]] = ()
-    """Keys that are taken besides the fields, in the place of some of them."""
+    """Accepted keys that are not fields: shorthands for some of them."""
 
 
 class OptimizerConfig(Settings):
-    """How a slope becomes a step."""
+    """Settings of the optimizer."""
 
     name: Literal["adam", "adagrad", "sgd"] = "adam"
-    """Update rule; the row store applies it to touched rows only (lazy Adam)."""
+    """Update rule; the row store applies it only to rows in the batch (lazy Adam)."""
     lr: PositiveFloat = 1e-3
-    """Learning rate, the paper's gamma."""
+    """Learning rate (gamma in the paper)."""
     beta1: Fraction = 0.9
     """Decay of Adam's first moment."""
     beta2: Fraction = 0.999
     """Decay of Adam's second moment."""
     eps: PositiveFloat = 1e-8
-    """Added to the root of the second moment (Adam) or of the sum of squares (Adagrad)."""
+    """Added to the denominator of the update (Adam, Adagrad)."""
     l2: NonNegativeFloat = 0.0
     """Adds `l2 * row` to the slope of every table row that the batch touches."""
 
 
 class ScheduleConfig(Settings):
-    """How the learning rate moves over the steps of a run."""
+    """Settings of the learning-rate schedule."""
 
     name: Literal["constant", "linear", "cosine"] = "constant"
-    """Shape of the decay, from `optimizer.lr` to `final_fraction` of it at the end of the run."""
+    """Shape of the decay from `optimizer.lr` to `final_fraction` of it at the end of the run."""
     warmup_steps: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Steps over which the rate grows in a line from 0 first."""
+    """Steps of linear warmup from 0."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Where linear and cosine decay end, in units of `optimizer.lr`."""
+    """Final learning rate of linear and cosine decay, as a fraction of `optimizer.lr`."""
 
 
 class UnlabelledConfig(Settings):
-    """Where unlabelled pairs come from, for strategies that use them."""
+    """Source of the unlabelled pairs, for strategies that use them."""
 
     source: Literal["auto", "exposed", "sampled", "mix"] = "auto"
-    """exposed: shown, reaction unclear; sampled: never shown; auto: exposed if there are any."""
+    """exposed: shown, but without a clear reaction; sampled: never shown; auto: exposed if any."""
     exposed_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Part of the unlabelled pairs that is exposed, when the source is mix."""
+    """Fraction of exposed pairs among the unlabelled ones, if the source is mix."""
     per_labelled: Count = 1
-    """Unlabelled pairs beside each labelled pair."""
+    """Unlabelled pairs per labelled pair."""
     hardest_of: Count = 1
-    """Each unlabelled pair is the one of highest score among so many drawn for its user (DNS,
-    dynamic negative sampling); above 1 the source must be sampled."""
+    """Draw this many candidates per unlabelled pair and keep the highest-scoring one (DNS, dynamic
+    negative sampling); above 1 the source must be sampled."""
 
 
 class RunConfig(Settings):
-    """One training, from a dataset folder to a run folder."""
+    """Settings of one training run."""
 
     backbone: str = "gmf"
     """Name of a backbone, or `module:Class`; `invlearn backbones` lists them."""
     model: dict[str, Any] = {}
-    """Options of the backbone, such as `--model.dim 64`."""
+    """Options of the backbone, for example `--model.dim 64`."""
     strategy: str = "none"
     """Name of a strategy, or `module:Class`; `invlearn strategies` lists them."""
     method: dict[str, Any] = {}
-    """Options of the strategy, such as `--method.alpha-ratio 0.5`."""
+    """Options of the strategy, for example `--method.alpha-ratio 0.5`."""
     unlabelled: UnlabelledConfig = UnlabelledConfig()
-    """Where unlabelled pairs come from."""
+    """Source of the unlabelled pairs."""
     store: Literal["auto", "row", "dense", "sharded"] = "auto"
-    """row: a step costs what its batch costs; dense: whole tables under torch's own optimizer;
-    sharded: as row, each table cut by rows over the processes; auto: row if the backbone declares
-    its tables."""
+    """row: update only the embedding rows in the batch; dense: update whole tables with torch's own
+    optimizer; sharded: like row, with each table split by rows over the processes; auto: row if the
+    backbone declares its tables."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """How a slope becomes a step."""
+    """Settings of the optimizer."""
     schedule: ScheduleConfig = ScheduleConfig()
-    """How the learning rate moves."""
+    """Learning-rate schedule."""
     batch_size: Count = 1024
-    """Labelled pairs in a batch."""
+    """Labelled pairs per batch."""
     steps_per_epoch: Count | None = None
-    """Choose the batch size so that an epoch has about so many steps, between 32 and 65,536 pairs;
-    none: as `batch_size` says. A `batch_size` that is given over it takes its place."""
+    """Choose the batch size, from 32 to 65,536 pairs, so that an epoch has about this many steps;
+    none: use `batch_size`. A `batch_size` on the command line overrides it."""
     epochs: Count = 10
-    """Epochs at most."""
+    """Maximum number of epochs."""
     patience: Count | None = None
-    """Stop after so many epochs without a better validation score; none: never early."""
+    """Stop after this many epochs without a better validation score; none: never stop early."""
     select_by: str = "log_loss"
-    """Validation metric that decides the best epoch; a loss is better when lower."""
+    """Validation metric that selects the best epoch; a loss is better when lower."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Decides initial weights, judges, order and draws."""
+    """Random seed of initial weights, judges, order and sampling."""
     device: str = "auto"
-    """A torch device such as cpu or cuda; auto: cuda where there is one."""
+    """Torch device, for example cpu or cuda; auto: cuda if there is one."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether `torch.compile` fuses the arithmetic of a step (row store): the same choices, weights
-    equal to rounding; auto: where a compiler is found and the run is long enough to pay."""
+    """Use `torch.compile` for the training step (row store); weights differ by rounding at most;
+    auto: if there is a compiler and the run is long enough to gain time."""
     checkpoint_steps: Count | None = None
-    """Save every so many steps besides the end of each epoch."""
+    """Steps between checkpoints, in addition to one per epoch."""
     keep_epochs: Annotated[int, Field(ge=0, lt=2**31)] = 3
-    """Weights of so many last epochs stay in the run folder, for `annotate` to see how often they
-    agree with the best; each takes a file of the size of the backbone."""
+    """Number of recent epochs whose weights are kept, for `annotate` to compare with the best one;
+    each takes a file of the size of the backbone."""
     tensorboard: bool = False
-    """Write TensorBoard scalars into the run folder as well."""
+    """Also write TensorBoard scalars to the run folder."""
 
     def to_yaml(self) -> str:
-        """Every setting, as `load_config` reads it."""
+        """Return all settings as YAML that `load_config` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 class OtherLog(Settings):
-    """A log to be measured on instead of a part of the runs' dataset.
+    """Another log to evaluate on, instead of a part of the runs' dataset.
 
-    What is left out is as the dataset was prepared.
+    Options left out default to those that the dataset was prepared with.
     """
 
     log: Any = None
-    """Another log to measure on instead: a file, a folder, or a glob in quotes."""
+    """Another log to evaluate on instead: a file, a folder, or a quoted glob."""
     format: str = "auto"
-    """Of --log: auto goes by the suffix; else as for `invlearn prepare`."""
+    """Format of --log, as in `invlearn prepare`; auto: by file suffix."""
     rule: list[str] | None = None
-    """Label rule for --log, if not the dataset's own; several are tried in order."""
+    """Label rule for --log, default: the dataset's own; several are tried in order."""
     user: str | None = None
-    """Column of user ids of --log, if not named as in the dataset's own log."""
+    """Column of --log with user ids, default: its name in the dataset's log."""
     item: str | None = None
-    """Column of item ids of --log, likewise."""
+    """Column of --log with item ids, default: its name in the dataset's log."""
     time: str | None = None
-    """Column that orders the rows of --log, likewise, if there is any."""
+    """Column to order the rows of --log by, default: its name in the dataset's log, if any."""
     bad_rows: Literal["error", "drop"] = "error"
-    """What to do with rows of --log that cannot be, such as a negative watch time."""
+    """What to do with invalid rows of --log (for example a negative watch time)."""
     unknown: Literal["error", "drop"] = "error"
-    """What to do with rows of --log whose user or item the runs do not know."""
+    """What to do with rows of --log whose user or item is unknown to the runs."""
     seen: Literal["error", "drop", "keep"] = "error"
     """What to do with rows of --log whose pair the runs were trained or validated on."""
 
@@ -166,11 +166,11 @@ def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None =
     """Build the configuration of a run from a YAML file and values that override it.
 
     Args:
-        values: Nested as the tree is, such as `{"optimizer": {"lr": 1e-3}}`.
-        base: YAML file of the same form, the name of a preset, or settings that are there already.
+        values: Nested like the tree, for example `{"optimizer": {"lr": 1e-3}}`.
+        base: YAML file of the same form, the name of a preset, or a `RunConfig`.
 
     Raises:
-        ConfigError: A key is unknown or a value does not fit; all of them in one message.
+        ConfigError: A key is unknown or a value is invalid; one message lists all of them.
 
     Example:
         >>> load_config({"optimizer": {"lr": "1e-4"}}).optimizer.lr
@@ -192,7 +192,7 @@ def read_settings(source: str | Path) -> dict[str, Any]:
     """Read the settings of a preset or of a YAML file.
 
     Raises:
-        ConfigError: The file cannot be read, or holds something else.
+        ConfigError: The file cannot be read, or is not a mapping.
 
     Example:
         >>> read_settings("recommended")["backbone"]
@@ -208,10 +208,10 @@ def read_settings(source: str | Path) -> dict[str, Any]:
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Build a settings object, or say in one message everything that is wrong.
+    """Build a settings object.
 
     Raises:
-        ConfigError: A key is unknown or a value does not fit.
+        ConfigError: A key is unknown or a value is invalid.
     """
     try:
         return model.model_validate(dict(values))
@@ -223,7 +223,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """Read a YAML file of options by name.
 
     Raises:
-        ConfigError: It cannot be read, or holds something else.
+        ConfigError: The file cannot be read, or is not a mapping.
     """
     try:
         content = yaml_of(file)
@@ -239,7 +239,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` put over it, group by group."""
+    """Return `base` updated with `over`, group by group."""
     result = dict(base)
     for key, value in over.items():
         inner = result.get(key)

@@ -197,7 +197,7 @@ def train(
     overwrite: bool = False,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
-    go_on: bool = False,
+    resume_if_exists: bool = False,
     group: Group = ALONE,
     **options: Any,
 ) -> Run:
@@ -218,8 +218,8 @@ def train(
         overwrite: Replace a run folder of that name.
         progress: Told of steps and epochs.
         should_stop: Asked after every step; true saves and raises `Stopped`.
-        go_on: If `out` is a run of these very settings on this dataset, resume it; another one is
-            refused, or replaced with `overwrite`.
+        resume_if_exists: If `out` is a run with the same settings and dataset, resume it; any
+            other run is an error, or is replaced with `overwrite`.
         group: The processes that train together.
         options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
 
@@ -235,7 +235,7 @@ def train(
     module = backbone if isinstance(backbone, nn.Module) else None
     settings = complete(load_config(named, config), data, module)
     exists = bool(group.broadcast_object(out.exists()))
-    if exists and go_on and _goes_on(out, data, settings, group, overwrite=overwrite):
+    if exists and resume_if_exists and _goes_on(out, data, settings, group, overwrite=overwrite):
         return resume(
             out,
             dataset=dataset,
