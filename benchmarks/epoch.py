@@ -39,7 +39,8 @@ import torch
 from row_loop import FORMS, RowLoop
 
 from invlearn.config.schema import load_config
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.data.sampling.sampler import Sampler
 from invlearn.runtime.environment import commit, machine
 from invlearn.runtime.errors import Stopped

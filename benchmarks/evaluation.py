@@ -26,7 +26,7 @@ import torch
 from sklearn.metrics import ndcg_score, roc_auc_score
 
 from invlearn.backbones.factorization import GMF
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.evaluation.evaluation import evaluate
 from invlearn.evaluation.ranking import catalogue_top_k
 from invlearn.evaluation.scoring import CatalogueScorer

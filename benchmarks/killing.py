@@ -208,7 +208,7 @@ def digest(place: Path) -> dict[str, str]:
 
     Hidden files and folders are looked at too: whatever a kill left must be gone in the end.
     """
-    from invlearn.data.dataset import sha256
+    from invlearn.data.parts import sha256
     from invlearn.training.metrics_log import read_lines
 
     found = {}

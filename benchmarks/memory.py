@@ -23,7 +23,7 @@ from time import perf_counter
 import numpy as np
 import polars as pl
 
-from invlearn.data.dataset import Part, write_card, write_parts
+from invlearn.data.parts import Part, write_card, write_parts
 from invlearn.runtime.atomic import new_folder
 from invlearn.runtime.environment import commit, machine
 

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from invlearn.backbones import BACKBONES
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.strategies.losses import inverse_dual_loss
 
 FORMS: dict[str, Callable] = {"numbers": np.ndarray.tolist, "tensors": torch.from_numpy}

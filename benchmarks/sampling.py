@@ -17,7 +17,8 @@ from time import process_time
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
 from invlearn.data.sampling.unseen import UnseenItems
 from invlearn.data.types import Feed

@@ -18,7 +18,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from invlearn import Dataset
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.evaluation.assessment import measure_baselines
 from invlearn.runtime.random import stream
 

@@ -10,10 +10,11 @@ from invlearn.backbones import BACKBONES
 from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
 from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.config.schema import OptimizerConfig
-from invlearn.data.dataset import Dataset, Part, write_dataset
+from invlearn.data.dataset import Dataset
 from invlearn.data.exposures import Exposures
 from invlearn.data.feature_files import write_side
 from invlearn.data.features import Features, Scale, SideCard, SideFeatures
+from invlearn.data.parts import Part, write_dataset
 from invlearn.data.types import Batch, LabelledRows, Pairs
 from invlearn.runtime.atomic import new_folder
 from invlearn.runtime.random import stream

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from invlearn.training.run import Run as Run
     from invlearn.training.run import resume as resume
     from invlearn.training.run import train as train
+    from invlearn.training.trainer import Trainer as Trainer
 
 __version__ = version("invlearn")
 
@@ -80,6 +81,7 @@ _HOMES = {
     "Run": "training.run",
     "RunConfig": "config.schema",
     "Strategy": "strategies",
+    "Trainer": "training.trainer",
     "advise": "experiments.advise",
     "annotate": "inference.annotation.annotation",
     "compare": "experiments.compare",

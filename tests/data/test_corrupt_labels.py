@@ -13,7 +13,7 @@ import invlearn
 from console import call, contents, done
 from invlearn.config.schema import OtherLog
 from invlearn.data.corrupt_labels import Weakening, weakened
-from invlearn.data.dataset import PARTS, write_dataset
+from invlearn.data.parts import PARTS, write_dataset
 from invlearn.data.prepare.lookup import find_rows
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError
 from invlearn.training.checkpoint import load

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from invlearn.data.dataset import sha256
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, open_log
+from invlearn.data.parts import sha256
 from invlearn.runtime.errors import ConfigError, DataError
 
 DATA = Path(os.environ.get("INVLEARN_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from invlearn.data.dataset import PARTS, Dataset
+from invlearn.data.dataset import Dataset
 from invlearn.data.logs.logs import ROW, Log
+from invlearn.data.parts import PARTS
 from invlearn.data.prepare.audit import Audit
 from invlearn.data.prepare.grammar import parse_rules
 from invlearn.data.prepare.prepare import prepare, prepared

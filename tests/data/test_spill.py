@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invlearn.data.dataset import PARTS, Part, open_part, write_parts
 from invlearn.data.engines.engine import IN_MEMORY
 from invlearn.data.engines.spill import spilling
+from invlearn.data.parts import PARTS, Part, open_part, write_parts
 from invlearn.data.prepare import table
 from invlearn.data.prepare.table import PAIR, pieces
 from invlearn.runtime.errors import InvlearnError

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from invlearn.backbones.rates import PSEUDO_ROWS
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.evaluation.baselines import BASELINES, baseline_scores
 from invlearn.evaluation.evaluation import evaluate
 from invlearn.runtime.errors import ConfigError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.evaluation.evaluation import paired_difference
 from invlearn.evaluation.ranking import catalogue_top_k, rank_catalogue
 from invlearn.evaluation.scoring import CatalogueScorer

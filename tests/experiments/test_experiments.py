@@ -19,7 +19,8 @@ import yaml
 from console import call
 from invlearn.cli.main import main
 from invlearn.config.schema import load_config, read_yaml
-from invlearn.data.dataset import PARTS, Dataset
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import PARTS
 from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds

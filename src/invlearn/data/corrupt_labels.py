@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from invlearn.data.dataset import Dataset, Labels, Part, write_dataset
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Labels, Part, write_dataset
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, DataError
 from invlearn.runtime.random import stream
@@ -181,7 +182,11 @@ def _check_classes(train: Part, folder: Path) -> None:
 
 def _card(source: Dataset, found: Weakened, how: Weakening) -> dict[str, Any]:
     """The source's card, with what was done to it and what there is now."""
-    card = {k: v for k, v in source.card.items() if k not in ("format", "fingerprint", "files")}
+    card = {
+        k: v
+        for k, v in source.card.to_json().items()
+        if k not in ("format", "fingerprint", "files")
+    }
     before = {k: card[k] for k in ("weakened",) if k in card}
     rows = _rows(source.train, source.unlabelled)
     return card | {

@@ -1,129 +1,80 @@
-"""The dataset folder: the only form in which data passes from preparation to training.
+"""A dataset: the only form in which data pass from preparation to training."""
 
-```
-DATASET/
-  data.json            the card: counts, label rule, seed, source, checksums, format version
-  users.parquet        column `id`: original user ids, row number = dense id
-  items.parquet        column `id`: original item ids, row number = dense id
-  {train,valid,test}.{user,item,label}.npy     int32, int32, int8 (1 or 0)
-  unlabelled.{user,item}.npy                   int32, int32
-  {train,unlabelled}.truth.npy                 int8, only where labels were hidden or flipped
-  {user,item}_features.*                       only where there are any, see `data.feature_files`
-```
-Columns are memory-mapped; rows of a part are in the order (user, item). No pair occurs twice,
-within a part or across parts.
-"""
-
-import hashlib
-from collections.abc import Container, Iterable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from invlearn.config.schema import in_words
 from invlearn.data.feature_files import FEATURE_FILES, open_side
-from invlearn.data.features import NO_FEATURES, FeatureCard, Features
+from invlearn.data.features import FeatureCard, Features, Kind
 from invlearn.data.logs.formats import reading
-from invlearn.runtime import atomic
-from invlearn.runtime.errors import DataError
-from invlearn.runtime.safe_load import column_of, json_of, misplaced
-
-FORMAT = 1
-KEYS = ("fingerprint", "n_users", "n_items", "files")
-"""What every card holds besides the format."""
-
-
-Count = Annotated[int, Field(ge=0, lt=2**31)]
-Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(strict=True)
-    bytes: int
-    sha256: str
-
-
-class _Card(BaseModel):
-    """Types of what is read from a card."""
-
-    model_config = ConfigDict(strict=True)
-    fingerprint: str
-    n_users: Count
-    n_items: Count
-    files: dict[Name, _File]
-    rule: list[str] = []
-    repeats: str = "last"
-    columns: dict[str, Any] = {}
-    features: FeatureCard = NO_FEATURES
-
-
-PARTS = ("train", "valid", "test", "unlabelled")
-
-Ids = npt.NDArray[np.int32]
-Labels = npt.NDArray[np.int8]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of one part of a dataset, as columns of shape `(rows,)`."""
-
-    users: Ids
-    items: Ids
-    labels: Labels
-    """1 or 0; empty in the unlabelled part."""
-    truth: Labels | None = None
-    """Labels before `invlearn.corrupt_labels`, -1 where unknown; none without such a column.
-    To measure by, never to train on."""
-
-    def __len__(self) -> int:
-        return len(self.users)
+from invlearn.data.logs.logs import open_log
+from invlearn.data.parts import (
+    PARTS,
+    DatasetCard,
+    Part,
+    check_file,
+    check_ids,
+    check_part,
+    open_part,
+    read_card,
+)
+from invlearn.data.prepare.grammar import parse_rules
+from invlearn.data.prepare.in_memory import Sides, prepare_in_memory
+from invlearn.data.prepare.labels import Rule
+from invlearn.data.prepare.settings import PrepareSettings
+from invlearn.data.prepare.side_tables import open_tables
+from invlearn.data.prepare.splits import Split
+from invlearn.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset folder, opened."""
+    """Labelled and unlabelled rows with dense ids: a dataset folder, opened, or one in memory."""
 
     folder: Path
-    card: Mapping[str, Any]
-    """The content of `data.json`."""
+    """The dataset folder; for a dataset in memory a name for messages."""
+    card: DatasetCard
     train: Part
     valid: Part
     test: Part
     unlabelled: Part
+    memory: Sides | None = field(default=None, repr=False)
+    """Ids and features of a dataset in memory; none for a folder."""
 
     @property
     def n_users(self) -> int:
         """Number of users; dense user ids are below it."""
-        return int(self.card["n_users"])
+        return self.card.n_users
 
     @property
     def n_items(self) -> int:
         """Number of items; dense item ids are below it."""
-        return int(self.card["n_items"])
+        return self.card.n_items
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the columns and id maps: equal for equal content."""
-        return str(self.card["fingerprint"])
+        return self.card.fingerprint
 
     @property
     def feature_card(self) -> FeatureCard:
-        """Which features there are of users and items: what a backbone for them is made by."""
-        return FeatureCard.model_validate(self.card.get("features", {}))
+        """Which features of users and items there are."""
+        return self.card.features
 
     @property
     def features(self) -> Features:
-        """Features of all users and items, memory-mapped; without columns where there are none.
+        """Features of all users and items, memory-mapped; without columns if there are none.
 
         Raises:
             DataError: The files do not fit the card.
         """
+        if self.memory:
+            return self.memory.features
         card = self.feature_card
         return Features(
             open_side(self.folder, "user", card.user, self.n_users),
@@ -133,8 +84,19 @@ class Dataset:
     @property
     def side_files(self) -> list[str]:
         """Names of the files about users and items: their original ids, and their features."""
-        features = [name for name in FEATURE_FILES if name in self.card["files"]]
+        features = [name for name in FEATURE_FILES if name in self.card.files]
         return ["users.parquet", "items.parquet", *features]
+
+    def ids(self, kind: Kind) -> pl.Series:
+        """Original ids of users or items, row number = dense id.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        if self.memory:
+            return self.memory.ids[kind]
+        with reading(f"an id map of {self.folder}"):
+            return pl.read_parquet(self.folder / f"{kind}s.parquet", glob=False)["id"]
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> "Dataset":
@@ -150,197 +112,103 @@ class Dataset:
                 that leads out of it.
         """
         folder = Path(folder)
-        card = _read_card(folder)
-        for name, entry in card["files"].items():
-            _check_file(folder / name, entry, verify=verify)
-        parts = {part: open_part(folder, part, card["files"]) for part in PARTS}
-        sizes = {kind: int(card[f"n_{kind}s"]) for kind in ("user", "item")}
+        card = read_card(folder)
+        for name, entry in card.files.items():
+            check_file(folder / name, entry, verify=verify)
+        parts = {part: open_part(folder, part, card.files) for part in PARTS}
+        sizes = {"user": card.n_users, "item": card.n_items}
         for name, part in parts.items():
             check_part(name, part, folder, sizes, verify=verify)
         for kind, size in sizes.items():
             check_ids(folder / f"{kind}s.parquet", size)
-        return cls(folder, card, **parts)
+        return cls(folder, card, *_in_order(parts))
 
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        rule: Sequence[str | Rule] | str | Rule,
+        user: str = "user",
+        item: str = "item",
+        time: str | None = None,
+        split: str | Split = "random",
+        split_column: str | None = None,
+        repeats: str = "last",
+        bad_rows: str = "error",
+        core: int = 0,
+        user_features: Any = None,
+        item_features: Any = None,
+        categorical: Sequence[str] = (),
+        progress: Progress = silent,
+    ) -> "Dataset":
+        """Prepare a log in memory, with the steps and the settings of `invlearn.prepare`.
 
-def write_dataset(
-    folder: Path,
-    parts: Mapping[str, Part],
-    card: Mapping[str, Any],
-) -> None:
-    """Fill `folder`, which holds `users.parquet` and `items.parquet` already.
+        Args:
+            frame: The log: a Polars, pandas or Arrow table, a file, or a folder.
+            rule: Label rules, strongest first.
+            user: Column of user ids, integers or strings.
+            item: Column of item ids, integers or strings.
+            time: Column that orders rows; else their place in the log does.
+            split: `random`, `per-user`, `temporal` or `column`; or a `Split` with fractions and
+                seed.
+            split_column: Column that says train, valid or test, for the split `column`.
+            repeats: Which row is kept of a repeated pair: `last`, `first`, `any-positive`,
+                `majority`.
+            bad_rows: `error`, or `drop` to drop and count rows without a usable value.
+            core: Drop users and items with fewer rows, until none is left; 0 keeps all.
+            user_features: A table of users: the column `user` and features.
+            item_features: The same of items.
+            categorical: Features that are categories although they are numbers.
+            progress: Told after each step.
 
-    Args:
-        folder: A folder under its temporary name (see `invlearn.runtime.atomic.new_folder`).
-        parts: The rows of each of `PARTS`.
-        card: What `data.json` says besides format, files and fingerprint; `n_users` and
-            `n_items` among it.
-    """
-    write_parts(folder, {name: len(part) for name, part in parts.items()}, [parts])
-    write_card(folder, card)
-
-
-def write_parts(
-    folder: Path, sizes: Mapping[str, int], pieces: Iterable[Mapping[str, Part]]
-) -> None:
-    """Write the columns of each part, one piece of the rows after another.
-
-    Args:
-        folder: Where the columns go.
-        sizes: Rows of each part in all pieces.
-        pieces: At least one; rows of every part, in the order (user, item) over all pieces.
-    """
-    with ExitStack() as stack:
-        files: dict[str, IO[bytes]] = {}
-        for piece in pieces:
-            for name, values in _columns(piece).items():
-                if name not in files:
-                    files[name] = stack.enter_context((folder / f"{name}.npy").open("wb"))
-                    shape = (sizes[name.partition(".")[0]],)
-                    head = np.lib.format.header_data_from_array_1_0(values) | {"shape": shape}
-                    np.lib.format.write_array_header_1_0(files[name], head)
-                files[name].write(np.ascontiguousarray(values).data)
-
-
-def _columns(parts: Mapping[str, Part]) -> dict[str, npt.NDArray[Any]]:
-    columns: dict[str, npt.NDArray[Any]] = {}
-    for name in PARTS:
-        part = parts[name]
-        columns |= {f"{name}.user": part.users, f"{name}.item": part.items}
-        if name != "unlabelled":
-            columns[f"{name}.label"] = part.labels
-        if part.truth is not None:
-            columns[f"{name}.truth"] = part.truth
-    return columns
-
-
-def write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """Write `data.json`, with the checksums of all files in `folder`."""
-    files = {
-        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        for file in sorted(folder.iterdir())
-    }
-    digest = hashlib.sha256("".join(f"{n} {e['sha256']}\n" for n, e in files.items()).encode())
-    head = {"format": FORMAT, "fingerprint": digest.hexdigest()}
-    atomic.write_json(folder / "data.json", head | dict(card) | {"files": files})
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    atomic.recover(folder)
-    if found := misplaced(folder):
-        raise DataError(f"{found}; put a file of its own there")
-    file = folder / "data.json"
-    if not file.is_file():
-        raise DataError(
-            f"{folder} is not a dataset folder: no data.json in it; "
-            "make one with `invlearn prepare`"
+        Raises:
+            ConfigError: A setting is unknown or contradicts another.
+            DataError: The log lacks a column, has bad rows, or gives no usable labels; or a table
+                of features cannot be used.
+        """
+        settings = PrepareSettings(
+            rules=parse_rules(rule),
+            user=user,
+            item=item,
+            time=time,
+            split=split if isinstance(split, Split) else Split(split),
+            split_column=split_column,
+            repeats=repeats,
+            bad_rows=bad_rows,
+            core=core,
         )
-    try:
-        card = json_of(file)
-        found = card["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is damaged ({error!r}); prepare the dataset again") from error
-    if found != FORMAT:
-        raise DataError(
-            f"{folder} has format version {found}, this invlearn reads version {FORMAT}; "
-            "prepare the dataset again"
+        tables = open_tables(
+            {"user": (user_features, user), "item": (item_features, item)}, categorical
         )
-    missing = [key for key in KEYS if key not in card]
-    if missing:
-        raise DataError(f"{file} lacks {', '.join(missing)}; prepare the dataset again")
-    try:
-        _Card.model_validate(card)
-    except ValidationError as error:
-        reason = in_words(_Card, error)
-        raise DataError(f"{file} is damaged ({reason}); prepare the dataset again") from error
-    return card
+        found = prepare_in_memory(open_log(frame), settings, tables, progress=progress)
+        return cls(Path("<memory>"), found.card, *_in_order(found.parts), found.sides)
+
+    @classmethod
+    def from_arrays(
+        cls, users: npt.ArrayLike, items: npt.ArrayLike, labels: npt.ArrayLike, **options: Any
+    ) -> "Dataset":
+        """Prepare rows given as arrays.
+
+        Args:
+            users: User ids, integers or strings, shape `(rows,)`.
+            items: Item ids, integers or strings, shape `(rows,)`.
+            labels: 1, 0, or NaN (unlabelled), shape `(rows,)`.
+            options: Settings of `from_frame`, such as `split` or `seed`.
+
+        Raises:
+            DataError: The rows give no usable labels.
+
+        Example:
+            >>> users, items = np.divmod(np.arange(400), 20)
+            >>> Dataset.from_arrays(users, items, (users + items) % 2).n_items
+            20
+        """
+        columns = {"user": np.asarray(users), "item": np.asarray(items)}
+        columns["label"] = np.asarray(labels, dtype=np.float64)
+        frame = pl.DataFrame(columns).with_columns(pl.col("label").fill_nan(None))
+        return cls.from_frame(frame, rule="label(label)", **options)
 
 
-def _check_file(file: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
-    if not file.is_file():
-        raise DataError(f"{file} is missing; prepare the dataset again")
-    size = file.stat().st_size
-    if size != entry["bytes"]:
-        raise DataError(
-            f"{file} has {size} bytes, data.json says {entry['bytes']}; prepare the dataset again"
-        )
-    if verify and sha256(file) != entry["sha256"]:
-        raise DataError(f"{file} was changed since it was written; prepare the dataset again")
-
-
-def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
-    """Memory-map the columns of one of `PARTS`.
-
-    Args:
-        folder: What `write_parts` filled.
-        part: Its name.
-        files: Names of all files there, to know whether there is a column of truth.
-    """
-    users = _open_column(folder / f"{part}.user.npy")
-    items = _open_column(folder / f"{part}.item.npy")
-    is_labelled, has_truth = part != "unlabelled", f"{part}.truth.npy" in files
-    labels = _open_column(folder / f"{part}.label.npy") if is_labelled else np.empty(0, np.int8)
-    truth = _open_column(folder / f"{part}.truth.npy") if has_truth else None
-    return Part(users, items, labels, truth)
-
-
-def _open_column(file: Path) -> npt.NDArray[Any]:
-    try:
-        return column_of(file, mapped=True)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
-
-
-def check_part(
-    name: str, part: Part, folder: Path, sizes: Mapping[str, int], *, verify: bool
-) -> None:
-    """Make sure that columns fit one another and the counts of a card.
-
-    Args:
-        name: One of `PARTS`.
-        part: The columns.
-        folder: Where they are.
-        sizes: Number of users (`user`) and of items (`item`).
-        verify: Look at every value.
-
-    Raises:
-        DataError: They do not.
-    """
-    columns: list[tuple[npt.NDArray[Any], type, tuple[int, int]]] = [
-        (part.users, np.int32, (0, sizes["user"] - 1)),
-        (part.items, np.int32, (0, sizes["item"] - 1)),
-    ]
-    columns += [(part.labels, np.int8, (0, 1))] if name != "unlabelled" else []
-    columns += [] if part.truth is None else [(part.truth, np.int8, (-1, 1))]
-    for column, kind, (least, most) in columns:
-        fits = column.dtype == kind and column.shape == part.users.shape and column.ndim == 1
-        if fits and verify and len(column):
-            fits = bool(column.min() >= least and column.max() <= most)
-        if not fits:
-            raise DataError(
-                f"{folder / name}.*.npy do not fit one another or data.json: wanted are columns of "
-                "one length, ids below the number of users or items, and labels 0 and 1; prepare "
-                "the dataset again"
-            )
-
-
-def check_ids(file: Path, n_ids: int) -> None:
-    """Make sure that a file of original ids has a row for every dense id.
-
-    Raises:
-        DataError: It has not, or its ids are of another type than integers and text.
-    """
-    with reading(str(file)):
-        table = pl.scan_parquet(file, glob=False)
-        kind = table.collect_schema().get("id", pl.Null())
-        found = table.select(pl.len()).collect().item()
-    if not (kind.is_integer() or kind == pl.String) or found != n_ids:
-        raise DataError(
-            f"{file} holds {found:,} ids of type {kind} in its column id, and {n_ids:,} integers "
-            "or texts are needed; prepare the dataset again"
-        )
+def _in_order(parts: Mapping[str, Part]) -> tuple[Part, Part, Part, Part]:
+    return parts["train"], parts["valid"], parts["test"], parts["unlabelled"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.data.types import IntegerIds
 
 Integers = npt.NDArray[np.int64]

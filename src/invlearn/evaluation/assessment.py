@@ -9,7 +9,8 @@ import numpy.typing as npt
 from torch import nn
 
 from invlearn.backbones.exposure_hybrid.exposure_factors import fit_exposure_factors
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.data.exposures import Exposures
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES, SLOW_BASELINES, baseline_scores
 from invlearn.evaluation.evaluation import Evaluation, evaluate

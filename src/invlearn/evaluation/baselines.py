@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invlearn.backbones.rates import Floats, logit, mean_rate, shrunk_logit
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import unknown
 from invlearn.runtime.random import stream

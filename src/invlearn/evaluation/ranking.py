@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.data.seen import SeenItems
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.bootstrap import Ratio

@@ -361,7 +361,7 @@ def _weakened(
     out = folder / "data" / "-".join([*words, f"seed-{seed}"])
     origin = Dataset.open(source).fingerprint
     if (out / "data.json").exists():
-        made = Dataset.open(out).card.get("weakened", {}).get("from", {})
+        made = (Dataset.open(out).card.weakened or {}).get("from", {})
         if made.get("fingerprint") == origin:
             return out
         raise InvlearnError(

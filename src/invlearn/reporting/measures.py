@@ -140,7 +140,7 @@ def _anew(
         differences={names[n]: found for n, found in compared.differences.items()},
         reliability=_reliability(records, data, progress),
         unfinished=waiting,
-        card=data.card,
+        card=data.card.to_json(),
     )
 
 

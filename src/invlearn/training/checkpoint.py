@@ -22,7 +22,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError
 from torch import Tensor
 
-from invlearn.data.dataset import sha256
+from invlearn.data.parts import sha256
 from invlearn.runtime import atomic
 from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import RunError

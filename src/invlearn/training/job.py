@@ -22,10 +22,11 @@ from invlearn.strategies.losses import belief_in_positive
 from invlearn.training import checkpoint
 from invlearn.training.capacity.memory_check import check_memory
 from invlearn.training.checkpoint import Checkpoint
+from invlearn.training.loop import ShouldPrune
 from invlearn.training.metrics_log import Recorder
 from invlearn.training.run_folder import load_weights, run_id
 from invlearn.training.stores import ShardedStore
-from invlearn.training.trainer import ShouldPrune, Trainer, never
+from invlearn.training.trainer import Trainer, never
 
 BELIEF_PAIRS = 10_000
 """Unlabelled pairs whose belief is kept."""

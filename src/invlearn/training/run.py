@@ -13,8 +13,9 @@ from torch import nn
 
 from invlearn.backbones.backbone import FitsOnValidation
 from invlearn.config.schema import RunConfig, load_config
-from invlearn.data.dataset import PARTS, Dataset, Part, check_ids
+from invlearn.data.dataset import Dataset
 from invlearn.data.features import FeatureCard
+from invlearn.data.parts import PARTS, Part, check_ids
 from invlearn.evaluation.assessment import Assessment, assess
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES
 from invlearn.evaluation.evaluation import Evaluation

@@ -31,8 +31,9 @@ from torch import nn
 
 from invlearn.backbones.auxiliary import is_auxiliary
 from invlearn.config.schema import RunConfig, in_words, load_config
-from invlearn.data.dataset import Count, Dataset, sha256
+from invlearn.data.dataset import Dataset
 from invlearn.data.features import NO_FEATURES, FeatureCard
+from invlearn.data.parts import Count, sha256
 from invlearn.runtime import atomic, locks
 from invlearn.runtime.environment import environment
 from invlearn.runtime.errors import DataError, RunError
@@ -104,10 +105,10 @@ def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: 
         "fingerprint": dataset.fingerprint,
         "n_users": dataset.n_users,
         "n_items": dataset.n_items,
-        "ids": {name: dataset.card["files"][name]["sha256"] for name in IDS},
+        "ids": {name: dataset.card.files[name].sha256 for name in IDS},
     }
-    if "features" in dataset.card:
-        card["features"] = dataset.card["features"]
+    if "features" in dataset.card.model_fields_set:
+        card["features"] = dataset.card.features.model_dump()
     (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
     atomic.write_json(partial / "environment.json", told)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.data.prepare.table import Counts
 
 CHUNK = 1 << 22

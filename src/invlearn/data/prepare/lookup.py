@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -11,10 +10,10 @@ import numpy.typing as npt
 import polars as pl
 
 from invlearn.config.schema import OtherLog
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
 from invlearn.data.engines.engine import IN_MEMORY, Rows
-from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
+from invlearn.data.parts import Part
 from invlearn.data.prepare import checks
 from invlearn.data.prepare.grammar import parse_rules
 from invlearn.data.prepare.labels import labelled
@@ -61,8 +60,7 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
     log = open_log(other.log, format=other.format)
     settings = _settings(other, log, dataset)
     rows, left_out = _labelled(log, settings)
-    with reading(f"an id map of {dataset.folder}"):
-        rows, n_unknown = _known(rows, dataset.folder, log, drop=other.unknown == "drop")
+    rows, n_unknown = _known(rows, dataset, log, drop=other.unknown == "drop")
     if not counts(rows).rows:
         raise DataError(
             f"no labelled row of {log.name} has a user and an item that the dataset has; "
@@ -86,15 +84,14 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
 def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
     """What the log's user says, and for the rest what the dataset was prepared by."""
     card = dataset.card
-    own: dict[str, Any] = {"rule": (), "repeats": "last", "columns": {}} | dict(card)
-    columns = {"user": "user", "item": "item", "time": None} | own["columns"]
+    columns: dict[str, Any] = {"user": "user", "item": "item", "time": None} | card.columns
     there = log.rows.collect_schema().names()
     return PrepareSettings(
-        rules=parse_rules(other.rule or own["rule"]),
+        rules=parse_rules(other.rule or card.rule),
         user=other.user or columns["user"],
         item=other.item or columns["item"],
         time=other.time or (columns["time"] if columns["time"] in there else None),
-        repeats=own["repeats"],
+        repeats=card.repeats,
         bad_rows=other.bad_rows,
     )
 
@@ -116,10 +113,10 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
     return IN_MEMORY.materialize(rows), left_out | {"unlabelled": found.unlabelled}
 
 
-def _known(rows: Rows, folder: Path, log: Log, *, drop: bool) -> tuple[Rows, int]:
+def _known(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows, int]:
     """Put dense ids for the log's own; count rows without, or refuse the log because of them."""
-    for column, file in ((USER, "users.parquet"), (ITEM, "items.parquet")):
-        table = pl.scan_parquet(folder / file, glob=False).with_row_index(_CODE)
+    for column, original in ((USER, dataset.ids("user")), (ITEM, dataset.ids("item"))):
+        table = pl.LazyFrame({"id": original}).with_row_index(_CODE)
         # text compares ids that one log kept as integers and the other as strings
         ids = nw.from_native(table).select(
             nw.col("id").cast(nw.String).alias(_ID), nw.col(_CODE).cast(nw.Int64)

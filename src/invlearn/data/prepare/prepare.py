@@ -12,11 +12,11 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
-from invlearn.data.dataset import PARTS, open_part, write_card
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
 from invlearn.data.engines.engines import EngineSettings, starting
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
+from invlearn.data.parts import PARTS, open_part, write_card
 from invlearn.data.prepare import checks, portable
 from invlearn.data.prepare.audit import Audit, PartFacts, Stage, facts_of
 from invlearn.data.prepare.grammar import parse_rules
@@ -154,9 +154,9 @@ def prepare(
             write_rows(running.to_polars(result.rows), folder)
         card, side_facts = write_sides(sides, folder)
         facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
-        _check_classes(facts, log.name)
+        check_classes(facts, log.name)
         audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
-        write_card(folder, sizes | _card(log, settings, audit) | card)
+        write_card(folder, sizes | card_of(log, settings, audit) | card)
     progress("prepare", N_STEPS, N_STEPS, step="written")
     return audit
 
@@ -290,7 +290,8 @@ def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Ro
     return engine.materialize(dense), kept.rename({"dense": "code"})
 
 
-def _card(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
+def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
+    """What the card of a dataset says of how it was made."""
     classes: dict[str, Any] = {
         name: {"positive": facts.positive, "negative": facts.negative}
         for name, facts in audit.parts.items()
@@ -346,7 +347,8 @@ def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
     )
 
 
-def _check_classes(facts: Mapping[str, PartFacts], log_name: str) -> None:
+def check_classes(facts: Mapping[str, PartFacts], log_name: str) -> None:
+    """Raise `DataError` if a labelled part lacks a class."""
     for name, part in facts.items():
         if not (part.positive and part.negative):
             raise DataError(

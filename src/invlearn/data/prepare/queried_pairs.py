@@ -68,19 +68,13 @@ def unlabelled_pairs(dataset: Dataset) -> QueriedPairs:
         raise DataError(
             f"{dataset.folder} has no unlabelled pairs; name a file of pairs with --pairs"
         )
-    with reading(f"an id map of {dataset.folder}"):
-        names = {
-            key: pl.read_parquet(dataset.folder / file, glob=False)["id"]
-            for key, (_, file) in _IDS.items()
-        }
+    user_ids, item_ids = dataset.ids("user"), dataset.ids("item")
 
     def blocks() -> Iterator[Block]:
         for start in range(0, len(part), BLOCK_PAIRS):
             rows = slice(start, start + BLOCK_PAIRS)
             users, items = np.asarray(part.users[rows]), np.asarray(part.items[rows])
-            ids = pl.DataFrame(
-                {"user": names["user"].gather(users), "item": names["item"].gather(items)}
-            )
+            ids = pl.DataFrame({"user": user_ids.gather(users), "item": item_ids.gather(items)})
             yield Block(ids, users, items, None if part.truth is None else part.truth[rows])
 
     return QueriedPairs(f"unlabelled pairs of {dataset.folder.name}", len(part), blocks)
@@ -114,7 +108,7 @@ def pairs_of(
         InvlearnError: The disk is full.
     """
     log = open_log(source, format=format)
-    named = {"user": "user", "item": "item"} | dict(dataset.card.get("columns", {}))
+    named = {"user": "user", "item": "item"} | dict(dataset.card.columns)
     columns = {"user": user or str(named["user"]), "item": item or str(named["item"])}
     with spilling(place) as engine:
         named_rows = _named(log, columns, _rule(truth))

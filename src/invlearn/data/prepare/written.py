@@ -7,11 +7,11 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from invlearn.data.dataset import PARTS, Part, write_parts
 from invlearn.data.engines.engine import IN_MEMORY, Frame, Rows
 from invlearn.data.engines.parquet import write_parquet
 from invlearn.data.feature_files import write_side
 from invlearn.data.features import FeatureCard, Kind
+from invlearn.data.parts import PARTS, Part, write_parts
 from invlearn.data.prepare.audit import SideFacts
 from invlearn.data.prepare.side_tables import ReadSide, SideTable, read_side
 from invlearn.data.prepare.table import ITEM, LABEL, PAIR, PART, USER, pieces
@@ -39,6 +39,11 @@ def write_rows(rows: Rows, folder: Path) -> None:
     sizes: dict[str, int] = dict.fromkeys(PARTS, 0)
     sizes |= {PARTS[position]: int(n) for position, n in found}
     write_parts(folder, sizes, map(_parts, pieces(rows)))
+
+
+def parts_of(rows: Rows) -> dict[str, Part]:
+    """Rows of every part in memory, in the order (user, item)."""
+    return _parts(rows)
 
 
 def write_sides(

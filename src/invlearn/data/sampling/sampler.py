@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.data.sampling.order import BUCKET_ROWS, Longs, Positions, Sample, grouped, shuffled
 from invlearn.data.sampling.scratch import MEMORY, Scratch
 from invlearn.data.sampling.unseen import Ids, UnseenItems

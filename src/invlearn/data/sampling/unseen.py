@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.data.sampling.order import BUCKET_ROWS, CHUNK_ROWS
 from invlearn.data.sampling.scratch import MEMORY, Scratch
 from invlearn.runtime.errors import ConfigError

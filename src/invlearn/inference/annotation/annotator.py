@@ -7,7 +7,8 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.data.prepare.queried_pairs import UNKNOWN, Block
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.calibrators import N_FOLDS, choose_calibrator, sigmoid

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from invlearn.data.dataset import Part
+from invlearn.data.parts import Part
 from invlearn.data.types import IntegerIds, Pairs, Params
 from invlearn.evaluation.scoring import BLOCK_PAIRS
 from invlearn.runtime.random import stream

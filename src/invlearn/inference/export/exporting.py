@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import InnerProduct
-from invlearn.data.dataset import sha256
+from invlearn.data.parts import sha256
 from invlearn.evaluation.scoring import score_pairs
 from invlearn.inference.export.export_page import page
 from invlearn.inference.export.onnx_file import (

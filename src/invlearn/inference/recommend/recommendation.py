@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
-from invlearn.data.dataset import Dataset, Part
+from invlearn.data.dataset import Dataset
+from invlearn.data.parts import Part
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
 from invlearn.data.seen import SeenItems
 from invlearn.data.types import IntegerIds
@@ -110,7 +111,7 @@ class Recommender:
             SameForAll.of(fallback, data) if data and fallback != "none" else None,
             SeenItems.of(_left_out(data, leave_out) if data else ()),
             _is_new(run, data) if data else np.zeros(n_users, np.bool_),
-            dict(data.card.get("columns", {})) if data else {},
+            dict(data.card.columns) if data else {},
         )
 
     def known(self, users: IntegerIds) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,304 @@
+"""Rows of a dataset's parts, and the files of a dataset folder.
+
+```
+DATASET/
+  data.json            the card: counts, label rule, seed, source, checksums, format version
+  users.parquet        column `id`: original user ids, row number = dense id
+  items.parquet        column `id`: original item ids, row number = dense id
+  {train,valid,test}.{user,item,label}.npy     int32, int32, int8 (1 or 0)
+  unlabelled.{user,item}.npy                   int32, int32
+  {train,unlabelled}.truth.npy                 int8, only where labels were hidden or flipped
+  {user,item}_features.*                       only with features, see `data.feature_files`
+```
+Columns are memory-mapped. Rows of a part are in the order (user, item). No pair occurs twice,
+within a part or in two parts.
+"""
+
+import hashlib
+from collections.abc import Container, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from invlearn.config.schema import in_words
+from invlearn.data.features import NO_FEATURES, FeatureCard
+from invlearn.data.logs.formats import reading
+from invlearn.runtime import atomic
+from invlearn.runtime.errors import DataError
+from invlearn.runtime.safe_load import column_of, json_of, misplaced
+
+FORMAT = 1
+KEYS = ("fingerprint", "n_users", "n_items", "files")
+"""What every card holds besides the format."""
+
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
+
+
+class FileEntry(BaseModel):
+    """What a card says of a file."""
+
+    model_config = ConfigDict(strict=True)
+    bytes: int
+    sha256: str
+
+
+class DatasetCard(BaseModel):
+    """The content of `data.json`."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    format: int = FORMAT
+    fingerprint: str
+    """SHA-256 of the columns and id maps: equal for equal content."""
+    n_users: Count
+    n_items: Count
+    rows: dict[str, Any] = {}
+    """Rows of each part by label."""
+    rule: list[str] = []
+    columns: dict[str, Any] = {}
+    """Names in the log of the columns `user`, `item` and `time`, and of those of the rules."""
+    repeats: str = "last"
+    audit: dict[str, Any] | None = None
+    """What preparation did, step by step (see `invlearn.data.prepare.audit`)."""
+    features: FeatureCard = NO_FEATURES
+    weakened: dict[str, Any] | None = None
+    """What `invlearn.corrupt_labels` did."""
+    files: dict[Name, FileEntry] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The content as it was read."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+PARTS = ("train", "valid", "test", "unlabelled")
+
+Ids = npt.NDArray[np.int32]
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of one part of a dataset, as columns of shape `(rows,)`."""
+
+    users: Ids
+    items: Ids
+    labels: Labels
+    """1 or 0; empty in the unlabelled part."""
+    truth: Labels | None = None
+    """Labels before `invlearn.corrupt_labels`, -1 where unknown; none without such a column.
+    To measure by, never to train on."""
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def write_dataset(
+    folder: Path,
+    parts: Mapping[str, Part],
+    card: Mapping[str, Any],
+) -> None:
+    """Fill `folder`, which holds `users.parquet` and `items.parquet` already.
+
+    Args:
+        folder: A folder under its temporary name (see `invlearn.runtime.atomic.new_folder`).
+        parts: The rows of each of `PARTS`.
+        card: What `data.json` says besides format, files and fingerprint; `n_users` and
+            `n_items` among it.
+    """
+    write_parts(folder, {name: len(part) for name, part in parts.items()}, [parts])
+    write_card(folder, card)
+
+
+def write_parts(
+    folder: Path, sizes: Mapping[str, int], pieces: Iterable[Mapping[str, Part]]
+) -> None:
+    """Write the columns of each part, one piece of the rows after another.
+
+    Args:
+        folder: Where the columns go.
+        sizes: Rows of each part in all pieces.
+        pieces: At least one; rows of every part, in the order (user, item) over all pieces.
+    """
+    with ExitStack() as stack:
+        files: dict[str, IO[bytes]] = {}
+        for piece in pieces:
+            for name, values in _columns(piece).items():
+                if name not in files:
+                    files[name] = stack.enter_context((folder / f"{name}.npy").open("wb"))
+                    shape = (sizes[name.partition(".")[0]],)
+                    head = np.lib.format.header_data_from_array_1_0(values) | {"shape": shape}
+                    np.lib.format.write_array_header_1_0(files[name], head)
+                files[name].write(np.ascontiguousarray(values).data)
+
+
+def _columns(parts: Mapping[str, Part]) -> dict[str, npt.NDArray[Any]]:
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for name in PARTS:
+        part = parts[name]
+        columns |= {f"{name}.user": part.users, f"{name}.item": part.items}
+        if name != "unlabelled":
+            columns[f"{name}.label"] = part.labels
+        if part.truth is not None:
+            columns[f"{name}.truth"] = part.truth
+    return columns
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `data.json`, with the checksums of all files in `folder`."""
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(folder.iterdir())
+    }
+    digest = hashlib.sha256("".join(f"{n} {e['sha256']}\n" for n, e in files.items()).encode())
+    head = {"format": FORMAT, "fingerprint": digest.hexdigest()}
+    atomic.write_json(folder / "data.json", head | dict(card) | {"files": files})
+
+
+def fingerprint_of(parts: Mapping[str, Part], ids: Mapping[Any, pl.Series]) -> str:
+    """SHA-256 of the columns and ids of a dataset in memory; not that of the same one on disk."""
+    digest = hashlib.sha256()
+    for name, values in _columns(parts).items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values).data)
+    for series in ids.values():
+        digest.update("\n".join(series.cast(pl.String)).encode())
+    return digest.hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_card(folder: Path) -> DatasetCard:
+    """Read `data.json`.
+
+    Raises:
+        DataError: The folder is no dataset, damaged, of another format version, or holds a link
+            that leads out of it.
+    """
+    atomic.recover(folder)
+    if found := misplaced(folder):
+        raise DataError(f"{found}; put a file of its own there")
+    file = folder / "data.json"
+    if not file.is_file():
+        raise DataError(
+            f"{folder} is not a dataset folder: no data.json in it; "
+            "make one with `invlearn prepare`"
+        )
+    try:
+        card = json_of(file)
+        found = card["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is damaged ({error!r}); prepare the dataset again") from error
+    if found != FORMAT:
+        raise DataError(
+            f"{folder} has format version {found}, this invlearn reads version {FORMAT}; "
+            "prepare the dataset again"
+        )
+    missing = [key for key in KEYS if key not in card]
+    if missing:
+        raise DataError(f"{file} lacks {', '.join(missing)}; prepare the dataset again")
+    try:
+        return DatasetCard.model_validate(card)
+    except ValidationError as error:
+        reason = in_words(DatasetCard, error)
+        raise DataError(f"{file} is damaged ({reason}); prepare the dataset again") from error
+
+
+def check_file(file: Path, entry: FileEntry, *, verify: bool) -> None:
+    """Make sure that a file is the one of the card.
+
+    Raises:
+        DataError: It is missing or another one.
+    """
+    if not file.is_file():
+        raise DataError(f"{file} is missing; prepare the dataset again")
+    size = file.stat().st_size
+    if size != entry.bytes:
+        raise DataError(
+            f"{file} has {size} bytes, data.json says {entry.bytes}; prepare the dataset again"
+        )
+    if verify and sha256(file) != entry.sha256:
+        raise DataError(f"{file} was changed since it was written; prepare the dataset again")
+
+
+def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
+    """Memory-map the columns of one of `PARTS`.
+
+    Args:
+        folder: What `write_parts` filled.
+        part: Its name.
+        files: Names of all files there, to know whether there is a column of truth.
+    """
+    users = _open_column(folder / f"{part}.user.npy")
+    items = _open_column(folder / f"{part}.item.npy")
+    is_labelled, has_truth = part != "unlabelled", f"{part}.truth.npy" in files
+    labels = _open_column(folder / f"{part}.label.npy") if is_labelled else np.empty(0, np.int8)
+    truth = _open_column(folder / f"{part}.truth.npy") if has_truth else None
+    return Part(users, items, labels, truth)
+
+
+def _open_column(file: Path) -> npt.NDArray[Any]:
+    try:
+        return column_of(file, mapped=True)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
+
+
+def check_part(
+    name: str, part: Part, folder: Path, sizes: Mapping[str, int], *, verify: bool
+) -> None:
+    """Make sure that columns fit one another and the counts of a card.
+
+    Args:
+        name: One of `PARTS`.
+        part: The columns.
+        folder: Where they are.
+        sizes: Number of users (`user`) and of items (`item`).
+        verify: Look at every value.
+
+    Raises:
+        DataError: They do not.
+    """
+    columns: list[tuple[npt.NDArray[Any], type, tuple[int, int]]] = [
+        (part.users, np.int32, (0, sizes["user"] - 1)),
+        (part.items, np.int32, (0, sizes["item"] - 1)),
+    ]
+    columns += [(part.labels, np.int8, (0, 1))] if name != "unlabelled" else []
+    columns += [] if part.truth is None else [(part.truth, np.int8, (-1, 1))]
+    for column, kind, (least, most) in columns:
+        fits = column.dtype == kind and column.shape == part.users.shape and column.ndim == 1
+        if fits and verify and len(column):
+            fits = bool(column.min() >= least and column.max() <= most)
+        if not fits:
+            raise DataError(
+                f"{folder / name}.*.npy do not fit one another or data.json: wanted are columns of "
+                "one length, ids below the number of users or items, and labels 0 and 1; prepare "
+                "the dataset again"
+            )
+
+
+def check_ids(file: Path, n_ids: int) -> None:
+    """Make sure that a file of original ids has a row for every dense id.
+
+    Raises:
+        DataError: It has not, or its ids are of another type than integers and text.
+    """
+    with reading(str(file)):
+        table = pl.scan_parquet(file, glob=False)
+        kind = table.collect_schema().get("id", pl.Null())
+        found = table.select(pl.len()).collect().item()
+    if not (kind.is_integer() or kind == pl.String) or found != n_ids:
+        raise DataError(
+            f"{file} holds {found:,} ids of type {kind} in its column id, and {n_ids:,} integers "
+            "or texts are needed; prepare the dataset again"
+        )
