@@ -66,7 +66,7 @@ def size_of(folder: Path) -> dict:
     return {
         "users": data.n_users,
         "items": data.n_items,
-        "rows": data.card["rows"],
+        "rows": data.card.rows,
         "features": [name for side in sides.values() for kind in side.values() for name in kind],
         "epochs": ceil(STEPS / ceil(len(data.train) / RunConfig().batch_size)),
         "backbones": {},
@@ -94,7 +94,7 @@ def measured(folder: Path, name: str, epochs: int) -> dict:
 def compared(run: invlearn.Run, file: Path) -> dict:
     """Differences of random pairs' logits, and seconds of both."""
     rng = stream(1, "other pairs")
-    pairs = [rng.integers(run.card[f"n_{kind}s"], size=PAIRS) for kind in ("user", "item")]
+    pairs = [rng.integers(run.{"user": card.n_users, "item": card.n_items}[kind], size=PAIRS) for kind in ("user", "item")]
     scorer = OnnxScorer(file)
     wanted, torch_seconds = timed(lambda: run.score(*pairs))
     found, onnx_seconds = timed(lambda: scorer(*pairs))

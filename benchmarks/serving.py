@@ -59,7 +59,7 @@ def main() -> None:
         "commit": commit(),
         "note": "one run; the machine is shared, and load_average says how busy it was meanwhile",
         "load_average": load,
-        "size": {"users": run.card["n_users"], "items": run.card["n_items"]},
+        "size": {"users": run.card.n_users, "items": run.card.n_items},
         "clients": CLIENTS,
         "bare_model_ms": bare,
         "service": served,

@@ -187,7 +187,7 @@ def _check_source(folder: Path, data: Path) -> None:
     """Make sure that what was prepared before came from the files that are given now."""
     recipe = find("ml-1m", data)
     given = open_log(recipe.files, format=recipe.form.format).sha256
-    source = Dataset.open(folder).card["source"]
+    source = Dataset.open(folder).card.source
     if given != source["sha256"]:
         raise RunError(
             f"{folder} was prepared from another {source['name']} than the one in {data} (checksum "

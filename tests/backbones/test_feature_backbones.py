@@ -206,7 +206,7 @@ def test_ids_do_not_tell_of_items_that_are_new(taste, tmp_path):
 def test_a_trained_run_needs_no_dataset_to_score(name, taste, tmp_path):
     data = tastes(tmp_path / "data")
     run = train(data, tmp_path / "run", name, epochs=1)
-    assert run.card["features"] == data.feature_card.model_dump()
+    assert run.card.features == data.feature_card
     scores = run.score(data.test.users, data.test.items)
     (tmp_path / "data").rename(tmp_path / "away")
     again = invlearn.Run.open(tmp_path / "run").score(data.test.users, data.test.items)
@@ -246,7 +246,7 @@ def test_ids_alone_train_as_on_a_dataset_without_features(name, taste, tmp_path)
     ]
     one, other = (run.module.state_dict() for run in runs)
     assert all(torch.equal(one[n], other[n]) for n in one)
-    assert "features" not in runs[1].card
+    assert "features" not in runs[1].card.model_fields_set
 
 
 @on_both

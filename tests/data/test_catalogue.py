@@ -90,7 +90,7 @@ def test_original_files_are_found_and_prepared(tmp_path, name, below):
     MAKERS[name](folder / name if below else folder)
     audit = prepare_known(name, tmp_path / "out", folder=folder)
     dataset = Dataset.open(tmp_path / "out", verify=True)
-    assert dataset.card["rule"] == [DATASETS[name].forms[0].rule]
+    assert dataset.card.rule == [DATASETS[name].forms[0].rule]
     assert min(len(dataset.train), len(dataset.valid), len(dataset.test)) > 0
     assert audit.final.positive * audit.final.negative > 0
 
@@ -133,7 +133,7 @@ def test_options_go_before_the_data_sets_own(tmp_path):
     make_coat(tmp_path / "coat")
     prepare_known("coat", tmp_path / "out", folder=tmp_path, split="random", rule="rating > 3")
     card = Dataset.open(tmp_path / "out").card
-    assert card["rule"] == ["rating > 3"]
+    assert card.rule == ["rating > 3"]
 
 
 def test_the_environment_names_the_folder(tmp_path, monkeypatch):

@@ -186,7 +186,7 @@ def test_the_card_says_what_was_done(feed, tmp_path):
     source = invlearn.Dataset.open(feed.dataset)
     how = {"label_share": 0.4, "flip_positives": 0.3, "flip_negatives": 0.2, "seed": 7}
     made = invlearn.corrupt_labels(feed.dataset, tmp_path / "out", **how)
-    done_to = made.card["weakened"]
+    done_to = made.card.weakened
     wrong = made.train.labels != made.train.truth
     assert {key: done_to[key] for key in how} == how
     assert done_to["n_hidden"] == len(source.train) - len(made.train)
@@ -194,10 +194,10 @@ def test_the_card_says_what_was_done(feed, tmp_path):
     assert done_to["n_flipped_positives"] == (wrong & (made.train.truth == 1)).sum() > 0
     assert done_to["n_flipped_negatives"] == (wrong & (made.train.truth == 0)).sum() > 0
     assert done_to["from"]["fingerprint"] == source.fingerprint != made.fingerprint
-    assert done_to["from"]["rows"].items() <= source.card["rows"].items()
+    assert done_to["from"]["rows"].items() <= source.card.rows.items()
     classes = np.bincount(made.train.labels)
-    assert made.card["rows"]["train"] == {"positive": classes[1], "negative": classes[0]}
-    assert made.card["rows"]["unlabelled"] == len(made.unlabelled)
+    assert made.card.rows["train"] == {"positive": classes[1], "negative": classes[0]}
+    assert made.card.rows["unlabelled"] == len(made.unlabelled)
     changed = {"rows", "weakened", "files", "fingerprint"}
     assert {k: v for k, v in made.card.items() if k not in changed} == {
         k: v for k, v in source.card.items() if k not in changed
@@ -233,8 +233,8 @@ def test_what_was_flipped_and_later_hidden_keeps_its_first_truth(board, tmp_path
     known = {pair: label for pair, label in labels(twice.unlabelled).items() if label >= 0}
     assert len(known) == len(board.train) - len(twice.train)
     assert known == {pair: truth[pair] for pair in known}
-    assert twice.card["weakened"]["from"]["weakened"] == once.card["weakened"]
-    assert twice.card["weakened"]["n_hidden"] == len(once.train) - len(twice.train)
+    assert twice.card.weakened["from"]["weakened"] == once.card.weakened
+    assert twice.card.weakened["n_hidden"] == len(once.train) - len(twice.train)
 
 
 def test_a_run_learns_from_it_and_never_from_the_truth(board, tmp_path):
@@ -352,8 +352,8 @@ def test_the_command_writes_the_same_and_shows_both_classes(feed, tmp_path):
     )
     card = json.loads(Path(tmp_path / "a" / "data.json").read_text())
     assert card == made.card
-    before = invlearn.Dataset.open(feed.dataset).card["rows"]
-    for name, rows in (("before", before), ("after", card["rows"])):
+    before = invlearn.Dataset.open(feed.dataset).card.rows
+    for name, rows in (("before", before), ("after", card.rows)):
         numbers = [*rows["train"].values(), rows["unlabelled"]]
         assert " ".join([name, *(f"{n:,}" for n in numbers)]) in " ".join(said.split())
     assert f"{card['weakened']['n_hidden']:,} labels hidden" in said

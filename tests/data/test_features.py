@@ -212,7 +212,7 @@ def test_a_dataset_without_features_has_no_trace_of_them(tmp_path):
     assert not any("features" in file.name for file in plain.folder.iterdir())
     assert plain.feature_card == NO_FEATURES
     assert columns_of(plain.features) == [[[]] * 12, [[]] * 12, [[]] * 15, [[]] * 15]
-    assert Audit.from_json(plain.card["audit"]) == audit
+    assert Audit.from_json(plain.card.audit) == audit
 
 
 def test_features_are_written_in_the_order_of_the_ids(dataset):
@@ -223,7 +223,7 @@ def test_features_are_written_in_the_order_of_the_ids(dataset):
     assert values[3, 0] == 0
     assert dataset.feature_card.user.categorical == {"town": 4}
     assert dataset.feature_card.user.numeric["age"].mean == pytest.approx(ages.mean())
-    facts = Audit.from_json(dataset.card["audit"]).features["user"]
+    facts = Audit.from_json(dataset.card.audit).features["user"]
     assert (facts.without_row, facts.not_in_log, facts.missing["age"]) == (0, 2, 1)
     vocabulary = pl.read_parquet(dataset.folder / "user_features.vocabulary.parquet")
     assert vocabulary.rows() == [("town", 1, "a"), ("town", 2, "b"), ("town", 3, "c")]
@@ -251,7 +251,7 @@ def test_damaged_features_are_refused(dataset, tmp_path):
     shutil.copytree(dataset.folder, folder)
     card = json.loads((folder / "data.json").read_text())
     for town, says in (({"town": 2}, "do not fit their card"), ({"town": "x"}, "data.json")):
-        card["features"]["user"]["categorical"] = town
+        card.features["user"]["categorical"] = town
         (folder / "data.json").write_text(json.dumps(card))
         with pytest.raises(DataError, match=says):
             _ = invlearn.Dataset.open(folder).features

@@ -375,7 +375,7 @@ def test_folders_that_cannot_be_are_a_sentence(run, tmp_path):
 def test_links_to_a_folder_and_within_it_are_followed(run, tmp_path):
     (tmp_path / "latest").symlink_to(run)
     (run / "same.json").symlink_to("run.json")
-    assert Run.open(tmp_path / "latest").card["n_users"] == 20
+    assert Run.open(tmp_path / "latest").card.n_users == 20
 
 
 def test_a_run_folder_imports_nothing_that_nobody_asked_for(run, tmp_path, monkeypatch):

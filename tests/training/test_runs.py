@@ -664,7 +664,7 @@ def test_scores_of_lists_and_of_ids_that_are_not_there(feed):
     run = invlearn.Run.open(feed.none)
     assert run.score([0, 1], [1, 0]).shape == (2,)
     assert repr(run) == f"Run(folder={feed.none!r})"
-    for wrong in ([-1], [run.card["n_users"]], ["0"], [0.0]):
+    for wrong in ([-1], [run.card.n_users], ["0"], [0.0]):
         with pytest.raises(
             DataError, match=r"user ids must be integers from 0 to .*users\.parquet"
         ):
@@ -676,8 +676,8 @@ def test_scores_of_lists_and_of_ids_that_are_not_there(feed):
 )
 def test_an_opened_run_scores_as_one_whose_backbone_was_given(backbone, feed, tmp_path):
     run = invlearn.train(feed.dataset, tmp_path / "run", backbone=backbone, **QUICK)
-    ids = np.arange(run.card["n_users"]), np.arange(run.card["n_users"]) % run.card["n_items"]
-    made = build.make_backbone(run.config, run.card["n_users"], run.card["n_items"])
+    ids = np.arange(run.card.n_users), np.arange(run.card.n_users) % run.card.n_items
+    made = build.make_backbone(run.config, run.card.n_users, run.card.n_items)
     in_memory = invlearn.Run.open(run.folder, backbone=made).score(*ids)
     opened = invlearn.Run.open(run.folder)
     assert np.array_equal(opened.score(*ids), in_memory)

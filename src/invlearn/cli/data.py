@@ -276,9 +276,9 @@ def _show_simulated(simulated: "Simulated") -> None:
 
 def _show_corrupted(dataset: "Dataset") -> None:
     """Print how many training labels are left."""
-    done = dataset.card["weakened"]
+    done = dataset.card.weakened or {}
     table = number_table("Training rows", "", ("positive", "negative", "unlabelled"))
-    for name, rows in {"before": done["from"]["rows"], "after": dataset.card["rows"]}.items():
+    for name, rows in {"before": done["from"]["rows"], "after": dataset.card.rows}.items():
         numbers = (*rows["train"].values(), rows["unlabelled"])
         table.add_row(name, *(f"{n:,}" for n in numbers))
     console.print(table)

@@ -10,8 +10,8 @@ from torch import nn
 
 from invlearn.backbones.exposure_hybrid.exposure_factors import fit_exposure_factors
 from invlearn.data.dataset import Dataset
-from invlearn.data.parts import Part
 from invlearn.data.exposures import Exposures
+from invlearn.data.parts import Part
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES, SLOW_BASELINES, baseline_scores
 from invlearn.evaluation.evaluation import Evaluation, evaluate
 from invlearn.evaluation.ranking import rank_catalogue

@@ -87,7 +87,7 @@ def compare_runs(
         raise ConfigError("options of another log were given, but no log; name it with --log")
     paths = [Path(folder) for folder in folders]
     runs = {name: Run.open(path) for name, path in zip(run_names(paths), paths, strict=True)}
-    fingerprints = {run.card["fingerprint"] for run in runs.values()}
+    fingerprints = {run.card.fingerprint for run in runs.values()}
     if len(fingerprints) > 1:
         raise RunError(
             f"{', '.join(runs)} were trained on {len(fingerprints)} different datasets; "

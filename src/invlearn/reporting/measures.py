@@ -114,7 +114,7 @@ def measured(
 
 def _name(record: RunRecord, moved: Path | None) -> str:
     """What to call a run's dataset: by where it is, or where it was when the run was trained."""
-    return (moved or Path(record.card["dataset"])).resolve().name
+    return (moved or Path(record.card.dataset)).resolve().name
 
 
 def _anew(
@@ -129,7 +129,7 @@ def _anew(
     """Measure on the dataset."""
     folders = [record.folder for record in records]
     compared = compare_runs(folders, dataset=dataset, draws=draws, seed=seed, progress=progress)
-    data = Dataset.open(dataset or records[0].card["dataset"])  # its checksums were compared above
+    data = Dataset.open(dataset or records[0].card.dataset)  # its checksums were compared above
     names = dict(zip(compared.assessments, (record.name for record in records), strict=True))
     first = next(iter(compared.assessments.values()))
     return Results(

@@ -146,7 +146,7 @@ def _setting(value: Any) -> Cell:
 
 
 def _again(record: RunRecord) -> str:
-    dataset, folder = _near(Path(record.card["dataset"])), _near(record.folder)
+    dataset, folder = _near(Path(record.card.dataset)), _near(record.folder)
     beside = folder.parent if folder.name not in ("", "..") else folder / ".."
     config, out = folder / "config.yaml", beside / f"{record.folder.resolve().name}-again"
     words = ("invlearn", "train", str(dataset), "--config", str(config), "--out", str(out))

@@ -23,7 +23,7 @@ from invlearn.runtime.errors import RunError
 from invlearn.runtime.safe_load import json_of
 from invlearn.training import checkpoint
 from invlearn.training.metrics_log import best_epoch, read_lines
-from invlearn.training.run_folder import read_json, read_run
+from invlearn.training.run_folder import RunCard, read_json, read_run
 
 
 def _not_infinite(value: float | None) -> float | None:
@@ -81,8 +81,7 @@ class RunRecord:
     """Folder's own name, or its whole path where two runs share a name."""
     folder: Path
     config: RunConfig = field(repr=False)
-    card: dict[str, Any] = field(repr=False)
-    """The content of `run.json`."""
+    card: RunCard = field(repr=False)
     environment: dict[str, Any] = field(repr=False)
     """The content of `environment.json`."""
     epochs: tuple[dict[str, Any], ...] = field(repr=False)
@@ -100,7 +99,7 @@ class RunRecord:
     @property
     def fingerprint(self) -> str:
         """Of the dataset that it was trained on."""
-        return str(self.card["fingerprint"])
+        return self.card.fingerprint
 
     @property
     def has_weights(self) -> bool:
@@ -153,7 +152,7 @@ def _read(folder: Path, name: str) -> RunRecord:
             judges=read_judges(folder, name)
             if any("choices" in epoch for epoch in epochs)
             else None,
-            annotation=_annotation(folder, (card["fingerprint"], best_epoch(epochs))),
+            annotation=_annotation(folder, (card.fingerprint, best_epoch(epochs))),
         )
     except (ValueError, TypeError, KeyError) as error:
         reason = f"a record of {folder} is damaged ({error!r}); train the run again"

@@ -14,7 +14,6 @@ from torch import nn
 from invlearn.backbones.backbone import FitsOnValidation
 from invlearn.config.schema import RunConfig, load_config
 from invlearn.data.dataset import Dataset
-from invlearn.data.features import FeatureCard
 from invlearn.data.parts import PARTS, Part, check_ids
 from invlearn.evaluation.assessment import Assessment, assess
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES
@@ -37,6 +36,7 @@ from invlearn.training.build import (
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import read_lines
 from invlearn.training.run_folder import (
+    RunCard,
     check_code,
     check_same,
     held_run,
@@ -59,8 +59,7 @@ class Run:
     folder: Path
     config: RunConfig = field(repr=False)
     module: nn.Module = field(repr=False)
-    card: dict[str, Any] = field(repr=False)
-    """The content of `run.json`."""
+    card: RunCard = field(repr=False)
 
     @classmethod
     def open(cls, folder: str | Path, *, backbone: nn.Module | None = None) -> "Run":
@@ -77,10 +76,9 @@ class Run:
         card, config = read_run(folder)
         if backbone is None:
             check_code(folder, config)
-        for kind in ("user", "item"):
-            check_ids(folder / f"{kind}s.parquet", card[f"n_{kind}s"])
-        features = FeatureCard.model_validate(card.get("features", {}))
-        made_of = config, card["n_users"], card["n_items"], features
+        for kind, size in (("user", card.n_users), ("item", card.n_items)):
+            check_ids(folder / f"{kind}s.parquet", size)
+        made_of = config, card.n_users, card.n_items, card.features
         bare = meta_model(*made_of) if backbone is None else None
         # A backbone with memory of its own gets copies; one without gets the saved tensors
         # themselves, which must be nobody else's to change.
@@ -125,7 +123,7 @@ class Run:
         """
         columns = {"user": np.asarray(users), "item": np.asarray(items)}
         for key, ids in columns.items():
-            n_known = int(self.card[f"n_{key}s"])
+            n_known = {"user": self.card.n_users, "item": self.card.n_items}[key]
             if not np.issubdtype(ids.dtype, np.integer) or ((ids < 0) | (ids >= n_known)).any():
                 raise DataError(
                     f"{key} ids must be integers from 0 to {n_known - 1}, row numbers of "
@@ -143,7 +141,7 @@ class Run:
             DataError: It is missing or damaged.
             RunError: It is not the one that the run was trained on.
         """
-        return open_dataset(Path(folder or self.card["dataset"]), self.card)
+        return open_dataset(Path(folder or self.card.dataset), self.card)
 
     def evaluate(
         self,
@@ -310,7 +308,7 @@ def resume(
     with held_run(folder) if group.is_first else nullcontext():
         card, config = read_run(folder)
         check_code(folder, config)
-        data = open_dataset(Path(dataset or card["dataset"]), card)
+        data = open_dataset(Path(dataset or card.dataset), card)
         settings = config.model_copy(update={"device": usable_device(device or config.device)})
         settings = complete(settings, data, backbone)  # a file of settings may have been changed
         job = Job.start(folder, data, settings, backbone, group=group)

@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
@@ -50,17 +50,22 @@ KEYS = ("dataset", "fingerprint", "n_users", "n_items")
 """What `run.json` holds besides the format."""
 
 
-class _Card(BaseModel):
-    """Types of what is read from `run.json`."""
+class RunCard(BaseModel):
+    """The content of `run.json`."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    format: int = FORMAT
+    id: str = ""
+    """Tells the run from those of other settings or data; empty in runs of earlier versions."""
     dataset: str
+    """Path of the dataset folder."""
     fingerprint: str
+    """Of the dataset."""
     n_users: Count
     n_items: Count
-    features: FeatureCard = NO_FEATURES
-    id: str = ""
     ids: dict[str, str] = {}
+    """SHA-256 of the files of original ids; empty in runs of earlier versions."""
+    features: FeatureCard = NO_FEATURES
 
 
 @contextmanager
@@ -121,7 +126,7 @@ def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: 
             )
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
+def read_run(folder: Path) -> tuple[RunCard, RunConfig]:
     """Read `run.json` and `config.yaml`.
 
     Raises:
@@ -141,13 +146,13 @@ def read_run(folder: Path) -> tuple[dict[str, Any], RunConfig]:
     if missing:
         raise RunError(f"{folder / 'run.json'} lacks {', '.join(missing)}; train the run again")
     try:
-        _Card.model_validate(card)
+        checked = RunCard.model_validate(card)
     except ValidationError as error:
-        reason = in_words(_Card, error)
+        reason = in_words(RunCard, error)
         raise RunError(
             f"{folder / 'run.json'} is damaged ({reason}); train the run again"
         ) from error
-    return card, load_config({}, folder / "config.yaml")
+    return checked, load_config({}, folder / "config.yaml")
 
 
 def check_code(folder: Path, config: RunConfig) -> None:
@@ -176,7 +181,7 @@ def check_same(folder: Path, dataset: Dataset, config: RunConfig) -> None:
         RunError: It is another one, or damaged.
     """
     card, own = read_run(folder)
-    if card["fingerprint"] != dataset.fingerprint:
+    if card.fingerprint != dataset.fingerprint:
         raise RunError(
             f"{folder} was trained on another dataset than {dataset.folder}, so it is not gone on "
             "with; choose another --out, or pass --overwrite"
@@ -231,7 +236,7 @@ def _absent(folder: Path, name: str) -> RunError:
     return RunError(f"{folder} has no {name}: it is {what}")
 
 
-def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:
+def open_dataset(folder: Path, card: RunCard) -> Dataset:
     """Open a dataset, every file checked, if it is the one that a run was trained on.
 
     Raises:
@@ -244,10 +249,10 @@ def open_dataset(folder: Path, card: dict[str, Any]) -> Dataset:
             "--dataset"
         )
     dataset = Dataset.open(folder, verify=True)
-    if dataset.fingerprint != card["fingerprint"]:
+    if dataset.fingerprint != card.fingerprint:
         raise RunError(
             f"{folder} is not the dataset that the run was trained on (fingerprint "
-            f"{dataset.fingerprint[:12]}, the run's is {card['fingerprint'][:12]}); "
+            f"{dataset.fingerprint[:12]}, the run's is {card.fingerprint[:12]}); "
             "pass the right one with --dataset, or train again"
         )
     return dataset
@@ -273,13 +278,13 @@ def check_own(saved: Checkpoint, folder: Path) -> None:
         )
 
 
-def check_ids(folder: Path, card: Mapping[str, Any]) -> None:
+def check_ids(folder: Path, card: RunCard) -> None:
     """Make sure that the files of original ids are what the run was made with.
 
     Raises:
         RunError: One is missing or was changed; runs of earlier versions cannot tell.
     """
-    for name, expected in card.get("ids", {}).items():
+    for name, expected in card.ids.items():
         file = folder / name
         if not file.is_file() or sha256(file) != expected:
             found = "was changed since it was written" if file.is_file() else "is missing"

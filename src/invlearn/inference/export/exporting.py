@@ -147,7 +147,8 @@ def _as_it_is_written(module: nn.Module) -> nn.Module:
 def _difference(run: Run, scorer: OnnxScorer) -> float:
     """Largest difference of logits of random pairs, all at once and alone."""
     rng = stream(0, "export")
-    columns = [rng.integers(run.card[f"n_{k}s"], size=CHECKED_PAIRS) for k in ("user", "item")]
+    sizes = run.card.n_users, run.card.n_items
+    columns = [rng.integers(n, size=CHECKED_PAIRS) for n in sizes]
     found: list[float] = []
     for size in (CHECKED_PAIRS, 1):
         users, items = (column[:size] for column in columns)
@@ -172,9 +173,9 @@ def _card(run: Run, module: nn.Module, difference: float, opset: int) -> dict[st
         "run": run.folder.resolve().name,
         "seed": run.config.seed,
         "epoch": best_epoch(run.epochs),
-        "fingerprint": run.card["fingerprint"],
-        "n_users": run.card["n_users"],
-        "n_items": run.card["n_items"],
+        "fingerprint": run.card.fingerprint,
+        "n_users": run.card.n_users,
+        "n_items": run.card.n_items,
         "backbone": run.config.backbone,
         "strategy": run.config.strategy,
         "form": "inner product of factors" if is_product else "the backbone itself",

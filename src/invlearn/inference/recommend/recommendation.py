@@ -16,8 +16,8 @@ from torch import Tensor
 
 from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.data.dataset import Dataset
-from invlearn.data.parts import Part
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
+from invlearn.data.parts import Part
 from invlearn.data.seen import SeenItems
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.baselines import baseline_scores
@@ -95,14 +95,14 @@ class Recommender:
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
-        ids = run.card.get("ids", {})
+        ids = run.card.ids
         users, items = (
             IdMap.open(run.folder / name, ids.get(name))
             for name in ("users.parquet", "items.parquet")
         )
         needed = leave_out != "nothing" or fallback != "none"
         data = run.dataset(dataset) if needed else None
-        n_users, n_items = int(run.card["n_users"]), int(run.card["n_items"])
+        n_users, n_items = run.card.n_users, run.card.n_items
         return cls(
             run,
             users,
