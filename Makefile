@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOG_RULE := play_time_ms / duration_ms >= 1.5, < 0.3
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-slow lint docs bench clean
 
 # The main job on a simulated video feed: log, dataset, four runs, one page, one table.
 demo: .venv/installed
@@ -18,7 +18,11 @@ demo: .venv/installed
 	$(BIN)/invlearn evaluate demo/none demo/ns demo/idl demo/ig --out demo/comparison.json
 
 test: .venv/installed
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+# The rest of the grids that `make test` covers in part; CI runs it.
+test-slow: .venv/installed
+	$(BIN)/pytest -n auto --dist worksteal -m slow tests
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -24,6 +24,28 @@ def pytest_addoption(parser):
     parser.addoption("--renew", action="store_true", help="write what pages show anew")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark as slow what a test marked `covering` leaves to the slow tier.
+
+    Such a test is a contract over a grid of parameters. Its combinations that are not slow cover
+    every value of every parameter; the slow tier, which CI runs, is the whole grid.
+    """
+    grids = {}
+    for item in items:
+        if item.get_closest_marker("covering"):
+            grids.setdefault((item.path, item.originalname), []).append(item)
+    for grid in grids.values():
+        sizes = {}
+        for item in grid:
+            for name, index in item.callspec.indices.items():
+                sizes[name] = max(sizes.get(name, 0), index + 1)
+        longest = max(sizes.values())
+        for item in grid:
+            places = item.callspec.indices.items()
+            if not any(all(at == i % sizes[n] for n, at in places) for i in range(longest)):
+                item.add_marker(pytest.mark.slow)
+
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

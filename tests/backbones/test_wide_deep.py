@@ -183,6 +183,7 @@ def trained(kind, n_steps=12, *, name="sgd", **options):
     return module, before
 
 
+@pytest.mark.covering
 @on_every_deep_part
 @pytest.mark.parametrize(("pretrained", "trainable"), SOURCES[:3])
 def test_rows_equal_whole_tables(deep, pretrained, trainable):

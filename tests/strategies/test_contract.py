@@ -42,6 +42,7 @@ def context(backbone_name, strategy_name, batch):
     return gather_small(backbone_name, batch, n_auxiliary=n_auxiliary)
 
 
+@pytest.mark.covering
 @everywhere
 @on_every_backbone
 def test_proposing_changes_nothing(strategy_name, backbone_name):
@@ -63,6 +64,7 @@ def test_proposing_changes_nothing(strategy_name, backbone_name):
     assert proposal.gradients.keys() in (params.keys(), set())
 
 
+@pytest.mark.covering
 @everywhere
 @on_every_backbone
 def test_proposing_does_not_change_what_is_remembered(strategy_name, backbone_name):
@@ -76,6 +78,7 @@ def test_proposing_does_not_change_what_is_remembered(strategy_name, backbone_na
         memory = proposal.state
 
 
+@pytest.mark.covering
 @everywhere
 @on_every_backbone
 def test_order_of_pairs_does_not_matter(strategy_name, backbone_name):
@@ -105,6 +108,7 @@ def board(tmp_path_factory):
     return checkerboard(tmp_path_factory.mktemp("board") / "data")
 
 
+@pytest.mark.covering
 @everywhere
 @on_every_backbone
 def test_solves_the_checkerboard(strategy_name, backbone_name, board, tmp_path):

@@ -213,6 +213,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(("owner", "name", "number"), PLACES)
 @pytest.mark.parametrize("strategy", ["idl", "ig"])
 def test_a_kill_changes_nothing(board, whole, tmp_path, monkeypatch, owner, name, number, strategy):

@@ -95,6 +95,7 @@ def test_traced_steps_agree_with_eager_ones(strategy_name, compiles_with):
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("backbone", [n for n, k in BACKBONES.items() if hasattr(k, "tables")])
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
 def test_every_backbone_and_optimizer_can_be_traced(backbone, optimizer, compiles_with):
@@ -164,6 +165,7 @@ def test_a_defect_of_a_strategy_is_not_blamed_on_the_compiler(compiles_with):
         trained("gmf", Broken(), compiled=False)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("kind", [RowStore, DenseStore])
 @pytest.mark.parametrize("strategy_name", ["none", "idl", "ig"])
@@ -225,6 +227,7 @@ def counted_step(strategy, n_rows, *, backbone="gmf"):
     return counting
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("strategy_name", BY_ROWS)
 @pytest.mark.parametrize("backbone", ["gmf", "mf", "neumf"])
 def test_a_step_allocates_nothing_of_the_size_of_a_table(strategy_name, backbone):

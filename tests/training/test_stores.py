@@ -66,6 +66,7 @@ def copies(tensors):
     return {name: tensor.detach().clone() for name, tensor in dict(tensors).items()}
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("l2", [0.0, 0.05])
 @pytest.mark.parametrize("strategy_name", BY_ROWS)
 @on_every_backbone
@@ -82,6 +83,7 @@ def test_rows_equal_whole_tables_under_plain_descent(strategy_name, backbone_nam
     assert_near(*weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
 @on_every_backbone
 def test_row_rules_equal_torch_where_every_row_is_touched(backbone_name, name):
@@ -100,6 +102,7 @@ def test_every_row_is_touched_by_the_batches_of_that_test():
         assert len(batch.labelled.items.unique()) == N_ITEMS
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
 @on_every_backbone
 def test_rows_out_of_play_keep_weights_and_moments(backbone_name, name):
@@ -122,6 +125,7 @@ def test_rows_out_of_play_keep_weights_and_moments(backbone_name, name):
                 assert not torch.equal(now[entry][~out_of_play], old[entry][~out_of_play])
 
 
+@pytest.mark.covering
 @both_stores
 @on_every_backbone
 def test_playing_changes_nothing(kind, backbone_name):

@@ -120,6 +120,7 @@ def test_what_is_better(metric, score, best, better):
     assert is_better(metric, score, best) is better
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     ("scores", "patience", "epochs", "best"),
     [
@@ -153,6 +154,7 @@ def test_patience_and_the_best_epoch(
         assert torch.equal(weight, weights[best - 1][name])
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("select_by", ["log_loss", "gauc", "ndcg@10"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_best_epoch_is_the_best_and_is_what_is_tested(board, tmp_path, select_by, backbone):
