@@ -17,7 +17,7 @@ from invlearn.runtime.tensor_files import Shard
 from invlearn.strategies import STRATEGIES
 from invlearn.training import checkpoint
 from invlearn.training.checkpoint import TrainState
-from invlearn.training.sharing import made
+from invlearn.training.sharing import build_model
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.distributed_scorer import replicas
 from invlearn.training.train_step import Stepper
@@ -313,7 +313,7 @@ def processed(backbone, group, card):
     options = {"trainable": True} if backbone == "wide-deep trainable" else {}
     config = RunConfig(backbone=backbone.split()[0], store="sharded", model=options)
     torch.manual_seed(5)
-    module = made(config, N_USERS, N_ITEMS, card, group)
+    module = build_model(config, N_USERS, N_ITEMS, card, group)
     if isinstance(module, FitsExposures):
         module.fit_exposures(small_exposures(N_USERS, N_ITEMS, n=90))
     if isinstance(module, ReadsFeatures):
