@@ -187,7 +187,7 @@ def _check_source(folder: Path, data: Path) -> None:
     """Make sure that what was prepared before came from the files that are given now."""
     recipe = find("ml-1m", data)
     given = open_log(recipe.files, format=recipe.form.format).sha256
-    source = Dataset.open(folder).card.source
+    source = Dataset.open(folder).card.to_json()["source"]
     if given != source["sha256"]:
         raise RunError(
             f"{folder} was prepared from another {source['name']} than the one in {data} (checksum "
@@ -197,7 +197,7 @@ def _check_source(folder: Path, data: Path) -> None:
 
 def _check_split(folder: Path, data: Path) -> None:
     """Make sure that the split is the authors', or no number could be compared."""
-    how = Dataset.open(folder).card.get("split", {}).get("how")
+    how = Dataset.open(folder).card.to_json().get("split", {}).get("how")
     if how != "column":
         raise DataError(
             f"{data} has no split of its own, so {folder} has a '{how}' one, and the paper's "

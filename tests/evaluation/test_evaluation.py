@@ -184,22 +184,6 @@ def test_pairs_must_be_pairs():
         paired_difference(still, still)
 
 
-def test_as_released_breaks_ties_by_row_order():
-    users, labels, scores = simulated(30, 20, seed=7)
-    scores = scores.round()
-    released = []
-    for user in np.unique(users):
-        y, s = labels[users == user], scores[users == user]
-        if 0 < y.mean() < 1:
-            order = np.argsort(s, kind="stable")[::-1][:20]
-            discount = 1 / np.log2(np.arange(len(order)) + 2)
-            released.append((y[order] * discount).sum() / (np.sort(y)[::-1][:20] * discount).sum())
-    found = evaluate(users, labels, scores, draws=0, as_released=True)
-    assert found.values["ndcg@20_as_released"] == pytest.approx(np.mean(released))
-    assert found.values["ndcg@20_as_released"] != pytest.approx(found.values["ndcg@20"])
-    assert list(found.values) == [*NAMES, "ndcg@20_as_released"]
-
-
 @pytest.mark.parametrize(
     ("users", "labels", "scores", "message"),
     [

@@ -178,12 +178,6 @@ def test_first_positive_in_a_great_tie():
     assert metrics.user_mrr(groups)[0] == pytest.approx(np.mean(simulated), abs=4 * error)
 
 
-def test_released_order_is_a_reversed_argsort():
-    scores = np.array([0.5, 0.1, 0.5, -3.0, 0.5, 0.1])
-    ranks = metrics.released_order(scores)
-    assert np.argsort(-ranks).tolist() == np.argsort(scores, kind="stable")[::-1].tolist()
-
-
 def test_large_scores_and_zero_of_both_signs():
     groups = tie_groups([0, 0, 0], [1, 0, 1], [0.0, -0.0, -1e300])
     assert groups.size.tolist() == [2, 1]

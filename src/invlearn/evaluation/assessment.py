@@ -57,7 +57,6 @@ def assess(
     part: str = "test",
     draws: int = 1000,
     seed: int = 0,
-    as_released: bool = False,
     baselines: Mapping[str, Evaluation] | Sequence[str] = BASELINES,
     progress: Progress = silent,
 ) -> Assessment:
@@ -70,7 +69,6 @@ def assess(
         part: What to call the rows.
         draws: Bootstrap draws over users; 0 for no intervals.
         seed: Of the draws and of the baselines.
-        as_released: Also the released code's NDCG@20, for comparison with the paper's Table 2.
         baselines: Their names, or what they got on these very rows, if that is known already.
         progress: Told of each set of scores.
 
@@ -85,7 +83,6 @@ def assess(
         draws=draws,
         seed=seed,
         name="the run",
-        as_released=as_released,
     )
     progress("evaluate", 1, 1)
     if not isinstance(baselines, Mapping):
@@ -95,7 +92,6 @@ def assess(
             names=baselines,
             draws=draws,
             seed=seed,
-            as_released=as_released,
             progress=progress,
         )
     return Assessment(part, backbone, dict(baselines))
@@ -108,7 +104,6 @@ def measure_baselines(
     names: Sequence[str] = ALL_BASELINES,
     draws: int = 1000,
     seed: int = 0,
-    as_released: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Evaluation]:
     """Measure what can be had without training a backbone.
@@ -119,7 +114,6 @@ def measure_baselines(
         names: Of `ALL_BASELINES`.
         draws: Bootstrap draws over users; 0 for no intervals.
         seed: Of the draws and of the baselines.
-        as_released: Also the released code's NDCG@20.
         progress: Told of each set of scores.
 
     Returns:
@@ -134,14 +128,40 @@ def measure_baselines(
         found[name] = evaluate(
             rows.users,
             rows.labels,
-            _baseline(name, dataset, rows, seed),
+            score_baseline(name, dataset, rows, seed),
             draws=draws,
             seed=seed,
             name=name,
-            as_released=as_released,
         )
     progress("baselines", len(names), len(names))
     return found
+
+
+def score_baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores:
+    """Return the scores that a baseline gives to rows, shape `(rows,)`.
+
+    Raises:
+        ConfigError: There is no baseline of that name.
+    """
+    if name not in ALL_BASELINES:
+        raise unknown("baseline", name, ALL_BASELINES)
+    if name in SLOW_BASELINES:
+        model = fit_exposure_factors(
+            Exposures.of(dataset.train, dataset.unlabelled),
+            n_users=dataset.n_users,
+            n_items=dataset.n_items,
+            seed=seed,
+        )
+        return model.score(rows.users, rows.items)
+    return baseline_scores(
+        name,
+        dataset.train,
+        rows.users,
+        rows.items,
+        n_users=dataset.n_users,
+        n_items=dataset.n_items,
+        seed=seed,
+    )
 
 
 def assess_catalogue(
@@ -179,26 +199,4 @@ def assess_catalogue(
         draws=draws,
         seed=seed,
         progress=progress,
-    )
-
-
-def _baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores:
-    if name not in ALL_BASELINES:
-        raise unknown("baseline", name, ALL_BASELINES)
-    if name in SLOW_BASELINES:
-        model = fit_exposure_factors(
-            Exposures.of(dataset.train, dataset.unlabelled),
-            n_users=dataset.n_users,
-            n_items=dataset.n_items,
-            seed=seed,
-        )
-        return model.score(rows.users, rows.items)
-    return baseline_scores(
-        name,
-        dataset.train,
-        rows.users,
-        rows.items,
-        n_users=dataset.n_users,
-        n_items=dataset.n_items,
-        seed=seed,
     )

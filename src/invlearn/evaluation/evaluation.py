@@ -67,7 +67,6 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
     name: str = "run",
-    as_released: bool = False,
 ) -> Evaluation:
     """Measure how well scores order labelled rows.
 
@@ -82,8 +81,6 @@ def evaluate(
         draws: Bootstrap draws over users for the intervals; 0 for none.
         seed: Seed of the draws; the same seed and users give the same draws.
         name: What to call the scores in an error message.
-        as_released: Also give `ndcg@20_as_released`, where ties are broken by row order as in
-            the code released with the paper; only for comparison with its Table 2.
 
     Raises:
         DataError: Columns differ in length or are empty, users are no integers, a label is not 1
@@ -91,7 +88,7 @@ def evaluate(
         ConfigError: A cut of NDCG is below 1.
     """
     columns = _columns(users, labels, scores, name=name)
-    found, counts, basis = _by_user(columns, _check_cuts(ks), as_released=as_released)
+    found, counts, basis = _by_user(columns, _check_cuts(ks))
     del columns  # they need not stay while users are drawn
     return summarise(found, counts, basis=basis, draws=draws, seed=seed)
 
@@ -158,21 +155,12 @@ def fingerprint(*columns: npt.NDArray[np.integer[Any]]) -> str:
 
 
 def _by_user(
-    columns: tuple[npt.NDArray[Any], npt.NDArray[Any], Floats],
-    ks: Sequence[int],
-    *,
-    as_released: bool,
+    columns: tuple[npt.NDArray[Any], npt.NDArray[Any], Floats], ks: Sequence[int]
 ) -> tuple[dict[str, Metric], dict[str, int], str]:
     """Metrics as sums over users, what to say about the rows, and their fingerprint."""
-    users, labels, scores = columns
-    groups = metrics.tie_groups(users, labels, scores)
-    found = _metrics(groups, ks)
-    if as_released:
-        released = metrics.tie_groups(users, labels, metrics.released_order(scores))
-        own = metrics.user_ndcg(released, 20)
-        found["ndcg@20_as_released"] = _over_users(own, _scored(groups))
+    groups = metrics.tie_groups(*columns)
     basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
-    return found, _counts(groups), basis
+    return _metrics(groups, ks), _counts(groups), basis
 
 
 def _metrics(groups: TieGroups, ks: Sequence[int]) -> dict[str, Metric]:

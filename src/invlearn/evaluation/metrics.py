@@ -199,18 +199,6 @@ def expected_gain(before: Integers, size: Integers, cumulative: Floats) -> Float
     return (cumulative[bottom] - cumulative[top]) / size
 
 
-def released_order(scores: npt.ArrayLike) -> Floats:
-    """Replace scores by ranks that break ties as `argsort(scores)[::-1]` does, later rows first.
-
-    Only for comparison with published numbers: the order of the rows changes the metric.
-    A stable sort stands for the released unstable one, whose order depends on the machine.
-    """
-    order = np.argsort(np.asarray(scores, np.float64), kind="stable")
-    ranks = np.empty(len(order))
-    ranks[order] = np.arange(len(order))
-    return ranks
-
-
 def _numbered(ids: Integers) -> tuple[Integers, Integers]:
     """The distinct ids, rising, and the place of each id among them, as `np.unique` has it.
 

@@ -37,7 +37,7 @@ class BaselineFolder:
 
     def measure(self, dataset: Dataset) -> None:
         """Measure all of them on the test part."""
-        found = measure_baselines(dataset, dataset.test, draws=self.cell.draws, as_released=True)
+        found = measure_baselines(dataset, dataset.test, draws=self.cell.draws)
         for name, evaluation in found.items():
             write_draws(self.path / f"{name}.npz", evaluation)
             record = Measured.of(evaluation).model_dump(mode="json")

@@ -308,7 +308,7 @@ def _reason(error: Exception) -> str:
 
 def _measure(folder: CellFolder, dataset: Dataset, record: SeedRecord, found: TrialRun) -> None:
     run = Run.open(folder.path / f"seed-{record.seed}")
-    tested = run.evaluate(dataset=dataset, draws=folder.cell.draws, as_released=True, baselines={})
+    tested = run.evaluate(dataset=dataset, draws=folder.cell.draws, baselines={})
     measured = Measured.of(tested.backbone)
     result = record.model_copy(
         update={"epoch": found.best_epoch, "test": measured, "cost": found.cost}

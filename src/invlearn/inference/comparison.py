@@ -9,6 +9,7 @@ from invlearn.data.prepare.lookup import find_rows
 from invlearn.evaluation.assessment import Assessment, PartName, assess_catalogue
 from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Difference, paired_difference
+from invlearn.evaluation.released import with_released_ndcg
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.runtime.progress import Progress, silent
@@ -103,10 +104,12 @@ def compare_runs(
             dataset=data,
             draws=draws,
             seed=seed,
-            as_released=as_released,
             baselines=next(iter(assessments.values())).baselines if assessments else ALL_BASELINES,
             progress=progress,
         )
+        if as_released:
+            rows = found_rows.rows if found_rows else getattr(data, part)
+            found = with_released_ndcg(found, run.module, data, rows, draws=draws, seed=seed)
         if catalogue:
             ranked = assess_catalogue(run.module, data, draws=draws, seed=seed, progress=progress)
             found = replace(found, catalogue=ranked)

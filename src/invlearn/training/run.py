@@ -151,7 +151,6 @@ class Run:
         dataset: Dataset | None = None,
         draws: int = 1000,
         seed: int = 0,
-        as_released: bool = False,
         baselines: Mapping[str, Evaluation] | Sequence[str] = ALL_BASELINES,
         progress: Progress = silent,
     ) -> Assessment:
@@ -163,7 +162,6 @@ class Run:
             dataset: The run's dataset, opened; by default from where the run says it is.
             draws: Bootstrap draws over users; 0 for no intervals.
             seed: Of the draws.
-            as_released: Also the released code's NDCG@20, for comparison with the paper.
             baselines: Their names, or what they got on these very rows, if that is known already.
             progress: Told of each set of scores.
 
@@ -180,7 +178,6 @@ class Run:
             part=part,
             draws=draws,
             seed=seed,
-            as_released=as_released,
             baselines=baselines,
             progress=progress,
         )
