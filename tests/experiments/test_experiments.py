@@ -699,7 +699,7 @@ def test_the_summary_fits_a_terminal(grid, whole, tmp_path, shares):
     ("options", "words"),
     [
         ((), "datasets: a value is needed; strategies: a value is needed"),
-        (("--label-share", "a,b"), "--label-share takes numbers between commas, such as 0.01,0.05"),
+        (("--label-share", "a,b"), "--label-share takes comma-separated numbers, for example"),
         (("nowhere.yaml",), "cannot read nowhere.yaml: No such file or directory"),
         (("--seeds", "0", "--strategy", "none", "--dataset", "x"), "seeds: at least one is needed"),
         (("--dataset", "x", "--strategy", "none", "--workers", "0"), "x"),

@@ -89,6 +89,3 @@ def _figure(name: str, value: float | str) -> str:
     if name.endswith("_per_second"):
         return f"{value:,.0f} {name.removesuffix('_per_second')}/s"
     return f"{name} {value:.4g}"
-
-
-ends = interval
