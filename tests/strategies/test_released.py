@@ -1,4 +1,4 @@
-"""The released program's habits, against the same loop written plainly in torch."""
+"""The released code's loop, against the same loop written plainly in torch."""
 
 from copy import deepcopy
 
@@ -35,7 +35,7 @@ def dual_loss(z):
 
 
 class Plainly:
-    """The program's loop: modules, torch's Adam made anew, slopes that nobody clears."""
+    """The released loop: modules, a new torch Adam at every step, gradients never cleared."""
 
     def __init__(
         self, module, *, alpha_ratio=0.1, unlabelled_step=True, clear_gradients=False, **_
@@ -129,7 +129,7 @@ def test_equals_the_loop_written_plainly(board, options, backbone_name, seed):
 
 
 def test_the_loops_meet_every_choice_also_at_the_ends_of_an_epoch(board):
-    """Staying first uses the Adam of training-train; staying last leaves its slope behind."""
+    """Staying first uses the Adam of training-train; staying last leaves its gradient behind."""
     chosen = [train_both(board, OPTIONS[1], seed)[2] for seed in range(3)]
     n_judged = len(chosen[0]) // N_EPOCHS
     assert {choice for found in chosen for choice in found} == set(CHOICES)
