@@ -21,6 +21,7 @@ from invlearn.experiments.grid import (
     load_experiment,
 )
 from invlearn.experiments.search import Choices, Range
+from test_layers import PACKAGES
 from reproduction.plans import SEEDS
 
 PAGES = (
@@ -70,7 +71,7 @@ def test_examples_run_in_order(tmp_path, monkeypatch, capsys):
 
 
 def test_every_page_with_examples_is_one_that_a_test_names():
-    tests = "\n".join(file.read_text() for file in (ROOT / "tests").glob("*.py"))
+    tests = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
     named = {*PAGES, *(f"docs/{name}.md" for name in COMPARED)}
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     for page in (str(file.relative_to(ROOT)) for file in pages):
@@ -99,19 +100,10 @@ def test_commands_that_are_shown_exist_with_their_options_also_where_they_are_no
             pytest.fail(f"{page}: {' '.join(words)}: {error}")
 
 
-def test_the_tree_in_the_readme_names_every_module_and_no_other():
-    tree = re.search(r"```\nsrc/invlearn/\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert tree
-    folder, named = "", set()
-    for line in tree[1].splitlines():
-        name = line.split()[0]
-        if name.endswith("/"):
-            folder = name
-        elif name.endswith(".py"):
-            named.add((folder if line.startswith("    ") else "") + name)
-    package = ROOT / "src" / "invlearn"
-    there = {str(p.relative_to(package)) for p in package.rglob("*.py") if p.stem != "__init__"}
-    assert named == there
+def test_the_table_of_packages_on_the_design_page_is_the_order_of_the_layers():
+    page = (ROOT / "docs" / "design.md").read_text()
+    table = page.partition("| package | purpose |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)/`", table, re.MULTILINE) == list(PACKAGES)
 
 
 ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
