@@ -11,7 +11,7 @@ from reproduction.formatting import (
     outcome,
     section,
 )
-from reproduction.plans import HERE, Way, tuned_plan
+from reproduction.plans import HERE, SEEDS, Way, tuned_plan
 from reproduction.results import (
     METRICS,
     Comparison,
@@ -122,13 +122,19 @@ def _seed_deviations(results: Results) -> list[float]:
 
 
 def _main(results: Results, table: Table) -> str:
-    lines = [
-        [found.backbone, words, str(found.n_seeds), *(_reading(found, name) for name in METRICS)]
-        for words, found in _main_comparisons(results, table)
-    ]
-    header = ["backbone", "difference", "seeds", *METRICS.values()]
-    found = section(f"### Main comparisons, {table_name(table)}", "", header, lines)
+    title = f"### Main comparisons, {table_name(table)}"
+    found = _differences(title, "", _main_comparisons(results, table))
     return "\n\n".join(filter(None, [found, _parts_of_gain(results, table)]))
+
+
+def _differences(title: str, text: str, found: Sequence[tuple[str, Comparison]]) -> str:
+    """A table of comparisons, each with what it compares in words."""
+    lines = [
+        [comparison.backbone, words, str(comparison.n_seeds)]
+        + [_reading(comparison, metric) for metric in METRICS]
+        for words, comparison in found
+    ]
+    return section(title, text, ["backbone", "difference", "seeds", *METRICS.values()], lines)
 
 
 def _main_comparisons(results: Results, table: Table) -> list[tuple[str, Comparison]]:
@@ -202,7 +208,7 @@ def _source(source: Provenance) -> str:
 def _seeds(table: Table) -> str:
     """Seeds of each way."""
     parts: list[str] = []
-    for way in ("printed", "released", "ablated", "tuned"):
+    for way in SEEDS:
         planned = sorted({row.ways[way].n_planned for row in table.rows if way in row.ways})
         parts += [f"{' or '.join(map(str, planned))} {ALL_WAYS[way]}"] if planned else []
     return f"Seeds of each row: {', '.join(parts)}." if parts else "No row has a result."
@@ -282,24 +288,13 @@ def _close_rows(table: Table) -> str:
 
 
 def _paired(results: Results, table: Table) -> str:
-    lines = [
-        [
-            d.backbone,
-            _side(d.of),
-            _side(d.less),
-            str(d.n_seeds),
-            label,
-            interval(d.metrics[name]),
-            outcome(d.metrics[name]),
-        ]
+    title = f"## Paired differences, {table_name(table)}"
+    found = [
+        (f"{_side(d.of)} - {_side(d.less)}", d)
         for d in results.differences
         if d.dataset == table.dataset
-        for name, label in METRICS.items()
-        if name in d.metrics
     ]
-    title = f"## Paired differences, {table_name(table)}"
-    header = ["backbone", "of", "less", "seeds", "metric", "difference (95 % interval)", "is"]
-    return section(title, "The same users, runs of the same seed.", header, lines)
+    return _differences(title, "The same users, runs of the same seed.", found)
 
 
 def _side(side: Side) -> str:
@@ -308,10 +303,7 @@ def _side(side: Side) -> str:
 
 def _costs(_: Results, table: Table) -> str:
     lines = [
-        _cost(row, way, row.ways[way])
-        for row in table.rows
-        for way in ("printed", "released", "ablated", "tuned")
-        if way in row.ways
+        _cost(row, way, row.ways[way]) for row in table.rows for way in SEEDS if way in row.ways
     ]
     text = (
         "Best epoch: mean over seeds, and the most that a run may have; *(cap)*: most seeds were "

@@ -73,7 +73,7 @@ def test_main_comparisons_are_marked_by_their_intervals(gap, word):
     assert cells[:2] == ["IG as released - no unlabelled step", "5"]
     assert cells[2].endswith(f"), {word}")
     assert cells[3] == "+.0020 (+.0010 to +.0030), ahead"
-    assert len(lines_of(text, "Paired differences, ML-1M")) == 2 + 6
+    assert len(lines_of(text, "Paired differences, ML-1M")) == 2 + 2
     first, line = headlines(Results.model_validate(made))
     assert first == "GMF, ML-1M, AUC:"
     assert line == f"  IG as released - no unlabelled step: {cells[2]}"
@@ -200,7 +200,7 @@ def test_tables_are_aligned_and_whole():
 )
 def test_an_interval_is_read_by_its_ends(ends, word):
     assert outcome(Gap(mean=sum(ends) / 2, low=ends[0], high=ends[1])) == word
-    assert f"{word} |" in page(tree(difference("IG tuned", "None tuned", ends)))
+    assert f"), {word} |" in page(tree(difference("IG tuned", "None tuned", ends)))
 
 
 @pytest.mark.parametrize(
