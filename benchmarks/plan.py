@@ -2,12 +2,12 @@
 
     python benchmarks/plan.py --work FOLDER
 
-Six shapes, simulated: small, many users, a wide perceptron, many rows, a backbone with peers, two
-processes with cut tables. Each is planned in a process of its own that has loaded what the command
-line loads, whose memory is part of the plan. A training of each is watched from outside, a hundred
-times a second: its resident memory, less pages that are mapped from the dataset's columns and from
-checkpoints, which are the system's to take back.
-Writes `benchmarks/plan.json`.
+Six shapes, simulated: small, many users, a wide perceptron, many rows, a backbone with auxiliary
+models, two processes with cut tables. Each is planned in a process of its own that has loaded what
+the command line loads, whose memory is part of the plan. A training of each is watched from
+outside, a hundred times a second: its resident memory, less pages that are mapped from the
+dataset's columns and from checkpoints, which are the system's to take back. Writes
+`benchmarks/plan.json`.
 """
 
 import argparse
@@ -50,8 +50,8 @@ SHAPES = {
 """Log, processes and settings of each."""
 PLAN = """
 import sys
-from invlearn import cli, screen_planning
-from invlearn.fitting import plan_for
+import invlearn.cli.main
+from invlearn.training.capacity.memory_check import plan_for
 dataset, config, n = sys.argv[1:]
 print(plan_for(dataset, {}, config=config, n_processes=int(n)).memory)
 """

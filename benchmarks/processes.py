@@ -199,19 +199,19 @@ def expectation(sizes: tuple, strategy: str, group, *, sharded: bool):
     """A function of a batch, and of whether the step began elsewhere, to bytes of a process."""
     from invlearn.config.schema import RunConfig
     from invlearn.data.features import NO_FEATURES
-    from invlearn.training.capacity.param_count import Counts, numbers_of
-    from invlearn.training.capacity.step_cost import asked_by, traffic
+    from invlearn.training.capacity.param_count import Counts, count_params
+    from invlearn.training.capacity.step_cost import calls_of, traffic
 
     config = RunConfig(backbone="gmf", model={"dim": DIM}, batch_size=BATCH)
-    numbers = numbers_of(config, Counts(*sizes, train=BATCH), NO_FEATURES)
+    params = count_params(config, Counts(*sizes, train=BATCH), NO_FEATURES)
     chosen = strategy_of(strategy)
-    asked = {j: asked_by(config, NO_FEATURES, chosen, is_meta_batch=j) for j in (True, False)}
+    calls = {j: calls_of(chosen, is_meta_batch=j) for j in (True, False)}
 
     def expected(batch, moved: bool) -> float:
         pairs = len(batch.labels), len(batch.unlabelled.users)
-        kind = asked[batch.is_meta_batch]
+        kind = calls[batch.is_meta_batch]
         return mean(
-            traffic(kind, numbers, pairs, rows, group.size, sharded=sharded, moved=moved)
+            traffic(kind, params, pairs, rows, group.size, is_sharded=sharded, moved=moved)
             for rows in in_play(batch, group.size if sharded else 1)
         )
 

@@ -6,6 +6,7 @@ A field is a row of weights: of the id, of a category, or of a numeric column ti
 
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,25 +30,25 @@ class SideFields(nn.Module):
 
     def __init__(self, n_ids: int, card: SideCard, width: int, *, spread: float) -> None:
         super().__init__()
-        sizes = torch.tensor([0, *card.categorical.values()], dtype=torch.int32)
-        starts, n_codes = sizes.cumsum(0, dtype=torch.int32)[:-1], int(sizes.sum())
+        ends = np.cumsum([0, *card.categorical.values()], dtype=np.int32)
+        self._starts, n_codes = ends[:-1], int(ends[-1])
         self.ids = embedding(n_ids, width, spread=spread)
         self.categories = _rows(n_codes, width, spread)
         """Weights of the codes of all columns, one column after another, `(codes, width)`."""
-        self.slopes = _rows(len(card.numeric), width, spread)
+        self.coefficients = _rows(len(card.numeric), width, spread)
         """Weights of the numeric columns, which their values multiply, `(columns, width)`."""
         self.codes: Tensor
         self.values: Tensor
         self._here = rows_here(n_ids)
         n_here = self._here.stop - self._here.start
-        self.register_buffer("codes", starts.repeat(n_here, 1))
+        codes = torch.tensor(self._starts).expand(n_here, -1).contiguous()
+        self.register_buffer("codes", codes)
         self.register_buffer("values", torch.zeros(n_here, len(card.numeric)))
         self.n_fields = 1 + self.codes.shape[1] + self.values.shape[1]
-        self._starts = starts
 
     def read(self, features: SideFeatures) -> None:
         """Take in codes, as rows of `categories`, and values."""
-        self.codes.copy_(torch.tensor(features.codes[self._here]) + self._starts)
+        self.codes.copy_(torch.from_numpy(features.codes[self._here] + self._starts))
         self.values.copy_(torch.tensor(features.values[self._here]))
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -55,8 +56,8 @@ class SideFields(nn.Module):
         fields = [self.ids(ids)[:, None]]
         if self.categories is not None:
             fields.append(functional.embedding(self.codes[ids], self.categories))
-        if self.slopes is not None:
-            fields.append(self.values[ids][:, :, None] * self.slopes)
+        if self.coefficients is not None:
+            fields.append(self.values[ids][:, :, None] * self.coefficients)
         return torch.cat(fields, dim=1)
 
 

@@ -1,12 +1,21 @@
-"""The command that says what a training takes before it starts."""
+"""The command that estimates what a training takes before it starts."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.table import Table
 
+from invlearn.cli.display import console
 from invlearn.config.schema import RunConfig
+from invlearn.runtime.memory import available, bytes_of, gib
+
+if TYPE_CHECKING:
+    from invlearn.training.capacity.planning import Part, Plan
+
+LEAST_SHOWN = 2**20
+"""Bytes of the smallest part that has a line."""
 
 
 def plan(
@@ -23,45 +32,99 @@ def plan(
     config: Path | None = None,
     options: Annotated[RunConfig | None, Parameter(name="*")] = None,
 ) -> None:
-    """Say what a training would take: memory, disk, steps, messages, and whether it fits.
+    """Estimate memory, disk, steps and messages of a training, and whether it fits.
 
     The exit code is 1 if it does not fit.
 
-    Give a dataset, or --users, --items and --rows of one that is not there yet.
+    Give a dataset, or --users, --items and --rows of one that does not exist yet.
 
     Parameters
     ----------
     dataset
         Dataset folder.
     processes
-        Processes that share it.
+        Processes that share the training.
     hosts
         Machines that the processes are spread over evenly.
     memory
-        Memory of a machine, such as 64GiB; else what this one can give.
+        Memory of a machine, such as 64GiB; default: what is available on this one.
     dim
         Short for --model.dim.
     users
-        Users of a dataset that is not there yet.
+        Users of a dataset that does not exist yet.
     items
         Items of it.
     rows
-        Labelled rows of it, of which a tenth validates and a tenth tests, as `prepare` has it.
+        Labelled rows of it, split as `prepare` does by default: a tenth for validation, a tenth
+        for the test.
     unlabelled_rows
         Unlabelled rows of it.
     config
-        YAML file of the options below; options given here go before it.
+        YAML file of the options below; options given here override it.
     """
-    from invlearn.cli import screen_planning
-    from invlearn.runtime.memory import available, bytes_of
-    from invlearn.training.capacity.memory_check import plan_for
+    from invlearn.training.capacity.memory_check import MARGIN, plan_for
 
     given = options.model_dump(exclude_unset=True) if options else {}
     if dim is not None:
         given["model"] = {"dim": dim} | given.get("model", {})
     sizes = {"users": users, "items": items, "rows": rows, "unlabelled_rows": unlabelled_rows}
-    room = available() if memory is None else bytes_of(memory)
-    spread = {"n_processes": processes, "n_hosts": hosts}
-    found = plan_for(dataset, sizes, config=config, **spread, **given)
-    if not screen_planning.show_plan(found, hosts=hosts, room=room):
+    free = available() if memory is None else bytes_of(memory)
+    found = plan_for(dataset, sizes, config=config, n_processes=processes, n_hosts=hosts, **given)
+    fits = found.memory * (processes // hosts) <= MARGIN * free
+    _show_plan(found, hosts=hosts, free=free, fits=fits)
+    if not fits:
         sys.exit(1)
+
+
+def _show_plan(found: "Plan", *, hosts: int, free: float, fits: bool) -> None:
+    """Print what each process takes, what it sends, and whether it fits."""
+    counts, config = found.counts, found.config
+    console.print(
+        f"{config.strategy} over {config.backbone}, store {config.store}: {counts.users:,} users, "
+        f"{counts.items:,} items"
+    )
+    console.print(
+        f"Labelled rows: {counts.train:,} train, {counts.valid:,} validation, {counts.test:,} "
+        f"test; {counts.unlabelled:,} unlabelled"
+    )
+    console.print(_memory_table(found))
+    _show_steps(found)
+    console.print(
+        f"On disk: {gib(found.mapped)} of rows, read when needed; a checkpoint of "
+        f"{gib(found.checkpoint)}"
+        + (f"; {gib(found.scratch)} per process for the order of rows" if found.scratch else "")
+    )
+    n_here = found.n_processes // hosts
+    console.print(
+        f"{'It fits' if fits else 'It does not fit'}: {gib(found.memory * n_here)} for {n_here} "
+        f"process{'es' if n_here > 1 else ''} on {'a' if hosts > 1 else 'the'} machine, which has "
+        f"{gib(free)} available"
+    )
+
+
+def _memory_table(found: "Plan") -> Table:
+    """Memory of a process, part by part."""
+    each = "a process" if found.n_processes == 1 else f"each of {found.n_processes:,} processes"
+    table = Table("memory of", each, box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+
+    def add(mark: str, parts: "tuple[Part, ...]") -> None:
+        for part in parts:
+            if part.n_bytes >= LEAST_SHOWN or part is found.most_passing:
+                table.add_row(f"{mark}{part.name}", gib(part.n_bytes))
+
+    add("", found.lasting)
+    add("for a while: ", found.passing)
+    add("", (found.kept,))
+    table.add_row(f"peak, during: {found.most_passing.name}", gib(found.memory))
+    return table
+
+
+def _show_steps(found: "Plan") -> None:
+    """Print how many steps there are, of how many rows, and what a process sends in one."""
+    steps = ", ".join(f"{n:,} {kind}" for kind, n in found.steps.items())
+    console.print(f"An epoch: {steps} steps of {found.config.batch_size:,} labelled pairs")
+    if found.n_processes > 1:
+        share = -(-found.counts.train // found.n_processes)
+        sent = ", ".join(f"{gib(n)} in a {kind} step" for kind, n in found.traffic.items())
+        console.print(f"A process computes {share:,} labelled rows of it, and sends {sent}")

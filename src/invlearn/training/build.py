@@ -19,6 +19,7 @@ from invlearn.evaluation.evaluation import evaluate
 from invlearn.runtime.environment import memory_bytes
 from invlearn.runtime.errors import ConfigError, unknown
 from invlearn.runtime.memory_guard import MemoryGuard
+from invlearn.runtime.meta import ShapesOnly
 from invlearn.strategies import STRATEGIES, Strategy
 from invlearn.training.registry import backbone_class, complete_options, path_of, strategy_class
 from invlearn.training.stores.store import draws_random_numbers
@@ -196,7 +197,7 @@ def make_backbone(
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ConfigError(
             f"backbone {config.backbone} cannot be made from n_users, n_items and its options "
-            f"({error}); mend its class, or give the module itself from Python"
+            f"({error}); fix its class, or give the module itself from Python"
         ) from error
 
 
@@ -217,7 +218,7 @@ def meta_model(
     """
     backbone_class(config.backbone)
     try:
-        with torch.device("meta"):
+        with ShapesOnly(), torch.device("meta"):
             module = make_backbone(config, n_users, n_items, features)
     except (ConfigError, NotImplementedError):
         return None
@@ -311,7 +312,7 @@ def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
         raise ConfigError(
             f"the `tables` of backbone {type(module).__name__} must name each weight with a row "
             f"per user or item; wrong: {', '.join(wrong) or 'none'}; left out: "
-            f"{', '.join(missed) or 'none'}; mend them or pass --store dense"
+            f"{', '.join(missed) or 'none'}; fix them or pass --store dense"
         )
 
 

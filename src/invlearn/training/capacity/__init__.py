@@ -1,1 +1,1 @@
-"""What a training takes: memory, traffic, and whether it fits."""
+"""Estimates of what a training needs (memory, disk, messages), and the check that it fits."""

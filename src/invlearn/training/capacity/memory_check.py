@@ -1,4 +1,4 @@
-"""Whether a training fits: refused before it takes anything, or looked at long before."""
+"""Whether a training fits into memory: checked before it starts, or planned long before."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +15,18 @@ from invlearn.runtime.memory import available, gib
 from invlearn.training.build import complete, complete_settings
 from invlearn.training.capacity.param_count import Counts
 from invlearn.training.capacity.planning import Plan, plan
+from invlearn.training.capacity.step_cost import n_beside
 
 MARGIN = 0.9
-"""Part of the memory that there is which a training may take by this account."""
+"""Part of the available memory that a training may take by this estimate."""
 MOST_IDS, MOST_ROWS = 2**31 - 1, 2**48
 """Users or items of a dataset, and anything else that is planned for, at most."""
+FOR_EACH_UNLABELLED = ("a step (at most)", "drawing pairs for beliefs")
+"""Parts that grow with the unlabelled pairs for each labelled one."""
 
 
 def counts_of(dataset: Dataset) -> Counts:
-    """How much a dataset holds."""
+    """Sizes of a dataset."""
     return Counts(
         dataset.n_users,
         dataset.n_items,
@@ -35,23 +38,24 @@ def counts_of(dataset: Dataset) -> Counts:
 
 
 def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
-    """Refuse a training that a machine has no memory for, before any of it is taken.
+    """Refuse a training that a machine has too little memory for, before any of it is taken.
 
-    All processes decide the same, and none goes on before all have looked.
+    All processes decide the same, and none goes on before all have checked. Backbones that are not
+    built in are not checked: building one may have side effects.
 
     Args:
         config: Settings, complete.
-        dataset: What is to be trained on.
+        dataset: What to train on.
         group: The processes that share it.
 
     Raises:
-        ConfigError: It does not fit; says what takes most, and what could be done.
+        ConfigError: It does not fit; says what takes most, and what to do.
     """
     if config.backbone not in BACKBONES:
-        return  # whoever made it knows what it takes; it may have effects when it is made
+        return
     found = _planned(config, dataset, group)
-    room, needed = available() * MARGIN, found.to_come * group.n_here
-    fits = needed <= room
+    free, needed = available() * MARGIN, found.to_come * group.n_here
+    fits = needed <= free
     if not group.any_rank(not fits):
         return
     if fits:
@@ -61,8 +65,8 @@ def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
         )
     largest = max(found.lasting[1:] + found.passing, key=lambda part: part.n_bytes)
     raise ConfigError(
-        f"this training would take {gib(needed)} more memory on this machine, and {gib(room)} "
-        f"can be had; {largest.name} alone {gib(largest.n_bytes)} for each of {group.n_here} "
+        f"this training would take {gib(needed)} more memory on this machine, which can give "
+        f"{gib(free)}; {largest.name} alone {gib(largest.n_bytes)} for each of {group.n_here} "
         f"processes here. {_advice(found, dataset, group)}; `invlearn plan` says what each would "
         "take"
     )
@@ -74,16 +78,19 @@ def _planned(config: RunConfig, dataset: Dataset, group: Group) -> Plan:
 
 def _advice(found: Plan, dataset: Dataset, group: Group) -> str:
     """What makes a training smaller."""
-    part = found.most_passing
-    if part.name in ("validation", "test") and part.n_bytes > found.memory / 2:
-        return f"Prepare with a smaller --{part.name.removesuffix('ation')}-fraction"
-    if found.config.store == "row" and not group.is_alone:
-        cut = found.config.model_copy(update={"store": "sharded"})
-        needed = _planned(cut, dataset, group).to_come * group.n_here
+    part, config = found.most_passing, found.config
+    if part.n_bytes > found.memory / 2:
+        if part.name in ("validation", "test"):
+            return f"Prepare with a smaller --{part.name.removesuffix('ation')}-fraction"
+        if n_beside(config) > 1 and part.name in FOR_EACH_UNLABELLED:
+            return "Pass a smaller --unlabelled.per-labelled or --unlabelled.hardest-of"
+    if config.store == "row" and not group.is_alone:
+        sharded = config.model_copy(update={"store": "sharded"})
+        needed = _planned(sharded, dataset, group).to_come * group.n_here
         return f"With --store sharded it would take {gib(needed)}"
     return (
-        "Take a smaller --model.dim, --optimizer.name sgd, which keeps no moments, or more "
-        "machines with --store sharded"
+        "Pass a smaller --model.dim or --batch-size, --optimizer.name sgd, which keeps no moments, "
+        "or train on more machines with --store sharded"
     )
 
 
@@ -96,12 +103,12 @@ def plan_for(
     n_hosts: int = 1,
     **options: Any,
 ) -> Plan:
-    """Work out what a training takes, on a dataset or on one that is not there yet.
+    """Estimate what a training takes, on a dataset or on one that does not exist yet.
 
     Args:
         dataset: Dataset folder, if there is one.
-        sizes: Else `users`, `items`, `rows` (labelled; as many of them validate and test as
-            `prepare` takes by default) and `unlabelled_rows`.
+        sizes: Else `users`, `items`, `rows` (labelled; split as `prepare` does by
+            default) and `unlabelled_rows`.
         config: Settings, or a YAML file of them.
         n_processes: How many share it.
         n_hosts: Machines that they are spread over evenly.
@@ -120,8 +127,8 @@ def plan_for(
     for name, size in sizes.items():
         if size is not None:
             raise ConfigError(
-                f"{_option(name)} is for a dataset that is not there yet, and {dataset} says "
-                "itself how much it holds; leave one of them out"
+                f"{_option(name)} is for a dataset that does not exist yet, and {dataset} has its "
+                "own size; leave one of them out"
             )
     data = Dataset.open(dataset)
     settings = complete(settings, data, None)
@@ -139,7 +146,7 @@ def _check_processes(n_processes: int, n_hosts: int) -> None:
 
 
 def _counts(sizes: Mapping[str, int | None]) -> Counts:
-    """How much a dataset of such sizes would hold, split as `prepare` does by default."""
+    """Sizes of a dataset that `prepare` would split as it does by default."""
     given = {name: size for name, size in sizes.items() if size is not None}
     for name, least, most in (
         ("users", 1, MOST_IDS),

@@ -1,33 +1,31 @@
-"""How many numbers a backbone holds, by arithmetic.
+"""How many parameters a backbone has, from the shapes of its tensors."""
 
-They are read off small backbones, whose sizes are sums of parts by user, by item and by neither.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import expm1, log1p
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import Key
 from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
-from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import ConfigError
-from invlearn.training.sharing import build_model
+from invlearn.runtime.meta import ShapesOnly
+from invlearn.training.build import make_backbone
 
 FLOAT, LONG = 4, 8
-"""Bytes of a weight and of an id."""
-WIDEST = 1_000_000
-"""Numbers of a user or an item in tables, at most."""
-TOY = 16
-"""Users and items of the backbone that is asked, and pairs of each kind."""
+"""Bytes of a parameter and of an id."""
+TOY_USERS, TOY_ITEMS = 1009, 1013
+"""Size of a backbone that cannot be built without values; primes, so that a dimension of that many
+rows is one of users or of items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much there is to train on."""
+    """Sizes of a dataset."""
 
     users: int
     items: int
@@ -37,9 +35,19 @@ class Counts:
     test: int = 0
     unlabelled: int = 0
 
+    @property
+    def exposed(self) -> int:
+        """Training rows with and without a label."""
+        return self.train + self.unlabelled
 
-class Numbers(NamedTuple):
-    """How many numbers a backbone and its peers hold, four bytes each."""
+    @property
+    def ids(self) -> dict[Key, int]:
+        """Users and items by key."""
+        return {"user": self.users, "item": self.items}
+
+
+class ParamCount(NamedTuple):
+    """Numbers of four bytes that a backbone and its auxiliary models hold."""
 
     trained: dict[Key, int]
     """In tables, for each user and each item."""
@@ -49,120 +57,98 @@ class Numbers(NamedTuple):
     """Trained, in no table."""
     fixed: int
     """Not trained, in no table."""
-    cut_late: dict[Key, int]
-    """Of either kind of table, what several processes make whole before they cut it."""
+    per_pair: int
+    """In the rows that one model uses for one pair, a row of every matrix: its activations."""
+    sharded_late: bool
+    """Whether every process builds whole tables before it keeps its rows (counted so for every
+    backbone that is not built in)."""
 
     def of_rows(self, rows: Mapping[Key, float]) -> float:
         """Trained numbers in so many rows of the tables."""
         return sum(n * self.trained[key] for key, n in rows.items())
 
 
-def numbers_of(
+def count_params(
     config: RunConfig, counts: Counts, features: FeatureCard, n_auxiliary: int = 0
-) -> Numbers:
-    """Count the numbers of a backbone.
+) -> ParamCount:
+    """Count the parameters and buffers of a backbone.
 
-    What is in no table may grow with users and items as well, as the nodes of a graph do.
+    It is built on torch's meta device, which has shapes and no memory. One that cannot be is built
+    for a few users and items, and its tables are scaled to their number.
 
     Args:
         config: Settings, complete.
         counts: How many users and items.
         features: Which features there are of them.
-        n_auxiliary: Copies that train beside it.
+        n_auxiliary: Auxiliary models that train with it.
 
     Raises:
-        ConfigError: A user or an item has more than `WIDEST` numbers.
+        ConfigError: The backbone cannot be built with these options.
     """
-    base, more_users, more_items = (
-        _counted(config, features, n_users, n_items)
-        for n_users, n_items in ((TOY, TOY), (2 * TOY, TOY), (TOY, 2 * TOY))
-    )
-    copies = 1 + n_auxiliary
-
-    def at_size(count: Callable[[Numbers], int]) -> int:
-        by_user, by_item = (count(more) - count(base) for more in (more_users, more_items))
-        grown = by_user * (counts.users - TOY) + by_item * (counts.items - TOY)
-        return (count(base) + grown // TOY) * copies
-
-    def copied(kind: dict[Key, int]) -> dict[Key, int]:
-        return {key: n * copies for key, n in kind.items()}
-
-    widest = max(base.trained.values())
-    if widest > WIDEST:
-        raise ConfigError(
-            f"a user or an item would have {widest:,} numbers, and {WIDEST:,} are the most that "
-            "anything is planned for; take a smaller --model.dim"
-        )
-    return Numbers(
-        copied(base.trained),
-        copied(base.frozen),
-        at_size(lambda numbers: numbers.whole),
-        at_size(lambda numbers: numbers.fixed),
-        copied(_cut_late(config, features)),
-    )
+    module, n_rows = _built(config, counts, features)
+    late = config.store == "sharded" and config.backbone not in BACKBONES
+    return _counted(module, n_rows, copies=1 + n_auxiliary)._replace(sharded_late=late)
 
 
-def _counted(config: RunConfig, features: FeatureCard, n_users: int, n_items: int) -> Numbers:
-    """Count the numbers of a small backbone."""
-    module = _small(config, features, n_users, n_items)
+def _built(
+    config: RunConfig, counts: Counts, features: FeatureCard
+) -> tuple[nn.Module, dict[int, int]]:
+    """The backbone without memory, or a small one and what its numbers of rows stand for."""
+    try:
+        with ShapesOnly(), torch.device("meta"):
+            return make_backbone(config, counts.users, counts.items, features), {}
+    except (RuntimeError, NotImplementedError, ConfigError):  # its constructor looks at values
+        with torch.random.fork_rng(devices=[]):
+            module = make_backbone(config, TOY_USERS, TOY_ITEMS, features)
+    n_rows = {TOY_USERS: counts.users, TOY_ITEMS: counts.items}
+    return module, n_rows | {TOY_USERS + TOY_ITEMS: counts.users + counts.items}
+
+
+def _counted(module: nn.Module, n_rows: Mapping[int, int], *, copies: int) -> ParamCount:
+    """Sort the tensors of a module by kind.
+
+    Args:
+        module: A backbone.
+        n_rows: Real numbers of rows by its own, where these differ.
+        copies: The backbone and its auxiliary models.
+    """
     tables: dict[str, Key] = getattr(module, "tables", {})
-    trained, frozen = _none(), _none()
-    whole = fixed = 0
-    for name, weight in _weights(module).items():
-        key = tables.get(name)
-        if key is not None:
-            (trained if weight.requires_grad else frozen)[key] += _n_of(weight) // len(weight)
-        elif weight.requires_grad:
-            whole += _n_of(weight)
-        else:
-            fixed += _n_of(weight)
-    return Numbers(trained, frozen, whole, fixed, _none())
+    trained: dict[Key, int] = {"user": 0, "item": 0}
+    frozen: dict[Key, int] = {"user": 0, "item": 0}
+    whole = fixed = per_pair = 0
+    for name, weight in (*module.named_parameters(), *module.named_buffers()):
+        n = _numbers(weight)
+        row = n // max(len(weight), 1) if weight.dim() else n
+        if name in tables:
+            (trained if weight.requires_grad else frozen)[tables[name]] += copies * row
+            per_pair += row
+            continue
+        per_pair += weight.shape[-1] if weight.dim() > 1 else 0
+        n = row * n_rows.get(len(weight), len(weight)) if weight.dim() else n
+        whole, fixed = (whole + n, fixed) if weight.requires_grad else (whole, fixed + n)
+    return ParamCount(trained, frozen, copies * whole, copies * fixed, per_pair, False)
 
 
-def _cut_late(config: RunConfig, features: FeatureCard) -> dict[Key, int]:
-    """Numbers of a user and an item that one of several processes makes for all of them."""
-    found = _none()
-    if config.store == "sharded":
-        module = _small(config, features, TOY, TOY, Group(0, 2))
-        weights = _weights(module)
-        for name, key in getattr(module, "tables", {}).items():
-            if len(weights[name]) == TOY:
-                found[key] += _n_of(weights[name]) // TOY
-    return found
-
-
-def _small(
-    config: RunConfig, features: FeatureCard, n_users: int, n_items: int, group: Group = ALONE
-) -> nn.Module:
-    """A backbone as a process makes it, without memory if it can be."""
-    given = config, n_users, n_items, features, group
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                return build_model(*given)
-        except (RuntimeError, NotImplementedError, ConfigError):  # its maker looks at values
-            return build_model(*given)
-
-
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    return dict(module.named_parameters()) | dict(module.named_buffers())
-
-
-def _n_of(weight: Tensor) -> int:
+def _numbers(weight: Tensor) -> int:
     """Numbers of four bytes in a tensor."""
     return -(-weight.numel() * weight.element_size() // FLOAT)
 
 
-def _none() -> dict[Key, int]:
-    return {"user": 0, "item": 0}
+def distinct_rows(store: str, counts: Counts, n_pairs: float) -> dict[Key, float]:
+    """Distinct users and items in so many pairs, if all are equally frequent; else there are fewer.
 
-
-def rows_in_play(store: str, counts: Counts, n_pairs: float) -> dict[Key, float]:
-    """Distinct users and items of so many pairs, if all were equally frequent; else fewer.
-
-    The dense store has all of them in play.
+    The dense store has all of them in every batch.
     """
-    sizes: dict[Key, float] = {"user": counts.users, "item": counts.items}
     if store == "dense":
-        return sizes
-    return {key: n * (1 - (1 - 1 / n) ** n_pairs) for key, n in sizes.items()}
+        return dict(counts.ids)
+    return {key: distinct(n, n_pairs) for key, n in counts.ids.items()}
+
+
+def distinct(n: int, n_draws: float) -> float:
+    """How many of `n` things come up in so many draws, on average.
+
+    Example:
+        >>> round(distinct(10, 1000)), round(distinct(10**9, 1000))
+        (10, 1000)
+    """
+    return -n * expm1(n_draws * log1p(-1 / n)) if n > 1 else min(n, n_draws)

@@ -1,44 +1,57 @@
-"""What a training takes: memory, disk and messages of one of its processes."""
+"""What a training takes: memory, disk and messages of one of its processes, by formulas."""
 
-import tracemalloc
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
-import numpy as np
+import torch
 
-from invlearn.backbones.backbone import Key
 from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
 from invlearn.data.sampling.order import BUCKET_ROWS
-from invlearn.evaluation.bootstrap import DRAWS_AT_ONCE
-from invlearn.evaluation.evaluation import evaluate
+from invlearn.data.types import Feed, LabelledRows, Pairs
 from invlearn.evaluation.scoring import BLOCK_PAIRS
 from invlearn.runtime.memory import resident
-from invlearn.runtime.random import stream
-from invlearn.strategies.strategy import Feed
+from invlearn.strategies import Strategy
+from invlearn.strategies.history import WeightedByHistory
+from invlearn.strategies.released import InverseGradientAsReleased
 from invlearn.training.build import exposed_fraction
 from invlearn.training.capacity.param_count import (
     FLOAT,
     LONG,
     Counts,
-    Numbers,
-    numbers_of,
-    rows_in_play,
+    ParamCount,
+    count_params,
+    distinct,
 )
-from invlearn.training.capacity.step_cost import QueriedPairs, asked_by, scoring_bytes, traffic
+from invlearn.training.capacity.step_cost import (
+    calls_of,
+    n_beside,
+    pair_bytes,
+    pairs_of,
+    step_bytes,
+    step_rows,
+    traffic,
+)
 from invlearn.training.registry import strategy_class
 from invlearn.training.stores.optimizers import update_rule
 
-SAMPLE_ROWS = 100_000
-"""Rows at most of which an evaluation is taken to see what a row costs."""
 MALLOC_KEEPS = 1 << 26
 """Bytes that glibc's malloc does not give back, once blocks of 32 MiB were freed (`man mallopt`,
 M_MMAP_THRESHOLD: the threshold for trimming becomes twice that of the largest of them)."""
-TEST_DRAWS = 1000
-"""Bootstrap draws at the end of a training; a validation takes none."""
+LOADED_LATER = 1 << 26
+"""Bytes of code and tables that the first steps of a process load."""
+BELIEF_PAIRS, BELIEF_BYTES = 10_000, 82
+"""Labelled rows beside which a run draws pairs whose belief it keeps, and bytes of such a pair."""
+READING = {
+    "svdpp": (145, 0),
+    "wide-deep": (225, 24),
+    "lightgcn": (210, 40),
+    "exposure-hybrid": (300, 60),
+}
+"""Bytes for each exposed row while a backbone reads them, and bytes that it keeps, as measured."""
+WEIGHING, INDEXING = 120, 20
+"""Bytes for each labelled row while a strategy weighs them after an epoch, and before the first
+step."""
 
 
 class Part(NamedTuple):
@@ -62,7 +75,7 @@ class Plan:
     mapped: float
     """Bytes of the dataset's columns, mapped from disk; the system takes them back at need."""
     scratch: float
-    """Bytes on disk for orders of many rows, while it trains."""
+    """Bytes on disk for the order of many rows, while it trains."""
     checkpoint: float
     """Bytes of one checkpoint, all processes together."""
     steps: dict[str, int]
@@ -72,14 +85,14 @@ class Plan:
 
     @property
     def most_passing(self) -> Part:
-        """The one of the passing parts that counts."""
+        """The largest of the passing parts, which is the one that counts."""
         return max(self.passing, key=lambda part: part.n_bytes)
 
     @property
     def kept(self) -> Part:
         """What the other passing parts leave behind: memory that is free, but not given back."""
         others = sum(part.n_bytes for part in self.passing) - self.most_passing.n_bytes
-        return Part("freed and kept by malloc", min(MALLOC_KEEPS, others))
+        return Part("freed, but kept by malloc", min(MALLOC_KEEPS, others))
 
     @property
     def memory(self) -> float:
@@ -94,95 +107,92 @@ class Plan:
 
 
 class _Tables(NamedTuple):
-    """Bytes of all weights, and the part of the tables that a process holds."""
+    """Bytes of all parameters, and the part of the tables that a process holds."""
 
     trained: float
     frozen: float
     whole: float
     """Trained, in no table."""
     fixed: float
-    cut_late: float
     largest: float
-    """All tables of one key together, which are as much as the largest one, or more."""
+    """All trained tables of one key together: the largest one, or more."""
     n_moments: int
-    part: float
+    share: float
+    """Part of the tables that is on this process."""
 
     @property
     def moments(self) -> float:
-        """What the optimizer remembers on a process."""
-        return self.n_moments * (self.part * self.trained + self.whole)
+        """Moments of the optimizer on a process."""
+        return self.n_moments * (self.share * self.trained + self.whole)
 
     @property
-    def weights(self) -> float:
-        """What a process holds of all."""
-        return self.part * (self.trained + self.frozen) + self.whole + self.fixed
+    def here(self) -> float:
+        """Parameters and buffers on a process."""
+        return self.share * (self.trained + self.frozen) + self.whole + self.fixed
+
+    @property
+    def checkpoint(self) -> float:
+        """Parameters, buffers and moments of all processes."""
+        learnt = (1 + self.n_moments) * (self.trained + self.whole)
+        return learnt + self.frozen + self.fixed
 
 
 def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processes: int = 1) -> Plan:
-    """Work out what a training takes.
+    """Estimate what a training takes.
 
     Args:
         config: Settings, complete.
-        counts: How much there is to train on.
+        counts: Sizes of the dataset.
         features: Which features there are of users and items.
         n_processes: How many share it.
+
+    Raises:
+        ConfigError: The backbone cannot be built with these options.
     """
     strategy = strategy_class(config.strategy)(**config.method)
-    feed = strategy.feed
-    numbers = numbers_of(config, counts, features, feed.n_auxiliary)
-    tables = _tables(config, counts, numbers, n_processes)
-    steps, held, sent = _steps(config, counts, feed), 0.0, {}
-    for kind in steps:
-        asked = asked_by(config, features, strategy, is_meta_batch=kind == "judged")
-        n_bytes, sent[kind] = _step(config, counts, numbers, asked, n_processes)
-        held = max(held, n_bytes)
-    order, index, scratch = _rows(config, counts, feed)
-    scored = min(BLOCK_PAIRS, max(counts.valid, counts.test))
-    lasting = (
-        Part("Python, PyTorch, Polars", resident()),
-        Part("weights", tables.weights),
-        Part("moments", tables.moments),
-        Part("order of the rows", order),
-        Part("index of shown pairs", index),
-        Part("ledger", 6 * FLOAT * counts.train * feed.row_state),
-    )
-    n_rows = counts.train + counts.valid + counts.test
+    params = count_params(config, counts, features, strategy.feed.n_auxiliary)
+    tables = _tables(config, counts, params, n_processes)
+    steps = _steps(config, counts, strategy.feed)
+    step, sent = _step(config, counts, params, strategy, list(steps), n_processes)
+    order, index, scratch = _rows(config, counts, strategy.feed)
     return Plan(
         counts,
         config,
         n_processes,
-        lasting,
-        (
-            Part("a step", held),
-            Part("scoring", scored * scoring_bytes(config, features, strategy)),
-            *_beside_steps(counts, tables),
+        lasting=(
+            Part("Python, PyTorch, Polars", resident()),
+            Part("libraries that are loaded later", LOADED_LATER),
+            Part("parameters", tables.here),
+            Part("moments of the optimizer", tables.moments),
+            Part("order of the rows", order),
+            Part("index of shown pairs", index),
+            Part("state of the strategy", _state_bytes(strategy, counts, tables)),
+            Part("exposures", READING.get(config.backbone, (0, 0))[1] * counts.exposed),
         ),
-        mapped=9 * n_rows + 8 * counts.unlabelled,
+        passing=(
+            Part("a step (at most)", step),
+            *_before_steps(config, counts, params, tables, index),
+            *_between_steps(config, counts, params, strategy),
+        ),
+        mapped=9 * (counts.train + counts.valid + counts.test) + 8 * counts.unlabelled,
         scratch=scratch,
-        checkpoint=tables.n_moments * (tables.trained + tables.whole)
-        + (tables.trained + tables.frozen + tables.whole + tables.fixed),
+        checkpoint=tables.checkpoint,
         steps=steps,
         traffic=sent,
     )
 
 
-def _tables(config: RunConfig, counts: Counts, numbers: Numbers, n_processes: int) -> _Tables:
-    """Bytes of the weights."""
-    n_rows: dict[Key, int] = {"user": counts.users, "item": counts.items}
-    trained, frozen, cut_late = (
-        FLOAT * sum(n * kind[key] for key, n in n_rows.items())
-        for kind in (numbers.trained, numbers.frozen, numbers.cut_late)
-    )
-    largest = FLOAT * max(n * numbers.trained[key] for key, n in n_rows.items())
+def _tables(config: RunConfig, counts: Counts, params: ParamCount, n_processes: int) -> _Tables:
+    """Bytes of the parameters."""
+    by_key = {key: n * params.trained[key] for key, n in counts.ids.items()}
     return _Tables(
-        trained,
-        frozen,
-        FLOAT * numbers.whole,
-        FLOAT * numbers.fixed,
-        cut_late,
-        largest if config.store != "dense" else 0,
+        FLOAT * sum(by_key.values()),
+        FLOAT * sum(n * params.frozen[key] for key, n in counts.ids.items()),
+        FLOAT * params.whole,
+        FLOAT * params.fixed,
+        largest=FLOAT * max(by_key.values()),
         n_moments=update_rule(config.optimizer)[0],
-        part=1 / n_processes if config.store == "sharded" else 1,
+        share=1 / n_processes if config.store == "sharded" else 1,
     )
 
 
@@ -193,88 +203,99 @@ def _steps(config: RunConfig, counts: Counts, feed: Feed) -> dict[str, int]:
     return steps | ({"judged": -(-n_judges // config.batch_size)} if n_judges else {})
 
 
-def _n_unlabelled(config: RunConfig) -> int:
-    """Unlabelled pairs beside a batch."""
-    return config.batch_size * config.unlabelled.per_labelled * config.unlabelled.hardest_of
-
-
 def _step(
-    config: RunConfig, counts: Counts, numbers: Numbers, asked: QueriedPairs, n_processes: int
-) -> tuple[float, float]:
-    """Bytes of memory that a step holds on a process, and bytes that this sends.
+    config: RunConfig,
+    counts: Counts,
+    params: ParamCount,
+    strategy: Strategy,
+    kinds: list[str],
+    n_processes: int,
+) -> tuple[float, dict[str, float]]:
+    """Bytes of memory of the largest step, and bytes that a process sends in each kind of step."""
+    held, sent = 0.0, {}
+    for kind in kinds:
+        calls = calls_of(strategy, is_meta_batch=kind == "judged")
+        held = max(held, step_bytes(config, counts, params, calls, n_processes))
+        sent[kind] = traffic(
+            calls,
+            params,
+            pairs_of(config, calls),
+            step_rows(config, counts, calls, n_processes),
+            n_processes,
+            is_sharded=config.store == "sharded",
+        )
+    return held, sent
 
-    Held are the rows in play, slopes, trials, the update, and what the way back needs.
-    """
-    pairs = config.batch_size, _n_unlabelled(config) if asked.by_unlabelled else 0
-    share, is_cut = sum(pairs) / n_processes, config.store == "sharded"
-    rows = rows_in_play(config.store, counts, share if is_cut else sum(pairs))
-    in_play = FLOAT * (numbers.of_rows(rows) + numbers.whole)
-    ids = 12 * LONG * sum(pairs)
-    held = (8 + 3 * asked.moves) * in_play + (asked.saved + 2 * FLOAT) * share + ids
-    return held, traffic(asked, numbers, pairs, rows, n_processes, sharded=is_cut)
+
+def _before_steps(
+    config: RunConfig, counts: Counts, params: ParamCount, tables: _Tables, index: float
+) -> tuple[Part, ...]:
+    """What is held for a while before the first step, less the moments, which come later."""
+    whole_tables = (1 - tables.share) * (tables.trained + tables.frozen) * params.sharded_late
+    moved = tables.share * tables.largest if config.store != "dense" else 0
+    reading = READING.get(config.backbone, (0, 0))[0] * counts.exposed
+    found = {
+        "building whole tables": whole_tables,
+        "moving a table": moved,
+        "reading exposures (at most)": reading,
+        "indexing shown pairs": INDEXING * counts.exposed * (index > 0),
+    }
+    return tuple(Part(name, max(n - tables.moments, 0)) for name, n in found.items())
 
 
-def _beside_steps(counts: Counts, tables: _Tables) -> tuple[Part, ...]:
-    """What is held for a while before, between and after the steps."""
-    surplus = (1 - tables.part) * tables.cut_late
-    return (  # moments come later than tables
-        Part("making whole tables", max(surplus - tables.moments, 0)),
-        Part("moving a table", max(tables.part * tables.largest - tables.moments, 0)),
+def _between_steps(
+    config: RunConfig, counts: Counts, params: ParamCount, strategy: Strategy
+) -> tuple[Part, ...]:
+    """What is held for a while between the steps and after them."""
+    scored = min(BLOCK_PAIRS, max(counts.valid, counts.test))
+    beliefs = BELIEF_PAIRS * n_beside(config) * strategy.feed.unlabelled
+    is_weighing = isinstance(strategy, WeightedByHistory)
+    weighing = (WEIGHING if is_weighing else INDEXING) * counts.train * strategy.feed.row_state
+    return (
+        Part("scoring (at most)", scored * pair_bytes(config, params)),
+        Part("drawing pairs for beliefs", BELIEF_BYTES * beliefs),
+        Part("weighing rows", weighing),
         Part("shuffling", 2 * LONG * min(counts.train, BUCKET_ROWS)),
-        Part("validation", evaluation_bytes(counts.valid, counts.users, draws=0)),
-        Part("test", evaluation_bytes(counts.test, counts.users, draws=TEST_DRAWS)),
+        Part("validation", evaluation_bytes(counts.valid, counts.users)),
+        Part("test", evaluation_bytes(counts.test, counts.users)),
     )
+
+
+def _state_bytes(strategy: Strategy, counts: Counts, tables: _Tables) -> float:
+    """Bytes of what a strategy keeps: for each labelled row, or as large as the parameters."""
+    if isinstance(strategy, InverseGradientAsReleased):  # three sums of gradients, two moments
+        return 5 * (tables.trained + tables.whole)
+    if not strategy.feed.row_state:
+        return 0
+    n = 32
+    ids = torch.arange(n)
+    state = strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
+    per_row = sum(tensor.nbytes for tensor in state.values() if tensor.dim()) / n
+    return per_row * counts.train
 
 
 def _rows(config: RunConfig, counts: Counts, feed: Feed) -> tuple[float, float, float]:
     """Bytes of the labelled rows' order, of the index of shown pairs, and of either on disk."""
-    few = counts.train <= BUCKET_ROWS
-    order = counts.train * (LONG + 4) if few else 0
-    scratch = 0 if few else LONG * counts.train
+    is_small = counts.train <= BUCKET_ROWS
+    order = counts.train * (LONG + 4) if is_small else 0
+    scratch = 0 if is_small else LONG * counts.train
     index = 0.0
-    draws = feed.unlabelled and _n_unlabelled(config) > 0
-    if draws and exposed_fraction(config) < 1:
-        shown = counts.train + counts.unlabelled
-        is_big = shown > BUCKET_ROWS
-        index = shown * (1 if is_big else LONG + 4) + 3 * LONG * counts.users
-        scratch += LONG * shown if is_big else 0
-    if draws and exposed_fraction(config) > 0 and counts.unlabelled > BUCKET_ROWS:
+    if feed.unlabelled and exposed_fraction(config) < 1:
+        is_big = counts.exposed > BUCKET_ROWS
+        index = counts.exposed * (1 if is_big else LONG + 4) + 3 * LONG * counts.users
+        scratch += LONG * counts.exposed if is_big else 0
+    if feed.unlabelled and exposed_fraction(config) > 0 and counts.unlabelled > BUCKET_ROWS:
         scratch += LONG * min(counts.unlabelled, counts.train)
     return order, index, scratch
 
 
-@cache
-def evaluation_bytes(n_rows: int, n_users: int, *, draws: int) -> float:
-    """Bytes of memory that an evaluation takes, measured on some rows.
+def evaluation_bytes(n_rows: int, n_users: int) -> float:
+    """Bytes of memory that an evaluation takes: its sort, or its metrics and bootstrap.
 
     Args:
         n_rows: Labelled rows.
         n_users: Users who have them, all equally often; else fewer users have rows, and it takes
             less.
-        draws: Bootstrap draws.
     """
-    n = min(n_rows, SAMPLE_ROWS)
-    if n < 2:
-        return 0
-    n_drawn = max(1, round(n_users * n / n_rows))
-    rng = stream(0, "evaluation")
-    users = np.sort(rng.integers(n_drawn, size=n)).astype(np.int32)
-    labels = (np.arange(n) % 2).astype(np.int8)
-    scores = rng.random(n).astype(np.float32)
-    evaluate(users[:2], labels[:2], scores[:2], draws=1)  # what is taken once is not counted
-    with _traced() as before:
-        evaluate(users, labels, scores, draws=min(draws, DRAWS_AT_ONCE))
-        return n_rows * ((tracemalloc.get_traced_memory()[1] - before) / n + FLOAT)
-
-
-@contextmanager
-def _traced() -> Generator[int, None, None]:
-    """Trace memory, if nobody does so yet, with a new peak; yields the bytes that are taken."""
-    was_tracing = tracemalloc.is_tracing()
-    tracemalloc.start()
-    tracemalloc.reset_peak()
-    try:
-        yield tracemalloc.get_traced_memory()[0]
-    finally:
-        if not was_tracing:
-            tracemalloc.stop()
+    users = distinct(n_users, n_rows)
+    return max(110 * n_rows + 85 * users, 86 * n_rows + 178 * users)
