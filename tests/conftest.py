@@ -20,8 +20,8 @@ settings.load_profile("same")
 
 
 def pytest_addoption(parser):
-    """Let a page be written anew with what its examples print now."""
-    parser.addoption("--renew", action="store_true", help="write what pages show anew")
+    """Let a page be written again with what its examples print now."""
+    parser.addoption("--renew", action="store_true", help="write what pages show again")
 
 
 def pytest_collection_modifyitems(items):
@@ -35,14 +35,14 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("covering"):
             grids.setdefault((item.path, item.originalname), []).append(item)
     for grid in grids.values():
-        sizes = {}
+        values = {}
         for item in grid:
-            for name, index in item.callspec.indices.items():
-                sizes[name] = max(sizes.get(name, 0), index + 1)
-        longest = max(sizes.values())
+            for name, value in item.callspec.params.items():
+                values.setdefault(name, {}).setdefault(repr(value), len(values[name]))
+        longest = max(map(len, values.values()))
         for item in grid:
-            places = item.callspec.indices.items()
-            if not any(all(at == i % sizes[n] for n, at in places) for i in range(longest)):
+            places = [(values[n][repr(v)], len(values[n])) for n, v in item.callspec.params.items()]
+            if not any(all(at == i % size for at, size in places) for i in range(longest)):
                 item.add_marker(pytest.mark.slow)
 
 
