@@ -29,7 +29,7 @@ from invlearn.strategies import STRATEGIES
 from invlearn.training.build import complete_settings, make_backbone, named_backbone
 from invlearn.training.capacity import memory_check
 from invlearn.training.capacity.memory_check import check_memory, plan_for
-from invlearn.training.capacity.param_count import Counts, count_params, distinct_rows
+from invlearn.training.capacity.param_count import Counts, count_params, distinct
 from invlearn.training.capacity.planning import (
     BELIEF_BYTES,
     BELIEF_PAIRS,
@@ -124,14 +124,14 @@ def test_a_process_of_several_makes_what_is_planned(backbone):
     given = named_backbone(backbone)
     config = settings(store="sharded", optimizer={"name": "sgd"}, **given)
     found = plan(config, COUNTS, card, n_processes=4)
-    parts = {part.name: part.n_bytes for part in found.lasting + found.passing}
+    parts = found.lasting | found.passing
     module = build_model(config, COUNTS.users, COUNTS.items, card, Group(1, 4))
     whole = parts["building whole tables"]
     assert parts["parameters"] + whole == pytest.approx(n_bytes_of(module), abs=4 * 50)
     assert (whole > 0) == (backbone is Foreign)
     adam = plan(settings(store="sharded", **given), COUNTS, card, n_processes=4)
-    moments = dict(adam.lasting)["moments of the optimizer"]
-    assert dict(adam.passing)["building whole tables"] == max(0, whole - moments)  # they come later
+    moments = adam.lasting["moments of the optimizer"]
+    assert adam.passing["building whole tables"] == max(0, whole - moments)  # they come later
 
 
 @pytest.mark.parametrize("per_user", [0.1, 1, 3, 10, 100])
@@ -162,7 +162,7 @@ def test_pairs_drawn_for_beliefs_are_counted(exposed, tmp_path):
     assert BELIEF_BYTES / 2 < measured / (20 * BELIEF_PAIRS) < BELIEF_BYTES * 1.05
     options = {"strategy": "idl", "batch_size": 64, "unlabelled": {"per_labelled": 100_000}}
     found = plan(settings(**options), COUNTS, NO_FEATURES)
-    assert found.most_passing.name == "drawing pairs for beliefs"
+    assert found.peak == "drawing pairs for beliefs"
     assert found.memory > 1e5 * BELIEF_PAIRS * BELIEF_BYTES
 
 
@@ -214,29 +214,30 @@ def test_moments_are_made_without_a_copy_of_their_table(monkeypatch):
 
 def test_freed_memory_that_malloc_keeps_is_counted_up_to_a_bound():
     few = plan(settings(), COUNTS, NO_FEATURES)
-    others = sum(part.n_bytes for part in few.passing) - few.most_passing.n_bytes
-    assert few.kept.n_bytes == others < MALLOC_KEEPS
+    others = sum(few.passing.values()) - few.passing[few.peak]
+    assert few.kept == pytest.approx(others)
+    assert others < MALLOC_KEEPS
     many = Counts(300, 200, train=20_000_000, valid=10**6, test=10**6, unlabelled=5_000)
-    assert plan(settings(), many, NO_FEATURES).kept.n_bytes == MALLOC_KEEPS
+    assert plan(settings(), many, NO_FEATURES).kept == MALLOC_KEEPS
 
 
 def test_without_moments_a_table_that_moves_is_counted():
     sgd, adam = (
-        dict(plan(settings(optimizer={"name": name}), COUNTS, NO_FEATURES).passing)
+        plan(settings(optimizer={"name": name}), COUNTS, NO_FEATURES).passing
         for name in ("sgd", "adam")
     )
     assert sgd["moving a table"] == COUNTS.users * 32 * 4
     assert adam["moving a table"] == 0
     dense = settings(optimizer={"name": "sgd"}, store="dense")
-    assert dict(plan(dense, COUNTS, NO_FEATURES).passing)["moving a table"] == 0
+    assert plan(dense, COUNTS, NO_FEATURES).passing["moving a table"] == 0
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("backbone", ["mf", "svdpp", "deepfm"])
 def test_every_training_has_a_plan(strategy, backbone):
     found = plan(settings(strategy=strategy, backbone=backbone), COUNTS, card_of(backbone))
-    assert found.memory > sum(part.n_bytes for part in found.lasting)
-    assert all(part.n_bytes >= 0 for part in found.lasting + found.passing)
+    assert found.memory > sum(found.lasting.values())
+    assert min((found.lasting | found.passing).values()) >= 0
     assert set(found.steps) == set(found.traffic)
     assert set(found.traffic.values()) == {0.0}
 
@@ -269,7 +270,7 @@ def sent(group, kind, strategy_name):
     ring = 2 * (group.size - 1) / group.size
     gathered = {key: len(ids) for key, ids in context.rows.items()}
     if kind is DenseStore:
-        gathered = distinct_rows("dense", Counts(40, 30, train=100), 48)
+        gathered = {"user": 40, "item": 30}
     moved = proposal.params is not context.params
     return group.payload["exchange"] + ring * group.payload["sum"], gathered, moved
 
@@ -295,9 +296,9 @@ def test_traffic_is_what_is_sent(crew, kind, strategy):
 
 
 def test_distinct_rows():
-    found = distinct_rows("row", Counts(10, 10**9, train=0), 1000)
-    assert found["user"] == pytest.approx(10)
-    assert found["item"] == pytest.approx(1000, rel=1e-3)
+    assert distinct(10, 1000) == pytest.approx(10)
+    assert distinct(10**9, 1000) == pytest.approx(1000, rel=1e-3)
+    assert distinct(1, 1000) == 1
 
 
 class Neighbours(Group):
@@ -406,14 +407,13 @@ def test_a_plan_without_a_dataset():
     sizes = {"users": 10**8, "items": 2 * 10**8, "rows": 10**9, "unlabelled_rows": 10**9}
     given = {"model": {"dim": 32}, "strategy": "ig", "store": "sharded", "batch_size": 2**17}
     found = plan_for(None, sizes, n_processes=16, **given)
-    lasting = {part.name: part.n_bytes for part in found.lasting}
+    lasting = found.lasting
     assert lasting["parameters"] == pytest.approx(4 * 32 * 3e8 / 16, rel=0.01)
     moments = lasting["moments of the optimizer"]
     assert moments == pytest.approx(2 * lasting["parameters"], rel=0.01)
     assert found.steps == {"plain": 5494, "judged": 611}
     assert found.mapped == pytest.approx(9 * 1e9 + 8 * 1e9, rel=0.01)
-    parts = {part.name: part.n_bytes for part in found.passing}
-    assert parts["test"] == evaluation_bytes(10**8, 10**8)
+    assert found.passing["test"] == evaluation_bytes(10**8, 10**8)
     assert found.memory < 0.9 * 64 * 2**30
 
 

@@ -12,7 +12,7 @@ from invlearn.config.schema import RunConfig
 from invlearn.runtime.memory import available, bytes_of, gib
 
 if TYPE_CHECKING:
-    from invlearn.training.capacity.planning import Part, Plan
+    from invlearn.training.capacity.planning import Plan
 
 LEAST_SHOWN = 2**20
 """Bytes of the smallest part that has a line."""
@@ -108,15 +108,12 @@ def _memory_table(found: "Plan") -> Table:
     table = Table("memory of", each, box=None, pad_edge=False)
     table.columns[1].justify = "right"
 
-    def add(mark: str, parts: "tuple[Part, ...]") -> None:
-        for part in parts:
-            if part.n_bytes >= LEAST_SHOWN or part is found.most_passing:
-                table.add_row(f"{mark}{part.name}", gib(part.n_bytes))
-
-    add("", found.lasting)
-    add("for a while: ", found.passing)
-    add("", (found.kept,))
-    table.add_row(f"peak, during: {found.most_passing.name}", gib(found.memory))
+    passing = {f"for a while: {name}": n for name, n in found.passing.items()}
+    held = {"Python, PyTorch, Polars": found.base} | found.lasting | passing
+    for name, n_bytes in (held | {"freed, but kept by malloc": found.kept}).items():
+        if n_bytes >= LEAST_SHOWN:
+            table.add_row(name, gib(n_bytes))
+    table.add_row(f"peak, during: {found.peak}", gib(found.memory))
     return table
 
 

@@ -15,26 +15,17 @@ from invlearn.runtime.memory import available, gib
 from invlearn.training.build import complete, complete_settings
 from invlearn.training.capacity.param_count import Counts
 from invlearn.training.capacity.planning import Plan, plan
-from invlearn.training.capacity.step_cost import n_beside
 
 MARGIN = 0.9
 """Part of the available memory that a training may take by this estimate."""
 MOST_IDS, MOST_ROWS = 2**31 - 1, 2**48
 """Users or items of a dataset, and anything else that is planned for, at most."""
-FOR_EACH_UNLABELLED = ("a step (at most)", "drawing pairs for beliefs")
-"""Parts that grow with the unlabelled pairs for each labelled one."""
 
 
 def counts_of(dataset: Dataset) -> Counts:
     """Sizes of a dataset."""
-    return Counts(
-        dataset.n_users,
-        dataset.n_items,
-        len(dataset.train),
-        len(dataset.valid),
-        len(dataset.test),
-        len(dataset.unlabelled),
-    )
+    parts = (dataset.train, dataset.valid, dataset.test, dataset.unlabelled)
+    return Counts(dataset.n_users, dataset.n_items, *map(len, parts))
 
 
 def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
@@ -63,10 +54,11 @@ def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
             "another machine has too little memory for its processes of this training; what they "
             "said is above or in their own log"
         )
-    largest = max(found.lasting[1:] + found.passing, key=lambda part: part.n_bytes)
+    parts = found.lasting | found.passing
+    largest = max(parts, key=parts.__getitem__)
     raise ConfigError(
         f"this training would take {gib(needed)} more memory on this machine, which can give "
-        f"{gib(free)}; {largest.name} alone {gib(largest.n_bytes)} for each of {group.n_here} "
+        f"{gib(free)}; {largest} alone {gib(parts[largest])} for each of {group.n_here} "
         f"processes here. {_advice(found, dataset, group)}; `invlearn plan` says what each would "
         "take"
     )
@@ -78,11 +70,11 @@ def _planned(config: RunConfig, dataset: Dataset, group: Group) -> Plan:
 
 def _advice(found: Plan, dataset: Dataset, group: Group) -> str:
     """What makes a training smaller."""
-    part, config = found.most_passing, found.config
-    if part.n_bytes > found.memory / 2:
-        if part.name in ("validation", "test"):
-            return f"Prepare with a smaller --{part.name.removesuffix('ation')}-fraction"
-        if n_beside(config) > 1 and part.name in FOR_EACH_UNLABELLED:
+    part, config = found.peak, found.config
+    if found.passing[part] > found.memory / 2:
+        if part in ("validation", "test"):
+            return f"Prepare with a smaller --{part.removesuffix('ation')}-fraction"
+        if part == "drawing pairs for beliefs":
             return "Pass a smaller --unlabelled.per-labelled or --unlabelled.hardest-of"
     if config.store == "row" and not group.is_alone:
         sharded = config.model_copy(update={"store": "sharded"})

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from invlearn.backbones import BACKBONES
 from invlearn.backbones.backbone import Key
 from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
@@ -59,13 +58,11 @@ class ParamCount(NamedTuple):
     """Not trained, in no table."""
     per_pair: int
     """In the rows that one model uses for one pair, a row of every matrix: its activations."""
-    sharded_late: bool
-    """Whether every process builds whole tables before it keeps its rows (counted so for every
-    backbone that is not built in)."""
 
-    def of_rows(self, rows: Mapping[Key, float]) -> float:
-        """Trained numbers in so many rows of the tables."""
-        return sum(n * self.trained[key] for key, n in rows.items())
+    def of_rows(self, rows: Mapping[Key, float], *, frozen: bool = False) -> float:
+        """Trained or frozen numbers in so many rows of the tables."""
+        per_row = self.frozen if frozen else self.trained
+        return sum(n * per_row[key] for key, n in rows.items())
 
 
 def count_params(
@@ -86,8 +83,7 @@ def count_params(
         ConfigError: The backbone cannot be built with these options.
     """
     module, n_rows = _built(config, counts, features)
-    late = config.store == "sharded" and config.backbone not in BACKBONES
-    return _counted(module, n_rows, copies=1 + n_auxiliary)._replace(sharded_late=late)
+    return _counted(module, n_rows, copies=1 + n_auxiliary)
 
 
 def _built(
@@ -126,22 +122,12 @@ def _counted(module: nn.Module, n_rows: Mapping[int, int], *, copies: int) -> Pa
         per_pair += weight.shape[-1] if weight.dim() > 1 else 0
         n = row * n_rows.get(len(weight), len(weight)) if weight.dim() else n
         whole, fixed = (whole + n, fixed) if weight.requires_grad else (whole, fixed + n)
-    return ParamCount(trained, frozen, copies * whole, copies * fixed, per_pair, False)
+    return ParamCount(trained, frozen, copies * whole, copies * fixed, per_pair)
 
 
 def _numbers(weight: Tensor) -> int:
     """Numbers of four bytes in a tensor."""
     return -(-weight.numel() * weight.element_size() // FLOAT)
-
-
-def distinct_rows(store: str, counts: Counts, n_pairs: float) -> dict[Key, float]:
-    """Distinct users and items in so many pairs, if all are equally frequent; else there are fewer.
-
-    The dense store has all of them in every batch.
-    """
-    if store == "dense":
-        return dict(counts.ids)
-    return {key: distinct(n, n_pairs) for key, n in counts.ids.items()}
 
 
 def distinct(n: int, n_draws: float) -> float:

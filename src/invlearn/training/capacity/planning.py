@@ -1,14 +1,16 @@
 """What a training takes: memory, disk and messages of one of its processes, by formulas."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import final
 
 import torch
 
+from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import Key
 from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
 from invlearn.data.sampling.order import BUCKET_ROWS
-from invlearn.data.types import Feed, LabelledRows, Pairs
+from invlearn.data.types import LabelledRows, Pairs
 from invlearn.evaluation.scoring import BLOCK_PAIRS
 from invlearn.runtime.memory import resident
 from invlearn.strategies import Strategy
@@ -23,15 +25,7 @@ from invlearn.training.capacity.param_count import (
     count_params,
     distinct,
 )
-from invlearn.training.capacity.step_cost import (
-    calls_of,
-    n_beside,
-    pair_bytes,
-    pairs_of,
-    step_bytes,
-    step_rows,
-    traffic,
-)
+from invlearn.training.capacity.step_cost import Calls, calls_of, traffic
 from invlearn.training.registry import strategy_class
 from invlearn.training.stores.optimizers import update_rule
 
@@ -39,9 +33,15 @@ MALLOC_KEEPS = 1 << 26
 """Bytes that glibc's malloc does not give back, once blocks of 32 MiB were freed (`man mallopt`,
 M_MMAP_THRESHOLD: the threshold for trimming becomes twice that of the largest of them)."""
 LOADED_LATER = 1 << 26
-"""Bytes of code and tables that the first steps of a process load."""
+"""Bytes of code and buffers that the first steps of a process load."""
+PER_PAIR, IDS_PER_PAIR = 12, 12
+"""Numbers that a pair takes besides the rows that it uses (its ids, logit, loss, their gradients),
+and ids of eight bytes that it takes from the sampler to the scatter of its gradients."""
+COPIES, COPIES_OF_MOVES = 8, 3
+"""Tensors as large as the gathered parameters in a step: these, gradients, moments, the update; and
+more of them if the strategy tries other parameters."""
 BELIEF_PAIRS, BELIEF_BYTES = 10_000, 82
-"""Labelled rows beside which a run draws pairs whose belief it keeps, and bytes of such a pair."""
+"""Labelled rows for which a run draws pairs whose belief it keeps, and bytes of such a pair."""
 READING = {
     "svdpp": (145, 0),
     "wide-deep": (225, 24),
@@ -49,92 +49,234 @@ READING = {
     "exposure-hybrid": (300, 60),
 }
 """Bytes for each exposed row while a backbone reads them, and bytes that it keeps, as measured."""
-WEIGHING, INDEXING = 120, 20
-"""Bytes for each labelled row while a strategy weighs them after an epoch, and before the first
-step."""
+WEIGHING = 120
+"""Bytes for each labelled row while a strategy weighs them by their losses after an epoch."""
+
+Parts = dict[str, float]
+"""Bytes of memory by what takes them."""
 
 
-class Part(NamedTuple):
-    """One thing that takes memory."""
-
-    name: str
-    n_bytes: float
-
-
+@final
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What each of several processes takes to train."""
 
-    counts: Counts
     config: RunConfig
+    counts: Counts
+    params: ParamCount
+    strategy: Strategy
     n_processes: int
-    lasting: tuple[Part, ...]
-    """Memory that is held from beginning to end."""
-    passing: tuple[Part, ...]
-    """Memory that is held for a while, one after the other."""
-    mapped: float
-    """Bytes of the dataset's columns, mapped from disk; the system takes them back at need."""
-    scratch: float
-    """Bytes on disk for the order of many rows, while it trains."""
-    checkpoint: float
-    """Bytes of one checkpoint, all processes together."""
-    steps: dict[str, int]
-    """Steps of an epoch: `plain` ones and `judged` ones."""
-    traffic: dict[str, float]
-    """Bytes that a process sends in a step, by the same names."""
+    base: float
+    """Bytes that this process holds already: Python and what it has loaded."""
 
     @property
-    def most_passing(self) -> Part:
+    def lasting(self) -> Parts:
+        """Memory that is held from beginning to end, besides `base`."""
+        counts = self.counts
+        return {
+            "libraries that are loaded later": LOADED_LATER,
+            "parameters": self._share * self._tables + self._others,
+            "moments of the optimizer": self._moments,
+            "order of the rows": (LONG + 4) * counts.train * (counts.train <= BUCKET_ROWS),
+            "index of shown pairs": self._index,
+            "state of the strategy": self._state,
+            "exposures": self._reading[1] * counts.exposed,
+        }
+
+    @property
+    def passing(self) -> Parts:
+        """Memory that is held for a while, one after the other."""
+        counts, beliefs = self.counts, BELIEF_PAIRS * self._per_labelled
+        is_weighing = isinstance(self.strategy, WeightedByHistory)
+        return {
+            "a step (at most)": max(map(self._step, self._calls.values())),
+            **{name: max(n - self._moments, 0) for name, n in self._before_moments.items()},
+            "scoring (at most)": min(BLOCK_PAIRS, max(counts.valid, counts.test)) * self._per_pair,
+            "drawing pairs for beliefs": BELIEF_BYTES * beliefs * self.strategy.feed.unlabelled,
+            "weighing rows": WEIGHING * counts.train * is_weighing,
+            "shuffling": 2 * LONG * min(counts.train, BUCKET_ROWS),
+            "validation": evaluation_bytes(counts.valid, counts.users),
+            "test": evaluation_bytes(counts.test, counts.users),
+        }
+
+    @property
+    def _before_moments(self) -> Parts:
+        """Memory that is held for a while before there are moments."""
+        ids, store = self.counts.ids, self.config.store
+        is_cut_late = store == "sharded" and self.config.backbone not in BACKBONES
+        largest = FLOAT * max(n * self.params.trained[key] for key, n in ids.items())
+        return {
+            "building whole tables": (1 - self._share) * self._tables * is_cut_late,
+            "moving a table": self._share * largest * (store != "dense"),
+            "reading exposures (at most)": self._reading[0] * self.counts.exposed,
+        }
+
+    @property
+    def peak(self) -> str:
         """The largest of the passing parts, which is the one that counts."""
-        return max(self.passing, key=lambda part: part.n_bytes)
+        passing = self.passing
+        return max(passing, key=passing.__getitem__)
 
     @property
-    def kept(self) -> Part:
-        """What the other passing parts leave behind: memory that is free, but not given back."""
-        others = sum(part.n_bytes for part in self.passing) - self.most_passing.n_bytes
-        return Part("freed, but kept by malloc", min(MALLOC_KEEPS, others))
+    def kept(self) -> float:
+        """Bytes that are free after the other passing parts, but that malloc does not give back."""
+        passing = sorted(self.passing.values())
+        return min(MALLOC_KEEPS, sum(passing[:-1]))
+
+    @property
+    def to_come(self) -> float:
+        """Bytes that a process takes at its peak besides what it holds already."""
+        return sum(self.lasting.values()) + max(self.passing.values()) + self.kept
 
     @property
     def memory(self) -> float:
         """Bytes of memory of one process at its peak."""
-        parts = (*self.lasting, self.most_passing, self.kept)
-        return sum(part.n_bytes for part in parts)
+        return self.base + self.to_come
 
     @property
-    def to_come(self) -> float:
-        """Of that, what a process does not hold already when it begins."""
-        return self.memory - self.lasting[0].n_bytes
-
-
-class _Tables(NamedTuple):
-    """Bytes of all parameters, and the part of the tables that a process holds."""
-
-    trained: float
-    frozen: float
-    whole: float
-    """Trained, in no table."""
-    fixed: float
-    largest: float
-    """All trained tables of one key together: the largest one, or more."""
-    n_moments: int
-    share: float
-    """Part of the tables that is on this process."""
+    def mapped(self) -> float:
+        """Bytes of the dataset's columns, mapped from disk; the system takes them back at need."""
+        counts = self.counts
+        return 9 * (counts.train + counts.valid + counts.test) + 8 * counts.unlabelled
 
     @property
-    def moments(self) -> float:
-        """Moments of the optimizer on a process."""
-        return self.n_moments * (self.share * self.trained + self.whole)
-
-    @property
-    def here(self) -> float:
-        """Parameters and buffers on a process."""
-        return self.share * (self.trained + self.frozen) + self.whole + self.fixed
+    def scratch(self) -> float:
+        """Bytes on disk for the order of many rows, while it trains."""
+        counts, drawn = self.counts, exposed_fraction(self.config)
+        orders = [counts.train]
+        if self.strategy.feed.unlabelled:
+            orders += [counts.exposed] * (drawn < 1) + [counts.unlabelled] * (drawn > 0)
+        return LONG * sum(n for n in orders if n > BUCKET_ROWS)
 
     @property
     def checkpoint(self) -> float:
-        """Parameters, buffers and moments of all processes."""
-        learnt = (1 + self.n_moments) * (self.trained + self.whole)
-        return learnt + self.frozen + self.fixed
+        """Bytes of one checkpoint, all processes together."""
+        return self._tables + self._others + self._moments_of(1)
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps of an epoch: `plain` ones and `judged` ones."""
+        size = self.config.batch_size
+        n_judges = round(self.strategy.feed.judge_fraction * self.counts.train)
+        steps = {"plain": -(-(self.counts.train - n_judges) // size)}
+        return steps | ({"judged": -(-n_judges // size)} if n_judges else {})
+
+    @property
+    def traffic(self) -> dict[str, float]:
+        """Bytes that a process sends in a step, by the same names."""
+        is_sharded = self.config.store == "sharded"
+        return {
+            kind: traffic(
+                calls,
+                self.params,
+                self._pairs(calls),
+                self._rows(calls),
+                self.n_processes,
+                is_sharded=is_sharded,
+            )
+            for kind, calls in self._calls.items()
+        }
+
+    @property
+    def _share(self) -> float:
+        """Part of the tables that a process holds."""
+        return 1 / self.n_processes if self.config.store == "sharded" else 1
+
+    @property
+    def _moments(self) -> float:
+        return self._moments_of(self._share)
+
+    def _moments_of(self, share: float) -> float:
+        """Bytes of the moments of a part of the tables, and of what is in no table."""
+        n_moments, params = update_rule(self.config.optimizer)[0], self.params
+        return FLOAT * n_moments * (share * params.of_rows(self.counts.ids) + params.whole)
+
+    @property
+    def _tables(self) -> float:
+        """Bytes of all tables, trained and frozen."""
+        ids, params = self.counts.ids, self.params
+        return FLOAT * (params.of_rows(ids) + params.of_rows(ids, frozen=True))
+
+    @property
+    def _others(self) -> float:
+        """Bytes of what is in no table."""
+        return FLOAT * (self.params.whole + self.params.fixed)
+
+    @property
+    def _reading(self) -> tuple[int, int]:
+        return READING.get(self.config.backbone, (0, 0))
+
+    @property
+    def _index(self) -> float:
+        """Bytes of the index of pairs that cannot be sampled, while it is made."""
+        counts = self.counts
+        if not self.strategy.feed.unlabelled or exposed_fraction(self.config) == 1:
+            return 0
+        per_row = 20 if counts.exposed <= BUCKET_ROWS else 1
+        return per_row * counts.exposed + 3 * LONG * counts.users
+
+    @property
+    def _state(self) -> float:
+        """Bytes of what the strategy keeps, for each labelled row or each parameter."""
+        if isinstance(self.strategy, InverseGradientAsReleased):  # sums of gradients, moments
+            return 5 * FLOAT * (self.params.of_rows(self.counts.ids) + self.params.whole)
+        ids = torch.arange(32)
+        state = self.strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
+        return self.counts.train / 32 * sum(one.nbytes for one in state.values() if one.dim())
+
+    @property
+    def _calls(self) -> dict[str, Calls]:
+        """Calls of the backbone by kind of step."""
+        return {
+            kind: calls_of(self.strategy, is_meta_batch=kind == "judged") for kind in self.steps
+        }
+
+    @property
+    def _per_labelled(self) -> int:
+        """Unlabelled pairs that are drawn for each labelled one."""
+        return self.config.unlabelled.per_labelled * self.config.unlabelled.hardest_of
+
+    def _pairs(self, calls: Calls) -> tuple[int, int]:
+        """Labelled and unlabelled pairs of a batch."""
+        size = self.config.batch_size
+        return size, size * self._per_labelled * bool(calls.unlabelled)
+
+    def _rows(self, calls: Calls) -> dict[Key, float]:
+        """Distinct users and items that a process gathers, if all are equally frequent."""
+        n_pairs = self._share * sum(self._pairs(calls))
+        is_dense = self.config.store == "dense"
+        return {k: n if is_dense else distinct(n, n_pairs) for k, n in self.counts.ids.items()}
+
+    @property
+    def _per_pair(self) -> float:
+        """Bytes that a forward pass takes for each pair, at most: the rows that it uses."""
+        numbers, model = self.params.per_pair + PER_PAIR, self.config.model
+        if self.config.backbone == "svdpp":  # the factors of each item of a history
+            numbers += model["history"] * (model["dim"] + 4)
+        return FLOAT * numbers
+
+    def _per_pass(self, rows: dict[Key, float]) -> float:
+        """Bytes that a forward pass takes whatever the number of pairs."""
+        counts, model = self.counts, self.config.model
+        if self.config.backbone == "lightgcn":  # messages of two kinds in each layer
+            nodes = counts.users + counts.items
+            return FLOAT * nodes * model["dim"] * (1 + 3 * model["layers"])
+        if self.config.backbone == "exposure-hybrid":  # factors of all that its users were shown
+            n_users = min(rows["user"], self.config.batch_size * (1 + self._per_labelled))
+            return FLOAT * n_users * counts.exposed / counts.users * (model["dim"] + 16)
+        return 0
+
+    def _step(self, calls: Calls) -> float:
+        """Bytes of memory that a step takes, at most."""
+        pairs, rows = self._pairs(calls), self._rows(calls)
+        gathered = FLOAT * (self.params.of_rows(rows) + self.params.whole)
+        scored = (calls.labelled * pairs[0] + calls.unlabelled * pairs[1]) / self.n_processes
+        return (
+            (COPIES + COPIES_OF_MOVES * calls.moves) * gathered
+            + scored * self._per_pair
+            + max(calls.labelled, calls.unlabelled) * self._per_pass(rows)
+            + IDS_PER_PAIR * LONG * sum(pairs)
+        )
 
 
 def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processes: int = 1) -> Plan:
@@ -151,142 +293,7 @@ def plan(config: RunConfig, counts: Counts, features: FeatureCard, *, n_processe
     """
     strategy = strategy_class(config.strategy)(**config.method)
     params = count_params(config, counts, features, strategy.feed.n_auxiliary)
-    tables = _tables(config, counts, params, n_processes)
-    steps = _steps(config, counts, strategy.feed)
-    step, sent = _step(config, counts, params, strategy, list(steps), n_processes)
-    order, index, scratch = _rows(config, counts, strategy.feed)
-    return Plan(
-        counts,
-        config,
-        n_processes,
-        lasting=(
-            Part("Python, PyTorch, Polars", resident()),
-            Part("libraries that are loaded later", LOADED_LATER),
-            Part("parameters", tables.here),
-            Part("moments of the optimizer", tables.moments),
-            Part("order of the rows", order),
-            Part("index of shown pairs", index),
-            Part("state of the strategy", _state_bytes(strategy, counts, tables)),
-            Part("exposures", READING.get(config.backbone, (0, 0))[1] * counts.exposed),
-        ),
-        passing=(
-            Part("a step (at most)", step),
-            *_before_steps(config, counts, params, tables, index),
-            *_between_steps(config, counts, params, strategy),
-        ),
-        mapped=9 * (counts.train + counts.valid + counts.test) + 8 * counts.unlabelled,
-        scratch=scratch,
-        checkpoint=tables.checkpoint,
-        steps=steps,
-        traffic=sent,
-    )
-
-
-def _tables(config: RunConfig, counts: Counts, params: ParamCount, n_processes: int) -> _Tables:
-    """Bytes of the parameters."""
-    by_key = {key: n * params.trained[key] for key, n in counts.ids.items()}
-    return _Tables(
-        FLOAT * sum(by_key.values()),
-        FLOAT * sum(n * params.frozen[key] for key, n in counts.ids.items()),
-        FLOAT * params.whole,
-        FLOAT * params.fixed,
-        largest=FLOAT * max(by_key.values()),
-        n_moments=update_rule(config.optimizer)[0],
-        share=1 / n_processes if config.store == "sharded" else 1,
-    )
-
-
-def _steps(config: RunConfig, counts: Counts, feed: Feed) -> dict[str, int]:
-    """Steps of an epoch by kind."""
-    n_judges = round(feed.judge_fraction * counts.train)
-    steps = {"plain": -(-(counts.train - n_judges) // config.batch_size)}
-    return steps | ({"judged": -(-n_judges // config.batch_size)} if n_judges else {})
-
-
-def _step(
-    config: RunConfig,
-    counts: Counts,
-    params: ParamCount,
-    strategy: Strategy,
-    kinds: list[str],
-    n_processes: int,
-) -> tuple[float, dict[str, float]]:
-    """Bytes of memory of the largest step, and bytes that a process sends in each kind of step."""
-    held, sent = 0.0, {}
-    for kind in kinds:
-        calls = calls_of(strategy, is_meta_batch=kind == "judged")
-        held = max(held, step_bytes(config, counts, params, calls, n_processes))
-        sent[kind] = traffic(
-            calls,
-            params,
-            pairs_of(config, calls),
-            step_rows(config, counts, calls, n_processes),
-            n_processes,
-            is_sharded=config.store == "sharded",
-        )
-    return held, sent
-
-
-def _before_steps(
-    config: RunConfig, counts: Counts, params: ParamCount, tables: _Tables, index: float
-) -> tuple[Part, ...]:
-    """What is held for a while before the first step, less the moments, which come later."""
-    whole_tables = (1 - tables.share) * (tables.trained + tables.frozen) * params.sharded_late
-    moved = tables.share * tables.largest if config.store != "dense" else 0
-    reading = READING.get(config.backbone, (0, 0))[0] * counts.exposed
-    found = {
-        "building whole tables": whole_tables,
-        "moving a table": moved,
-        "reading exposures (at most)": reading,
-        "indexing shown pairs": INDEXING * counts.exposed * (index > 0),
-    }
-    return tuple(Part(name, max(n - tables.moments, 0)) for name, n in found.items())
-
-
-def _between_steps(
-    config: RunConfig, counts: Counts, params: ParamCount, strategy: Strategy
-) -> tuple[Part, ...]:
-    """What is held for a while between the steps and after them."""
-    scored = min(BLOCK_PAIRS, max(counts.valid, counts.test))
-    beliefs = BELIEF_PAIRS * n_beside(config) * strategy.feed.unlabelled
-    is_weighing = isinstance(strategy, WeightedByHistory)
-    weighing = (WEIGHING if is_weighing else INDEXING) * counts.train * strategy.feed.row_state
-    return (
-        Part("scoring (at most)", scored * pair_bytes(config, params)),
-        Part("drawing pairs for beliefs", BELIEF_BYTES * beliefs),
-        Part("weighing rows", weighing),
-        Part("shuffling", 2 * LONG * min(counts.train, BUCKET_ROWS)),
-        Part("validation", evaluation_bytes(counts.valid, counts.users)),
-        Part("test", evaluation_bytes(counts.test, counts.users)),
-    )
-
-
-def _state_bytes(strategy: Strategy, counts: Counts, tables: _Tables) -> float:
-    """Bytes of what a strategy keeps: for each labelled row, or as large as the parameters."""
-    if isinstance(strategy, InverseGradientAsReleased):  # three sums of gradients, two moments
-        return 5 * (tables.trained + tables.whole)
-    if not strategy.feed.row_state:
-        return 0
-    n = 32
-    ids = torch.arange(n)
-    state = strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
-    per_row = sum(tensor.nbytes for tensor in state.values() if tensor.dim()) / n
-    return per_row * counts.train
-
-
-def _rows(config: RunConfig, counts: Counts, feed: Feed) -> tuple[float, float, float]:
-    """Bytes of the labelled rows' order, of the index of shown pairs, and of either on disk."""
-    is_small = counts.train <= BUCKET_ROWS
-    order = counts.train * (LONG + 4) if is_small else 0
-    scratch = 0 if is_small else LONG * counts.train
-    index = 0.0
-    if feed.unlabelled and exposed_fraction(config) < 1:
-        is_big = counts.exposed > BUCKET_ROWS
-        index = counts.exposed * (1 if is_big else LONG + 4) + 3 * LONG * counts.users
-        scratch += LONG * counts.exposed if is_big else 0
-    if feed.unlabelled and exposed_fraction(config) > 0 and counts.unlabelled > BUCKET_ROWS:
-        scratch += LONG * min(counts.unlabelled, counts.train)
-    return order, index, scratch
+    return Plan(config, counts, params, strategy, n_processes, resident())
 
 
 def evaluation_bytes(n_rows: int, n_users: int) -> float:
