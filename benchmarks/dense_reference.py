@@ -2,7 +2,7 @@
 
 Written for `step.py` from the description of that program. Copies of the whole model try both
 directions, every gradient is as large as its table, every Adam is dense, and those of a judged
-step are made anew. Gradients are cleared, which the program forgets.
+step are made again. Gradients are cleared, which the program forgets.
 """
 
 from copy import deepcopy
@@ -41,8 +41,8 @@ class DenseReference:
         choice = losses.index(min(losses))
         if choice:
             self.model.load_state_dict(models[choice].state_dict())
-        anew = torch.optim.Adam(self.model.parameters(), lr=batch.lr)
-        descend(self.model, anew, self._loss(self.model, batch))
+        again = torch.optim.Adam(self.model.parameters(), lr=batch.lr)
+        descend(self.model, again, self._loss(self.model, batch))
         return choice
 
     @staticmethod

@@ -94,7 +94,8 @@ def measured(folder: Path, name: str, epochs: int) -> dict:
 def compared(run: invlearn.Run, file: Path) -> dict:
     """Differences of random pairs' logits, and seconds of both."""
     rng = stream(1, "other pairs")
-    pairs = [rng.integers(run.{"user": card.n_users, "item": card.n_items}[kind], size=PAIRS) for kind in ("user", "item")]
+    sizes = run.card.n_users, run.card.n_items
+    pairs = [rng.integers(n, size=PAIRS) for n in sizes]
     scorer = OnnxScorer(file)
     wanted, torch_seconds = timed(lambda: run.score(*pairs))
     found, onnx_seconds = timed(lambda: scorer(*pairs))

@@ -79,7 +79,7 @@ def ig_step(
     n_items, (i_l, i_u) = gathered(items, items_l, items_u)
     slope_head, choice = np.zeros_like(head[0]), 0
     if is_meta_batch:
-        add_dual_slope(users, items, head[0], u_u, i_u, slope_head)
+        add_dual_gradient(users, items, head[0], u_u, i_u, slope_head)
         losses = judged(users, items, head[0], slope_head, u_l, i_l, labels, strides)
         for k in range(1, len(losses)):
             if losses[k] < losses[choice]:
@@ -88,7 +88,7 @@ def ig_step(
         moved(items, n_items, strides[choice])
         head[0] += strides[choice] * slope_head
         slope_head[:] = 0
-    add_slope(users, items, head[0], u_l, i_l, labels, slope_head)
+    add_gradient(users, items, head[0], u_l, i_l, labels, slope_head)
     written(users, n_users, adam)
     written(items, n_items, adam)
     adam_row(head[0], head[0], head[1], head[2], slope_head, adam)
@@ -97,7 +97,7 @@ def ig_step(
 
 @fused
 def gathered(table, ids_l, ids_u):
-    """Distinct rows side by side, with slopes of zero, and the place of each id among them."""
+    """Distinct rows side by side, with gradients of zero, and the place of each id among them."""
     weight, _, _, places, rows, params, gradients = table
     found, n = (np.empty(len(ids_l), np.int32), np.empty(len(ids_u), np.int32)), 0
     for ids, out in zip((ids_l, ids_u), found):  # noqa: B905
@@ -135,8 +135,8 @@ def add_pull(pull, p, q, slope_p, slope_q, head, slope_head):
 
 
 @fused
-def add_dual_slope(users, items, head, u, i, slope_head):
-    """Slope of the mean inverse dual loss (Eq. 4): `sigmoid(z) - w1` of each logit."""
+def add_dual_gradient(users, items, head, u, i, slope_head):
+    """Gradient of the mean inverse dual loss (Eq. 4): `sigmoid(z) - w1` of each logit."""
     p, slope_p, q, slope_q = users[5], users[6], items[5], items[6]
     for k in range(len(u)):
         z = logit(p[u[k]], q[i[k]], head)
@@ -167,7 +167,7 @@ def judged(users, items, head, slope_head, u, i, labels, strides):
 
 @fused
 def moved(table, n, stride):
-    """Go to the chosen point; slopes begin at zero again."""
+    """Go to the chosen point; gradients begin at zero again."""
     params, gradients = table[5], table[6]
     for k in range(n):
         for d in range(params.shape[1]):
@@ -176,8 +176,8 @@ def moved(table, n, stride):
 
 
 @fused
-def add_slope(users, items, head, u, i, labels, slope_head):
-    """Slope of the mean log loss (Eq. 1): `sigmoid(z) - y` of each logit."""
+def add_gradient(users, items, head, u, i, labels, slope_head):
+    """Gradient of the mean log loss (Eq. 1): `sigmoid(z) - y` of each logit."""
     p, slope_p, q, slope_q = users[5], users[6], items[5], items[6]
     for k in range(len(u)):
         z = logit(p[u[k]], q[i[k]], head)
@@ -187,7 +187,7 @@ def add_slope(users, items, head, u, i, labels, slope_head):
 
 @fused
 def written(table, n, adam):
-    """Step from the point along the slope, into the table; forget the places."""
+    """Step from the point along the gradient, into the table; forget the places."""
     weight, first, second, places, rows, params, gradients = table
     for k in range(n):
         row = rows[k]

@@ -195,7 +195,7 @@ def one(kind: str, number: int, seed: int, place: Place) -> dict[str, Any]:
 
 def limited(work: Any) -> dict[str, Any]:
     """Run a case under the limits."""
-    before, started = peak_mib(anew=True), time.process_time()
+    before, started = peak_mib(again=True), time.process_time()
     signal.signal(signal.SIGPROF, _too_long)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
@@ -214,12 +214,12 @@ def _too_long(*_: object) -> None:
     raise TooLong
 
 
-def peak_mib(*, anew: bool = False) -> float:
-    """Most resident memory since it was last asked anew, as Linux has it."""
-    if anew:
+def peak_mib(*, again: bool = False) -> float:
+    """Most resident memory since it was last asked again, as Linux has it."""
+    if again:
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
-    name = "VmRSS:" if anew else "VmHWM:"
+    name = "VmRSS:" if again else "VmHWM:"
     return int(status.partition(name)[2].split()[0]) / 1024
 
 

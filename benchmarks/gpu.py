@@ -125,7 +125,7 @@ def measured(
 
 
 def bytes_of(module: torch.nn.Module, rows: dict[str, torch.Tensor]) -> float:
-    """Bytes of the rows in play and their two moments, read and written; other weights, too."""
+    """Bytes of the gathered rows and their two moments, read and written; other weights, too."""
     tables, n_numbers = module.tables, 0
     for name, weight in module.named_parameters():
         n_rows = len(rows[tables[name]]) if name in tables else len(weight)

@@ -5,7 +5,7 @@
 Batches of 1,024 labelled and, where a strategy wants them, 1,024 unlabelled pairs, simulated with
 popular and unpopular items (`timing.py`). Ways take turns in one process, so read the ratios.
 
-* One step of `ig` by GMF of 32 factors: judged (dual slope, three judgements, step) and plain;
+* One step of `ig` by GMF of 32 factors: judged (dual gradient, three judgements, step) and plain;
   beside the released program's way over whole tables (`dense_reference.py`), and a kernel
   written by hand (`fused.py`, which needs the extra `bench`), both checked first.
 * Strategies: each one's step over the plain step of `none` in the same store; by NeuMF and on two
@@ -157,7 +157,7 @@ def strategies(
 
 
 def labelled_rows(batches: list[Batch]) -> LabelledRows:
-    """All labelled pairs of the batches, in order, for strategies that keep a ledger of them."""
+    """All labelled pairs of the batches, in order, for strategies that keep row state of them."""
     pairs = Pairs(*(torch.cat(ids) for ids in zip(*(b.labelled for b in batches), strict=True)))
     return LabelledRows(pairs, torch.cat([batch.labels for batch in batches]))
 
@@ -286,8 +286,8 @@ def first_steps(backbone: str, strategy_name: str) -> dict:
 def agreement() -> dict[str, float]:
     """Make sure that the references choose as the library does, and end at the same weights.
 
-    Means are compared: an Adam made anew steps by the sign of the slope, and a few slopes are all
-    rounding.
+    Means are compared: an Adam made again steps by the sign of the gradient, and a few gradients
+    are all rounding.
     """
     torch.set_num_threads(1)
     size, settings, lr, ratio = (300, 200), OptimizerConfig(), 0.03, 10.0

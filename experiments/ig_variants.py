@@ -4,8 +4,8 @@
 
 The paper splits the labelled training rows 90/10 and names Adam. The package draws the judges at
 random and keeps one Adam. The released code takes the last tenth of the file as judges (so a few
-users are judges with all they have) and makes Adam anew for each step on them (so that such a step
-goes by the sign of the slope). Both are put on here from outside, one at a time and together.
+users are judges with all they have) and makes Adam again for each step on them (so that such a step
+goes by the sign of the gradient). Both are put on here from outside, one at a time and together.
 Writes `experiments/ig_variants.json`; about 20 seconds a run.
 """
 
@@ -65,22 +65,22 @@ def main() -> None:
     given = parser.parse_args()
     results = []
     print(f"{'rate':8}{'judges':10}{'Adam':16}" + "".join(f"{name:>10}" for name in METRICS))
-    for lr, last, anew in product(BEFORE, (False, True), (False, True)):
-        found = [one(given.dataset, lr, seed, last=last, anew=anew) for seed in given.seeds]
+    for lr, last, again in product(BEFORE, (False, True), (False, True)):
+        found = [one(given.dataset, lr, seed, last=last, again=again) for seed in given.seeds]
         results += found
-        names = f"{'last' if last else 'random':10}{'new for judges' if anew else 'one':16}"
+        names = f"{'last' if last else 'random':10}{'new for judges' if again else 'one':16}"
         means = "".join(f"{fmean(r[name] for r in found):10.4f}" for name in METRICS)
         print(f"{lr:<8}{names}{means}", flush=True)
-        if last and anew:
+        if last and again:
             before = "".join(f"{value:10.4f}" for value in BEFORE[lr])
             print(f"{lr:<8}{'measured before, one seed':26}{before}", flush=True)
     (HERE / "ig_variants.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-def one(dataset: str, lr: float, seed: int, *, last: bool, anew: bool) -> dict:
+def one(dataset: str, lr: float, seed: int, *, last: bool, again: bool) -> dict:
     """Train one variant and read its test metrics."""
     split = last_rows if last else sampler._judge_split
-    store = NewAdamForJudges if anew else DenseStore
+    store = NewAdamForJudges if again else DenseStore
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(sampler, "_judge_split", split),
@@ -96,7 +96,7 @@ def one(dataset: str, lr: float, seed: int, *, last: bool, anew: bool) -> dict:
             optimizer={"lr": lr},
         )
         test = run.test
-    options = {"rate": lr, "seed": seed, "judges_last": last, "adam_anew": anew}
+    options = {"rate": lr, "seed": seed, "judges_last": last, "adam_anew": again}
     return options | {name: test[name] for name in ("epoch", *METRICS)}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
-from invlearn.config.schema import Settings, in_words
+from invlearn.config.schema import Settings
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.runtime.errors import RunError
 from reproduction.plans import METHODS, DatasetName, Published, Way
 
@@ -192,7 +193,11 @@ def read_results(file: Path) -> Results:
     try:
         return Results.model_validate_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        why = in_words(Results, error) if isinstance(error, ValidationError) else str(error)
+        why = (
+            describe_validation_error(Results, error)
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
         raise RunError(
             f"{file} does not fit what this version writes ({why[:200]}); remove it, and the page "
             "is made again from the trainings"

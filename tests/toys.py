@@ -114,10 +114,10 @@ def small_backbone(name, n_users, n_items, *, seed=0, scale=0.5, **options):
 
 
 def with_ledger(batch, strategy, *, n_epochs=0, seed=0):
-    """The batch as a sampler and a store complete it for a strategy that keeps a ledger.
+    """The batch as a sampler and a store complete it for a strategy that keeps row state.
 
-    Its labelled pairs are all labelled rows that there are, under mixed-up numbers. The ledger is
-    that after `n_epochs`, in each of which drawn values were noted.
+    Its labelled pairs are all labelled rows that there are, under mixed-up numbers. The row state
+    is that after `n_epochs`, in each of which drawn values were noted.
     """
     order = torch.from_numpy(stream(seed, "rows").permutation(len(batch.labels)))
     places = torch.argsort(order)
@@ -168,7 +168,7 @@ def drawn(module, *, seed=0, scale=1.0):
 
 
 def row_pool(n_users, n_items, *, n_rows=400, seed=0):
-    """Labelled rows for strategies that keep a ledger of them."""
+    """Labelled rows for strategies that keep row state of them."""
     batch = random_batch(n_users=n_users, n_items=n_items, n_labelled=n_rows, seed=seed)
     return LabelledRows(batch.labelled, batch.labels)
 

@@ -97,7 +97,7 @@ def test_lightgcn_by_hand(layers):
     )
 
 
-def test_lightgcn_slopes_in_both_modes():
+def test_lightgcn_coefficients_in_both_modes():
     module = drawn(LightGCN(N_USERS, N_ITEMS, dim=2, layers=2)).double()
     shown = exposures()
     module.fit_exposures(shown)

@@ -100,11 +100,11 @@ def test_a_step_too_far_is_cut(seed):
     rng = np.random.default_rng(seed)
     columns = np.column_stack([rng.standard_cauchy((30, 2)) ** 3, np.ones(30)])
     labels = (rng.random(30) < 0.2).astype(float)
-    slopes = logistic_regression(lambda: iter([(columns, labels)]), l2=1e-3)
+    coefficients = logistic_regression(lambda: iter([(columns, labels)]), l2=1e-3)
     with np.errstate(over="ignore"):
-        rates = 1 / (1 + np.exp(-columns @ slopes))
+        rates = 1 / (1 + np.exp(-columns @ coefficients))
     pull = columns * (rates - labels)[:, None]
-    gradient = pull.sum(axis=0) + np.array([1e-3, 1e-3, 0]) * slopes
+    gradient = pull.sum(axis=0) + np.array([1e-3, 1e-3, 0]) * coefficients
     assert (np.abs(gradient) <= 1e-6 * np.abs(pull).sum(axis=0)).all()
 
 
@@ -197,7 +197,9 @@ def test_an_own_label_does_not_leak():
     labels = rng.integers(2, size=2000)
     train = part(users, rng.integers(50, size=2000), labels)
     model = fit_exposure_factors(Exposures.of(train, part()), n_users=2000, n_items=50, factors=4)
-    assert np.abs(model.slopes[[4, 5]]).max() < 1e-6  # count and rate of users: the same for all
+    assert (
+        np.abs(model.coefficients[[4, 5]]).max() < 1e-6
+    )  # count and rate of users: the same for all
 
 
 def test_a_seed_is_its_factors_and_no_other_randomness():

@@ -56,7 +56,7 @@ def fields_by_hand(weights, kind, number, features):
         rows.append(weights[f"fields.{kind}.categories"][first + code])
         first += n_codes
     for column, value in enumerate(features.values[number]):
-        rows.append(float(value) * weights[f"fields.{kind}.slopes"][column])
+        rows.append(float(value) * weights[f"fields.{kind}.coefficients"][column])
     return rows
 
 

@@ -47,8 +47,8 @@ def by_hand(module, user, item, *, leave_out):
     return (
         person @ (w["items"][item] + its @ w["item_map"])
         + x @ w["between"] @ its
-        + x @ w["user_slopes"]
-        + its @ w["item_slopes"]
+        + x @ w["user_coefficients"]
+        + its @ w["item_coefficients"]
         + w["user_bias"][user]
         + w["item_bias"][item]
         + w["bias"][0]
@@ -130,7 +130,7 @@ def test_without_exposures_it_is_a_factor_model_with_biases():
 
 
 @pytest.mark.parametrize("kind", [DenseStore, RowStore])
-def test_penalties_are_part_of_the_slope(kind):
+def test_penalties_are_part_of_the_coefficient(kind):
     module = made().train()
     config = OptimizerConfig(name="sgd", lr=1.0)
     store = kind(module, {}, config, seed=0)

@@ -44,7 +44,8 @@ def test_scores_by_hand():
     for user, item, logit_ in zip(users, items, found, strict=True):
         mine, its = model.users[user], model.items[item]
         expected = model.intercept + model.user_bias[user] + model.item_bias[item]
-        expected += mine @ model.user_slopes + its @ model.item_slopes + mine @ model.between @ its
+        expected += mine @ model.user_coefficients + its @ model.item_coefficients
+        expected += mine @ model.between @ its
         assert logit_ == pytest.approx(expected)
     off = model.between.copy()
     off[:2, :2] = 0
@@ -65,7 +66,8 @@ def test_what_is_found_is_where_the_penalised_loss_is_least():
     pull = np.bincount(users, error, 40) + p["user_bias"] * model.user_bias
     assert np.abs(pull).max() < 1e-2
     assert abs(error.sum()) < 1e-2
-    pull = model.items[items][:, :3].T @ error + p["item_slopes"] * model.item_slopes[:3]
+    penalty = p["item_coefficients"] * model.item_coefficients[:3]
+    pull = model.items[items][:, :3].T @ error + penalty
     assert np.abs(pull).max() < 0.1
 
 
@@ -126,7 +128,7 @@ def test_labels_of_one_kind_give_their_mean(label):
     assert {*model.penalties} == {"user_bias", "item_bias", *GROUPS}
 
 
-def test_penalties_of_slopes_are_those_of_the_evidence():
+def test_penalties_of_coefficients_are_those_of_the_evidence():
     """MacKay's Eq. 3.21 once more, by whole matrices, from the model that was found."""
     shown, _ = tastes(labelled=0.8)
     model = fit_mixed_model(shown, n_users=60, n_items=40, factors=4, crossed=2)
@@ -136,23 +138,23 @@ def test_penalties_of_slopes_are_those_of_the_evidence():
     same = [mine[:, [k]] * its[:, [k]] for k in (2, 3)]
     columns = np.hstack([mine, its, *crossed, *same])
     between = model.between
-    slopes = np.concatenate(
-        [model.user_slopes, model.item_slopes, between[:2, :2].ravel(), np.diag(between)[2:4]]
-    )
-    groups = np.repeat(["user_slopes", "user_count", "item_slopes", "item_count"], [4, 1, 4, 1])
+    own = [model.user_coefficients, model.item_coefficients]
+    coefficients = np.concatenate([*own, between[:2, :2].ravel(), np.diag(between)[2:4]])
+    names = ["user_coefficients", "user_count", "item_coefficients", "item_count"]
+    groups = np.repeat(names, [4, 1, 4, 1])
     groups = np.append(groups, ["same", "crossed", "crossed", "same", "same", "same"])
     penalties = np.array([model.penalties[name] for name in groups])
     rates = sigmoid(model.score(shown.users[known], shown.items[known]))
     weighted = columns * (rates * (1 - rates))[:, None]
     variances = np.diag(np.linalg.inv(columns.T @ weighted + np.diag(penalties)))
-    for name in ("same", "item_slopes"):
+    for name in ("same", "item_coefficients"):
         rows = groups == name
         determined = (1 - penalties * variances)[rows].sum()
-        expected = np.clip(determined / (slopes[rows] ** 2).sum(), LEAST, MOST)
+        expected = np.clip(determined / (coefficients[rows] ** 2).sum(), LEAST, MOST)
         assert model.penalties[name] == pytest.approx(expected, rel=0.25), name
 
 
-def test_slopes_find_the_precision_that_they_were_drawn_with():
+def test_coefficients_find_the_precision_that_they_were_drawn_with():
     rng = np.random.default_rng(3)
     shown, _ = tastes(n_users=300, n_items=200, labelled=1.0)
     columns = fit_mixed_model(shown, n_users=300, n_items=200, factors=8, crossed=8)

@@ -64,8 +64,8 @@ def slow_wide(weights, shown, user, item, *, training):
         left_out = (user, item) if training else None
         rate, middle = slow_rate(shown, column, wanted, left_out)
         found += weights[f"{side}_bias.weight"][wanted, 0]
-        found += weights["count_slopes"][column] * count
-        found += np.exp(weights["log_rate_slopes"][column]) * (rate - middle)
+        found += weights["count_coefficients"][column] * count
+        found += np.exp(weights["log_rate_coefficients"][column]) * (rate - middle)
     return found + middle
 
 
@@ -149,7 +149,8 @@ def test_a_label_leaves_no_trace_in_its_own_rates():
 
 
 def test_labels_of_chance_cannot_be_read_off_what_their_rates_leave_out():
-    """What is left out of a rate is a label: with slopes of either sign this loss comes to .13."""
+    """What is left out of a rate is a label: with coefficients of either sign this loss comes to
+    .13."""
     rng = np.random.default_rng(0)
     users, items = np.divmod(rng.permutation(40 * 40)[:800], 40)
     labels = rng.integers(2, size=800).astype(np.int8)

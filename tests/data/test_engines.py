@@ -392,7 +392,7 @@ def test_bad_rows_are_told_in_the_same_words(tmp_path):
             prepare(log_of_types(), tmp_path / engine, rule=TYPES["rule"], engine=engine)
         found.append(str(told.value))
     assert found[0] == found[1]
-    assert "mend the log or drop such rows" in found[0]
+    assert "fix the log or drop such rows" in found[0]
 
 
 def test_too_little_memory_is_told(tmp_path):

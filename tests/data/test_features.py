@@ -251,12 +251,12 @@ def test_damaged_features_are_refused(dataset, tmp_path):
     shutil.copytree(dataset.folder, folder)
     card = json.loads((folder / "data.json").read_text())
     for town, says in (({"town": 2}, "do not fit their card"), ({"town": "x"}, "data.json")):
-        card.features["user"]["categorical"] = town
+        card["features"]["user"]["categorical"] = town
         (folder / "data.json").write_text(json.dumps(card))
         with pytest.raises(DataError, match=says):
             _ = invlearn.Dataset.open(folder).features
     (folder / "user_features.codes.npy").write_bytes(b"")
-    (folder / "data.json").write_text(json.dumps(dict(dataset.card)))
+    (folder / "data.json").write_text(json.dumps(dataset.card.to_json()))
     with pytest.raises(DataError, match=r"user_features\.codes\.npy has 0 bytes"):
         invlearn.Dataset.open(folder)
 

@@ -119,11 +119,11 @@ def dataset(tmp_path_factory):
 
 
 @pytest.mark.parametrize("by_user", [False, True])
-@pytest.mark.parametrize("ledger", [False, True])
+@pytest.mark.parametrize("row_state", [False, True])
 @pytest.mark.parametrize("judges", [0.0, 0.2])
 @pytest.mark.parametrize("exposed", [0.0, 0.5, 1.0])
-def test_batches_of_many_rows(many, tmp_path, dataset, exposed, judges, ledger, by_user):
-    feed = Feed(unlabelled=True, judge_fraction=judges, row_state=ledger)
+def test_batches_of_many_rows(many, tmp_path, dataset, exposed, judges, row_state, by_user):
+    feed = Feed(unlabelled=True, judge_fraction=judges, row_state=row_state)
     given = {"batch_size": 10, "seed": 1, "by_user": by_user}
     cut = Sampler(
         dataset, feed, UnlabelledSource(exposed), scratch=Scratch(tmp_path / "run"), **given

@@ -356,7 +356,7 @@ def bent(row, column, value):
     [
         (bent(7, "watch", -3.0), {}, f"row 7 {SUCH} 'watch': found -3.0"),
         (bent(7, "watch", -3.0), {}, "write signed(watch)"),
-        (bent(7, "watch", float("nan")), {}, "found nan, wanted a number >= 0; mend"),
+        (bent(7, "watch", float("nan")), {}, "found nan, wanted a number >= 0; fix"),
         (bent(7, "watch", float("inf")), {}, "found inf"),
         (bent(2, "user", None), {}, f"row 2 {SUCH} 'user': found nothing"),
         (bent(3, "when", None), {"time": "when"}, "column 'when': found nothing (null), wanted a"),
@@ -364,7 +364,7 @@ def bent(row, column, value):
         (
             feed().with_columns(when=0),
             {"rule": "watch / when > 1"},
-            "; 180 bad rows in all; mend the log or drop such rows with --bad-rows drop",
+            "; 180 bad rows in all; fix the log or drop such rows with --bad-rows drop",
         ),
         (bent(9, "when", 2), {"rule": "label(when)"}, "wanted 1, 0 or null"),
         (

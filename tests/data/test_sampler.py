@@ -336,9 +336,9 @@ def test_rows_of_a_ledger_are_the_rows_of_the_batch(dataset):
     assert sorted(seen) == [*range(len(dataset.train))]
 
 
-@pytest.mark.parametrize("ledger", [False, True])
-def test_rows_of_a_user_can_follow_each_other(dataset, ledger):
-    feed, source = Feed(row_state=ledger), UnlabelledSource(1.0)
+@pytest.mark.parametrize("row_state", [False, True])
+def test_rows_of_a_user_can_follow_each_other(dataset, row_state):
+    feed, source = Feed(row_state=row_state), UnlabelledSource(1.0)
     cut = Sampler(dataset, feed, source, batch_size=16, seed=3, by_user=True)
     orders = []
     for epoch in (0, 1):

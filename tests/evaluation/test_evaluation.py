@@ -102,7 +102,7 @@ def test_order_of_rows_and_shape_of_scores_do_not_matter(seed, rows_per_user):
 
 
 def exact_draws(log, statistic, draws):
-    """Bootstrap as the textbook has it: draw users, copy their rows, compute anew."""
+    """Bootstrap as the textbook has it: draw users, copy their rows, compute again."""
     users, labels, scores = log
     rng = np.random.default_rng(9)
     names = np.unique(users)

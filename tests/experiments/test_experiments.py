@@ -581,7 +581,7 @@ def test_a_worker_that_dies_is_an_error_with_its_reason(grid, tmp_path, monkeypa
         "        return super().forward(users, items)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(RunError, match=r"ended early: BufferError: out of luck; mend that \(\S+l"):
+    with pytest.raises(RunError, match=r"ended early: BufferError: out of luck; fix that \(\S+l"):
         compare(grid | {"backbones": ["deadly:Deadly"]}, tmp_path / "out", workers=2)
     assert "Traceback" in (tmp_path / "out" / "worker.log").read_text()
 
@@ -699,7 +699,10 @@ def test_the_summary_fits_a_terminal(grid, whole, tmp_path, shares):
     ("options", "words"),
     [
         ((), "datasets: a value is needed; strategies: a value is needed"),
-        (("--label-share", "a,b"), "--label-share takes comma-separated numbers, for example"),
+        (
+            ("--label-share", "a,b"),
+            "--label-share takes comma-separated numbers, for example",
+        ),
         (("nowhere.yaml",), "cannot read nowhere.yaml: No such file or directory"),
         (("--seeds", "0", "--strategy", "none", "--dataset", "x"), "seeds: at least one is needed"),
         (("--dataset", "x", "--strategy", "none", "--workers", "0"), "x"),

@@ -127,7 +127,7 @@ def test_agreement_counts_the_other_epochs_on_the_same_side(run, made):
 
 
 def test_influence_is_what_a_small_step_changes_in_the_loss(run, made):
-    """A step along a pair's own slope changes the labelled rows' loss in proportion to it."""
+    """A step along a pair's own gradient changes the labelled rows' loss in proportion to it."""
     table, _, _ = made
     data = run.dataset()
     module = Run.open(run.folder).module.double()
@@ -143,14 +143,14 @@ def test_influence_is_what_a_small_step_changes_in_the_loss(run, made):
 
     step = 1e-4
     for row in (0, 7, 100, len(table) - 1):
-        slopes = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             module(*ids(data.unlabelled, [row])).sum(), list(module.parameters())
         )
         losses = []
         for sign in (1, -2, 1):  # ahead, back, and where it was
             with torch.no_grad():
-                for weight, slope in zip(module.parameters(), slopes, strict=True):
-                    weight += sign * step * slope
+                for weight, gradient in zip(module.parameters(), gradients, strict=True):
+                    weight += sign * step * gradient
             losses.append(loss().item())
         found = (losses[0] - losses[1]) / (2 * step)
         assert table["influence"][row] == pytest.approx(found, rel=1e-3, abs=1e-7)

@@ -37,7 +37,7 @@ def small_batch(strategy_name):
 
 
 def context(backbone_name, strategy_name, batch):
-    """The batch in play, with the peers that the strategy asks for."""
+    """The batch in play, with the auxiliary models that the strategy asks for."""
     n_auxiliary = STRATEGIES[strategy_name]().feed.n_auxiliary
     return gather_small(backbone_name, batch, n_auxiliary=n_auxiliary)
 
@@ -113,7 +113,7 @@ def board(tmp_path_factory):
 @on_every_backbone
 def test_solves_the_checkerboard(strategy_name, backbone_name, board, tmp_path):
     if strategy_name == "deca" and backbone_name in ("mlp", "deepfm", "two-tower"):
-        pytest.skip("drawn towards its peer, a perceptron does not leave the board's plateau")
+        pytest.skip("drawn to its auxiliary model, a perceptron stays on the board's plateau")
     known = options_of(BACKBONES[backbone_name])
     run = invlearn.train(
         board.folder,

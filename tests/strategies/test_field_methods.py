@@ -70,7 +70,7 @@ def test_entropy_by_hand(weight):
 
 
 def test_the_slopes_of_entropy_and_deca_follow_all_that_they_should():
-    """A probability that is held fixed has the same loss, and another slope."""
+    """A probability that is held fixed has the same loss, and another gradient."""
     z = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
     gradients = torch.autograd.grad(entropy(z).sum(), z)[0]
     torch.testing.assert_close(gradients, -z * z.sigmoid() * (-z).sigmoid())
@@ -124,7 +124,7 @@ def test_nnpu_by_hand(prior, eta):
 
 
 def test_nnpu_steps_back_where_its_negative_part_is_too_low():
-    """Algorithm 1: the slope is then `-gamma` times that of the negative part alone."""
+    """Algorithm 1: the gradient is then `-gamma` times that of the negative part alone."""
     strategy = NonNegativePU(prior=0.99, unlabelled_weight=1.0, gamma=0.5)
     score, params, batch, *_ = played(strategy)
     positive = Pairs(*(ids[batch.labels > 0] for ids in batch.labelled))

@@ -39,7 +39,7 @@ def pull_by_hand(policy, z, a, beta):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_influence_is_each_pairs_own_gradient_times_the_slope(seed):
+def test_influence_is_each_pairs_own_gradient_times_the_gradient(seed):
     score, params, batch = given(seed)
     gradients = slope_at(lambda w: labelled_loss(w, batch).mean(), params)
     logits, found = influences(score, params, batch.unlabelled, gradients)

@@ -1,4 +1,4 @@
-"""Losses against their printed formulas, far out and in both precisions; their slopes."""
+"""Losses against their printed formulas, far out and in both precisions; their gradients."""
 
 from decimal import Decimal, localcontext
 

@@ -147,7 +147,7 @@ def test_fewer_pairs_than_processes(crew, kind):
 
 
 def unsound(group):
-    """Whether a step is sound where one process alone has a slope that is not finite."""
+    """Whether a step is sound where one process alone has a gradient that is not finite."""
     module = small_backbone("gmf", N_USERS, N_ITEMS).train()
     given = {"group": group, "n_rows": N_ROWS}
     store = ShardedStore(module, module.tables, OptimizerConfig(), seed=0, **given)

@@ -156,7 +156,7 @@ def test_played_rows_are_the_ids_of_the_batch(backbone_name):
 
 @both_stores
 def test_step_starts_from_the_proposed_point(kind):
-    """Under plain descent the new weights are the proposed point less rate times slope."""
+    """Under plain descent the new weights are the proposed point less rate times gradient."""
     _, store = make_store(kind, "gmf", name="sgd")
     batch = random_batch(n_users=N_USERS, n_items=N_ITEMS, is_meta_batch=True, lr=0.25)
     context = store.gather(batch)
@@ -399,7 +399,7 @@ def test_rows_without_slope_rest_if_that_is_proposed(kind, name):
 
 
 def test_faint_unlabelled_pairs_that_move_labelled_rows_leave_plain_training():
-    """By rows and with Adam, whose steps are as long however faint a slope is."""
+    """By rows and with Adam, whose steps are as long however faint a gradient is."""
 
     def trained(**options):
         module, store = make_store(RowStore, "mf", l2=0.01, lr=0.05)

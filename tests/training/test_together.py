@@ -239,7 +239,19 @@ def two_hosts():
     first, second = names
     commands = [["netns", "add", name] for name in names]
     commands.append(
-        ["link", "add", "wire", "netns", first, "type", "veth", "peer", "wire", "netns", second]
+        [
+            "link",
+            "add",
+            "wire",
+            "netns",
+            first,
+            "type",
+            "veth",
+            "auxiliary model",
+            "wire",
+            "netns",
+            second,
+        ]
     )
     for number, name in enumerate(names, start=1):
         hosts.append((["ip", "netns", "exec", name], f"10.255.255.{number}"))

@@ -158,7 +158,7 @@ def test_patience_and_the_best_epoch(
 @pytest.mark.parametrize("select_by", ["log_loss", "gauc", "ndcg@10"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_best_epoch_is_the_best_and_is_what_is_tested(board, tmp_path, select_by, backbone):
-    """Weights of the best epoch, opened anew, give its validation metrics and the test's."""
+    """Weights of the best epoch, opened again, give its validation metrics and the test's."""
     options = {"epochs": 12, "optimizer": {"lr": 0.1}, "select_by": select_by}
     best_epoch = train(board, tmp_path / "run", backbone=backbone, **options).test["epoch"]
     run = invlearn.Run.open(tmp_path / "run")
@@ -219,8 +219,8 @@ def test_progress_is_told_to_the_end(board, tmp_path):
     assert [loss for _, _, loss in told] == [losses[done - 1] for done, _, _ in told]
 
 
-FAULTY = {"at": inf, "loss": nan, "slope": 1.0}
-"""What `Faulty` does from a step on: the loss it gives, and by what it multiplies slopes."""
+FAULTY = {"at": inf, "loss": nan, "gradient": 1.0}
+"""What `Faulty` does from a step on: the loss it gives, and by what it multiplies gradients."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class Faulty(Strategy):
         proposal = LabelledOnly().propose(score, params, batch)
         if batch.step < FAULTY["at"]:
             return proposal
-        gradients = {name: FAULTY["slope"] * value for name, value in proposal.gradients.items()}
+        gradients = {name: FAULTY["gradient"] * value for name, value in proposal.gradients.items()}
         return Proposal(
             proposal.params, gradients, {"loss": proposal.log["loss"] * 0 + FAULTY["loss"]}
         )
@@ -258,7 +258,7 @@ def test_divergence_stops_before_the_optimizer_step(
         snapshots.append([weight.detach().clone() for weight in module.parameters()])
         return False
 
-    for key, value in {"at": STEPS + 2, "loss": loss, "slope": gradients}.items():
+    for key, value in {"at": STEPS + 2, "loss": loss, "gradient": gradients}.items():
         monkeypatch.setitem(FAULTY, key, value)
     options = {"strategy": Faulty, "store": store, "seed": 3}
     with pytest.raises(DivergedError, match=r"step 3 of epoch 2.*before the optimizer step.*lr"):

@@ -24,8 +24,8 @@ class Backbone(Protocol):
 
     Two more attributes are looked for, and need not be there: `penalties`, a ridge penalty for each
     weight by parameter name (a number, or a tensor with one for each column), whose product with
-    the weights in play every store adds to their slope; and `by_user`, true if the rows of a user
-    had better follow each other in batches.
+    the gathered parameters every store adds to their gradient; and `by_user`, true if the rows of a
+    user had better follow each other in batches.
     """
 
     tables: ClassVar[dict[str, Key]]

@@ -108,8 +108,8 @@ class _Messages(torch.autograd.Function):
         ctx.graph = inputs[0]
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.graph @ slopes[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.graph @ gradients[0]
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:

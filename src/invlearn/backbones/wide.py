@@ -22,9 +22,9 @@ class Wide(nn.Module):
     `invlearn.backbones.rates`; `m` that of all rows. While it trains, a labelled pair's own label
     is left out of the rates of its user and item, which would tell it otherwise.
 
-    The slopes `s` stay above 0. Leaving a like out lowers its item's rate, so among the rows of one
-    item the lower rates belong to the likes. With a bias to put the item back in its place, a
-    negative slope would read off every label.
+    The coefficients `s` stay above 0. Leaving a like out lowers its item's rate, so among the rows
+    of one item the lower rates belong to the likes. With a bias to put the item back in its place,
+    a negative coefficient would read off every label.
     """
 
     tables: ClassVar[dict[str, Key]] = {
@@ -41,8 +41,8 @@ class Wide(nn.Module):
         self._shape = n_users, n_items
         self.user_bias = embedding(n_users, 1)
         self.item_bias = embedding(n_items, 1)
-        self.count_slopes = nn.Parameter(torch.zeros(2))
-        self.log_rate_slopes = nn.Parameter(torch.zeros(2))
+        self.count_coefficients = nn.Parameter(torch.zeros(2))
+        self.log_rate_coefficients = nn.Parameter(torch.zeros(2))
         self.user_counts: Tensor
         self.item_counts: Tensor
         self.user_ids: Tensor
@@ -85,8 +85,8 @@ class Wide(nn.Module):
             labels = labels - self._own(users, items)[:, None]
         rates = _log_odds(1 + labels / self.prior)
         biases = self.user_bias(users) + self.item_bias(items)
-        slopes = self.log_rate_slopes.exp()
-        wide = rates @ slopes + shown @ self.count_slopes + biases.squeeze(-1)
+        coefficients = self.log_rate_coefficients.exp()
+        wide = rates @ coefficients + shown @ self.count_coefficients + biases.squeeze(-1)
         return wide + _log_odds(self.prior)
 
     def _own(self, users: Tensor, items: Tensor) -> Tensor:

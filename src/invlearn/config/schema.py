@@ -26,8 +26,6 @@ PRESETS = ("recommended",)
 """Names of the settings files in this package, for example `--config recommended`."""
 
 Model = TypeVar("Model", bound=BaseModel)
-in_words = describe_validation_error
-"""Old name, until every caller uses the new one."""
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -56,7 +54,7 @@ class OptimizerConfig(Settings):
     eps: PositiveFloat = 1e-8
     """Added to the denominator of the update (Adam, Adagrad)."""
     l2: NonNegativeFloat = 0.0
-    """Adds `l2 * row` to the slope of every table row that the batch touches."""
+    """Adds `l2 * row` to the gradient of every table row that the batch touches."""
 
 
 class ScheduleConfig(Settings):

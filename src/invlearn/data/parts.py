@@ -26,7 +26,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from invlearn.config.schema import in_words
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.data.features import NO_FEATURES, FeatureCard
 from invlearn.data.logs.formats import reading
 from invlearn.runtime import atomic
@@ -47,7 +47,9 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(strict=True)
     bytes: int
+    """Size."""
     sha256: str
+    """Checksum, in hexadecimal."""
 
 
 class DatasetCard(BaseModel):
@@ -210,7 +212,7 @@ def read_card(folder: Path) -> DatasetCard:
     try:
         return DatasetCard.model_validate(card)
     except ValidationError as error:
-        reason = in_words(DatasetCard, error)
+        reason = describe_validation_error(DatasetCard, error)
         raise DataError(f"{file} is damaged ({reason}); prepare the dataset again") from error
 
 

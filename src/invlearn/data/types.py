@@ -1,4 +1,4 @@
-"""The small value types that pass between packages.
+"""The small value types that pass between packages: pairs, batch, proposal, feed.
 
 Shapes: `pairs` is the number of (user, item) pairs in a batch. Ids are dense integers from 0.
 """
@@ -15,14 +15,14 @@ IntegerIds = npt.NDArray[np.integer[Any]]
 """Dense ids of users or items, of any integer type."""
 
 Params = dict[str, Tensor]
-"""Tensors by parameter name: a point, or a slope at that point."""
+"""Tensors by parameter name: parameters, or gradients."""
 
 NO_TENSORS: Params = {}
 """No tensors; never written to."""
 
 
 class Pairs(NamedTuple):
-    """Users and items side by side."""
+    """Pairs (user, item) as two columns."""
 
     users: Tensor
     """Dense user ids, int64 of shape `(pairs,)`."""
@@ -31,80 +31,79 @@ class Pairs(NamedTuple):
 
 
 class LabelledRows(NamedTuple):
-    """The labelled rows of training, in the order of their numbers."""
+    """The labelled training rows, in the order of their row numbers."""
 
     pairs: Pairs
-    """Users and items, each pair once."""
+    """Users and items; each pair occurs once."""
     labels: Tensor
     """1.0 or 0.0, shape `(rows,)`."""
 
 
 Score = Callable[[Params, Pairs], Tensor]
-"""Logits of shape `(pairs,)` that the backbone gives pairs under some weights; no side effects."""
+"""Logits of shape `(pairs,)` of the backbone with the given parameters; no side effects."""
 
 
 class Batch(NamedTuple):
-    """What a strategy sees at one step."""
+    """What a strategy gets in one step."""
 
     labelled: Pairs
-    """Pairs with clear feedback."""
+    """Pairs with a label."""
     labels: Tensor
     """1.0 or 0.0 for each labelled pair, shape `(pairs,)`."""
     unlabelled: Pairs
-    """Pairs without clear feedback; none unless the strategy's feed asks for them."""
+    """Pairs without a label; empty unless the strategy's feed asks for them."""
     is_meta_batch: bool
-    """Whether the labelled pairs are judges: held out of training-train."""
+    """Whether the labelled pairs are judges, which are held out of the other batches."""
     step: int
     """Steps taken before this one, over all epochs."""
     lr: float
-    """Learning rate in force at this step."""
+    """Learning rate of this step."""
     state: Params = NO_TENSORS
-    """What the strategy's last proposal wanted to be seen again; nothing before the first."""
+    """`state` of the strategy's last proposal; empty in the first step."""
     rows: Tensor | None = None
-    """Numbers of the labelled pairs among the labelled rows of training, int64 of shape
-    `(pairs,)`; none unless the strategy keeps a ledger."""
+    """Row numbers of the labelled pairs among the labelled training rows, int64 of shape
+    `(pairs,)`; none unless the feed asks for row state."""
     origin: Pairs | None = None
-    """The unlabelled pairs under the ids of the dataset, whatever a store numbers them by; none
-    unless the strategy keeps a ledger."""
+    """The unlabelled pairs with the dataset's ids, before a store renumbers them; none unless the
+    feed asks for row state."""
     row_state: Params = NO_TENSORS
-    """The strategy's ledger: what it keeps of each labelled row, and of the rows as a whole."""
+    """State of the strategy: one value per labelled training row, or one for all rows."""
 
 
 class Proposal(NamedTuple):
-    """What a strategy wants done with one batch."""
+    """What a strategy proposes for one batch."""
 
     params: Params
-    """Where the optimizer steps from; the weights it was shown, unless the strategy moved them."""
+    """Parameters that the optimizer steps from: those that the strategy was given, or others."""
     gradients: Params
-    """Gradient at `point`; empty where the strategy took its step itself, and `point` is to be
-    kept as it is."""
+    """Gradients at `params`. Empty if the strategy took the step itself; `params` are then
+    stored as they are."""
     log: dict[str, Tensor]
-    """Scalars and short vectors to record, detached; `loss` among them."""
+    """Scalars and short vectors to record, detached; `loss` is one of them."""
     state: Params = NO_TENSORS
-    """Tensors by any name, detached, to be handed back as `Batch.memory` at the next step; the
-    store keeps them, in its checkpoints too. What is not proposed again is forgotten."""
+    """Tensors by any name, detached, that the next step gets as `Batch.state`. The store saves
+    them in checkpoints. What the next proposal does not repeat is dropped."""
     skip_zero_grad_rows: bool = False
-    """Whether rows of tables whose slope is zero rest. Otherwise the optimizer's momentum and its
-    penalty move every row in play."""
+    """Skip rows with zero gradient: no momentum, no decay. Otherwise the optimizer's momentum and
+    penalty move every gathered row."""
     row_updates: Params = NO_TENSORS
-    """Values of shape `(pairs,)`, detached, to be noted in the ledger under these names, at the
+    """Values of shape `(pairs,)`, detached, to write into the row state of these names, at the
     rows of the labelled pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """The pairs that a strategy's batches must hold."""
+    """The pairs that a strategy needs in its batches."""
 
     unlabelled: bool = False
-    """Whether unlabelled pairs stand beside the labelled ones."""
+    """Whether batches have unlabelled pairs."""
     judge_fraction: float = 0.0
-    """Part of the labelled training rows held out as judges; they come last in an epoch, and
-    unlabelled pairs then stand beside them only."""
+    """Fraction of the labelled training rows that are held out as judges. Their batches come last
+    in an epoch, and only they have unlabelled pairs."""
     whole_tables: bool = False
-    """Whether the strategy works on whole tables, so that the dense store alone serves it."""
+    """Whether the strategy needs whole tables, so that only the dense store can be used."""
     n_auxiliary: int = 0
-    """Copies of the backbone with weights of their own that train beside it; `peers.as_auxiliary`
-    finds them among the weights in play."""
+    """Number of auxiliary models: copies of the backbone with parameters of their own that train
+    with it (see `invlearn.backbones.auxiliary`)."""
     row_state: bool = False
-    """Whether the strategy keeps a ledger of the labelled rows; batches then say which they
-    hold."""
+    """Whether the strategy keeps state of labelled rows; batches then have `rows`."""

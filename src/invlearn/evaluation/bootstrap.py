@@ -1,7 +1,7 @@
 """Bootstrap over users: how much a metric would move had other users been logged.
 
 A metric is a ratio of sums over users, so one draw of users is a vector of counts times a few
-columns, and no metric is ever computed anew. Legend of shapes: `users` distinct users, `draws`
+columns, and no metric is ever computed again. Legend of shapes: `users` distinct users, `draws`
 bootstrap draws.
 """
 

@@ -105,9 +105,9 @@ def _least_log_loss(columns: Floats, targets: Floats) -> tuple[float, float]:
     weights = np.zeros(2)
     for _ in range(_NEWTON_STEPS):
         p = sigmoid(columns @ weights)
-        slope = columns.T @ (p - targets) / len(p)
+        gradient = columns.T @ (p - targets) / len(p)
         curve = columns.T @ (columns * (p * (1 - p))[:, None]) / len(p)
-        step = np.linalg.solve(curve + 1e-12 * np.eye(2), slope)
+        step = np.linalg.solve(curve + 1e-12 * np.eye(2), gradient)
         if np.abs(step).max() < 1e-9:
             break
         before = loss(weights)

@@ -213,7 +213,7 @@ def _next_trial(
     states = optuna.trial.TrialState
     study = optuna.create_study(
         direction="minimize" if minimize else "maximize",
-        # A sampler made anew for each trial, from the trial's number, needs no state of its own.
+        # A sampler made again for each trial, from the trial's number, needs no state of its own.
         sampler=optuna.samplers.TPESampler(
             n_startup_trials=ALIKE, seed=int(stream(seed, "search", len(done)).integers(2**32))
         ),

@@ -148,7 +148,7 @@ def _failure(experiment: Path, process: Process, said: Path) -> RunError:
     code = process.returncode
     silently = f"signal {-code}, perhaps for want of memory" if code < 0 else f"exit code {code}"
     return RunError(
-        f"a worker of the experiment ended early: {lines[-1] if lines else silently}; mend that "
+        f"a worker of the experiment ended early: {lines[-1] if lines else silently}; fix that "
         f"({experiment / 'worker.log'} holds all that it said), and the same command goes on "
         "from here"
     )

@@ -121,7 +121,7 @@ def judges_section(records: Sequence[RunRecord]) -> Section | None:
         return None
     words = Text(
         "In judged steps labelled pairs that were held out choose where the step starts from: "
-        "along the slope of the unlabelled pairs (direct), against it (inverse), or not moved "
+        "along the gradient of the unlabelled pairs (direct), against it (inverse), or not moved "
         "(stay). The loss is theirs at the chosen point."
     )
     drawn = tuple(

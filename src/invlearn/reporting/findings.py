@@ -110,7 +110,7 @@ def _minded(results: Results) -> Iterator[Finding]:
         )
         yield Finding(words, is_caution=True)
     if results.missing:
-        words = f"Not measured anew, so without paired differences: {results.missing}."
+        words = f"Not measured again, so without paired differences: {results.missing}."
         yield Finding(words, is_caution=True)
 
 

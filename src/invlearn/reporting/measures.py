@@ -1,4 +1,4 @@
-"""What runs reached: measured anew where their dataset is there, else as their records say."""
+"""What runs reached: measured again where their dataset is there, else as their records say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

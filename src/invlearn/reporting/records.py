@@ -15,7 +15,8 @@ from pydantic import (
     ValidationError,
 )
 
-from invlearn.config.schema import RunConfig, in_words
+from invlearn.config.schema import RunConfig
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.evaluation.calibration import Calibration, ReliabilityBin
 from invlearn.inference.comparison import run_names
 from invlearn.reporting.traces import Beliefs, Judges, read_beliefs, read_judges
@@ -172,7 +173,7 @@ def _fits(model: type[BaseModel], record: dict[str, Any]) -> None:
     try:
         model.model_validate(record)
     except ValidationError as error:
-        raise ValueError(in_words(model, error)) from error
+        raise ValueError(describe_validation_error(model, error)) from error
 
 
 def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | None:

@@ -51,7 +51,7 @@ def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
         yield Text(
             f"Numbers are those that the runs recorded at their ends. Paired differences, the "
             f"baselines' intervals and reliability are left out, since the runs could not be "
-            f"measured anew: {results.missing}."
+            f"measured again: {results.missing}."
         )
     yield Text(_counts(results.counts))
     others = {m: m for levels in results.runs.values() for m in levels if m not in METRICS}

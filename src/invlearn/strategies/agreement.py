@@ -1,6 +1,7 @@
-"""Strategies that compare models: copies of the backbone, its peers, train beside it.
+"""Strategies that compare models: copies of the backbone, its auxiliary models, train beside it.
 
-Each costs a model's training for each peer. What is kept at the end is the backbone itself.
+Each costs a model's training for each auxiliary model. What is kept at the end is the backbone
+itself.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class CoTeaching(LossStrategy):
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones, and one peer."""
+        """Unlabelled pairs beside the labelled ones, and one auxiliary model."""
         return Feed(unlabelled=True, row_state=True, n_auxiliary=1)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
@@ -72,9 +73,9 @@ class CrossModelAgreement(LossStrategy):
     2022 (https://arxiv.org/abs/2105.09605), DeCA. The model `f` and an auxiliary model `g` are
     drawn together by their Kullback-Leibler divergence, while what was observed is to be likely:
     in even steps a true dislike was taken for a positive with probability `h`, in odd steps a true
-    like was observed with probability `h'`. `g`, `h` and `h'` are peers of `f` here; the authors
-    take factor models for them. Labelled negatives count as not observed, like unlabelled pairs,
-    and the penalty of the authors' loss is left to the optimizer's `l2`.
+    like was observed with probability `h'`. `g`, `h` and `h'` are auxiliary models of `f` here; the
+    authors take factor models for them. Labelled negatives count as not observed, like unlabelled
+    pairs, and the penalty of the authors' loss is left to the optimizer's `l2`.
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -86,7 +87,7 @@ class CrossModelAgreement(LossStrategy):
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones, and three peers."""
+        """Unlabelled pairs beside the labelled ones, and three auxiliary models."""
         return Feed(unlabelled=True, n_auxiliary=3)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:

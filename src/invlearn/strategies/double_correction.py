@@ -1,7 +1,7 @@
 """Double correction: a pair is dropped for large losses that persist, and some are turned round.
 
 He et al., Double Correction Framework for Denoising Recommendation, KDD 2024
-(https://doi.org/10.1145/3637528.3671692). Two slips of the authors' program are mended: there the
+(https://doi.org/10.1145/3637528.3671692). Two slips of the authors' program are fixed: there the
 history of losses belongs to a place in a shuffled file, so that pairs swap histories, and the
 labels that it turns round are read afresh from where they never change.
 """
@@ -45,11 +45,11 @@ class DoubleCorrection(Strategy):
     relabel_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Part of the dropped pairs that is relabelled instead (`relabel_ratio` of the authors)."""
     window: PositiveInt = 3
-    """Epochs after which means and counts begin anew (`time_step` of the authors)."""
+    """Epochs after which means and counts begin again (`time_step` of the authors)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside labelled ones, and a ledger."""
+        """Unlabelled pairs beside labelled ones, and row state."""
         return Feed(unlabelled=True, row_state=True)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
@@ -64,8 +64,8 @@ class DoubleCorrection(Strategy):
         }
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the slope of the mean loss of the pairs that are kept."""
-        assert batch.rows is not None, "the feed says that there is a ledger"
+        """Propose the gradient of the mean loss of the pairs that are kept."""
+        assert batch.rows is not None, "the feed says that there is row state"
         row_state, rows = batch.row_state, batch.rows
         known = row_state["labels"][rows]
         labels = torch.cat([known, torch.zeros_like(batch.unlabelled.users).to(known)])

@@ -1,4 +1,4 @@
-"""Slopes and choices, as cheaply as the way of computing allows: eager, compiled, on a device."""
+"""Gradients, and gradients at the best of several parameters: eager, compiled, on a device."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,12 +20,13 @@ def gradients_and_loss(
         params: Where to look; it stays as it is.
 
     Returns:
-        The slope by the names of `point`, zeros for what the loss does not depend on; and the
+        The gradients by the names of `params`, zeros for what the loss does not depend on; and the
         loss, both detached.
 
     Example:
-        >>> slope, loss = gradients_and_loss(lambda w: w["x"].square().sum(), {"x": torch.ones(2)})
-        >>> slope["x"], loss
+        >>> x = {"x": torch.ones(2)}
+        >>> gradients, loss = gradients_and_loss(lambda params: params["x"].square().sum(), x)
+        >>> gradients["x"], loss
         (tensor([2., 2.]), tensor(2.))
     """
 
@@ -46,7 +47,7 @@ def gradients_and_aux(
         params: Where to look; it stays as it is.
 
     Returns:
-        The slope as `gradients_and_loss` gives it, and the tensor, detached.
+        The gradient as `gradients_and_loss` gives it, and the tensor, detached.
     """
     if torch.compiler.is_compiling():  # which follows torch.func, but no call of autograd
         gradients, (_, more) = grad_and_value(objective, has_aux=True)(params)
@@ -74,7 +75,7 @@ def gradients_at_best(
     points: Sequence[Params],
     choose: Callable[[Tensor], Tensor],
 ) -> Best:
-    """Compute a loss at several points, choose one of them by the losses, and the slope there.
+    """Compute a loss at several points, choose one of them by the losses, and the gradient there.
 
     Args:
         objective: Loss of weights, without side effects.
@@ -120,7 +121,7 @@ def at_hand(tensor: Tensor) -> bool:
 
 
 def rows_with_gradient(gradients: Tensor) -> Tensor:
-    """Which rows of a table have a slope, in a shape that broadcasts with the table's.
+    """Which rows of a table have a gradient, in a shape that broadcasts with the table's.
 
     Example:
         >>> rows_with_gradient(torch.tensor([[0.0, 0.5], [0.0, 0.0]]))

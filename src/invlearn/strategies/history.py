@@ -1,4 +1,4 @@
-"""Denoising by what the losses were: strategies that keep a ledger of the labelled rows.
+"""Denoising by what the losses were: strategies that keep row state of the labelled rows.
 
 Each weighs the labelled pairs of an epoch by the losses that they, their users or their items had
 in the epoch before; a loss is taken at the step that uses the pair, before it. As in the methods'
@@ -29,7 +29,7 @@ class WeightedByHistory(Strategy):
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside labelled ones, and a ledger."""
+        """Unlabelled pairs beside labelled ones, and row state."""
         return Feed(unlabelled=True, row_state=True)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
@@ -44,8 +44,8 @@ class WeightedByHistory(Strategy):
         }
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the slope of the weighted mean loss; note the losses of the labelled pairs."""
-        assert batch.rows is not None, "the feed says that there is a ledger"
+        """Propose the gradient of the weighted mean loss; note the losses of the labelled pairs."""
+        assert batch.rows is not None, "the feed says that there is row state"
         labels, _ = with_assumed_negatives("both", batch)
         known, assumed = batch.row_state["weights"][batch.rows], self.unlabelled_weights(batch)
         weights = torch.cat([known, assumed])
@@ -65,13 +65,13 @@ class WeightedByHistory(Strategy):
         return torch.ones_like(batch.unlabelled.users).to(batch.labels)
 
     def on_epoch_end(self, row_state: Params) -> Params:
-        """Weigh the rows anew by the losses of the epoch that has passed."""
+        """Weigh the rows again by the losses of the epoch that has passed."""
         row_state = {**row_state, "epochs": row_state["epochs"] + 1}
         return {**row_state, **self.weigh(row_state)}
 
     @abstractmethod
     def weigh(self, row_state: Params) -> Params:
-        """The entries of the ledger that an epoch changes, `weights` of shape `(rows,)` first."""
+        """Entries of the row state that an epoch changes; `weights` has shape `(rows,)`."""
 
 
 @final
@@ -83,7 +83,7 @@ class RankWeighted(WeightedByHistory):
     (https://github.com/Fammia/EARD): the weight is `F w_user w_item`. `F` is the share of rows of
     larger loss, `(rank of -loss - 1/2) / rows`; `w` falls in a line from `high` to `low` over the
     users, or the items, in the order of their mean loss. The authors rank sampled negatives, too,
-    under their pair; here unlabelled pairs, drawn anew each time, weigh 1.
+    under their pair; here unlabelled pairs, drawn again each time, weigh 1.
     """
 
     high: PositiveFloat = 1.5
@@ -132,7 +132,7 @@ class UserTemperature(WeightedByHistory):
 
     def unlabelled_weights(self, batch: Batch) -> Tensor:
         """The factor of each pair's user; 1 for users without a label."""
-        assert batch.origin is not None, "the feed says that there is a ledger"
+        assert batch.origin is not None, "the feed says that there is row state"
         factors = batch.row_state["factors"]
         known = batch.origin.users < len(factors)
         return torch.where(known, factors[torch.where(known, batch.origin.users, 0)], 1.0)
@@ -162,7 +162,7 @@ class ResampledPositives(WeightedByHistory):
     Conference 2025 (https://doi.org/10.1145/3696410.3714932). The authors draw `candidates`
     positives of a user and train on one of them, drawn by a softmax of minus its loss, by BPR.
     Here every positive stays in its batch and weighs how many times likelier it is to be drawn
-    than by chance: `candidates` times its softmax among itself and others of its user, drawn anew
+    than by chance: `candidates` times its softmax among itself and others of its user, drawn again
     after every epoch. The loss is the log loss.
     """
 

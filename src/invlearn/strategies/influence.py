@@ -16,7 +16,7 @@ from torch.func import jvp
 
 from invlearn.data.types import Batch, Feed, Pairs, Params, Proposal, Score
 from invlearn.strategies.gradients import gradients_and_loss, rows_with_gradient
-from invlearn.strategies.losses import belief_in_positive, cross_entropy, soft_slope
+from invlearn.strategies.losses import belief_in_positive, cross_entropy, soft_gradient
 from invlearn.strategies.strategy import Strategy
 
 Policy = Literal["pass", "invert", "relabel", "evidence"]
@@ -28,8 +28,8 @@ Policy = Literal["pass", "invert", "relabel", "evidence"]
 class InverseGradientPerPair(Strategy):
     """`ig-sample`: each unlabelled pair is judged by its own influence on the judges.
 
-    Let `G` be the slope of the judges' log loss, and `a = <grad z, G>` the influence of an
-    unlabelled pair with logit `z`: a small step that raises `z` by the pair's own slope changes
+    Let `G` be the gradient of the judges' log loss, and `a = <grad z, G>` the influence of an
+    unlabelled pair with logit `z`: a small step that raises `z` by the pair's own gradient changes
     the judges' loss in proportion to `a`, so raising `z` helps them where `a < 0`. One
     forward-mode product (the derivative of the logits along `G`) gives `a` for all pairs at once.
     The derivative of the inverse dual loss by the logit is `c = sigmoid(z) - w1`; the step
@@ -41,7 +41,7 @@ class InverseGradientPerPair(Strategy):
     * `evidence`: the influence shifts the belief: `w1 = sigmoid(2 log(l0 / l1) - beta a / s)`,
       `s` the root mean square of `a` in the batch, and `d = sigmoid(z) - w1`.
 
-    Adam steps by the direction of a slope, whatever its length. So a small `weight` spares rows
+    Adam steps by the direction of a gradient, whatever its length. So a small `weight` spares rows
     that labelled and unlabelled pairs share, but not those that unlabelled pairs alone look up:
     they go as far as any. With `moves="labelled"` those rest, and the smaller the weight, the
     nearer is the training to `none`.
@@ -66,7 +66,7 @@ class InverseGradientPerPair(Strategy):
         return Feed(unlabelled=self.weight > 0, judge_fraction=self.judge_fraction)
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the slope of the labelled pairs, and what the judged ones add to it."""
+        """Propose the gradient of the labelled pairs, and what the judged ones add to it."""
 
         def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
@@ -87,7 +87,7 @@ class InverseGradientPerPair(Strategy):
                 name: value * rows_with_gradient(gradients[name]) for name, value in added.items()
             }
         gradients = {name: value + self.weight * added[name] for name, value in gradients.items()}
-        helpful = (soft_slope(logits, belief_in_positive(logits)) * influence > 0).float().mean()
+        helpful = (soft_gradient(logits, belief_in_positive(logits)) * influence > 0).float().mean()
         return Proposal(
             params,
             gradients,
@@ -99,7 +99,7 @@ class InverseGradientPerPair(Strategy):
 def influences(
     score: Score, params: Params, pairs: Pairs, gradients: Params
 ) -> tuple[Tensor, Tensor]:
-    """Logits of pairs, and their derivatives along a slope: `<grad z, slope>` for each.
+    """Logits of pairs, and their derivatives along a gradient: `<grad z, gradient>` for each.
 
     Args:
         score: `(weights, pairs) -> logits`.
@@ -121,25 +121,25 @@ def influences(
 
 def passed(logits: Tensor, influence: Tensor, _: float) -> Tensor:
     """Derivatives of the inverse dual loss, those left out that would hurt the judges."""
-    dual = soft_slope(logits, belief_in_positive(logits))
+    dual = soft_gradient(logits, belief_in_positive(logits))
     return torch.where(dual * influence > 0, dual, 0.0)
 
 
 def inverted(logits: Tensor, influence: Tensor, _: float) -> Tensor:
     """Derivatives of the inverse dual loss, those turned round that would hurt the judges."""
-    dual = soft_slope(logits, belief_in_positive(logits))
+    dual = soft_gradient(logits, belief_in_positive(logits))
     return torch.where(dual * influence > 0, dual, -dual)
 
 
 def relabelled(logits: Tensor, influence: Tensor, _: float) -> Tensor:
     """Derivatives of the log loss under the label that helps the judges; 0.5 if neither does."""
-    return soft_slope(logits, 0.5 - 0.5 * influence.sign())
+    return soft_gradient(logits, 0.5 - 0.5 * influence.sign())
 
 
 def evident(logits: Tensor, influence: Tensor, beta: float) -> Tensor:
     """Derivatives of the soft loss whose belief the influence has shifted."""
     spread = influence.square().mean().sqrt().clamp_min(torch.finfo(influence.dtype).tiny)
-    return soft_slope(logits, belief_in_positive(logits, -beta * influence / spread))
+    return soft_gradient(logits, belief_in_positive(logits, -beta * influence / spread))
 
 
 PULLS: dict[Policy, Callable[[Tensor, Tensor, float], Tensor]] = {

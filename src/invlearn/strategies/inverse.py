@@ -19,7 +19,7 @@ from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 CHOICES = ("stay", "inverse", "direct")
 """What the judges can choose, in the order that decides ties: the earlier one wins."""
 STRIDES = (0.0, 1.0, -1.0)
-"""Where each choice goes along the trial slope, in units of the trial step."""
+"""Where each choice goes along the trial gradient, in units of the trial step."""
 
 
 @final
@@ -42,7 +42,7 @@ class InverseDual(LossStrategy):
 class InverseGradient(Strategy):
     """`ig`: labelled pairs judge which way unlabelled pairs may pull (Algorithm 1).
 
-    The slope `g` of the inverse dual loss may rest on a wrong belief. So three points, `theta`
+    The gradient `g` of the inverse dual loss may rest on a wrong belief. So three points, `theta`
     (stay), `theta + alpha g` (inverse) and `theta - alpha g` (direct), are tried on labelled
     pairs held out of training-train, and the step starts from the best.
     """
@@ -64,7 +64,7 @@ class InverseGradient(Strategy):
         return Feed(unlabelled=True, judge_fraction=self.judge_fraction)
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Move to the point that the judges like best, and propose the slope there."""
+        """Move to the point that the judges like best, and propose the gradient there."""
 
         def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
@@ -84,7 +84,7 @@ class InverseGradient(Strategy):
 
 
 def shifted(params: Params, gradients: Params, length: float) -> Params:
-    """Weights `length` times `slope` away from `point`; for 0, `point` itself."""
+    """Weights `length` times `gradient` away from `point`; for 0, `point` itself."""
     if length == 0:
         return params
     return {name: weight + length * gradients[name] for name, weight in params.items()}

@@ -56,7 +56,7 @@ def belief_in_positive(logits: Tensor, evidence: Tensor | float = 0.0) -> Tensor
     return torch.sigmoid(2 * (_log_negative_loss(z) - _log_negative_loss(-z)) + evidence)
 
 
-def soft_slope(logits: Tensor, belief: Tensor) -> Tensor:
+def soft_gradient(logits: Tensor, belief: Tensor) -> Tensor:
     """Derivative by the logit of `w1 l1 + w0 l0` at fixed weights: `sigmoid(z) - w1`.
 
     Args:
@@ -65,7 +65,7 @@ def soft_slope(logits: Tensor, belief: Tensor) -> Tensor:
 
     Example:
         >>> z = torch.tensor([-1.0, 0.0, 1.0])
-        >>> soft_slope(z, belief_in_positive(z))
+        >>> soft_gradient(z, belief_in_positive(z))
         tensor([ 0.2151,  0.0000, -0.2151])
     """
     return torch.sigmoid(logits.detach()) - belief
@@ -75,7 +75,7 @@ def inverse_dual_loss(logits: Tensor) -> Tensor:
     """Loss of pairs nobody labelled: both labels, weighted by belief (Eq. 4).
 
     Its gradient moves every logit away from zero, so it sharpens what the model already believes
-    and cannot mend a wrong belief; see `invlearn.strategies.inverse` for what can.
+    and cannot fix a wrong belief; see `invlearn.strategies.inverse` for what can.
 
     Args:
         logits: Shape `(pairs,)`.

@@ -49,7 +49,7 @@ class NonNegativePU(LossStrategy):
         return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """The mixed risk; its slope is that of Algorithm 1 where the negative part is too low."""
+        """The risk; where its negative part is too low, with the gradient of Algorithm 1."""
         labels = batch.labels
         labelled, unlabelled = split_logits(score, params, batch)
         prior = labels.mean() if self.prior is None else self.prior
@@ -62,7 +62,7 @@ class NonNegativePU(LossStrategy):
         return torch.lerp(clear, self._guarded(of_positives, hidden), self.unlabelled_weight)
 
     def _guarded(self, of_positives: Tensor, hidden: Tensor) -> Tensor:
-        """The positive-unlabelled risk, whose slope is `-gamma` times that of `hidden` if low.
+        """The positive-unlabelled risk, whose gradient is `-gamma` times that of `hidden` if low.
 
         Its value is never negative: that of the positives alone stands in where `hidden` is low.
         """
@@ -98,7 +98,7 @@ class RelevanceMF(LossStrategy):
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside labelled ones, and a ledger."""
+        """Unlabelled pairs beside labelled ones, and row state."""
         return Feed(unlabelled=True, row_state=True)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
@@ -110,7 +110,7 @@ class RelevanceMF(LossStrategy):
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Mean over all pairs of `v (1 - p)^2 + (1 - v) p^2`, `v = y / theta`."""
-        assert batch.rows is not None, "the feed says that there is a ledger"
+        assert batch.rows is not None, "the feed says that there is row state"
         p = torch.sigmoid(all_logits(score, params, batch))
         clicked = batch.labels * batch.row_state["inverse propensity"][batch.rows]
         v = torch.cat([clicked, torch.zeros_like(p[len(clicked) :])])

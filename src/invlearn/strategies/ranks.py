@@ -1,4 +1,4 @@
-"""Ranks and means of rows by group, as the strategies that keep a ledger need them."""
+"""Ranks and means of rows by group, as the strategies that keep row state need them."""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Plain semi-supervised controls: unlabelled pairs sharpen what the model already believes.
 
-Neither looks at anything but the model's own output, so neither can mend a wrong belief. They are
+Neither looks at anything but the model's own output, so neither can fix a wrong belief. They are
 here to tell what inverse learning adds to self-training.
 """
 

@@ -1,4 +1,4 @@
-"""What every strategy is: a pure function from weights and a batch to a proposal."""
+"""The interface of strategies: pure functions from parameters and a batch to a proposal."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,8 +23,8 @@ from invlearn.strategies.losses import cross_entropy
 class Strategy(ABC):
     """All that differs between the methods under comparison.
 
-    A concrete strategy is a frozen dataclass of its hyper-parameters. It looks at a batch from a
-    point and proposes where to step from and along which slope; the store of the weights acts.
+    A concrete strategy is a frozen dataclass of its hyperparameters. From parameters and a batch it
+    proposes parameters to step from and gradients there; the store applies the update.
     """
 
     @property
@@ -39,16 +39,16 @@ class Strategy(ABC):
 
     @abstractmethod
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Look at `batch` from `point`; change nothing.
+        """Propose an update for `batch`; change nothing.
 
         Args:
-            score: `(weights, pairs) -> logits` of shape `(pairs,)`, without side effects.
-            params: The weights in play, by parameter name.
-            batch: Labelled pairs, and unlabelled ones if `feed` asked for them.
+            score: `(params, pairs) -> logits` of shape `(pairs,)`, without side effects.
+            params: The gathered parameters, by name.
+            batch: Labelled pairs, and unlabelled ones if `feed` asks for them.
         """
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """The ledger before the first step: tensors by name, kept with the weights; none here.
+        """State of the labelled rows before the first step, by name; none by default.
 
         Args:
             rows: The labelled rows of training.
@@ -56,22 +56,22 @@ class Strategy(ABC):
         return NO_TENSORS
 
     def on_epoch_end(self, row_state: Params) -> Params:
-        """The ledger after an epoch, from what it was at the end of it; the same here."""
+        """Row state for the next epoch, from that at the end of this one; the same by default."""
         return row_state
 
 
 class LossStrategy(Strategy):
-    """A strategy that is nothing but a loss."""
+    """A strategy that is only a loss."""
 
     @abstractmethod
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean loss of the batch at `point`, a scalar."""
+        """Mean loss of the batch at `params`, a scalar."""
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the slope of the loss at the point as it is."""
+        """Propose the gradients of the loss at the given parameters."""
 
-        def objective(weights: Params) -> Tensor:
-            return self.loss(score, weights, batch)
+        def objective(at: Params) -> Tensor:
+            return self.loss(score, at, batch)
 
         gradients, loss = gradients_and_loss(objective, params)
         return Proposal(params, gradients, {"loss": loss})

@@ -281,7 +281,7 @@ def resume(
 ) -> Run:
     """Go on with a run from its last checkpoint, to bit-identical weights as without the stop.
 
-    A finished run is opened and its test metrics written anew. Bit-identical holds on a CPU with
+    A finished run is opened and its test metrics written again. Bit-identical holds on a CPU with
     the same number of threads and processes, and not from one device to another. What several
     processes have trained, any other number of them, or one, goes on with.
 

@@ -30,7 +30,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from invlearn.backbones.auxiliary import is_auxiliary
-from invlearn.config.schema import RunConfig, in_words, load_config
+from invlearn.config.schema import RunConfig, load_config
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.data.dataset import Dataset
 from invlearn.data.features import NO_FEATURES, FeatureCard
 from invlearn.data.parts import Count, sha256
@@ -148,7 +149,7 @@ def read_run(folder: Path) -> tuple[RunCard, RunConfig]:
     try:
         checked = RunCard.model_validate(card)
     except ValidationError as error:
-        reason = in_words(RunCard, error)
+        reason = describe_validation_error(RunCard, error)
         raise RunError(
             f"{folder / 'run.json'} is damaged ({reason}); train the run again"
         ) from error

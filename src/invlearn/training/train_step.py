@@ -1,6 +1,6 @@
-"""One step of training: show the weights in play, let the strategy propose, carry it out.
+"""One step of training: show the gathered parameters, let the strategy propose, carry it out.
 
-Compiled (`torch.compile`), all tensor arithmetic of a step becomes one graph: losses, slopes,
+Compiled (`torch.compile`), all tensor arithmetic of a step becomes one graph: losses, gradients,
 trials, choice and the optimizer's update are fused, and only the rows of the batch are touched,
 as without. What is compiled serves every later training of the same backbone, strategy and shapes
 of weights in the process, whatever their settings.
@@ -98,11 +98,11 @@ class Stepper:
         return step
 
     def init_row_state(self, rows: LabelledRows) -> None:
-        """Let the strategy open its ledger on the labelled rows of training."""
+        """Let the strategy open its row state on the labelled rows of training."""
         self._store.row_state = self._strategy.init_row_state(rows)
 
     def close_epoch(self) -> None:
-        """Let the strategy balance its ledger."""
+        """Let the strategy balance its row state."""
         if self._store.row_state:
             self._store.row_state = self._strategy.on_epoch_end(self._store.row_state)
 
@@ -110,7 +110,7 @@ class Stepper:
 def train_step(
     store: Store, strategy: Strategy, indexed: IndexedBatch, hardest_of: int = 1
 ) -> Step:
-    """Let a strategy propose, and carry it out if it is sound."""
+    """Gather, let the strategy propose, and update if the proposal is finite."""
     context = store.gather_indexed(indexed)
     if hardest_of > 1:
         context = context._replace(
@@ -134,7 +134,7 @@ def hardened(score: Score, params: Params, batch: Batch, hardest_of: int) -> Bat
 
     Args:
         score: `(weights, pairs) -> logits`.
-        params: The weights in play.
+        params: The gathered parameters.
         batch: Each `hardest_of` unlabelled pairs in turn are the candidates of one.
         hardest_of: At least 1.
     """
@@ -150,7 +150,7 @@ def hardened(score: Score, params: Params, batch: Batch, hardest_of: int) -> Bat
 
 
 def proposal_is_finite(proposal: Proposal) -> Tensor:
-    """Whether the loss and the slope (or the new point) hold no NaN and nothing infinite.
+    """Whether the loss and the gradient (or the new point) hold no NaN and nothing infinite.
 
     Sums are looked at, which every such value spoils; finite values whose sum overflows would
     have to be far past 1e30.

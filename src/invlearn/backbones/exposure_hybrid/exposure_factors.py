@@ -55,7 +55,7 @@ class ExposureModel:
 
     users: "Side"
     items: "Side"
-    slopes: Floats
+    coefficients: Floats
     """Of the columns as they are, not standardised; shape `(columns,)`."""
     intercept: float
 
@@ -70,13 +70,13 @@ class ExposureModel:
         for start in range(0, len(users), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             columns = _columns(self.users, self.items, users[rows], items[rows])
-            logits[rows] += columns @ self.slopes
+            logits[rows] += columns @ self.coefficients
         return logits
 
     def tables(self) -> Tables:
         """The same logits as inner products of a row a user and a row an item."""
         k = self.users.factors.shape[1]
-        of_users, of_items, products = np.split(self.slopes, [k + 2, 2 * (k + 2)])
+        of_users, of_items, products = np.split(self.coefficients, [k + 2, 2 * (k + 2)])
         own, other = (
             side.columns(np.arange(len(side.rows)), None) for side in (self.users, self.items)
         )
@@ -114,7 +114,7 @@ def fit_exposure_factors(
         n_items: Number of items; ids are below it.
         seed: Of the randomised decomposition.
         factors: Singular values to keep; fewer if the matrix has fewer.
-        l2: Half of it times the squared slopes is added to the log loss summed over the rows.
+        l2: Half of it times the squared coefficients is added to the log loss summed over the rows.
         block_rows: Rows whose columns are in memory at once.
 
     Raises:
@@ -153,8 +153,8 @@ def fit_exposure_factors(
     if not 0 < labels.sum(dtype=np.int64) < len(labels):
         mean = float(logit(mean_rate(labels)))
         return ExposureModel(users, items, 0 * emphasis, mean)
-    slopes, intercept = _fit(blocks, emphasis, l2)
-    return ExposureModel(users, items, slopes, intercept)
+    coefficients, intercept = _fit(blocks, emphasis, l2)
+    return ExposureModel(users, items, coefficients, intercept)
 
 
 def exposure_svd(
@@ -210,30 +210,30 @@ def exposure_svd(
 
 
 def logistic_regression(blocks: Callable[[], Iterator[Block]], *, l2: float) -> Floats:
-    """Fit slopes by Newton's method, in some six passes over the blocks.
+    """Fit coefficients by Newton's method, in some six passes over the blocks.
 
     Of the sums that a pass adds up, the curvature is the largest, `(columns, columns)`; it is
-    worth its cost here because the columns of a block are made anew in every pass, and methods
+    worth its cost here because the columns of a block are made again in every pass, and methods
     without it (L-BFGS) take ten times as many.
 
     Args:
         blocks: Makes the blocks, the same at each call; their last column is the constant 1. Both
             labels occur.
-        l2: Penalty of half the squared slopes, above 0; the constant's is none.
+        l2: Penalty of half the squared coefficients, above 0; the constant's is none.
 
     Returns:
-        Slopes of shape `(columns,)`, at which the penalised sum of the log losses is least.
+        Coefficients of shape `(columns,)`, at which the penalised sum of the log losses is least.
     """
-    slopes = np.zeros(next(blocks())[0].shape[1])
-    here = _derivatives(blocks, slopes, l2)
+    coefficients = np.zeros(next(blocks())[0].shape[1])
+    here = _derivatives(blocks, coefficients, l2)
     for _ in range(100):
         step = np.linalg.solve(here.curvature, here.gradient)
         if here.gradient @ step <= 1e-9 * here.loss:
-            return slopes - step  # quadratic: this step leaves about the square of the error
-        while (there := _derivatives(blocks, slopes - step, l2)).loss > here.loss:
+            return coefficients - step  # quadratic: this step leaves about the square of the error
+        while (there := _derivatives(blocks, coefficients - step, l2)).loss > here.loss:
             step /= 2
-        slopes, here = slopes - step, there
-    return slopes
+        coefficients, here = coefficients - step, there
+    return coefficients
 
 
 class _Derivatives(NamedTuple):
@@ -242,12 +242,14 @@ class _Derivatives(NamedTuple):
     curvature: Floats
 
 
-def _derivatives(blocks: Callable[[], Iterator[Block]], slopes: Floats, l2: float) -> _Derivatives:
-    penalties = np.append(np.full(len(slopes) - 1, l2), 0.0)
-    loss = 0.5 * float(penalties @ slopes**2)
-    gradient, curvature = penalties * slopes, np.diag(penalties)
+def _derivatives(
+    blocks: Callable[[], Iterator[Block]], coefficients: Floats, l2: float
+) -> _Derivatives:
+    penalties = np.append(np.full(len(coefficients) - 1, l2), 0.0)
+    loss = 0.5 * float(penalties @ coefficients**2)
+    gradient, curvature = penalties * coefficients, np.diag(penalties)
     for columns, labels in blocks():
-        logits = columns @ slopes
+        logits = columns @ coefficients
         rates = 0.5 + 0.5 * np.tanh(logits / 2)
         loss += float((np.logaddexp(0, logits) - labels * logits).sum())
         gradient += columns.T @ (rates - labels)
@@ -259,7 +261,7 @@ def _derivatives(blocks: Callable[[], Iterator[Block]], slopes: Floats, l2: floa
 def _fit(
     blocks: Callable[[], Iterator[Block]], emphasis: Floats, l2: float
 ) -> tuple[Floats, float]:
-    """Slopes and intercept for the columns as they are, fitted on standardised ones."""
+    """Coefficients and intercept for the columns as they are, fitted on standardised ones."""
     mean, spread = _moments(blocks)
     scale = np.divide(emphasis, spread, out=np.zeros_like(spread), where=spread > 0)
 
@@ -267,10 +269,10 @@ def _fit(
         for columns, labels in blocks():
             yield np.column_stack([(columns - mean) * scale, np.ones(len(labels))]), labels
 
-    slopes = logistic_regression(standardised, l2=l2)
-    intercept = float(slopes[-1])
-    slopes = slopes[:-1] * scale
-    return slopes, intercept - float(mean @ slopes)
+    coefficients = logistic_regression(standardised, l2=l2)
+    intercept = float(coefficients[-1])
+    coefficients = coefficients[:-1] * scale
+    return coefficients, intercept - float(mean @ coefficients)
 
 
 def _moments(blocks: Callable[[], Iterator[Block]]) -> tuple[Floats, Floats]:

@@ -20,9 +20,9 @@ from invlearn.backbones.rates import Floats
 from invlearn.data.exposures import Exposures
 from invlearn.data.types import IntegerIds
 
-MAP_SHRINKAGE, SLOPE_SHRINKAGE, BETWEEN_SHRINKAGE = 15.0, 10.0, 60.0
-"""Ridge penalties of the maps of exposure factors, of their slopes, and of those of their products,
-in rows."""
+MAP_SHRINKAGE, COEFFICIENT_SHRINKAGE, BETWEEN_SHRINKAGE = 15.0, 10.0, 60.0
+"""Ridge penalties of the maps of exposure factors, of their coefficients, and of those of their
+products, in rows."""
 MEMBERS = ("trained part", "exposure factors", "mixed model", "intercepts")
 """Of the mix, in its order."""
 
@@ -82,8 +82,8 @@ class ExposureHybrid(nn.Module):
         self.shown, self.liked, self.disliked = (drawn(n_items, dim) for _ in KINDS)
         self.user_map, self.item_map = drawn(width, dim), drawn(width, dim)
         self.between = nn.Parameter(torch.zeros(width, width))
-        self.user_slopes = nn.Parameter(torch.zeros(width))
-        self.item_slopes = nn.Parameter(torch.zeros(width))
+        self.user_coefficients = nn.Parameter(torch.zeros(width))
+        self.item_coefficients = nn.Parameter(torch.zeros(width))
         self.user_bias = nn.Parameter(torch.zeros(n_users))
         self.item_bias = nn.Parameter(torch.zeros(n_items))
         self.bias = nn.Parameter(torch.zeros(1))
@@ -140,7 +140,7 @@ class ExposureHybrid(nn.Module):
             **dict.fromkeys(("users", "items", *KINDS), self._shrinkages),
             "between": BETWEEN_SHRINKAGE,
             **dict.fromkeys(("user_map", "item_map"), MAP_SHRINKAGE),
-            **dict.fromkeys(("user_slopes", "item_slopes"), SLOPE_SHRINKAGE),
+            **dict.fromkeys(("user_coefficients", "item_coefficients"), COEFFICIENT_SHRINKAGE),
             **{name: plain.penalties[name] for name in ("user_bias", "item_bias")},
         }
         self.penalties = {name: shrinkage / n for name, shrinkage in rows.items()}
@@ -158,7 +158,7 @@ class ExposureHybrid(nn.Module):
             own = self._read.shown.own(users, items, self._tables())
             mine = mine - (own * its).sum(-1)
         crossed = ((x_users @ self.between) * x_items).sum(-1)
-        sides = self._user_sides(users) + self.item_bias[items] + x_items @ self.item_slopes
+        sides = self._user_sides(users) + self.item_bias[items] + x_items @ self.item_coefficients
         return mine + crossed + sides
 
     def train(self, mode: bool = True) -> "ExposureHybrid":
@@ -205,7 +205,9 @@ class ExposureHybrid(nn.Module):
         return self.shown, self.liked, self.disliked
 
     def _user_sides(self, users: Tensor) -> Tensor:
-        return self.bias + self.user_bias[users] + self.user_features[users] @ self.user_slopes
+        return (
+            self.bias + self.user_bias[users] + self.user_features[users] @ self.user_coefficients
+        )
 
     @torch.no_grad()
     def _trained(self, shown: Shown) -> "_Tables":
@@ -216,7 +218,7 @@ class ExposureHybrid(nn.Module):
             torch.cat([persons, self.user_features @ self.between], dim=1),
             torch.cat([self.items + self.item_features @ self.item_map, self.item_features], dim=1),
             self._user_sides(every),
-            self.item_bias + self.item_features @ self.item_slopes,
+            self.item_bias + self.item_features @ self.item_coefficients,
         )
 
     @torch.no_grad()

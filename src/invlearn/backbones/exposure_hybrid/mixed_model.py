@@ -1,14 +1,15 @@
 """Labels from exposures by a logistic regression whose penalties the labels themselves decide.
 
 The logit of a pair is `b + b_u + b_i + v_u x_u + v_i x_i + x_u W x_i`: an intercept for every user
-and item, slopes for what is known of either (exposure factors, log count of exposures), and slopes
-for products of the two. Each group of coefficients has a normal prior; its precision, which is the
-ridge penalty, is the one that makes the labels likely (empirical Bayes by Laplace's approximation:
-MacKay, Bayesian Interpolation, Neural Computation 1992, https://doi.org/10.1162/neco.1992.4.3.415,
-Eq. 3.21 and Section 4). So a dataset whose items differ much and whose factors tell little gets
-intercepts alone, and another gets factors, with no setting to choose. For intercepts it is the
-slower, steadier update of expectation maximisation, which ends after a fixed number of passes:
-where ids do not differ at all, their penalty is still on its way up.
+and item, coefficients for what is known of either (exposure factors, log count of exposures), and
+coefficients for products of the two. Each group of coefficients has a normal prior; its precision,
+which is the ridge penalty, is the one that makes the labels likely (empirical Bayes by Laplace's
+approximation: MacKay, Bayesian Interpolation, Neural Computation 1992,
+https://doi.org/10.1162/neco.1992.4.3.415, Eq. 3.21 and Section 4). So a dataset whose items differ
+much and whose factors tell little gets intercepts alone, and another gets factors, with no setting
+to choose. For intercepts it is the slower, steadier update of expectation maximisation, which ends
+after a fixed number of passes: where ids do not differ at all, their penalty is still on its way
+up.
 
 Shapes: `users`, `items` and `labels` are `(rows,)`; `width` is the factors and the log count.
 """
@@ -43,13 +44,13 @@ CROSSED = 16
 SMOOTHING = 30.0
 """Exposures added to every degree before the decomposition (`exposure_svd`)."""
 ROUNDS = 10
-"""Rounds of intercepts, slopes and penalties in turn."""
+"""Rounds of intercepts, coefficients and penalties in turn."""
 
 FIRST_PENALTY = 10.0
-"""Of every slope, before the first evidence."""
+"""Of every coefficient, before the first evidence."""
 
-GROUPS = ("user_slopes", "item_slopes", "user_count", "item_count", "same", "crossed")
-"""Groups of slopes with a penalty each."""
+GROUPS = ("user_coefficients", "item_coefficients", "user_count", "item_count", "same", "crossed")
+"""Groups of coefficients with a penalty each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class MixedModel:
     """Columns `x_u`, shape `(n_users, width)`."""
     items: Floats
     """Columns `x_i`, shape `(n_items, width)`."""
-    user_slopes: Floats
+    user_coefficients: Floats
     """`v_u`, shape `(width,)`."""
-    item_slopes: Floats
+    item_coefficients: Floats
     """`v_i`, shape `(width,)`."""
     between: Floats
     """`W`, shape `(width, width)`."""
@@ -89,8 +90,8 @@ class MixedModel:
         return Tables(
             left=self.users @ self.between,
             right=self.items,
-            users=self.users @ self.user_slopes + self.user_bias + self.intercept,
-            items=self.items @ self.item_slopes + self.item_bias,
+            users=self.users @ self.user_coefficients + self.user_bias + self.intercept,
+            items=self.items @ self.item_coefficients + self.item_bias,
         )
 
 
@@ -106,7 +107,8 @@ def fit_mixed_model(
 ) -> MixedModel:
     """Fit labels of training rows by exposures.
 
-    Memory is that of the exposures, of the columns, and of one block of rows times the slopes.
+    Memory is that of the exposures, of the columns, and of one block of rows times the
+    coefficients.
 
     Args:
         exposures: Training rows with and without a label. If all labels are equal, every logit is
@@ -133,33 +135,34 @@ def fit_mixed_model(
     layout = _Layout.of(len(strengths), crossed) if factors else _Layout.empty()
     design = _Design(rows, sides, layout)
     intercepts = Intercepts.start(rows, (n_users, n_items))
-    slopes, penalties = np.zeros(len(layout.groups)), np.full(len(layout.groups), FIRST_PENALTY)
+    coefficients = np.zeros(len(layout.groups))
+    penalties = np.full(len(layout.groups), FIRST_PENALTY)
     if 0 < rows.labels.sum() < len(rows.labels):
-        intercepts, slopes, penalties = _fitted(design, intercepts, slopes, penalties)
+        intercepts, coefficients, penalties = _fitted(design, intercepts, coefficients, penalties)
     by_group = {
         name: float(penalties[layout.groups == number][0])
         for number, name in enumerate(GROUPS)
         if (layout.groups == number).any()
     }
     by_group |= dict(zip(("user_bias", "item_bias"), intercepts.penalties, strict=True))
-    spread = layout.spread(slopes, sides[0].shape[1])
+    spread = layout.spread(coefficients, sides[0].shape[1])
     return MixedModel(intercepts.constant, *intercepts.values, *sides, *spread, by_group)
 
 
 def _fitted(
-    design: "_Design", intercepts: Intercepts, slopes: Floats, penalties: Floats
+    design: "_Design", intercepts: Intercepts, coefficients: Floats, penalties: Floats
 ) -> tuple[Intercepts, Floats, Floats]:
-    """Intercepts, slopes and penalties of the slopes, found in turn."""
+    """Intercepts, coefficients and penalties of the coefficients, found in turn."""
     offsets, variances = np.zeros(len(design.rows.labels)), np.zeros(0)
     for _ in range(ROUNDS):
         intercepts = swept(intercepts, design.rows, offsets)
-        if not len(slopes):
+        if not len(coefficients):
             continue
         if len(variances):
-            penalties = _by_evidence(slopes, variances, penalties, design.layout.groups)
+            penalties = _by_evidence(coefficients, variances, penalties, design.layout.groups)
         base = intercepts.of(design.rows)
-        slopes, offsets, variances = _newton(design, base, slopes, penalties, offsets)
-    return swept(intercepts, design.rows, offsets), slopes, penalties
+        coefficients, offsets, variances = _newton(design, base, coefficients, penalties, offsets)
+    return swept(intercepts, design.rows, offsets), coefficients, penalties
 
 
 def _columns_of(
@@ -194,10 +197,10 @@ def _columns_of(
 
 
 class _Layout(NamedTuple):
-    """Where each slope stands: `user_slopes`, `item_slopes`, then entries of `between`."""
+    """Places of the coefficients: those of users, of items, then entries of `between`."""
 
     groups: npt.NDArray[np.int64]
-    """Place in `GROUPS` of each slope's group."""
+    """Place in `GROUPS` of each coefficient's group."""
     left: npt.NDArray[np.int64]
     """Column of the user in each product, shape `(products,)`."""
     right: npt.NDArray[np.int64]
@@ -218,15 +221,15 @@ class _Layout(NamedTuple):
 
     @classmethod
     def empty(cls) -> "_Layout":
-        """Without slopes."""
+        """Without coefficients."""
         none = np.zeros(0, np.int64)
         return cls(none, none, none)
 
-    def spread(self, slopes: Floats, width: int) -> tuple[Floats, Floats, Floats]:
-        """The slopes as vectors and a matrix."""
+    def spread(self, coefficients: Floats, width: int) -> tuple[Floats, Floats, Floats]:
+        """The coefficients as vectors and a matrix."""
         between = np.zeros((width, width))
-        between[self.left, self.right] = slopes[2 * width :]
-        return slopes[:width], slopes[width : 2 * width], between
+        between[self.left, self.right] = coefficients[2 * width :]
+        return coefficients[:width], coefficients[width : 2 * width], between
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,12 +249,13 @@ class _Design:
             crossed = (mine[:, :n, None] * its[:, None, :n]).reshape(len(mine), n * n)
             yield part, np.concatenate([mine, its, crossed, mine[:, rest] * its[:, rest]], axis=1)
 
-    def times(self, slopes: Floats) -> Floats:
-        """Columns times slopes, shape `(rows,)`, without making the columns."""
-        user_slopes, item_slopes, between = self.layout.spread(slopes, self.sides[0].shape[1])
+    def times(self, coefficients: Floats) -> Floats:
+        """Columns times coefficients, shape `(rows,)`, without making the columns."""
+        width = self.sides[0].shape[1]
+        of_users, of_items, between = self.layout.spread(coefficients, width)
         left, right = self.sides[0] @ between, self.sides[1]
-        found = (self.sides[0] @ user_slopes)[self.rows.users]
-        found += (right @ item_slopes)[self.rows.items]
+        found = (self.sides[0] @ of_users)[self.rows.users]
+        found += (right @ of_items)[self.rows.items]
         for part in self._parts():
             found[part] += (left[self.rows.users[part]] * right[self.rows.items[part]]).sum(axis=1)
         return found
@@ -262,23 +266,23 @@ class _Design:
 
 
 def _newton(
-    design: _Design, base: Floats, slopes: Floats, penalties: Floats, offsets: Floats
+    design: _Design, base: Floats, coefficients: Floats, penalties: Floats, offsets: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """One Newton step of the slopes, halved until it helps.
+    """One Newton step of the coefficients, halved until it helps.
 
     Args:
         design: The columns.
         base: Sum of a row's intercepts, shape `(rows,)`.
-        slopes: Where to step from.
-        penalties: Of each slope.
-        offsets: Columns times slopes, shape `(rows,)`.
+        coefficients: Where to step from.
+        penalties: Of each coefficient.
+        offsets: Columns times coefficients, shape `(rows,)`.
 
     Returns:
-        Slopes, columns times slopes, and posterior variances of the slopes.
+        Coefficients, columns times coefficients, and posterior variances of the coefficients.
     """
     labels = design.rows.labels
     rates = rate_of(base + offsets)
-    gradient, curvature = penalties * slopes, np.diag(penalties)
+    gradient, curvature = penalties * coefficients, np.diag(penalties)
     for part, columns in design.blocks():
         error = (rates[part] - labels[part]).astype(np.float32)
         gradient = gradient + columns.T @ error
@@ -290,21 +294,21 @@ def _newton(
 
     def loss(length: float) -> float:
         logits = base + offsets + length * change
-        moved = slopes + length * step
+        moved = coefficients + length * step
         fit = np.logaddexp(0, logits) - labels * logits
         return float(fit.sum() + 0.5 * (penalties * moved**2).sum())
 
     length, before = 1.0, loss(0.0)
     while not loss(length) <= before and length > 1e-6:
         length /= 2
-    return slopes + length * step, offsets + length * change, inverse.diagonal().copy()
+    return coefficients + length * step, offsets + length * change, inverse.diagonal().copy()
 
 
 def _by_evidence(
-    slopes: Floats, variances: Floats, penalties: Floats, groups: npt.NDArray[np.int64]
+    coefficients: Floats, variances: Floats, penalties: Floats, groups: npt.NDArray[np.int64]
 ) -> Floats:
     """Penalty of each group: coefficients that the labels determine, over their squared length."""
     determined = np.bincount(groups, 1 - penalties * variances)
-    squares = np.bincount(groups, slopes**2)
+    squares = np.bincount(groups, coefficients**2)
     found = np.divide(determined, squares, out=np.full_like(squares, MOST), where=squares > 1e-12)
     return np.clip(found, LEAST, MOST)[groups]

@@ -126,7 +126,7 @@ def _connected(address: str) -> tuple[Any, bool]:
         socket.create_connection((place.hostname, place.port or PORT), timeout=10).close()
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"no Spark Connect server answers at {address} ({error}); start one, or mend --spark"
+            f"no Spark Connect server answers at {address} ({error}); start one, or fix --spark"
         ) from error
     return SparkSession.builder.remote(address).create(), True
 

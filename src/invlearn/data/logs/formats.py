@@ -87,7 +87,7 @@ def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
 def place_in_files(row: int, files: Sequence[Path], form: Format) -> tuple[Path, int]:
     """Find the file that a row of `read_files` is in, and its number there, both counted from 0.
 
-    Every file before it is counted anew, so this is for messages only.
+    Every file before it is counted again, so this is for messages only.
     """
     for file in files[:-1]:
         with reading(str(file)):

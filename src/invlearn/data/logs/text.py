@@ -95,7 +95,7 @@ class Text:
                 file, row, _ = self._first(files, misfilled, name)
                 raise DataError(
                     f"{file.name}, line {row + 1} of the rows, does not hold "
-                    f"{', '.join(filter(None, self.names))}; mend it or name another format"
+                    f"{', '.join(filter(None, self.names))}; fix it or name another format"
                 )
 
     def _refuse_misfits(
@@ -108,7 +108,7 @@ class Text:
                 file, row, value = self._first(files, misfit, name)
                 raise DataError(
                     f"{file.name} row {row + 1}, column {name}: found '{value}' where the header "
-                    "declares a number; mend the row or declare the column a token"
+                    "declares a number; fix the row or declare the column a token"
                 )
 
     def _first(
@@ -130,10 +130,10 @@ class Text:
                 for line, fields, wanted in self._too_many(stream):
                     return DataError(
                         f"{file.name} line {line} has {fields} fields where the first line "
-                        f"has {wanted}; mend or remove the line"
+                        f"has {wanted}; fix or remove the line"
                     )
         reason = str(error).partition("\n")[0]
-        return DataError(f"{_names(files)} cannot be read ({reason}); mend the broken line")
+        return DataError(f"{_names(files)} cannot be read ({reason}); fix the broken line")
 
     def _too_many(self, stream: IO[str]) -> Iterator[tuple[int, int, int]]:
         """Line, fields found and fields wanted of each line that has too many."""

@@ -199,7 +199,7 @@ def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
     return DataError(
         f"{log.place(row)}, column '{check.column}': "
         f"found {_shown(value)}, wanted {check.wanted}{others}; "
-        f"mend the log or drop such rows with --bad-rows drop{check.hint}"
+        f"fix the log or drop such rows with --bad-rows drop{check.hint}"
     )
 
 

@@ -187,7 +187,7 @@ def prepared(
     rows, reasons = checks.without_bad(rows, wanted, log, drop=drop, engine=engine)
     found = story.note("bad rows", rows if reasons else None, reasons)
     why = ", ".join(f"{reason} ({counted(n_rows, 'row')})" for reason, n_rows in reasons.items())
-    _check_any(found, f"every row of {log.name} is bad: {why}; mend the log")
+    _check_any(found, f"every row of {log.name} is bad: {why}; fix the log")
 
     rows, users, items = _labelled_codes(rows, settings, engine)
     check_labels(story.note("label", rows, same_ids=True), settings.rules, log.name)

@@ -161,7 +161,7 @@ def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:
         reason, n_rows = next(iter(bad.items()))
         raise DataError(
             f"in {counted(n_rows, 'row')} of {log.name} {reason}, so that '{rule}' cannot tell the "
-            "truth; mend or remove these rows"
+            "truth; fix or remove these rows"
         )
     return labelled(good, [rule])
 

@@ -202,7 +202,7 @@ def _check_ids(rows: pl.DataFrame, table: SideTable) -> None:
     if is_null.any():
         raise DataError(
             f"{_place(rows, is_null, table)}, column '{table.id_column}': found nothing (null), "
-            f"wanted an id; mend or remove such rows ({is_null.sum():,} in all)"
+            f"wanted an id; fix or remove such rows ({is_null.sum():,} in all)"
         )
     is_repeat = ~rows[_KEY].is_first_distinct()
     if is_repeat.any():
@@ -221,7 +221,7 @@ def _check_finite(rows: pl.DataFrame, table: SideTable) -> None:
             value = rows.filter(is_infinite)[name][0]
             raise DataError(
                 f"{_place(rows, is_infinite, table)}, column '{name}': found {value}, wanted a "
-                "number or nothing; mend it or leave it empty"
+                "number or nothing; fix it or leave it empty"
             )
 
 

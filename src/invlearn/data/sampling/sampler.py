@@ -19,7 +19,7 @@ from invlearn.runtime.text import counted
 
 Packed = npt.NDArray[np.int64]
 Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
-"""Labelled pairs, labels, unlabelled pairs and, for a ledger, row numbers of one batch."""
+"""Labelled pairs, labels, unlabelled pairs and, for row state, row numbers of one batch."""
 
 _BLOCK_PAIRS = 2**17
 """Pairs to cut at once: enough for the price of a call not to count; some 2 MB of tensors."""
@@ -186,7 +186,7 @@ class Sampler:
         ]
 
     def _rows(self, epoch: int, is_meta_batch: bool) -> Packed:
-        """Rows in an epoch's order, training-train or judges: packed, or numbers for a ledger."""
+        """Rows in an epoch's order, training-train or judges: packed, or numbers for row state."""
         if self._order[0] != epoch:
             self._order = (-1, [])  # before others take their place
             rng = stream(self._seed, "order", epoch)

@@ -72,7 +72,7 @@ def _feistel(key: int, positions: Positions, half: int) -> Positions:
 
 
 def _bits(key: int, positions: Positions) -> npt.NDArray[np.uint64]:
-    """Hash to 64 bits: SplitMix64 (Steele, Lea and Flood 2014), started anew for each key."""
+    """Hash to 64 bits: SplitMix64 (Steele, Lea and Flood 2014), started again for each key."""
     start = _mixed(np.array([key % 2**64], np.uint64))
     return _mixed(start + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 

@@ -16,14 +16,14 @@ from invlearn.runtime.random import stream
 from invlearn.strategies.influence import influences
 
 LABELLED_ROWS = 1_000_000
-"""Labelled rows that the slope is taken over; of more, so many are drawn."""
+"""Labelled rows that the gradient is taken over; of more, so many are drawn."""
 
 
 @final
 class PairInfluence:
     """The influence of pairs on the labelled rows, as `ig-sample` means it, dropout off.
 
-    With `G` the slope of the mean log loss of the labelled training rows, a pair's influence is
+    With `G` the gradient of the mean log loss of the labelled training rows, a pair's influence is
     `<grad z, G>`: a small step that raises its logit changes that loss in proportion to it. So
     below 0 the labelled rows speak for the pair, above 0 against it.
 
@@ -38,7 +38,7 @@ class PairInfluence:
         self.n_rows = min(len(rows), LABELLED_ROWS)
         chosen = stream(seed, "influence").permutation(len(rows))[: self.n_rows]
         self._point = {name: weight.detach() for name, weight in module.named_parameters()}
-        self._slope = _slope(module, rows, np.sort(chosen))
+        self._gradient = _gradient(module, rows, np.sort(chosen))
 
     @property
     def is_defined(self) -> bool:
@@ -47,7 +47,7 @@ class PairInfluence:
         Those of a backbone that is at rest two tables made of them, such as `exposure-hybrid`,
         do not.
         """
-        return bool(self._slope)
+        return bool(self._gradient)
 
     def __call__(self, users: IntegerIds, items: IntegerIds) -> npt.NDArray[np.float32]:
         """Influence of pairs of dense ids, shape `(pairs,)`."""
@@ -55,7 +55,7 @@ class PairInfluence:
         for start in range(0, len(users), BLOCK_PAIRS):
             block = slice(start, start + BLOCK_PAIRS)
             pairs = _pairs(self._module, users[block], items[block])
-            along = influences(self._score, self._point, pairs, self._slope)[1]
+            along = influences(self._score, self._point, pairs, self._gradient)[1]
             found[block] = along.cpu().numpy()
         return found
 
@@ -63,7 +63,7 @@ class PairInfluence:
         return functional_call(self._module, weights, tuple(pairs))
 
 
-def _slope(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Params:
+def _gradient(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Params:
     """Gradient of the mean log loss of some rows, by parameter name; empty if there is none."""
     weights = dict(module.named_parameters())
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
@@ -74,9 +74,9 @@ def _slope(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Para
             return {}
         labels = torch.from_numpy(rows.labels[block].astype(np.float32)).to(logits)
         loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(chosen)
-        slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        for name, slope in zip(weights, slopes, strict=True):
-            total[name] += slope
+        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        for name, gradient in zip(weights, gradients, strict=True):
+            total[name] += gradient
     return total
 
 

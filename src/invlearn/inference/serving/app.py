@@ -11,7 +11,7 @@ from invlearn.config.validation_errors import describe
 from invlearn.inference.recommend.recommendation import Recommender
 from invlearn.inference.serving.docs_page import FILES, add_docs_page
 from invlearn.inference.serving.handlers import Handlers
-from invlearn.inference.serving.middleware import BearerToken, BodyLimit, LoopbackHost
+from invlearn.inference.serving.middleware import AccessControl, BodyLimit
 from invlearn.inference.serving.schemas import (
     MAX_BODY_BYTES,
     Health,
@@ -76,10 +76,8 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
     """
     check_packages()
     check_token(token)
-    from fastapi import Depends, FastAPI
-    from fastapi.security import HTTPBearer
+    from fastapi import FastAPI
 
-    handlers, worker = Handlers(recommender), ThreadPoolExecutor(1, "model")
     app = FastAPI(
         title="invlearn",
         version=version("invlearn"),
@@ -87,23 +85,40 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
         docs_url=None,
         redoc_url=None,
     )
-    # The middleware checks the token; this adds the button "Authorize" to the page.
-    secured = [] if token is None else [Depends(HTTPBearer(auto_error=False))]
-    responses: Any = {
-        status: {"model": Problem, "description": why}
-        for status, why in STATUSES.items()
-        if status != 401 or token is not None
+    _add_routes(app, Handlers(recommender), has_token=token is not None)
+    add_docs_page(app)
+    _add_error_responses(app)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    # Added last, so it runs first: the body of an unauthorized request is not read.
+    app.add_middleware(AccessControl, token=token, open_paths=OPEN_PATHS)
+    return app
+
+
+def _add_routes(app: Any, handlers: Handlers, *, has_token: bool) -> None:
+    """Add the routes; the model works in a thread of its own."""
+    from fastapi import Depends
+    from fastapi.security import HTTPBearer
+
+    worker = ThreadPoolExecutor(1, "model")
+    options: Any = {
+        "responses": {
+            status: {"model": Problem, "description": why}
+            for status, why in STATUSES.items()
+            if status != 401 or has_token
+        },
+        # `AccessControl` checks the token; this adds the button "Authorize" to the page.
+        "dependencies": [Depends(HTTPBearer(auto_error=False))] if has_token else [],
     }
 
     async def run(handler: Callable[[Any], Answer], request: object) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(worker, handler, request)
 
-    @app.post("/score", responses=responses, dependencies=secured)
+    @app.post("/score", **options)
     async def score(request: ScoreRequest) -> ScoreAnswer:
         """Score pairs. Scores are uncalibrated logits: do not read them as probabilities."""
         return await run(handlers.score, request)
 
-    @app.post("/recommend", responses=responses, dependencies=secured)
+    @app.post("/recommend", **options)
     async def recommend(request: RecommendRequest) -> RecommendAnswer:
         """Return the highest-scoring items of each user."""
         return await run(handlers.recommend, request)
@@ -113,15 +128,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
         """Report that the service is up; needs no token."""
         return handlers.health()
 
-    add_docs_page(app)
-    _add_error_responses(app)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
-    # Added last, so it runs first: the body of an unauthorized request is not read.
-    if token is None:
-        app.add_middleware(LoopbackHost)
-    else:
-        app.add_middleware(BearerToken, token=token, open_paths=OPEN_PATHS)
-    return app
+    del score, recommend, health  # the decorators keep them
 
 
 def _add_error_responses(app: Any) -> None:

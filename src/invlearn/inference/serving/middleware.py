@@ -1,4 +1,4 @@
-"""ASGI middleware of the service: body limit, bearer token, host check."""
+"""ASGI middleware of the service: body limit, and access by token or from this machine."""
 
 import asyncio
 import hmac
@@ -64,52 +64,40 @@ class BodyLimit:
         return body
 
 
-class BearerToken:
-    """Refuses requests without the token (401), except for open paths.
+class AccessControl:
+    """Refuses requests without the token (401), or, if there is no token, to another host (400).
+
+    The check of the `Host` header prevents DNS rebinding: a web page whose own domain name resolves
+    to this machine cannot read the answers through a browser here.
 
     Args:
         app: The wrapped application.
-        token: Token expected as `Authorization: Bearer TOKEN`.
+        token: Token expected as `Authorization: Bearer TOKEN`; none: answer only to this machine's
+            own names.
         open_paths: Paths that need no token.
     """
 
-    def __init__(self, app: App, *, token: str, open_paths: frozenset[str]) -> None:
+    def __init__(self, app: App, *, token: str | None, open_paths: frozenset[str]) -> None:
         self._app, self._open = app, open_paths
-        self._expected = f"Bearer {token}".encode()
+        self._expected = None if token is None else f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request (ASGI)."""
-        if scope["type"] == "http" and scope["path"] not in self._open:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
-                why = "this service needs a token; send the header 'Authorization: Bearer TOKEN'"
-                await _refuse(send, 401, why, (b"www-authenticate", b"Bearer"))
-                return
-        await self._app(scope, receive, send)
+        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
+        if scope["type"] != "http" or self._may_pass(scope["path"], headers):
+            await self._app(scope, receive, send)
+        elif self._expected is None:
+            why = "without a token this service answers only to localhost; start it with one"
+            await _refuse(send, 400, why)
+        else:
+            why = "this service needs a token; send the header 'Authorization: Bearer TOKEN'"
+            await _refuse(send, 401, why, (b"www-authenticate", b"Bearer"))
 
-
-class LoopbackHost:
-    """Refuses requests whose `Host` header does not name this machine (400).
-
-    This prevents DNS rebinding: a web page whose own domain name resolves to this machine cannot
-    read the answers through a browser here.
-
-    Args:
-        app: The wrapped application.
-    """
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request (ASGI)."""
-        if scope["type"] == "http":
-            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-            if not is_loopback(_without_port(host)):
-                why = "without a token this service answers only to localhost; start it with one"
-                await _refuse(send, 400, why)
-                return
-        await self._app(scope, receive, send)
+    def _may_pass(self, path: str, headers: dict[bytes, bytes]) -> bool:
+        if self._expected is None:
+            return is_loopback(_without_port(headers.get(b"host", b"").decode("latin-1")))
+        given = headers.get(b"authorization", b"")
+        return path in self._open or hmac.compare_digest(given, self._expected)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Stores: who keeps the weights, shows the ones in play, and commits what strategies propose."""
+"""Stores hold parameters and optimizer state, gather rows for a batch, and apply updates."""
 
 from invlearn.training.stores.dense import DenseStore
 from invlearn.training.stores.row import RowStore

@@ -2,7 +2,7 @@
 
 A strategy is a pure function of logits and weights, so it need not know: every process hands it the
 logits of the whole batch, in the same bits, and it decides the same everywhere. Each process
-computes the logits of its own pairs alone, forwards and backwards; slopes are summed on the way
+computes the logits of its own pairs alone, forwards and backwards; gradients are summed on the way
 back, before the strategy sees them. These are the conjugate operators of Shoeybi et al.,
 Megatron-LM, 2019 (https://arxiv.org/abs/1909.08053), Section 3.
 """
@@ -17,7 +17,7 @@ from invlearn.data.types import Pairs, Params, Score
 from invlearn.runtime.distributed import Group
 
 Add = Callable[[Params], Params]
-"""From the slopes that each process found to their sum, for the weights in play here."""
+"""From the gradients that each process found to their sum, for the gathered parameters here."""
 
 
 def shared(score: Score, group: Group, mine: Callable[[Pairs], Tensor], add: Add) -> Score:
@@ -27,7 +27,7 @@ def shared(score: Score, group: Group, mine: Callable[[Pairs], Tensor], add: Add
         score: Logits of pairs, on this process.
         group: The processes.
         mine: Marks the pairs whose logits this process computes; every pair is one process' own.
-        add: How slopes are summed.
+        add: How gradients are summed.
     """
 
     def score_all(weights: Params, pairs: Pairs) -> Tensor:
@@ -68,14 +68,14 @@ def summed(group: Group, gradients: Params) -> Params:
 
 
 def over_replicas(score: Score, group: Group) -> Score:
-    """The score where every process has all weights in play."""
+    """The score where every process has all gathered parameters."""
     if group.is_alone:
         return score
     return shared(score, group, share_of(group), lambda gradients: summed(group, gradients))
 
 
 class _Summed(torch.autograd.Function):
-    """Weights as they are; their slopes are summed over the processes."""
+    """Weights as they are; their gradients are summed over the processes."""
 
     @staticmethod
     def forward(add: Any, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -95,7 +95,7 @@ class _Summed(torch.autograd.Function):
 
 
 class _Assembled(torch.autograd.Function):
-    """Logits of all pairs from those of each process; the slopes of its own go back to it."""
+    """Logits of all pairs from those of each process; the gradients of its own go back to it."""
 
     @staticmethod
     def forward(assemble: Any, own: Tensor, logits: Tensor) -> Tensor:

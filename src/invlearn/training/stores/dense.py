@@ -27,7 +27,7 @@ from invlearn.training.stores.strategy_state import StrategyState
 
 @final
 class DenseStore(Store):
-    """Puts every weight into play at every step; fits any module, and small catalogues."""
+    """Uses whole tables in every step: for any module, and small catalogues."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class DenseStore(Store):
     def update(
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
-        """Move to the proposed point and let torch's optimizer step along the slope."""
+        """Move to the proposed point and let torch's optimizer step along the gradient."""
         if is_finite is not None and not is_finite:
             return
         if proposal.params is not context.params:
@@ -99,7 +99,7 @@ class DenseStore(Store):
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Optimizer state by `parameter:entry`, and the strategy's memory."""
+        """Optimizer state by `parameter:entry`, and the strategy's state."""
         states = self._optimizer.state_dict()["state"]
         return self._strategy_state.state() | {
             f"{name}:{entry}": torch.as_tensor(value)
@@ -108,7 +108,7 @@ class DenseStore(Store):
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give torch's optimizer its state back, and keep the memory."""
+        """Give torch's optimizer its state back, and the strategy's state."""
         self._strategy_state.load_state(state)
         states: dict[int, dict[str, Any]] = {}
         for number, name in enumerate(self._parameters):

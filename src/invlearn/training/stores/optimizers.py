@@ -22,7 +22,7 @@ class Update(NamedTuple):
 
 
 class Rule(Protocol):
-    """`(weight, slope, moments, step, rate) -> Update`, tensors all of one shape."""
+    """`(weight, gradient, moments, step, rate) -> Update`, tensors all of one shape."""
 
     def __call__(
         self, weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float

@@ -31,7 +31,7 @@ class RowStore(Store):
     """Gathers the rows of a batch into compact tables and writes them back after the step.
 
     The optimizer is row-wise: rows that a batch does not touch, and their moments, stay as they
-    are. Weights that belong to no table are in play as a whole. Frozen weights (without
+    are. Parameters that are no table are used whole. Frozen weights (without
     `requires_grad`) stay as they are. Big tables move to huge pages, under the same parameters.
     """
 
@@ -66,13 +66,13 @@ class RowStore(Store):
         self._strategy_state = StrategyState(self._weights)
 
     def index(self, batch: Batch) -> IndexedBatch:
-        """Find the rows that `batch` touches."""
+        """Find the rows that `batch` uses."""
         rows, batch = distinct(batch)
         rows = {key: sent(ids, self._device) for key, ids in rows.items()}
         return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Gather the rows that were located."""
+        """Gather the indexed rows."""
         batch, rows = indexed
 
         def gathered(name: str, weight: Tensor) -> Tensor:
@@ -110,10 +110,10 @@ class RowStore(Store):
         yield from self._optimizer.tensors()
 
     def state(self) -> dict[str, Tensor]:
-        """Moments by `parameter:number`, and the strategy's memory."""
+        """Moments by `parameter:number`, and the strategy's state."""
         return self._strategy_state.state() | self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy moments back, and keep the memory."""
+        """Restore moments and the strategy's state."""
         self._optimizer.load_state(state)
         self._strategy_state.load_state(state)

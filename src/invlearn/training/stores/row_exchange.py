@@ -1,4 +1,4 @@
-"""Where the rows of a batch live when tables are cut by rows over processes, and the way there.
+"""Exchange of rows between the processes that gather them and those that own them.
 
 A process asks the owners for the rows that its share of the batch looks up, and each message holds
 the rows of all tables: users' and items', side by side.
@@ -31,7 +31,7 @@ class _Routing(NamedTuple):
 
 @final
 class RowExchange:
-    """The way between the rows in play on each process and their owners, for one batch."""
+    """The way between the gathered rows on each process and their owners, for one batch."""
 
     def __init__(
         self, group: Group, asked: Mapping[str, Tensor], n_rows: Mapping[str, int]
@@ -40,7 +40,7 @@ class RowExchange:
 
         Args:
             group: The processes.
-            asked: Distinct dense ids by key, ascending, of what is in play here.
+            asked: Distinct dense ids by key, ascending, of the rows that this process gathers.
             n_rows: Rows of the tables of each key, over all processes.
         """
         self._group = group
@@ -57,11 +57,11 @@ class RowExchange:
         return _Routing(n_asked, n_wanted, rows - self._group.share(n_rows).start, places)
 
     def rows(self, key: str) -> Tensor:
-        """Distinct rows that any process has in play, as places in this process' part."""
+        """Distinct rows that any process gathers, as places in this process's part."""
         return self._ways[key].rows
 
     def fetched(self, owned: Params, keys: Mapping[str, str]) -> Params:
-        """Rows in play here, from values of the owned rows.
+        """Gathered rows here, from values of the owned rows.
 
         Args:
             owned: Values of `rows(key)` by table, on their owner.
@@ -71,7 +71,7 @@ class RowExchange:
         return self._carried(wanted, keys, back=False)
 
     def sent(self, values: Params, keys: Mapping[str, str]) -> Params:
-        """Values of the rows in play, brought to their owners: one for each process that asked."""
+        """Values of the gathered rows, brought to their owners: one for each process that asked."""
         return self._carried(values, keys, back=True)
 
     def owned(self, values: Params, keys: Mapping[str, str]) -> Params:
@@ -85,7 +85,7 @@ class RowExchange:
         return {name: one_each(name, sent) for name, sent in self.sent(values, keys).items()}
 
     def summed(self, values: Params, keys: Mapping[str, str]) -> Params:
-        """Values of the rows in play here, summed over all processes that have the row in play."""
+        """Values of the rows gathered here, summed over all processes that gathered the row."""
 
         def sums(name: str, sent: Tensor) -> Tensor:
             way = self._ways[keys[name]]

@@ -15,7 +15,7 @@ from invlearn.training.stores.store import where_finite
 
 
 class Values(NamedTuple):
-    """Of the rows that were in play, or of a weight that is no table."""
+    """Values of the gathered rows, or of a parameter that is no table."""
 
     old: Tensor
     """Before the step."""
@@ -33,7 +33,7 @@ class Moment(NamedTuple):
     lr: float
     """Learning rate."""
     skip_zero_grad_rows: bool
-    """Whether rows of tables without a slope rest."""
+    """Whether rows of tables without a gradient rest."""
     is_finite: Tensor | None
     """Where it is false nothing changes; none is true."""
 
@@ -67,7 +67,7 @@ class RowOptimizer:
         Args:
             name: Of the weight.
             weight: A table, or a tensor that is none.
-            rows: Rows of the table that were in play; none for a tensor that is none.
+            rows: Gathered rows of the table; none for a tensor that is no table.
             values: Of those rows.
             moment: When, and how.
         """

@@ -29,15 +29,15 @@ from invlearn.training.stores.store import (
 from invlearn.training.stores.strategy_state import StrategyState
 
 ELSEWHERE = -1
-"""Number of a user or an item in play on another process only."""
+"""Row number of a user or an item that only another process gathers."""
 
 
 @final
 class ShardedStore(Store):
     """Holds a share of the rows of each table, and of their moments; steps as `RowStore` does.
 
-    In play on a process are the rows that its share of the batch looks up, brought from their
-    owners. Slopes of rows that several processes have in play are summed by the owner, who also
+    A process gathers the rows that its share of the batch looks up from their owners. Gradients of
+    rows that several processes gathered are summed by the owner, which also
     takes the optimizer's step. Weights that belong to no table are the same everywhere.
     """
 
@@ -107,17 +107,17 @@ class ShardedStore(Store):
         return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
     def _elsewhere(self, pairs: Pairs, mine: Pairs) -> Pairs:
-        """All pairs, those of this process numbered as its rows in play."""
+        """All pairs, those of this process numbered as its gathered rows."""
         own = share_of(self._group)(pairs)
         users, items = (torch.full_like(ids, ELSEWHERE) for ids in pairs)
         users[own], items[own] = mine.users, mine.items
         return Pairs(users, items)
 
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Bring the rows here that were located."""
+        """Gather the indexed rows from their owners."""
         batch, rows = indexed
         route, score = self._way(), self._score_at(batch.step)
-        params, frozen = self._in_play(route)
+        params, frozen = self._gathered(route)
 
         def score_rows(weights: Params, pairs: Pairs) -> Tensor:
             return score({**frozen, **weights}, pairs)
@@ -130,7 +130,7 @@ class ShardedStore(Store):
         everywhere = shared(score_rows, self._group, _is_here, add)
         return StepContext(everywhere, params, batch, rows)
 
-    def _in_play(self, route: RowExchange) -> tuple[Params, Params]:
+    def _gathered(self, route: RowExchange) -> tuple[Params, Params]:
         """Weights, and frozen ones, that a route leads to."""
         everything = self._weights | self._frozen
         cut, whole = self._parted(everything)
@@ -140,9 +140,9 @@ class ShardedStore(Store):
         return weights, {name: found[name] for name in self._frozen}
 
     def all_ranks_finite(self, is_finite: Tensor) -> Tensor:
-        """Whether a move is sound on every process."""
-        unsound = self._group.all_reduce((~is_finite).to(torch.int32))
-        return unsound == 0
+        """Whether a proposal is finite on every rank."""
+        not_finite = self._group.all_reduce((~is_finite).to(torch.int32))
+        return not_finite == 0
 
     def update(
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
@@ -153,8 +153,10 @@ class ShardedStore(Store):
             proposal.gradients,
             proposal.params if moved or not proposal.gradients else {},
         )
-        keys = {f"{mark}{n}": key for n, key in self._keys.items() for mark in ("slope:", "point:")}
-        carried = {f"slope:{n}": values for n, values in self._parted(gradients)[0].items()}
+        keys = {
+            f"{mark}{n}": key for n, key in self._keys.items() for mark in ("gradient:", "point:")
+        }
+        carried = {f"gradient:{n}": values for n, values in self._parted(gradients)[0].items()}
         carried |= {f"point:{n}": values for n, values in self._parted(points)[0].items()}
         owned = route.owned(carried, keys)
         moment = Moment(
@@ -167,7 +169,7 @@ class ShardedStore(Store):
                 continue
             rows = route.rows(self._keys[name])
             old = weight[rows]
-            values = Values(old, owned.get(f"point:{name}", old), owned.get(f"slope:{name}"))
+            values = Values(old, owned.get(f"point:{name}", old), owned.get(f"gradient:{name}"))
             self._optimizer.step(name, weight, rows, values, moment)
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
@@ -183,15 +185,15 @@ class ShardedStore(Store):
         for key, ids in (("user", users[own]), ("item", items[own])):
             asked[key], inverse = torch.unique(ids, return_inverse=True)
             places.append(inverse)
-        weights, frozen = self._in_play(RowExchange(self._group, asked, self._n_rows))
-        module = self._module  # without the peers, if they have gone
+        weights, frozen = self._gathered(RowExchange(self._group, asked, self._n_rows))
+        module = self._module  # without the auxiliary models, if they have gone
         known = dict(module.named_parameters()) | dict(module.named_buffers())
         everything = {n: w for n, w in {**weights, **frozen}.items() if n in known}
         found = functional_call(module, everything, tuple(places))
         return self._group.all_reduce(found.new_zeros(len(users)).masked_scatter_(own, found))
 
     def _way(self) -> RowExchange:
-        assert self._route is not None, "a batch is located before it is shown"
+        assert self._route is not None, "a batch is indexed before it is gathered"
         return self._route
 
     def _parted(self, values: Params) -> tuple[Params, Params]:
@@ -200,11 +202,11 @@ class ShardedStore(Store):
         return cut, {name: value for name, value in values.items() if name not in self._keys}
 
     def state(self) -> dict[str, Tensor]:
-        """Moments of this process' rows by `parameter:number`, and the strategy's memory."""
+        """Moments of this process' rows by `parameter:number`, and the strategy's state."""
         return self._strategy_state.state() | self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy moments back, and keep the memory."""
+        """Restore moments and the strategy's state."""
         self._optimizer.load_state(state)
         self._strategy_state.load_state(state)
 

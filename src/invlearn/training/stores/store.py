@@ -1,8 +1,8 @@
-"""What every store is: the keeper of the weights, who shows the ones in play and commits moves.
+"""The interface of stores: hold parameters and optimizer state, gather rows, apply updates.
 
-A step has two parts. `locate` works on ids: how many rows a batch touches depends on what is in
-it, so this part stays with the host. All that follows is arithmetic of known shapes on tensors of
-the device, and can be compiled: `show` gathers, a strategy proposes, `apply` updates.
+A step has two parts. `index` works on ids: how many rows a batch touches depends on its ids, so
+this part stays on the host. The rest is arithmetic of known shapes on tensors of the device, and
+can be compiled: `gather_indexed` gathers, a strategy proposes, `update` updates.
 """
 
 from abc import ABC, abstractmethod
@@ -22,56 +22,56 @@ from invlearn.training.stores.strategy_state import StrategyState
 
 
 class IndexedBatch(NamedTuple):
-    """A batch on the device, and where its weights are."""
+    """A batch on the device, and the rows of the tables that it uses."""
 
     batch: Batch
-    """The batch, its ids numbered as the rows that will be in play."""
+    """The batch; its ids are places in `rows`."""
     rows: dict[str, Tensor]
     """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
 
 
 class StepContext(NamedTuple):
-    """What a strategy is given for one batch."""
+    """What a strategy gets for one batch."""
 
     score: Score
-    """Logits of pairs under some weights."""
+    """Logits of pairs at given parameters."""
     params: Params
-    """The weights in play."""
+    """The gathered parameters."""
     batch: Batch
-    """The batch, its ids numbered as the rows of `point`."""
+    """The batch; its ids are row numbers of the gathered tables."""
     rows: dict[str, Tensor]
     """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
 
 
 class Store(ABC):
-    """Keeps a backbone's weights, the optimizer's moments and the strategy's memory."""
+    """Holds a backbone's parameters, the optimizer's moments and the strategy's state."""
 
     _strategy_state: StrategyState
 
     def gather(self, batch: Batch) -> StepContext:
-        """Bring the weights that `batch` touches into play; nothing changes."""
+        """Gather the parameters that `batch` uses; nothing changes."""
         return self.gather_indexed(self.index(batch))
 
     def apply(self, context: StepContext, proposal: Proposal) -> None:
-        """Step from the proposed point along the proposed slope, and keep the result.
+        """Apply the optimizer's update from the proposed parameters and gradients.
 
-        Without a slope the point itself is kept, and the optimizer does nothing.
+        Without gradients the proposed parameters are stored, and the optimizer does nothing.
         """
         self.keep_state(proposal.state)
         self.write_row_state(context.batch.rows, proposal.row_updates)
         self.update(context, proposal)
 
     def keep_state(self, state: Params) -> None:
-        """Keep what the strategy wants to see again at the next step, and nothing else."""
+        """Keep the state that the strategy gets in the next step, and drop the one before."""
         self._strategy_state.keep(state)
 
     def write_row_state(self, rows: Tensor | None, row_updates: Params) -> None:
-        """Write what the strategy notes of labelled rows into its ledger."""
+        """Write the strategy's updates of labelled rows into the row state."""
         self._strategy_state.write_row_state(rows, row_updates)
 
     @property
     def row_state(self) -> Params:
-        """The strategy's ledger, not copied."""
+        """State of the labelled rows by name, not copied."""
         return self._strategy_state.row_state
 
     @row_state.setter
@@ -80,36 +80,36 @@ class Store(ABC):
 
     @abstractmethod
     def index(self, batch: Batch) -> IndexedBatch:
-        """Find the weights that `batch` touches, and bring its ids to the device."""
+        """Find the rows that `batch` uses, and move its ids to the device."""
 
     @abstractmethod
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Bring the weights into play that were located."""
+        """Gather the indexed rows."""
 
     @abstractmethod
     def update(
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
-        """Carry out what was proposed; the memory is not looked at.
+        """Apply the update to the parameters and moments; the strategy's state stays as it is.
 
         Args:
-            context: What the strategy was given.
+            context: What the strategy got.
             proposal: What it proposed.
             is_finite: A boolean scalar on the device; if it is false nothing changes. None counts
                 as true.
         """
 
     def all_ranks_finite(self, is_finite: Tensor) -> Tensor:
-        """Whether a move is sound wherever it is made, if it is or is not so here."""
+        """Whether a proposal is finite on all ranks, given whether it is on this one."""
         return is_finite
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Optimizer state and the strategy's memory by name, not copied."""
+        """Optimizer state and the strategy's state by name, not copied."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
 
 
 def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
@@ -157,7 +157,7 @@ def _score(module: nn.Module, weights: Params, pairs: Pairs) -> Tensor:
 
 
 def penalties_of(module: nn.Module) -> dict[str, Tensor]:
-    """Ridge penalties by parameter name, those of a backbone's peers like its own."""
+    """Ridge penalties by parameter name, those of a backbone's auxiliary models like its own."""
     own: dict[str, float | Tensor] = getattr(module, "penalties", {})
     return {
         name: torch.as_tensor(own[base], dtype=weight.dtype, device=weight.device)
@@ -235,5 +235,5 @@ def sent_batch(batch: Batch, device: torch.device) -> Batch:
 
 
 def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """The new value unless something is unsound, else the old one."""
+    """The new value if the step is finite, else the old one."""
     return new if is_finite is None else torch.where(is_finite, new, old)
