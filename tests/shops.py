@@ -7,6 +7,7 @@ import polars as pl
 
 from invlearn.config.schema import RunConfig
 from invlearn.training.run import Run
+from invlearn.training.run_folder import RunCard
 from invlearn.training.run_folder import new_run
 from toys import part, small_backbone, small_features, write_toy
 
@@ -44,4 +45,4 @@ def shop(place, name="gmf", *, seed=0, features=False):
     card = json.loads((place / "run" / "run.json").read_text())
     del card["ids"]  # they are others than the dataset's
     module = small_backbone(name, N_USERS, N_ITEMS, seed=seed).eval()
-    return Run(place / "run", config, module, card), data
+    return Run(place / "run", config, module, RunCard.model_validate(card)), data

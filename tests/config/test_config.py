@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from invlearn.config.schema import RunConfig, Settings, in_words, load_config, validated
+from invlearn.config.schema import RunConfig, Settings, load_config, validated
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.runtime.errors import ConfigError
 
 DEFAULTS = """
@@ -144,5 +145,5 @@ def test_a_needed_value_is_asked_for():
 def test_an_unknown_option_far_from_all_gets_the_list_only():
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"xyzzy": 1})
-    text = in_words(RunConfig, caught.value)
+    text = describe_validation_error(RunConfig, caught.value)
     assert text.startswith("xyzzy: unknown option; known: backbone, batch_size")

@@ -21,8 +21,8 @@ from invlearn.experiments.grid import (
     load_experiment,
 )
 from invlearn.experiments.search import Choices, Range
-from test_layers import PACKAGES
 from reproduction.plans import SEEDS
+from test_layers import PACKAGES
 
 PAGES = (
     "README.md",

@@ -134,7 +134,7 @@ def _talking() -> Generator[None, None, None]:
         reason = reason.partition(". ")[0].rstrip(".")  # what follows is advice for programmers
         raise InvlearnError(
             f"another process of this training is gone ({reason}); see what it said before or "
-            "after this, or in its own log, and mend that; the last checkpoint stands"
+            "after this, or in its own log, and fix that; the last checkpoint stands"
         ) from error
 
 
@@ -164,7 +164,7 @@ def joined() -> Generator[Group, None, None]:
     try:
         store, rank, size = next(rendezvous("env://"))
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-            # torchrun keeps its meeting place when it starts all anew, and old addresses in it
+            # torchrun keeps its meeting place when it starts all again, and old addresses in it
             store = PrefixStore(f"attempt {_attempt()}", store)
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
@@ -181,7 +181,7 @@ def joined() -> Generator[Group, None, None]:
 
 
 def started_again() -> bool:
-    """Whether `torchrun` has started the processes anew after one of them failed."""
+    """Whether `torchrun` has started the processes again after one of them failed."""
     return _attempt() != "0"
 
 

@@ -122,7 +122,7 @@ def commit() -> str:
 
 
 def reset_peak() -> None:
-    """Let `peak_bytes` start anew, where the system can do that (Linux)."""
+    """Let `peak_bytes` start again, where the system can do that (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

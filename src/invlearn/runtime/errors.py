@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 
 class InvlearnError(Exception):
-    """Anything wrong that the user can mend; never a defect of the library."""
+    """Anything wrong that the user can fix; never a defect of the library."""
 
 
 class ConfigError(InvlearnError):
@@ -25,7 +25,7 @@ class RunError(InvlearnError):
 
 
 class DivergedError(RunError):
-    """Training produced a loss or a slope that is not finite."""
+    """Training produced a loss or a gradient that is not finite."""
 
 
 class Stopped(InvlearnError):  # noqa: N818  no error: somebody asked for it

@@ -1,6 +1,6 @@
 """Randomness without state: every draw is a function of a seed and a key.
 
-A generator is made anew from (seed, purpose, position), so that a position in training is two
+A generator is made again from (seed, purpose, position), so that a position in training is two
 integers and no generator state is ever stored.
 """
 
