@@ -7,8 +7,7 @@ import polars as pl
 
 from invlearn.config.schema import RunConfig
 from invlearn.training.run import Run
-from invlearn.training.run_folder import RunCard
-from invlearn.training.run_folder import new_run
+from invlearn.training.run_folder import RunCard, new_run
 from toys import part, small_backbone, small_features, write_toy
 
 N_USERS, N_ITEMS = 12, 30

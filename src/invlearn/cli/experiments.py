@@ -318,30 +318,15 @@ def _show_advice(advice: "Advice", out: Path) -> None:
         f"{counted(advice.n_unlabelled, 'unclear one')}"
     )
     table = number_table("Test part, means over seeds", "", (*ADVICE_METRICS, "seconds"))
-    for method in (*advice.group.methods.values(), *advice.group.baselines.values()):
-        if method.name in (*advice.group.methods, *STRONG_BASELINES):
+    for name, method in (advice.group.methods | advice.group.baselines).items():
+        if name in (*advice.group.methods, *STRONG_BASELINES):
             seconds = f"{method.effort.seconds:,.0f}" if method.effort else ""
             values = (
                 short(method.means[m].value) if m in method.means else "-" for m in ADVICE_METRICS
             )
-            table.add_row(method.name, *values, seconds)
+            table.add_row(name, *values, seconds)
     console.print(table)
-    answer = {"helps": "yes", "hurts": "no, they hurt", "unsure": "not for sure"}[advice.verdict]
-    console.print(f"Do unclear rows help here? [bold]{answer}[/bold]")
-    if advice.as_exposures is None:
-        console.print("  As exposures: there are none; every row that was shown has a label.")
-    else:
-        _show_finding("As exposures (who was shown what)", advice.as_exposures)
-    source = "shown, unclear" if advice.as_exposures else "sampled, never shown"
-    if advice.as_pairs is None:
-        console.print("  As training pairs: unknown, since trainings failed; results.md says why.")
-    else:
-        _show_finding(f"As training pairs ({source})", advice.as_pairs)
-    lead = advice.lead.differences["auc"]
-    console.print(
-        f"Best: [bold]{advice.winner}[/bold], {lead.value:+.4f} ({lead.low:+.4f} to "
-        f"{lead.high:+.4f}) over {advice.lead.than}"
-    )
+    _show_verdict(advice)
     console.print(
         "  Differences of AUC with 95 % intervals over users and seeds; see docs/choosing.md.\n"
         f"  All numbers are in {out / 'results.md'}."
@@ -349,10 +334,34 @@ def _show_advice(advice: "Advice", out: Path) -> None:
     console.print(f"Next: {advice.command}", soft_wrap=True)
 
 
-def _show_finding(words: str, finding: "Finding") -> None:
+def _show_verdict(advice: "Advice") -> None:
+    answer = {"helps": "yes", "hurts": "no, they hurt", "unsure": "not for sure"}[advice.verdict]
+    console.print(f"Do unclear rows help here? [bold]{answer}[/bold]")
+    source = "shown, unclear" if advice.as_exposures else "sampled, never shown"
+    _show_finding(
+        "As exposures (who was shown what)",
+        advice.as_exposures,
+        "As exposures: there are none; every row that was shown has a label.",
+    )
+    _show_finding(
+        f"As training pairs ({source})",
+        advice.as_pairs,
+        "As training pairs: unknown, since trainings failed; results.md says why.",
+    )
+    lead = advice.lead.differences["auc"]
+    console.print(
+        f"Best: [bold]{advice.winner}[/bold], {lead.value:+.4f} ({lead.low:+.4f} to "
+        f"{lead.high:+.4f}) over {advice.lead.than}"
+    )
+
+
+def _show_finding(title: str, finding: "Finding | None", otherwise: str) -> None:
+    if finding is None:
+        console.print(f"  {otherwise}")
+        return
     value, low, high = finding.differences["auc"]
     answer = {"helps": "yes", "hurts": "no, worse", "unsure": "not for sure"}[finding.verdict]
     console.print(
-        f"  {words}: [bold]{answer}[/bold], {value:+.4f} ({low:+.4f} to {high:+.4f})\n"
+        f"  {title}: [bold]{answer}[/bold], {value:+.4f} ({low:+.4f} to {high:+.4f})\n"
         f"    {finding.better} over {finding.than}"
     )
