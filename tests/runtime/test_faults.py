@@ -423,7 +423,8 @@ def test_a_damaged_file_of_a_run_is_no_traceback(feed, place, damage):
             assert_teaches(answer)
         else:
             assert file.suffix != ".parquet"
-            assert not str(file).startswith(f"checkpoints/{best}/")
+            needed = file.name != "optimizer.safetensors"  # only a training that goes on reads it
+            assert not (needed and str(file).startswith(f"checkpoints/{best}/"))
         (place / "run" / file).write_bytes(content)
     done(*REPORT)
 
@@ -504,7 +505,7 @@ def test_a_clock_that_jumps_changes_nothing(monkeypatch, board, made, place):
     rng = random.Random(0)
     for clock in ("time", "monotonic", "perf_counter"):
         monkeypatch.setattr(time, clock, lambda: rng.choice([0.0, 1e9, rng.uniform(0, 2e9), 5.0]))
-    monkeypatch.setattr("invlearn.training.trainer.perf_counter", time.perf_counter)
+    monkeypatch.setattr("invlearn.training.loop.perf_counter", time.perf_counter)
     said = []
     train(board, place / "run", progress=lambda *given, **figures: said.append(figures))
     assert said
