@@ -17,6 +17,7 @@ import difflib
 import json
 import os
 import platform
+import re
 import resource
 import signal
 import subprocess
@@ -41,13 +42,18 @@ os.environ["PYTHONPATH"] = os.pathsep.join(FROM)  # commands run in another fold
 from same_numbers_cases import INTERRUPTED, PREPARED, Case, cases, is_there, write_logs  # noqa: E402
 from same_numbers_reading import CHECKPOINTS, INDEX, TEST, leaves  # noqa: E402
 
-RENAMED: dict[str, str] = {}
-"""Keys, columns, files and tensors of the record before, and what they are called now. A key is
-looked for as it is, then each of its parts between dots."""
+RENAMED = {
+    r"^:ledger:": ":row_state:",
+    r"^:memory:": ":state:",
+    r"^peer_": "auxiliary_",
+    r"slopes": "coefficients",
+    r"^settled$": "fitted_on_validation",
+}
+"""Patterns in keys, columns, files and tensors of the record before, and what they are now."""
 WORDS: dict[str, str] = {}
 """Words of commands as they were when the cases were written, and what they are now."""
-MAY_CHANGE = ("results/plan",)
-"""Paths whose differences are shown and not counted: what a memory estimate says is no result."""
+MAY_CHANGE = ("results/plan", "results/strategies", "results/backbones")
+"""Paths whose differences are shown and not counted: a memory estimate, and help texts."""
 PARTS = ("datasets", "runs", "results")
 PACKAGES = ("torch", "numpy", "polars", "safetensors", "optuna", "onnxruntime", "duckdb")
 PATIENCE_SECONDS = 900
@@ -228,10 +234,13 @@ def _renamed(value: Any) -> Any:
     """The record before with the names of now."""
     if not isinstance(value, dict):
         return value
-    return {
-        RENAMED.get(key) or ".".join(RENAMED.get(part, part) for part in key.split(".")): inner
-        for key, inner in ((key, _renamed(inner)) for key, inner in value.items())
-    }
+    found = {}
+    for key, inner in value.items():
+        name = key
+        for pattern, new in RENAMED.items():
+            name = re.sub(pattern, new, name)
+        found[name] = _renamed(inner)
+    return found
 
 
 def _absent(these: dict[str, Any], others: dict[str, Any], which: str) -> Iterator[str]:
