@@ -32,7 +32,7 @@ from invlearn.training.stores.optimizers import update_rule
 MALLOC_KEEPS = 1 << 26
 """Bytes that glibc's malloc does not give back, once blocks of 32 MiB were freed (`man mallopt`,
 M_MMAP_THRESHOLD: the threshold for trimming becomes twice that of the largest of them)."""
-LOADED_LATER = 1 << 26
+LOADED_LATER = 1 << 25
 """Bytes of code and buffers that the first steps of a process load."""
 PER_PAIR, IDS_PER_PAIR = 12, 12
 """Numbers that a pair takes besides the rows that it uses (its ids, logit, loss, their gradients),
