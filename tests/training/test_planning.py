@@ -31,9 +31,10 @@ from invlearn.training.capacity import memory_check
 from invlearn.training.capacity.memory_check import check_memory, plan_for
 from invlearn.training.capacity.param_count import Counts, count_params, distinct
 from invlearn.training.capacity.planning import (
-    BELIEF_BYTES,
     BELIEF_PAIRS,
+    EXPOSED_BYTES,
     MALLOC_KEEPS,
+    SAMPLED_BYTES,
     evaluation_bytes,
     plan,
 )
@@ -148,8 +149,8 @@ def test_an_evaluation_takes_what_is_planned(per_user, draws):
     assert evaluation_bytes(n_rows, int(n_rows / per_user)) == pytest.approx(measured, rel=0.1)
 
 
-@pytest.mark.parametrize("exposed", [0.0, 1.0])
-def test_pairs_drawn_for_beliefs_are_counted(exposed, tmp_path):
+@pytest.mark.parametrize(("exposed", "n_bytes"), [(0.0, SAMPLED_BYTES), (1.0, EXPOSED_BYTES)])
+def test_pairs_drawn_for_beliefs_are_counted(exposed, n_bytes, tmp_path):
     board = checkerboard(tmp_path / "data")
     source = UnlabelledSource(exposed, 20)
     sampler = Sampler(board, Feed(unlabelled=True), source, batch_size=64, seed=0)
@@ -159,11 +160,11 @@ def test_pairs_drawn_for_beliefs_are_counted(exposed, tmp_path):
     sampler.unlabelled(users, rng)
     measured = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert BELIEF_BYTES / 2 < measured / (20 * BELIEF_PAIRS) < BELIEF_BYTES * 1.05
+    assert measured / (20 * BELIEF_PAIRS) == pytest.approx(n_bytes, rel=0.1)
     options = {"strategy": "idl", "batch_size": 64, "unlabelled": {"per_labelled": 100_000}}
     found = plan(settings(**options), COUNTS, NO_FEATURES)
     assert found.peak == "drawing pairs for beliefs"
-    assert found.memory > 1e5 * BELIEF_PAIRS * BELIEF_BYTES
+    assert found.memory > 1e5 * BELIEF_PAIRS * EXPOSED_BYTES
 
 
 class Unsent(Group):

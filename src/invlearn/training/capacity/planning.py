@@ -40,8 +40,8 @@ and ids of eight bytes that it takes from the sampler to the scatter of its grad
 COPIES, COPIES_OF_MOVES = 8, 3
 """Tensors as large as the gathered parameters in a step: these, gradients, moments, the update; and
 more of them if the strategy tries other parameters."""
-BELIEF_PAIRS, BELIEF_BYTES = 10_000, 82
-"""Labelled rows for which a run draws pairs whose belief it keeps, and bytes of such a pair."""
+BELIEF_PAIRS, SAMPLED_BYTES, EXPOSED_BYTES = 10_000, 82, 50
+"""Labelled rows for which a run draws pairs to keep beliefs of, and bytes of a pair by source."""
 READING = {
     "svdpp": (145, 0),
     "wide-deep": (225, 24),
@@ -86,13 +86,15 @@ class Plan:
     @property
     def passing(self) -> Parts:
         """Memory that is held for a while, one after the other."""
-        counts, beliefs = self.counts, BELIEF_PAIRS * self._per_labelled
+        counts, exposed = self.counts, exposed_fraction(self.config)
+        belief_bytes = exposed * EXPOSED_BYTES + (1 - exposed) * SAMPLED_BYTES
+        beliefs = BELIEF_PAIRS * self._per_labelled * self.strategy.feed.unlabelled
         is_weighing = isinstance(self.strategy, WeightedByHistory)
         return {
             "a step (at most)": max(map(self._step, self._calls.values())),
             **{name: max(n - self._moments, 0) for name, n in self._before_moments.items()},
             "scoring (at most)": min(BLOCK_PAIRS, max(counts.valid, counts.test)) * self._per_pair,
-            "drawing pairs for beliefs": BELIEF_BYTES * beliefs * self.strategy.feed.unlabelled,
+            "drawing pairs for beliefs": belief_bytes * beliefs,
             "weighing rows": WEIGHING * counts.train * is_weighing,
             "shuffling": 2 * LONG * min(counts.train, BUCKET_ROWS),
             "validation": evaluation_bytes(counts.valid, counts.users),
