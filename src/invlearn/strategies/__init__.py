@@ -1,4 +1,4 @@
-"""Strategies: all that differs between the methods under comparison, one file a family."""
+"""Strategies: the learning methods under comparison, one file per family."""
 
 from invlearn.strategies.agreement import CoTeaching, CrossModelAgreement
 from invlearn.strategies.denoising import ReweightedCrossEntropy, TruncatedCrossEntropy
@@ -34,4 +34,4 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "pld": ResampledPositives,
     "ig-as-released": InverseGradientAsReleased,
 }
-"""Every strategy by the name that the command line, the files and the tables use."""
+"""Strategy classes by their names on the command line, in files and in tables."""

@@ -1,7 +1,6 @@
-"""Strategies that compare models: copies of the backbone, its auxiliary models, train beside it.
+"""Strategies that compare models: auxiliary models train together with the backbone.
 
-Each costs a model's training for each auxiliary model. What is kept at the end is the backbone
-itself.
+Each auxiliary model costs as much training as the backbone. Only the backbone is kept at the end.
 """
 
 from dataclasses import dataclass
@@ -25,33 +24,33 @@ class CoTeaching(LossStrategy):
 
     Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels,
     NeurIPS 2018 (https://arxiv.org/abs/1804.06872), Algorithm 1, with the defaults of its authors'
-    program. Unlabelled pairs stand in as negatives.
+    program. Unlabelled pairs are used as negatives.
     """
 
     target: Target = "both"
-    """Which pairs may be left out; the authors suspect every pair, here a labelled negative is
-    clear feedback and always stays."""
+    """Pairs that may be left out. The authors suspect every pair; here labelled negatives are
+    clear feedback and always kept."""
     forget_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Part of the suspects that is left out once the ramp is over: the share of wrong labels that
-    is expected (`tau` of the paper, `forget_rate` of the program)."""
+    """Fraction of the suspects left out after the ramp: the expected fraction of wrong labels
+    (`tau` of the paper, `forget_rate` of the program)."""
     ramp_epochs: PositiveInt = 10
-    """Epochs over which it grows from 0 (`T_k`)."""
+    """Epochs over which `forget_fraction` grows from 0 (`T_k`)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones, and one auxiliary model."""
+        """Labelled and unlabelled pairs, and one auxiliary model."""
         return Feed(unlabelled=True, row_state=True, n_auxiliary=1)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """No epoch has passed."""
+        """Return an epoch count of 0."""
         return {"epochs": torch.zeros_like(rows.labels[:1]).squeeze(0)}
 
     def on_epoch_end(self, row_state: Params) -> Params:
-        """Count the epoch."""
+        """Return the epoch count plus 1."""
         return {"epochs": row_state["epochs"] + 1}
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Sum of both models' mean losses, each over the pairs that the other chose."""
+        """Return the sum of both models' mean losses, each over the pairs the other chose."""
         labels, suspects = with_assumed_negatives(self.target, batch)
         passed = (batch.row_state["epochs"].double() / self.ramp_epochs).clamp_max(1)
         n_left_out = torch.floor(self.forget_fraction * passed * suspects.sum())
@@ -67,31 +66,31 @@ class CoTeaching(LossStrategy):
 @final
 @dataclass(frozen=True, slots=True)
 class CrossModelAgreement(LossStrategy):
-    """`deca`: clean pairs are those that unlike models agree on.
+    """`deca`: pairs on which different models agree are taken to be clean.
 
     Wang et al., Learning Robust Recommenders through Cross-Model Agreement, The Web Conference
-    2022 (https://arxiv.org/abs/2105.09605), DeCA. The model `f` and an auxiliary model `g` are
-    drawn together by their Kullback-Leibler divergence, while what was observed is to be likely:
-    in even steps a true dislike was taken for a positive with probability `h`, in odd steps a true
-    like was observed with probability `h'`. `g`, `h` and `h'` are auxiliary models of `f` here; the
-    authors take factor models for them. Labelled negatives count as not observed, like unlabelled
-    pairs, and the penalty of the authors' loss is left to the optimizer's `l2`.
+    2022 (https://arxiv.org/abs/2105.09605), DeCA. The loss is the Kullback-Leibler divergence of
+    the model `f` and an auxiliary model `g`, minus the log likelihood of the observations. In even
+    steps a dislike is observed as a positive with probability `h`, in odd steps a true like
+    is observed with probability `h'`. `g`, `h` and `h'` are auxiliary models of `f`; the authors
+    use factor models. Labelled negatives count as not observed, like unlabelled pairs. The
+    optimizer's `l2` replaces the penalty in the authors' loss.
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Weight of `KL(g, f)`; `KL(f, g)` has the rest (the authors' program: 1)."""
+    """Weight of `KL(g, f)`; `KL(f, g)` has weight `1 - alpha` (the authors' program: 1)."""
     c1: NonNegativeFloat = 1000.0
-    """Price of a like that was not observed, in even steps, where there is none (`C_1`)."""
+    """Penalty of an unobserved like in even steps, which assume there is none (`C_1`)."""
     c2: NonNegativeFloat = 10.0
-    """Price of a dislike that was observed as a positive, in odd steps (`C_2`)."""
+    """Penalty of a dislike observed as a positive, in odd steps (`C_2`)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones, and three auxiliary models."""
+        """Labelled and unlabelled pairs, and three auxiliary models."""
         return Feed(unlabelled=True, n_auxiliary=3)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean divergence of `f` and `g`, less the mean log likelihood of what was observed."""
+        """Return the mean divergence of `f` and `g` minus the observations' mean log likelihood."""
         labels, _ = with_assumed_negatives("both", batch)
         even = batch.step % 2 == 0
         f = all_logits(score, params, batch)
@@ -107,11 +106,11 @@ class CrossModelAgreement(LossStrategy):
 
 
 def divergence(first: Tensor, second: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the Bernoulli distributions of two logits, in nats.
+    """Compute the Kullback-Leibler divergence of two logits' Bernoulli distributions, in nats.
 
     Args:
-        first: Logits of the distribution that is averaged over, shape `(pairs,)`.
-        second: Logits of the other.
+        first: Logits of the distribution averaged over, shape `(pairs,)`.
+        second: Logits of the other distribution, shape `(pairs,)`.
 
     Example:
         >>> divergence(torch.tensor([0.0, 2.0]), torch.tensor([0.0, -1.0]))

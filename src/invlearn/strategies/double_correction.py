@@ -1,9 +1,9 @@
-"""Double correction: a pair is dropped for large losses that persist, and some are turned round.
+"""Double correction: pairs with persistently large losses are dropped, some are relabelled.
 
 He et al., Double Correction Framework for Denoising Recommendation, KDD 2024
-(https://doi.org/10.1145/3637528.3671692). Two slips of the authors' program are fixed: there the
-history of losses belongs to a place in a shuffled file, so that pairs swap histories, and the
-labels that it turns round are read afresh from where they never change.
+(https://doi.org/10.1145/3637528.3671692). Two bugs of the authors' program are fixed: it stores
+loss histories by position in a shuffled file, so pairs swap histories; and it reads labels from a
+source that relabelling never changes.
 """
 
 from dataclasses import dataclass
@@ -26,34 +26,34 @@ from invlearn.strategies.strategy import Strategy, all_logits
 class DoubleCorrection(Strategy):
     """`dcf`: positives whose mean damped loss stays high are dropped, the highest relabelled.
 
-    The damped loss of a positive is `q = log(1 + L + L^2 / 2)`; its mean over the epochs of a
-    window is corrected by how sure it is: `m - b`, where `b` shrinks the more often the pair was
-    kept. Of each batch the fraction `r` with the largest values is dropped, but for the
-    `relabel_fraction` of those that are largest of all: these count, and from the next epoch on
-    their label is 0. Unlabelled pairs stand in as negatives and are never suspected.
+    The damped loss of a positive is `q = log(1 + L + L^2 / 2)`. Its mean `m` over the epochs of a
+    window is lowered to `m - b`, a confidence bound where `b` shrinks the more often the pair was
+    kept. The fraction `r` of each batch with the largest values is dropped, except for the largest
+    `relabel_fraction` of those: they are kept, and get the label 0 from the next epoch on.
+    Unlabelled pairs are used as negatives and are never suspects.
     """
 
     drop_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Part of a batch, unlabelled pairs included, that is dropped once the ramp is over
+    """Fraction of a batch, unlabelled pairs included, that is dropped after the ramp
     (`drop_rate` of the authors)."""
     ramp_steps: PositiveInt = 30_000
-    """Steps over which it grows from 0 (`num_gradual` of the authors)."""
+    """Steps over which the fraction grows from 0 (`num_gradual` of the authors)."""
     confidence: NonNegativeFloat = 1e-4
     """Weight of the correction in the first epoch (`co_lambda` of the authors)."""
     decay_epochs: PositiveInt = 10
-    """Epochs over which that weight falls to 0 in a line (the authors: all epochs)."""
+    """Epochs over which that weight falls linearly to 0 (the authors: all epochs)."""
     relabel_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Part of the dropped pairs that is relabelled instead (`relabel_ratio` of the authors)."""
+    """Fraction of the dropped pairs relabelled instead (`relabel_ratio` of the authors)."""
     window: PositiveInt = 3
-    """Epochs after which means and counts begin again (`time_step` of the authors)."""
+    """Epochs after which means and counts are reset (`time_step` of the authors)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside labelled ones, and row state."""
+        """Labelled and unlabelled pairs, and row state."""
         return Feed(unlabelled=True, row_state=True)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """Labels as they are, no history."""
+        """Return the given labels and an empty history."""
         nothing = torch.zeros_like(rows.labels)
         return {
             "labels": rows.labels.clone(),
@@ -64,7 +64,7 @@ class DoubleCorrection(Strategy):
         }
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the gradient of the mean loss of the pairs that are kept."""
+        """Propose the gradient of the kept pairs' mean loss."""
         assert batch.rows is not None, "the feed says that there is row state"
         row_state, rows = batch.row_state, batch.rows
         known = row_state["labels"][rows]
@@ -96,7 +96,7 @@ class DoubleCorrection(Strategy):
         return Proposal(params, gradients, {"loss": loss}, row_updates=row_updates)
 
     def on_epoch_end(self, row_state: Params) -> Params:
-        """Let the labels take effect that were turned, and begin a new window if one is over."""
+        """Apply the changed labels, and reset the history at the end of a window."""
         row_state = {
             **row_state,
             "epochs": row_state["epochs"] + 1,
@@ -108,27 +108,27 @@ class DoubleCorrection(Strategy):
         return {**row_state, **nothing}
 
     def dropped_fraction(self, step: int) -> float:
-        """Part of a batch that is dropped at a step."""
+        """Return the fraction of a batch dropped at a step."""
         return ramped(step, self.ramp_steps, self.drop_fraction)
 
     def mean(self, before: Tensor, losses: Tensor, epochs: Tensor) -> Tensor:
-        """Mean damped losses with those of this epoch: `(s m + q) / (s + 1)`.
+        """Return the mean damped losses including this epoch: `(s m + q) / (s + 1)`.
 
         Args:
-            before: Means so far in this window, shape `(pairs,)`.
+            before: Means of this window so far, shape `(pairs,)`.
             losses: Log losses, shape `(pairs,)`.
-            epochs: Epochs that have passed, a scalar; `s` is 1 in the first of a window.
+            epochs: Epochs finished, a scalar; `s` is 1 in the first epoch of a window.
         """
         damped = torch.log1p(losses + losses.square() / 2)
         s = epochs % self.window + 1
         return (s * before + damped) / (s + 1)
 
     def bound(self, kept: Tensor, epochs: Tensor) -> Tensor:
-        """How far below its mean a pair's loss may be: `c (s + c log(2 s) / s^2) / (n + 1 - c)`.
+        """Return the bound `b` on mean losses: `c (s + c log(2 s) / s^2) / (n + 1 - c)`.
 
         Args:
-            kept: How often each pair was kept in this window, `n`; shape `(pairs,)`.
-            epochs: Epochs that have passed, a scalar.
+            kept: Times `n` that each pair was kept in this window, shape `(pairs,)`.
+            epochs: Epochs finished, a scalar.
         """
         s = epochs % self.window + 1
         c = self.confidence * (1 - epochs / self.decay_epochs).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Gradients, and gradients at the best of several parameters: eager, compiled, on a device."""
+"""Gradients, also at the best of several parameter sets: eager, compiled, on a device."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,15 +13,15 @@ from invlearn.data.types import Params
 def gradients_and_loss(
     objective: Callable[[Params], Tensor], params: Params
 ) -> tuple[Params, Tensor]:
-    """Compute the gradient of a scalar loss at a point, and the loss there.
+    """Compute the gradient of a scalar loss, and the loss.
 
     Args:
-        objective: Loss of weights, without side effects.
-        params: Where to look; it stays as it is.
+        objective: From parameters to the loss, without side effects.
+        params: Parameters at which to differentiate; not changed.
 
     Returns:
-        The gradients by the names of `params`, zeros for what the loss does not depend on; and the
-        loss, both detached.
+        The gradients by the names of `params`, zeros where the loss does not depend on a
+        parameter; and the loss. Both are detached.
 
     Example:
         >>> x = {"x": torch.ones(2)}
@@ -40,16 +40,16 @@ def gradients_and_loss(
 def gradients_and_aux(
     objective: Callable[[Params], tuple[Tensor, Tensor]], params: Params
 ) -> tuple[Params, Tensor]:
-    """Compute the gradient of a scalar loss, and hand on a tensor that came up on the way.
+    """Compute the gradient of a scalar loss, and return an auxiliary tensor.
 
     Args:
-        objective: Loss of weights, and the tensor to hand on; without side effects.
-        params: Where to look; it stays as it is.
+        objective: From parameters to the loss and the tensor, without side effects.
+        params: Parameters at which to differentiate; not changed.
 
     Returns:
-        The gradient as `gradients_and_loss` gives it, and the tensor, detached.
+        The gradient as from `gradients_and_loss`, and the tensor, detached.
     """
-    if torch.compiler.is_compiling():  # which follows torch.func, but no call of autograd
+    if torch.compiler.is_compiling():  # supports torch.func, not torch.autograd.grad
         gradients, (_, more) = grad_and_value(objective, has_aux=True)(params)
         return gradients, more.detach()
     leaves = as_leaves(params)
@@ -59,15 +59,15 @@ def gradients_and_aux(
 
 
 class Best(NamedTuple):
-    """The point that was chosen among several."""
+    """The chosen parameters, with gradient and losses."""
 
     params: Params
     gradients: Params
     loss: Tensor
     losses: Tensor
-    """At every point, shape `(points,)`."""
+    """Losses at all candidates, shape `(points,)`."""
     choice: Tensor
-    """Place of the chosen point, a scalar."""
+    """Index of the chosen candidate, a scalar."""
 
 
 def gradients_at_best(
@@ -75,19 +75,19 @@ def gradients_at_best(
     points: Sequence[Params],
     choose: Callable[[Tensor], Tensor],
 ) -> Best:
-    """Compute a loss at several points, choose one of them by the losses, and the gradient there.
+    """Compute a loss at several parameter sets, and the gradient at a chosen one.
 
     Args:
-        objective: Loss of weights, without side effects.
-        points: Where to look; they stay as they are.
-        choose: From losses of shape `(points,)` to the place of the point to go on from.
+        objective: From parameters to the loss, without side effects.
+        points: The candidate parameters; not changed.
+        choose: From losses of shape `(points,)` to the index of the chosen candidate.
     """
     if not at_hand(next(iter(points[0].values()))):
         losses = torch.stack([objective(params).detach() for params in points])
         choice = choose(losses)
         params = _selected(points, choice)
         return Best(params, *gradients_and_loss(objective, params), losses, choice)
-    # The pass that found the loss of the chosen point is gone back over, not repeated.
+    # Reuse the forward pass of the chosen candidate for its gradient.
     leaves = [as_leaves(params) for params in points]
     with torch.enable_grad():
         found = [objective(weights) for weights in leaves]
@@ -98,7 +98,7 @@ def gradients_at_best(
 
 
 def _selected(points: Sequence[Params], choice: Tensor) -> Params:
-    """The point of a place, without asking a device for its number."""
+    """Return the candidate of an index tensor, without a device synchronization."""
     params = points[0]
     for place, other in enumerate(points[1:], start=1):
         params = {n: torch.where(choice == place, other[n], w) for n, w in params.items()}
@@ -106,7 +106,7 @@ def _selected(points: Sequence[Params], choice: Tensor) -> Params:
 
 
 def as_leaves(params: Params) -> Params:
-    """The weights of a point as the leaves of a graph of their own."""
+    """Return detached parameters that require gradients."""
     return {name: weight.detach().requires_grad_() for name, weight in params.items()}
 
 
@@ -116,12 +116,12 @@ def _gradients(loss: Tensor, leaves: Params) -> Params:
 
 
 def at_hand(tensor: Tensor) -> bool:
-    """Whether Python may branch on a tensor's value: no device to wait for, no graph to break."""
+    """Return whether Python may branch on a tensor's value: on a CPU and not compiling."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def rows_with_gradient(gradients: Tensor) -> Tensor:
-    """Which rows of a table have a gradient, in a shape that broadcasts with the table's.
+    """Return a mask of table rows with nonzero gradient, broadcastable to the table.
 
     Example:
         >>> rows_with_gradient(torch.tensor([[0.0, 0.5], [0.0, 0.0]]))

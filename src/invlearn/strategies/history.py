@@ -1,9 +1,9 @@
-"""Denoising by what the losses were: strategies that keep row state of the labelled rows.
+"""Denoising by past losses: strategies that keep row state of the labelled rows.
 
-Each weighs the labelled pairs of an epoch by the losses that they, their users or their items had
-in the epoch before; a loss is taken at the step that uses the pair, before it. As in the methods'
-own programs, unlabelled pairs stand in as negatives. A labelled negative counts like any other
-pair that is not positive.
+Each weights the labelled pairs of an epoch by the losses of the pairs, their users or their items
+in the previous epoch. A pair's loss is taken in the step that uses it, before the update. As in
+the methods' own programs, unlabelled pairs are used as negatives. Labelled negatives are treated
+like other pairs that are not positive.
 """
 
 from abc import abstractmethod
@@ -25,15 +25,15 @@ from invlearn.strategies.strategy import Strategy, all_logits
 
 
 class WeightedByHistory(Strategy):
-    """Mean over all pairs of weight times log loss; the weights change between epochs."""
+    """Weighted mean log loss over all pairs; the weights change between epochs."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside labelled ones, and row state."""
+        """Labelled and unlabelled pairs, and row state."""
         return Feed(unlabelled=True, row_state=True)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """Weight 1 for each row; until its loss is known, that of a logit of 0."""
+        """Return weight 1 and the loss of a logit of 0 for each row."""
         return {
             "users": rows.pairs.users,
             "items": rows.pairs.items,
@@ -44,7 +44,7 @@ class WeightedByHistory(Strategy):
         }
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the gradient of the weighted mean loss; note the losses of the labelled pairs."""
+        """Propose the gradient of the weighted mean loss; record the labelled pairs' losses."""
         assert batch.rows is not None, "the feed says that there is row state"
         labels, _ = with_assumed_negatives("both", batch)
         known, assumed = batch.row_state["weights"][batch.rows], self.unlabelled_weights(batch)
@@ -61,38 +61,38 @@ class WeightedByHistory(Strategy):
         )
 
     def unlabelled_weights(self, batch: Batch) -> Tensor:
-        """Weights of the unlabelled pairs, shape `(pairs,)`; 1 unless a method says otherwise."""
+        """Return the weights of the unlabelled pairs, shape `(pairs,)`; 1 by default."""
         return torch.ones_like(batch.unlabelled.users).to(batch.labels)
 
     def on_epoch_end(self, row_state: Params) -> Params:
-        """Weigh the rows again by the losses of the epoch that has passed."""
+        """Update the weights of the rows by the losses of the finished epoch."""
         row_state = {**row_state, "epochs": row_state["epochs"] + 1}
         return {**row_state, **self.weigh(row_state)}
 
     @abstractmethod
     def weigh(self, row_state: Params) -> Params:
-        """Entries of the row state that an epoch changes; `weights` has shape `(rows,)`."""
+        """Return the changed entries of the row state; `weights` has shape `(rows,)`."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class RankWeighted(WeightedByHistory):
-    """`eard`: a pair counts by the rank of its loss, and by those of its user and its item.
+    """`eard`: a pair is weighted by the ranks of its own, its user's and its item's loss.
 
-    EARD, The Web Conference 2026, as its authors' program has it
-    (https://github.com/Fammia/EARD): the weight is `F w_user w_item`. `F` is the share of rows of
-    larger loss, `(rank of -loss - 1/2) / rows`; `w` falls in a line from `high` to `low` over the
-    users, or the items, in the order of their mean loss. The authors rank sampled negatives, too,
-    under their pair; here unlabelled pairs, drawn again each time, weigh 1.
+    EARD, The Web Conference 2026, as in its authors' program
+    (https://github.com/Fammia/EARD): the weight is `F w_user w_item`. `F` is the fraction of rows
+    with a larger loss, `(rank of -loss - 1/2) / rows`; `w` falls linearly from `high` to `low` over
+    the users (items) in ascending order of mean loss. The authors also rank the sampled negatives
+    of each pair; here unlabelled pairs, drawn again each time, have weight 1.
     """
 
     high: PositiveFloat = 1.5
-    """Weight of the user, or item, of least mean loss (`beta` of the authors)."""
+    """Weight of the user or item with the least mean loss (`beta` of the authors)."""
     low: PositiveFloat = 0.5
-    """Weight of that of largest mean loss (`alpha` of the authors)."""
+    """Weight of the one with the largest mean loss (`alpha` of the authors)."""
 
     def weigh(self, row_state: Params) -> Params:
-        """Weights by ranks within the whole epoch; among equals the earlier row comes first."""
+        """Return weights by ranks within the whole epoch; ties go to the earlier row."""
         losses = row_state["losses"]
         weights = 1 - (ranks(losses) + 0.5) / len(losses)
         for key in ("users", "items"):
@@ -104,41 +104,41 @@ class RankWeighted(WeightedByHistory):
 @final
 @dataclass(frozen=True, slots=True)
 class UserTemperature(WeightedByHistory):
-    """`udt`: a user's positives share that user's weight by a softmax of minus their losses.
+    """`udt`: a user's positives are weighted by a softmax of minus their losses.
 
     Chua et al., Unified Denoising Training for Recommendation, RecSys 2024
-    (https://doi.org/10.1145/3640457.3688109), with the defaults of its authors' program. Users are
-    put in the order of their mean loss; over them the temperature rises and the factor falls.
-    A positive weighs `n_u f_u softmax(-loss / T_u)` over the `n_u` positives of its user, every
-    other pair `f_u`.
+    (https://doi.org/10.1145/3640457.3688109), with the defaults of its authors' program. Over the
+    users in ascending order of mean loss, the temperature `T_u` rises and the factor `f_u` falls.
+    A positive has weight `n_u f_u softmax(-loss / T_u)`, over the `n_u` positives of its user;
+    every other pair has weight `f_u`.
     """
 
     coolest: PositiveFloat = 0.2
-    """Temperature `T_u` of the user of least mean loss."""
+    """Temperature `T_u` of the user with the least mean loss."""
     hottest: PositiveFloat = 0.5
-    """Temperature of the user of largest mean loss."""
+    """Temperature of the user with the largest mean loss."""
     most: NonNegativeFloat = 0.5
-    """Factor `f_u` of the user of least mean loss."""
+    """Factor `f_u` of the user with the least mean loss."""
     least: NonNegativeFloat = 0.0
-    """Factor of the user of largest mean loss."""
+    """Factor of the user with the largest mean loss."""
     warmup_epochs: NonNegativeInt = 2
-    """Epochs in which every pair weighs 1."""
+    """Epochs in which every pair has weight 1."""
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """Weight 1 for each row, factor 1 for each user."""
+        """Return weight 1 for each row and factor 1 for each user."""
         row_state = WeightedByHistory.init_row_state(self, rows)
         n_users = int(rows.pairs.users.max()) + 1
         return {**row_state, "factors": torch.ones(n_users).to(rows.labels)}
 
     def unlabelled_weights(self, batch: Batch) -> Tensor:
-        """The factor of each pair's user; 1 for users without a label."""
+        """Return the factor of each pair's user; 1 for users without a label."""
         assert batch.origin is not None, "the feed says that there is row state"
         factors = batch.row_state["factors"]
         known = batch.origin.users < len(factors)
         return torch.where(known, factors[torch.where(known, batch.origin.users, 0)], 1.0)
 
     def weigh(self, row_state: Params) -> Params:
-        """Weights and factors, once the warm-up is over."""
+        """Return weights and factors; nothing during the warm-up."""
         if row_state["epochs"] < self.warmup_epochs:
             return {}
         losses, users, positive = row_state["losses"], row_state["users"], row_state["labels"] > 0
@@ -156,25 +156,25 @@ class UserTemperature(WeightedByHistory):
 @final
 @dataclass(frozen=True, slots=True)
 class ResampledPositives(WeightedByHistory):
-    """`pld`: among some positives of one user, the one that fits best is the likeliest to count.
+    """`pld`: among some positives of a user, those with smaller loss get larger weights.
 
     Zhang et al., Personalized Denoising Implicit Feedback for Robust Recommender System, The Web
     Conference 2025 (https://doi.org/10.1145/3696410.3714932). The authors draw `candidates`
-    positives of a user and train on one of them, drawn by a softmax of minus its loss, by BPR.
-    Here every positive stays in its batch and weighs how many times likelier it is to be drawn
-    than by chance: `candidates` times its softmax among itself and others of its user, drawn again
+    positives of a user, then one of them by a softmax of minus the losses, and train on it by BPR.
+    Here every positive stays in its batch, weighted by its probability of being drawn relative to
+    chance: `candidates` times its softmax among itself and other positives of its user, drawn again
     after every epoch. The loss is the log loss.
     """
 
     candidates: PositiveInt = 5
     """Positives among which one is drawn (`k` of the authors)."""
     temperature: PositiveFloat = 0.1
-    """Of the softmax (`tau` of the authors)."""
+    """Temperature of the softmax (`tau` of the authors)."""
     warmup_epochs: NonNegativeInt = 5
-    """Epochs in which every pair weighs 1."""
+    """Epochs in which every pair has weight 1."""
 
     def weigh(self, row_state: Params) -> Params:
-        """Weights of positives, once the warm-up is over; every other pair weighs 1."""
+        """Return the weights of positives, 1 for other pairs; nothing during the warm-up."""
         if row_state["epochs"] < self.warmup_epochs:
             return {}
         positives = torch.nonzero(row_state["labels"] > 0).squeeze(1)
@@ -194,14 +194,14 @@ class ResampledPositives(WeightedByHistory):
 
 
 def places(losses: Tensor, groups: Tensor) -> Tensor:
-    """Place of each group, from 0 for the least mean loss to 1 for the largest.
+    """Return each group's relative rank, from 0 for the least mean loss to 1 for the largest.
 
     Args:
-        losses: Shape `(rows,)`.
+        losses: Losses, shape `(rows,)`.
         groups: Id of the group of each row, shape `(rows,)`.
 
     Returns:
-        By group id, NaN for those without rows; equal steps between neighbours.
+        Equally spaced ranks by group id; NaN for groups without rows.
 
     Example:
         >>> places(torch.tensor([5.0, 1.0, 3.0, 2.0]), torch.tensor([0, 1, 1, 3]))

@@ -1,4 +1,4 @@
-"""The inverse gradient for each pair: labelled pairs judge every unlabelled pair by itself.
+"""Per-pair inverse gradient: labelled pairs judge every unlabelled pair separately.
 
 An extension of Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation,
 WSDM 2024 (https://doi.org/10.1145/3616855.3635797), whose Algorithm 1 (`ig`) judges a whole batch
@@ -20,7 +20,7 @@ from invlearn.strategies.losses import belief_in_positive, cross_entropy, soft_g
 from invlearn.strategies.strategy import Strategy
 
 Policy = Literal["pass", "invert", "relabel", "evidence"]
-"""What follows from a pair's influence; see `InverseGradientPerPair`."""
+"""How a pair's influence is used; see `InverseGradientPerPair`."""
 
 
 @final
@@ -29,44 +29,44 @@ class InverseGradientPerPair(Strategy):
     """`ig-sample`: each unlabelled pair is judged by its own influence on the judges.
 
     Let `G` be the gradient of the judges' log loss, and `a = <grad z, G>` the influence of an
-    unlabelled pair with logit `z`: a small step that raises `z` by the pair's own gradient changes
-    the judges' loss in proportion to `a`, so raising `z` helps them where `a < 0`. One
-    forward-mode product (the derivative of the logits along `G`) gives `a` for all pairs at once.
-    The derivative of the inverse dual loss by the logit is `c = sigmoid(z) - w1`; the step
-    follows `G` and, from each unlabelled pair, a derivative `d` by its logit.
+    unlabelled pair with logit `z`: a small step along `grad z` changes the judges' loss in
+    proportion to `a`, so raising `z` helps them where `a < 0`. One forward-mode product (the
+    derivative of the logits along `G`) gives `a` for all pairs at once. The derivative of the
+    inverse dual loss by the logit is `c = sigmoid(z) - w1`. The step follows `G` plus the
+    unlabelled pairs' gradient, which uses a derivative `d` by each pair's logit:
 
     * `pass`: `d = c` where that helps the judges (`c a > 0`), else 0.
     * `invert`: `d = c` where that helps, else `-c`.
-    * `relabel`: the pair is taken for positive where `a < 0`, for negative where `a > 0`.
+    * `relabel`: the pair counts as positive where `a < 0`, as negative where `a > 0`.
     * `evidence`: the influence shifts the belief: `w1 = sigmoid(2 log(l0 / l1) - beta a / s)`,
       `s` the root mean square of `a` in the batch, and `d = sigmoid(z) - w1`.
 
-    Adam steps by the direction of a gradient, whatever its length. So a small `weight` spares rows
-    that labelled and unlabelled pairs share, but not those that unlabelled pairs alone look up:
-    they go as far as any. With `moves="labelled"` those rest, and the smaller the weight, the
-    nearer is the training to `none`.
+    Adam's step does not depend on the length of a gradient. So a small `weight` has little effect
+    on rows used by both labelled and unlabelled pairs, but rows used by unlabelled pairs alone
+    move as far as any. With `moves="labelled"` those rows are skipped, and training approaches
+    `none` as the weight decreases.
     """
 
     policy: Policy = "pass"
-    """What follows from a pair's influence."""
+    """How a pair's influence is used."""
     weight: NonNegativeFloat = 1.0
-    """Weight of the unlabelled pairs' mean beside the labelled pairs' mean; 0 leaves them out."""
+    """Weight of the unlabelled pairs' mean; the labelled pairs' mean has 1. 0: not used."""
     beta: PositiveFloat = 3.0
     """Weight of the influence in `evidence`."""
     moves: Literal["every", "labelled"] = "every"
-    """Rows that unlabelled pairs may move: every one, or those that labelled pairs of the batch
-    move, too."""
+    """Rows that unlabelled pairs may move: all, or only those that labelled pairs of the batch
+    also move."""
     judge_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Part of the labelled training rows that judges and is held out from the rest of an epoch, as
-    for `ig`; with 0, the labelled pairs of every batch judge the unlabelled ones beside them."""
+    """Fraction of the labelled training rows that are judges, held out from the other batches of
+    an epoch as for `ig`; with 0, the labelled pairs of each batch judge its unlabelled pairs."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the judges, whoever they are."""
+        """Judges and unlabelled pairs."""
         return Feed(unlabelled=self.weight > 0, judge_fraction=self.judge_fraction)
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the gradient of the labelled pairs, and what the judged ones add to it."""
+        """Propose the labelled pairs' gradient plus that of the judged unlabelled pairs."""
 
         def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
@@ -99,13 +99,13 @@ class InverseGradientPerPair(Strategy):
 def influences(
     score: Score, params: Params, pairs: Pairs, gradients: Params
 ) -> tuple[Tensor, Tensor]:
-    """Logits of pairs, and their derivatives along a gradient: `<grad z, gradient>` for each.
+    """Return the logits of pairs and their derivatives along a gradient, `<grad z, gradient>`.
 
     Args:
-        score: `(weights, pairs) -> logits`.
-        params: Where to look.
-        pairs: Whose logits.
-        gradients: By the names of `point`.
+        score: `(params, pairs) -> logits`.
+        params: Parameters at which to differentiate.
+        pairs: The pairs.
+        gradients: The direction, by the names of `params`.
 
     Returns:
         Two tensors of shape `(pairs,)`, detached.
@@ -120,24 +120,24 @@ def influences(
 
 
 def passed(logits: Tensor, influence: Tensor, _: float) -> Tensor:
-    """Derivatives of the inverse dual loss, those left out that would hurt the judges."""
+    """Return derivatives of the inverse dual loss, 0 where they would hurt the judges."""
     dual = soft_gradient(logits, belief_in_positive(logits))
     return torch.where(dual * influence > 0, dual, 0.0)
 
 
 def inverted(logits: Tensor, influence: Tensor, _: float) -> Tensor:
-    """Derivatives of the inverse dual loss, those turned round that would hurt the judges."""
+    """Return derivatives of the inverse dual loss, negated where they would hurt the judges."""
     dual = soft_gradient(logits, belief_in_positive(logits))
     return torch.where(dual * influence > 0, dual, -dual)
 
 
 def relabelled(logits: Tensor, influence: Tensor, _: float) -> Tensor:
-    """Derivatives of the log loss under the label that helps the judges; 0.5 if neither does."""
+    """Return derivatives of the log loss for the helpful label; 0.5 if neither helps."""
     return soft_gradient(logits, 0.5 - 0.5 * influence.sign())
 
 
 def evident(logits: Tensor, influence: Tensor, beta: float) -> Tensor:
-    """Derivatives of the soft loss whose belief the influence has shifted."""
+    """Return derivatives of the soft loss at beliefs shifted by the influence."""
     spread = influence.square().mean().sqrt().clamp_min(torch.finfo(influence.dtype).tiny)
     return soft_gradient(logits, belief_in_positive(logits, -beta * influence / spread))
 

@@ -17,41 +17,41 @@ from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
 from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
-"""What the judges can choose, in the order that decides ties: the earlier one wins."""
+"""The judges' choices; the earlier one wins a tie."""
 STRIDES = (0.0, 1.0, -1.0)
-"""Where each choice goes along the trial gradient, in units of the trial step."""
+"""Step of each choice along the trial gradient, in units of the trial step."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class InverseDual(LossStrategy):
-    """`idl`: unlabelled pairs are learnt under both labels, weighted by belief (Eq. 4)."""
+    """`idl`: unlabelled pairs are trained under both labels, weighted by belief (Eq. 4)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones."""
+        """Labelled and unlabelled pairs."""
         return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean over all pairs: log loss of labelled ones, inverse dual loss of the others."""
+        """Return the mean over all pairs of log loss (labelled) or inverse dual loss (others)."""
         return mean_loss(score, params, batch, inverse_dual_loss)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class InverseGradient(Strategy):
-    """`ig`: labelled pairs judge which way unlabelled pairs may pull (Algorithm 1).
+    """`ig`: labelled pairs judge the direction of the unlabelled gradient (Algorithm 1).
 
-    The gradient `g` of the inverse dual loss may rest on a wrong belief. So three points, `theta`
-    (stay), `theta + alpha g` (inverse) and `theta - alpha g` (direct), are tried on labelled
-    pairs held out of training-train, and the step starts from the best.
+    The gradient `g` of the inverse dual loss may be based on a wrong belief. So three candidates,
+    `theta` (stay), `theta + alpha g` (inverse) and `theta - alpha g` (direct), are evaluated on
+    labelled pairs held out of training-train, and the step starts from the best one.
     """
 
     alpha_ratio: PositiveFloat = 0.1
-    """Length `alpha` of the trial step in units of the learning rate `gamma` in force; below 1
-    it cannot undo the step that follows (Section 3.2.3)."""
+    """Trial step size `alpha` as a fraction of the current learning rate `gamma`; below 1 it
+    cannot undo the step that follows (Section 3.2.3)."""
     judge_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Part of the labelled training rows that judges (the paper's training-test)."""
+    """Fraction of the labelled training rows that are judges (the paper's training-test)."""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -60,11 +60,11 @@ class InverseGradient(Strategy):
 
     @property
     def feed(self) -> Feed:
-        """Judges at the end of each epoch, with unlabelled pairs beside them."""
+        """Judges at the end of each epoch, with unlabelled pairs."""
         return Feed(unlabelled=True, judge_fraction=self.judge_fraction)
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Move to the point that the judges like best, and propose the gradient there."""
+        """Propose the candidate with the least judges' loss, and the gradient there."""
 
         def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
@@ -84,14 +84,14 @@ class InverseGradient(Strategy):
 
 
 def shifted(params: Params, gradients: Params, length: float) -> Params:
-    """Weights `length` times `gradient` away from `point`; for 0, `point` itself."""
+    """Return `params + length * gradients`; `params` itself for length 0."""
     if length == 0:
         return params
     return {name: weight + length * gradients[name] for name, weight in params.items()}
 
 
 def best_choice(losses: Tensor) -> Tensor:
-    """Index into `CHOICES` of the smallest loss; the earlier wins a tie, NaN never wins.
+    """Return the index in `CHOICES` of the smallest loss; earlier wins a tie, NaN never wins.
 
     Args:
         losses: Judges' losses at stay, inverse and direct, shape `(3,)`.

@@ -1,7 +1,7 @@
 """Losses of binary feedback, from logits.
 
-Every function maps logits `z` of shape `(pairs,)` to one loss per pair; the caller alone decides
-how pairs are masked, weighted and averaged. `l1` and `l0` are the losses of `z` under the label 1
+Every function maps logits `z` of shape `(pairs,)` to one loss per pair; the caller masks, weights
+and averages. `l1` and `l0` are the losses of `z` under the label 1
 and the label 0, as in the paper (Lin et al., WSDM 2024). All are finite for every finite `z`.
 """
 
@@ -11,17 +11,17 @@ from torch.nn.functional import logsigmoid
 
 
 def positive_loss(logits: Tensor) -> Tensor:
-    """Loss `l1 = log(1 + exp(-z))` of each logit under the label 1, shape `(pairs,)`."""
+    """Return the loss `l1 = log(1 + exp(-z))` of each logit for label 1, shape `(pairs,)`."""
     return -logsigmoid(logits)
 
 
 def negative_loss(logits: Tensor) -> Tensor:
-    """Loss `l0 = log(1 + exp(z))` of each logit under the label 0, shape `(pairs,)`."""
+    """Return the loss `l0 = log(1 + exp(z))` of each logit for label 0, shape `(pairs,)`."""
     return -logsigmoid(-logits)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log loss of each labelled pair (Eq. 1): `y l1 + (1 - y) l0`.
+    """Compute the log loss of each labelled pair (Eq. 1): `y l1 + (1 - y) l0`.
 
     Args:
         logits: Shape `(pairs,)`.
@@ -35,11 +35,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def belief_in_positive(logits: Tensor, evidence: Tensor | float = 0.0) -> Tensor:
-    """How far each unlabelled pair is believed positive: the weight `w1` of Eq. (4).
+    """Compute the belief that each unlabelled pair is positive: the weight `w1` of Eq. (4).
 
-    A label earns weight when the *other* label fits badly: with `r = l0 / l1`,
+    A label gets weight when the loss of the *other* label is large: with `r = l0 / l1`,
     `w1 = r / (r + 1/r)`, which equals `sigmoid(2 log r)` and needs no small constant against
-    division by zero. The label 0 gets the rest, `w0 = 1 - w1`.
+    division by zero. The weight of the label 0 is `w0 = 1 - w1`.
 
     Args:
         logits: Shape `(pairs,)`.
@@ -57,11 +57,11 @@ def belief_in_positive(logits: Tensor, evidence: Tensor | float = 0.0) -> Tensor
 
 
 def soft_gradient(logits: Tensor, belief: Tensor) -> Tensor:
-    """Derivative by the logit of `w1 l1 + w0 l0` at fixed weights: `sigmoid(z) - w1`.
+    """Compute the derivative by the logit of `w1 l1 + w0 l0`: `sigmoid(z) - w1`.
 
     Args:
         logits: Shape `(pairs,)`.
-        belief: Weight `w1` of the label 1, shape `(pairs,)`; `w0` is the rest.
+        belief: Fixed weight `w1` of the label 1, shape `(pairs,)`; `w0 = 1 - w1`.
 
     Example:
         >>> z = torch.tensor([-1.0, 0.0, 1.0])
@@ -72,10 +72,10 @@ def soft_gradient(logits: Tensor, belief: Tensor) -> Tensor:
 
 
 def inverse_dual_loss(logits: Tensor) -> Tensor:
-    """Loss of pairs nobody labelled: both labels, weighted by belief (Eq. 4).
+    """Compute the loss of unlabelled pairs: both labels, weighted by belief (Eq. 4).
 
-    Its gradient moves every logit away from zero, so it sharpens what the model already believes
-    and cannot fix a wrong belief; see `invlearn.strategies.inverse` for what can.
+    Its gradient moves every logit away from zero, so it reinforces the model's beliefs and cannot
+    correct a wrong one; `invlearn.strategies.inverse` can.
 
     Args:
         logits: Shape `(pairs,)`.
@@ -92,13 +92,13 @@ def inverse_dual_loss(logits: Tensor) -> Tensor:
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of the predicted label in nats: `p l1 + (1 - p) l0` with `p = sigmoid(z)`.
+    """Compute the predicted label's entropy in nats: `p l1 + (1 - p) l0`, `p = sigmoid(z)`.
 
     Args:
         logits: Shape `(pairs,)`.
 
     Returns:
-        Values in [0, log 2], shape `(pairs,)`; autograd follows the sigmoid, too.
+        Values in [0, log 2], shape `(pairs,)`; `p` is differentiated, too.
 
     Example:
         >>> entropy(torch.tensor([0.0, 4.0, -4.0]))
@@ -109,14 +109,14 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def reweighting(losses: Tensor, alpha: float) -> Tensor:
-    """Weights of the reweighted cross entropy: `p^alpha`, `p` the sigmoid for the label.
+    """Compute the weights of the reweighted cross entropy: `p^alpha`, `p` the label's sigmoid.
 
-    As `p = exp(-loss)`, a pair that fits badly counts little (Wang et al., Denoising Implicit
+    As `p = exp(-loss)`, a large loss gives a small weight (Wang et al., Denoising Implicit
     Feedback for Recommendation, WSDM 2021, Eq. 5).
 
     Args:
         losses: Log losses, shape `(pairs,)`.
-        alpha: At least 0; 0 weighs all pairs alike.
+        alpha: At least 0; 0 weights all pairs equally.
 
     Returns:
         Weights in [0, 1], shape `(pairs,)`; constants to autograd.
@@ -125,14 +125,14 @@ def reweighting(losses: Tensor, alpha: float) -> Tensor:
 
 
 def truncation(losses: Tensor, suspects: Tensor, n_dropped: int | Tensor) -> Tensor:
-    """Mask of the truncated cross entropy: the `n_dropped` suspects of largest loss are left out.
+    """Return the mask of the truncated cross entropy, which drops suspects of largest loss.
 
     Wang et al., WSDM 2021, Eq. 4. Among equal losses the later pair is dropped first.
 
     Args:
-        losses: Shape `(pairs,)`.
-        suspects: Which pairs may be dropped, boolean of shape `(pairs,)`.
-        n_dropped: How many to drop, a whole number; no more than there are suspects are dropped.
+        losses: Losses, shape `(pairs,)`.
+        suspects: Pairs that may be dropped, boolean of shape `(pairs,)`.
+        n_dropped: Number of pairs to drop, at most all suspects; a whole number.
 
     Returns:
         1.0 for kept and 0.0 for dropped pairs, shape `(pairs,)`; constants to autograd.
@@ -148,9 +148,9 @@ def truncation(losses: Tensor, suspects: Tensor, n_dropped: int | Tensor) -> Ten
 
 
 def _log_negative_loss(logits: Tensor) -> Tensor:
-    """Logarithm of `l0 = log(1 + exp(z))`, which is `z` itself once `exp(z)` is tiny.
+    """Return the logarithm of `l0 = log(1 + exp(z))`, which is `z` for tiny `exp(z)`.
 
-    Below `z = -20`, `l0 = exp(z)` to a part in 1e9; further down it underflows (at -104 in
+    Below `z = -20`, `l0 = exp(z)` to 1e-9 relative; at smaller `z` it underflows (-104 in
     float32), and the plain logarithm would be minus infinity.
     """
     return torch.where(logits < -20, logits, negative_loss(logits.clamp_min(-20)).log())

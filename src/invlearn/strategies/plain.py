@@ -1,4 +1,4 @@
-"""Strategies that take every label at its word: labelled pairs alone, or sampled negatives too."""
+"""Baseline strategies: labelled pairs alone, or unlabelled pairs as negatives."""
 
 from dataclasses import dataclass
 from typing import final
@@ -13,7 +13,7 @@ from invlearn.strategies.strategy import LossStrategy, mean_loss
 @final
 @dataclass(frozen=True, slots=True)
 class LabelledOnly(LossStrategy):
-    """`none`: the log loss of the labelled pairs; unlabelled pairs are not looked at."""
+    """`none`: the log loss of the labelled pairs; unlabelled pairs are not used."""
 
     @property
     def feed(self) -> Feed:
@@ -21,20 +21,20 @@ class LabelledOnly(LossStrategy):
         return Feed()
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean log loss of the labelled pairs (Eq. 1)."""
+        """Return the mean log loss of the labelled pairs (Eq. 1)."""
         return cross_entropy(score(params, batch.labelled), batch.labels).mean()
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class NegativeSampling(LossStrategy):
-    """`ns`: every unlabelled pair is taken for a negative one."""
+    """`ns`: every unlabelled pair is used as a negative."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones."""
+        """Labelled and unlabelled pairs."""
         return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean log loss of all pairs, unlabelled ones under the label 0."""
+        """Return the mean log loss of all pairs, unlabelled ones with label 0."""
         return mean_loss(score, params, batch, negative_loss)

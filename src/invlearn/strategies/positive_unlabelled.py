@@ -1,7 +1,7 @@
 """Positive-unlabelled learning: the unlabelled pairs are a mixture of both classes.
 
-With the share `pi` of positives among them known, the risk of the negatives nobody labelled is
-that of the unlabelled pairs less that of the positives hidden in them.
+Given the fraction `pi` of positives among them, the risk of the unlabelled negatives is the risk of
+the unlabelled pairs minus that of the positives among them.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Prior = Annotated[float, Field(gt=0, lt=1)]
 @final
 @dataclass(frozen=True, slots=True)
 class NonNegativePU(LossStrategy):
-    """`nnpu`: the positive-unlabelled risk, kept from going negative, beside the labelled risk.
+    """`nnpu`: the non-negative positive-unlabelled risk, mixed with the labelled risk.
 
     Kiryo et al., Positive-Unlabeled Learning with Non-Negative Risk Estimator, NeurIPS 2017
     (https://arxiv.org/abs/1703.00593), Section 3 and Algorithm 1, with the log loss; mixed with the
@@ -31,25 +31,25 @@ class NonNegativePU(LossStrategy):
     """
 
     prior: Prior | None = None
-    """Share `pi` of positives among the unlabelled pairs; none: that among the labelled pairs of
-    the batch, which is right where labels fell on pairs at random."""
+    """Fraction `pi` of positives among the unlabelled pairs. None: the fraction among the labelled
+    pairs of the batch, which is correct if pairs are labelled at random."""
     unlabelled_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight of the positive-unlabelled risk (`eta` of Sakai et al., who choose it by validation;
-    the default is ours); the labelled risk has the rest. With 1 labelled negatives are not looked
-    at: nnPU as printed."""
+    the default is ours); the labelled risk has `1 - eta`. With 1, labelled negatives are not
+    used: nnPU as published."""
     gamma: PositiveFloat = 1.0
-    """Length of the step back, in units of a step, where the negative part falls below `-beta`
-    (the authors' code: 1)."""
+    """Length of the backward step, in units of a step, taken if the negative part is below
+    `-beta` (the authors' code: 1)."""
     beta: NonNegativeFloat = 0.0
-    """How far below 0 the negative part may fall (the authors' code: 0)."""
+    """The negative part may fall to `-beta` (the authors' code: 0)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones."""
+        """Labelled and unlabelled pairs."""
         return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """The risk; where its negative part is too low, with the gradient of Algorithm 1."""
+        """Return the risk, with the gradient of Algorithm 1 if its negative part is too low."""
         labels = batch.labels
         labelled, unlabelled = split_logits(score, params, batch)
         prior = labels.mean() if self.prior is None else self.prior
@@ -62,16 +62,16 @@ class NonNegativePU(LossStrategy):
         return torch.lerp(clear, self._guarded(of_positives, hidden), self.unlabelled_weight)
 
     def _guarded(self, of_positives: Tensor, hidden: Tensor) -> Tensor:
-        """The positive-unlabelled risk, whose gradient is `-gamma` times that of `hidden` if low.
+        """Return the positive-unlabelled risk; if `hidden` is low, its gradient times `-gamma`.
 
-        Its value is never negative: that of the positives alone stands in where `hidden` is low.
+        The value is never negative: if `hidden` is low, it is the risk of the positives alone.
         """
         back = of_positives.detach() - self.gamma * (hidden - hidden.detach())
         return torch.where(hidden >= -self.beta, of_positives + hidden, back)
 
 
 def mean_where(weights: Tensor, values: Tensor) -> Tensor:
-    """Mean of values by weights of 0 and 1; 0 where all weights are 0.
+    """Return the mean of values with 0/1 weights; 0 if all weights are 0.
 
     Example:
         >>> mean_where(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 5.0, 3.0]))
@@ -83,33 +83,33 @@ def mean_where(weights: Tensor, values: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True)
 class RelevanceMF(LossStrategy):
-    """`rel-mf`: squared losses, a positive weighing the more, the less its item is shown.
+    """`rel-mf`: squared losses, with positives weighted by inverse item propensity.
 
     Saito et al., Unbiased Recommender Learning from Missing-Not-At-Random Implicit Feedback,
     WSDM 2020 (https://doi.org/10.1145/3336191.3371783): their unbiased estimator with clipped
-    propensities `theta_i = (positives of i / most positives of any item) ** power`. Whatever is
+    propensities `theta_i = (positives of i / most positives of any item) ** power`. Every pair
     not labelled positive counts as not clicked.
     """
 
     power: NonNegativeFloat = 0.5
-    """Power of the propensity (`eta` of the authors)."""
+    """Exponent of the propensity (`eta` of the authors)."""
     least_propensity: Annotated[float, Field(gt=0, le=1)] = 0.009
-    """Propensities below it are raised to it, against weights without bound (the authors' clip)."""
+    """Lower bound of propensities, which bounds the weights (the authors' clip)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside labelled ones, and row state."""
+        """Labelled and unlabelled pairs, and row state."""
         return Feed(unlabelled=True, row_state=True)
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """The inverse propensity of the item of each row."""
+        """Return the inverse propensity of each row's item."""
         counts = torch.bincount(rows.pairs.items, weights=rows.labels.double())
         theta = (counts / counts.max().clamp_min(1)) ** self.power
         theta = theta.clamp_min(self.least_propensity)
         return {"inverse propensity": (1 / theta)[rows.pairs.items].to(rows.labels)}
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean over all pairs of `v (1 - p)^2 + (1 - v) p^2`, `v = y / theta`."""
+        """Return the mean over all pairs of `v (1 - p)^2 + (1 - v) p^2`, `v = y / theta`."""
         assert batch.rows is not None, "the feed says that there is row state"
         p = torch.sigmoid(all_logits(score, params, batch))
         clicked = batch.labels * batch.row_state["inverse propensity"][batch.rows]

@@ -1,14 +1,14 @@
-"""Ranks and means of rows by group, as the strategies that keep row state need them."""
+"""Ranks of values and means by group, for strategies with row state."""
 
 import torch
 from torch import Tensor
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Place of each value in ascending order, from 0; among equals the earlier comes first.
+    """Return the rank of each value in ascending order, from 0; ties go to the earlier.
 
     Args:
-        values: Shape `(rows,)`.
+        values: Values, shape `(rows,)`.
 
     Example:
         >>> ranks(torch.tensor([3.0, 1.0, 2.0, 1.0]))
@@ -21,15 +21,15 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def group_means(values: Tensor, groups: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """Mean of the values of each group, NaN where it has none.
+    """Compute the mean value of each group, NaN for empty groups.
 
     Args:
-        values: Shape `(rows,)`.
+        values: Values, shape `(rows,)`.
         groups: Id of the group of each row, from 0, shape `(rows,)`.
-        chosen: Which rows count, boolean of shape `(rows,)`; all if it is left out.
+        chosen: Rows to use, boolean of shape `(rows,)`; all by default.
 
     Returns:
-        By group id, up to the largest.
+        Means by group id, up to the largest id.
 
     Example:
         >>> group_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]))

@@ -1,8 +1,8 @@
-"""The inverse gradient as the authors' released code computes it: for reproduction only.
+"""The inverse gradient of the authors' released code, for reproduction only.
 
 Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation, WSDM 2024
 (https://doi.org/10.1145/3616855.3635797). The published numbers of IG came from code that differs
-from the paper's Algorithm 1 in the points below; `invlearn.strategies.inverse` has the algorithm.
+from the paper's Algorithm 1 as listed below; `invlearn.strategies.inverse` has the algorithm.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
 from invlearn.strategies.strategy import Strategy
 
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
-"""Settings of every Adam in the released code."""
+"""Settings of every Adam optimizer in the released code."""
 
 Sums = dict[str, Params]
-"""Accumulated gradients by choice: those of the copies, and under `stay` the model's own."""
+"""Accumulated gradients by choice: of the copies, and of the model as `stay`."""
 
 
 @final
@@ -31,10 +31,10 @@ Sums = dict[str, Params]
 class InverseGradientAsReleased(Strategy):
     """`ig-as-released`: the authors' released code in every detail, for reproduction only.
 
-    To learn from unlabelled pairs use `ig`. An epoch with learning rate `gamma` goes as follows.
+    To learn from unlabelled pairs use `ig`. An epoch with learning rate `gamma` has three parts.
 
     1. Training-train: gradients are never cleared, so every step uses the *sum* of all gradients
-       since the epoch began, with an Adam that is new in each epoch.
+       since the start of the epoch, with a new Adam in each epoch.
     2. Judges, trial: two copies of the model step along the gradient of the inverse dual loss,
        *direct* downwards, *inverse* upwards. Their gradients are never cleared either, not even
        between epochs, and their Adam is new in every step. So each copy moves by
@@ -44,24 +44,24 @@ class InverseGradientAsReleased(Strategy):
        chosen copy, adds the gradient of the judges' loss to that copy's sum and takes a step along
        the sum with a new Adam of rate `gamma`. If they stay, the model steps along the judges'
        gradient alone: with the Adam of 1 in their first step of an epoch, with a new one in the
-       others. If they stay in their last step, the sum of the next epoch begins with that gradient.
+       others. If they stay in the last step, the next epoch's sum starts with that gradient.
 
     The code's judges are the last tenth of a training file that was never published. The files of
-    the other parts were published, and are in random order; so judges are drawn at random here.
+    the other parts were published, in random order; so judges are drawn at random here.
 
-    The strategy computes its own steps: the learning rate is the only optimizer setting that it
-    uses. It works on whole tables, which only the dense store provides.
+    The strategy computes its own steps; it uses only the learning rate of the optimizer settings.
+    It works on whole tables, which only the dense store provides.
     """
 
     alpha_ratio: PositiveFloat = 0.1
-    """Rate `alpha` of the trial step in units of the learning rate `gamma` in force."""
+    """Trial learning rate `alpha` as a fraction of the current learning rate `gamma`."""
     judge_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Part of the labelled training rows that judges (the paper's training-test)."""
+    """Fraction of the labelled training rows that are judges (the paper's training-test)."""
     unlabelled_step: bool = True
-    """Whether the copies take trial steps; without them no unlabelled pair is used, and every step
-    of the judges stays."""
+    """Whether the copies take trial steps; if not, no unlabelled pair is used, and the judges
+    always stay."""
     clear_gradients: bool = False
-    """Whether to clear gradients after every step, which the released code does not."""
+    """Whether to clear gradients after every step; the released code does not."""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -70,11 +70,11 @@ class InverseGradientAsReleased(Strategy):
 
     @property
     def feed(self) -> Feed:
-        """Judges at the end of each epoch, with unlabelled pairs for them if those are used."""
+        """Judges at the end of each epoch, with unlabelled pairs if these are used."""
         return Feed(self.unlabelled_step, self.judge_fraction, whole_tables=True)
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Return the params after the step of the released code, and the sums and Adam as state."""
+        """Return the parameters after the released code's step; sums and Adam as state."""
 
         def labelled_loss(weights: Params) -> Tensor:
             return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
@@ -101,21 +101,21 @@ class InverseGradientAsReleased(Strategy):
         return Proposal(params, {}, {"loss": loss, **verdict}, state)
 
     def _add(self, sums: Sums, choice: str, gradients: Params) -> None:
-        """Add gradients to the sum of a choice, or replace the sum if gradients are cleared."""
+        """Add gradients to a choice's sum, or replace the sum if gradients are cleared."""
         if choice in sums and not self.clear_gradients:
             gradients = {name: total + gradients[name] for name, total in sums[choice].items()}
         sums[choice] = gradients
 
 
 class Adam(NamedTuple):
-    """Moments of an Adam (Kingma and Ba, ICLR 2015, Algorithm 1); a new Adam has none."""
+    """Moments of Adam (Kingma and Ba, ICLR 2015, Algorithm 1); empty at first."""
 
     first: Params = NO_TENSORS
     second: Params = NO_TENSORS
     n_steps: int = 0
 
     def step(self, params: Params, gradients: Params, lr: float) -> tuple[Params, "Adam"]:
-        """Return the params after a step along `gradients`, and the Adam then.
+        """Return the parameters and the Adam state after a step along `gradients`.
 
         Example:
             >>> start, gradients = {"z": torch.tensor([1.0])}, {"z": torch.tensor([-3.0])}
@@ -137,7 +137,7 @@ class Adam(NamedTuple):
 
 
 def decayed(mean: Params, new: Params, decay: float) -> Params:
-    """Return the decaying means with a new value; no means count as zeros."""
+    """Return exponential moving means updated by `new`; empty means count as zeros."""
     if not mean:
         return {name: (1 - decay) * value for name, value in new.items()}
     return {name: decay * mean[name] + (1 - decay) * value for name, value in new.items()}
@@ -146,7 +146,7 @@ def decayed(mean: Params, new: Params, decay: float) -> Params:
 def best_candidate(
     candidates: dict[str, Params], loss: Callable[[Params], Tensor]
 ) -> tuple[str, dict[str, Tensor]]:
-    """Return the judges' choice and what to log of it; with one candidate there is no log."""
+    """Return the judges' choice and its log, which is empty for a single candidate."""
     if len(candidates) == 1:
         return "stay", {}
     losses = torch.stack([loss(candidates[choice]).detach() for choice in CHOICES])
@@ -155,14 +155,14 @@ def best_candidate(
 
 
 def state_of(sums: Sums, adam: Adam) -> Params:
-    """Return sums and Adam as strategy state, by `part/weight`."""
+    """Return sums and Adam as strategy state by `part/weight`."""
     parts = sums | {"first": adam.first, "second": adam.second}
     state = {f"{part}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
     return state | {"n_steps": torch.tensor(adam.n_steps)}
 
 
 def read_state(state: Params) -> tuple[Sums, Adam]:
-    """Return sums and Adam from strategy state; nothing from an empty one."""
+    """Return sums and Adam from strategy state; both are empty for an empty state."""
     parts: dict[str, Params] = {}
     for key, tensor in state.items():
         part, _, name = key.partition("/")

@@ -1,7 +1,7 @@
-"""Plain semi-supervised controls: unlabelled pairs sharpen what the model already believes.
+"""Semi-supervised controls: unlabelled pairs reinforce the model's beliefs.
 
-Neither looks at anything but the model's own output, so neither can fix a wrong belief. They are
-here to tell what inverse learning adds to self-training.
+Both use only the model's own output, so neither can correct a wrong belief. They show the gain of
+inverse learning over self-training.
 """
 
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from invlearn.strategies.strategy import LossStrategy, split_logits
 @final
 @dataclass(frozen=True, slots=True)
 class EntropyMinimisation(LossStrategy):
-    """`entropy`: unlabelled pairs are to be decided, whichever way.
+    """`entropy`: the entropy of unlabelled predictions is minimized.
 
     Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, NeurIPS 2004.
     """
 
     weight: NonNegativeFloat = 0.1
-    """Weight `lambda` of the unlabelled pairs' mean entropy beside the labelled pairs' mean loss.
-    The paper chooses it by cross-validation; the default is ours."""
+    """Weight `lambda` of the unlabelled pairs' mean entropy relative to the labelled pairs' mean
+    loss. The paper chooses it by cross-validation; the default is ours."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones."""
+        """Labelled and unlabelled pairs."""
         return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean log loss of labelled pairs plus `weight` times the mean entropy of the others."""
+        """Return the labelled mean log loss plus `weight` times the others' mean entropy."""
         labelled, unlabelled = split_logits(score, params, batch)
         clear = cross_entropy(labelled, batch.labels).mean()
         return clear + self.weight * entropy(unlabelled).mean()
@@ -43,7 +43,7 @@ class EntropyMinimisation(LossStrategy):
 @final
 @dataclass(frozen=True, slots=True)
 class PseudoLabel(LossStrategy):
-    """`pseudo-label`: an unlabelled pair of which the model is sure gets the label it predicts.
+    """`pseudo-label`: unlabelled pairs with a confident prediction get the predicted label.
 
     Lee, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural
     Networks, ICML 2013 workshop, Eq. 15 and 16; the threshold is that of Sohn et al., FixMatch,
@@ -53,20 +53,20 @@ class PseudoLabel(LossStrategy):
     weight: NonNegativeFloat = 3.0
     """Weight of the unlabelled pairs at the end of the ramp (`alpha_f` of Lee)."""
     threshold: Annotated[float, Field(ge=0.5, lt=1)] = 0.5
-    """Probability that the predicted label must reach; .5 takes every pair, as Lee does, FixMatch
-    takes .95."""
+    """Minimum probability of the predicted label; 0.5 (Lee) uses every pair, FixMatch uses
+    0.95."""
     ramp_start: NonNegativeInt = 100
-    """Steps before the weight begins to grow from 0 (`T1` of Lee)."""
+    """Step at which the weight starts to grow from 0 (`T1` of Lee)."""
     ramp_end: NonNegativeInt = 600
-    """Step at which it has grown (`T2` of Lee)."""
+    """Step at which the weight is reached (`T2` of Lee)."""
 
     @property
     def feed(self) -> Feed:
-        """Unlabelled pairs beside the labelled ones."""
+        """Labelled and unlabelled pairs."""
         return Feed(unlabelled=True)
 
     def weight_at(self, step: int) -> float:
-        """Weight of the unlabelled pairs at a step (Eq. 16).
+        """Return the weight of the unlabelled pairs at a step (Eq. 16).
 
         Example:
             >>> strategy = PseudoLabel()
@@ -79,7 +79,7 @@ class PseudoLabel(LossStrategy):
         return self.weight * max(grown, 0.0)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean log loss of labelled pairs, plus that of the others under their predicted label."""
+        """Return the labelled mean log loss plus that of the others with predicted labels."""
         labelled, unlabelled = split_logits(score, params, batch)
         sure = torch.sigmoid(unlabelled.detach().abs()) >= self.threshold
         predicted = (unlabelled.detach() > 0).to(unlabelled.dtype)

@@ -1,4 +1,4 @@
-"""The interface of strategies: pure functions from parameters and a batch to a proposal."""
+"""Strategy interface: pure functions from parameters and a batch to a proposal."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,21 +21,21 @@ from invlearn.strategies.losses import cross_entropy
 
 
 class Strategy(ABC):
-    """All that differs between the methods under comparison.
+    """Base class of the learning methods under comparison.
 
-    A concrete strategy is a frozen dataclass of its hyperparameters. From parameters and a batch it
-    proposes parameters to step from and gradients there; the store applies the update.
+    A concrete strategy is a frozen dataclass of its hyperparameters. Given parameters and a batch,
+    it proposes parameters to step from and gradients there; the store applies the update.
     """
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Names of the values of `choice` in the log of its proposals; none by default."""
+        """Names of the values of `choice` in the proposals' log; empty by default."""
         return ()
 
     @property
     @abstractmethod
     def feed(self) -> Feed:
-        """The pairs that the sampler must put into this strategy's batches."""
+        """Pairs that the sampler must put into the batches."""
 
     @abstractmethod
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
@@ -48,27 +48,27 @@ class Strategy(ABC):
         """
 
     def init_row_state(self, rows: LabelledRows) -> Params:
-        """State of the labelled rows before the first step, by name; none by default.
+        """Return the initial state of the labelled rows by name; empty by default.
 
         Args:
-            rows: The labelled rows of training.
+            rows: The labelled training rows.
         """
         return NO_TENSORS
 
     def on_epoch_end(self, row_state: Params) -> Params:
-        """Row state for the next epoch, from that at the end of this one; the same by default."""
+        """Return the row state for the next epoch; unchanged by default."""
         return row_state
 
 
 class LossStrategy(Strategy):
-    """A strategy that is only a loss."""
+    """A strategy defined by a loss."""
 
     @abstractmethod
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
-        """Mean loss of the batch at `params`, a scalar."""
+        """Return the mean loss of the batch at `params`, a scalar."""
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
-        """Propose the gradients of the loss at the given parameters."""
+        """Propose the gradients of the loss at `params`."""
 
         def objective(at: Params) -> Tensor:
             return self.loss(score, at, batch)
@@ -78,7 +78,7 @@ class LossStrategy(Strategy):
 
 
 def all_logits(score: Score, params: Params, batch: Batch) -> Tensor:
-    """Logits of the labelled pairs, then of the unlabelled ones, from one call of the backbone."""
+    """Return the labelled, then the unlabelled pairs' logits, by one call of the backbone."""
     pairs = Pairs(
         torch.cat([batch.labelled.users, batch.unlabelled.users]),
         torch.cat([batch.labelled.items, batch.unlabelled.items]),
@@ -87,7 +87,7 @@ def all_logits(score: Score, params: Params, batch: Batch) -> Tensor:
 
 
 def split_logits(score: Score, params: Params, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The same, the labelled pairs' and the unlabelled ones' apart."""
+    """Return the labelled and the unlabelled pairs' logits, by one call of the backbone."""
     sizes = [len(batch.labels), len(batch.unlabelled.users)]
     labelled, unlabelled = all_logits(score, params, batch).split(sizes)
     return labelled, unlabelled
@@ -96,7 +96,7 @@ def split_logits(score: Score, params: Params, batch: Batch) -> tuple[Tensor, Te
 def mean_loss(
     score: Score, params: Params, batch: Batch, of_unlabelled: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Mean over all pairs: log loss of the labelled ones, a loss of their logits of the others."""
+    """Return the mean over all pairs of log loss (labelled) or `of_unlabelled` (others)."""
     labelled, unlabelled = split_logits(score, params, batch)
     losses = [cross_entropy(labelled, batch.labels), of_unlabelled(unlabelled)]
     return torch.cat(losses).mean()
