@@ -81,12 +81,12 @@ def tidy(said):
     return f"{lines}\n" if lines else ""
 
 
-def disagreement(shown, real):
-    """The first line that differs but for the last digits of decimal numbers, or nothing."""
+def disagreement(shown, real, *, within=0.015):
+    """The first line that differs by more than the last digits of decimal numbers, or nothing."""
     for pair in zip_longest(shown.splitlines(), real.splitlines(), fillvalue=""):
         words = [DECIMAL.sub("#", VOLATILE.sub("best", line)).split() for line in pair]
         numbers = [[float(n) for n in DECIMAL.findall(VOLATILE.sub("best", x))] for x in pair]
-        near = (isclose(a, b, rel_tol=0.03, abs_tol=0.015) for a, b in zip(*numbers, strict=False))
+        near = (isclose(a, b, rel_tol=0.03, abs_tol=within) for a, b in zip(*numbers, strict=False))
         if words[0] != words[1] or not all(near):
             return pair
     return None

@@ -90,6 +90,7 @@ _HOMES = {
     "create_app": "inference.serving.app",
     "evaluate": "evaluation.evaluation",
     "export": "inference.export.exporting",
+    "gradients_and_loss": "strategies.gradients",
     "list_datasets": "data.catalogue",
     "paired_difference": "evaluation.evaluation",
     "prepare": "data.prepare.prepare",
@@ -99,7 +100,6 @@ _HOMES = {
     "resume": "training.run",
     "serve": "inference.serving.server",
     "simulate": "data.simulation.simulate",
-    "gradients_and_loss": "strategies.gradients",
     "train": "training.run",
 }
 

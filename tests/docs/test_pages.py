@@ -6,6 +6,9 @@ from conftest import ROOT
 from pages import disagreement, replayed
 
 PAGES = ("tutorial", "own-logs", "faq")
+WITHIN = {"own-logs": 0.06}
+"""Absolute tolerances. On own-logs the default, whose factors differ between processors in their
+last digits, ranks 77 users: two processors gave a GAUC of .881 and .838."""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -15,10 +18,10 @@ def test_a_page_shows_what_its_examples_print(name, tmp_path, monkeypatch, reque
     real = replayed(shown, tmp_path, monkeypatch)
     if request.config.getoption("--renew"):
         page.write_text(real, encoding="utf-8")
-    elif different := disagreement(shown, real):
+    elif different := disagreement(shown, real, within=WITHIN.get(name, 0.015)):
         pytest.fail(
             f"{page.name} shows\n  {different[0]}\nbut it is\n  {different[1]}\nIf that is right: "
-            f"pytest tests/test_pages.py -k {name} --renew, and read the change"
+            f"pytest tests/docs/test_pages.py -k {name} --renew, and read the change"
         )
 
 

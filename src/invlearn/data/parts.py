@@ -1,4 +1,4 @@
-"""Rows of a dataset's parts, and the files of a dataset folder.
+"""The parts (splits) of a dataset, and the files of a dataset folder.
 
 ```
 DATASET/
@@ -35,7 +35,7 @@ from invlearn.runtime.safe_load import column_of, json_of, misplaced
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
-"""What every card holds besides the format."""
+"""Required keys of every card besides `format`."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -43,39 +43,41 @@ Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 
 
 class FileEntry(BaseModel):
-    """What a card says of a file."""
+    """Size and checksum of a file, as recorded in the card."""
 
     model_config = ConfigDict(strict=True)
     bytes: int
-    """Size."""
+    """File size in bytes."""
     sha256: str
-    """Checksum, in hexadecimal."""
+    """SHA-256 checksum, in hexadecimal."""
 
 
 class DatasetCard(BaseModel):
     """The content of `data.json`."""
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(
+        strict=True, extra="allow", frozen=True, use_attribute_docstrings=True
+    )
     format: int = FORMAT
     fingerprint: str
     """SHA-256 of the columns and id maps: equal for equal content."""
     n_users: Count
     n_items: Count
     rows: dict[str, Any] = {}
-    """Rows of each part by label."""
+    """Number of rows of each part by label."""
     rule: list[str] = []
     columns: dict[str, Any] = {}
-    """Names in the log of the columns `user`, `item` and `time`, and of those of the rules."""
+    """Log column names for `user`, `item` and `time`, and for the rules."""
     repeats: str = "last"
     audit: dict[str, Any] | None = None
-    """What preparation did, step by step (see `invlearn.data.prepare.audit`)."""
+    """Audit of the preparation steps (see `invlearn.data.prepare.audit`)."""
     features: FeatureCard = NO_FEATURES
     weakened: dict[str, Any] | None = None
-    """What `invlearn.corrupt_labels` did."""
+    """Settings and counts of `invlearn.corrupt_labels`, if it was applied."""
     files: dict[Name, FileEntry] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """The content as it was read."""
+        """Return the content as it was read."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
@@ -94,8 +96,8 @@ class Part:
     labels: Labels
     """1 or 0; empty in the unlabelled part."""
     truth: Labels | None = None
-    """Labels before `invlearn.corrupt_labels`, -1 where unknown; none without such a column.
-    To measure by, never to train on."""
+    """Labels before `invlearn.corrupt_labels`, -1 where unknown; None without a truth column.
+    For evaluation only, never for training."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -106,13 +108,13 @@ def write_dataset(
     parts: Mapping[str, Part],
     card: Mapping[str, Any],
 ) -> None:
-    """Fill `folder`, which holds `users.parquet` and `items.parquet` already.
+    """Write the parts and the card to `folder`, which already has `{users,items}.parquet`.
 
     Args:
         folder: A folder under its temporary name (see `invlearn.runtime.atomic.new_folder`).
         parts: The rows of each of `PARTS`.
-        card: What `data.json` says besides format, files and fingerprint; `n_users` and
-            `n_items` among it.
+        card: Content of `data.json` besides format, files and fingerprint; includes `n_users`
+            and `n_items`.
     """
     write_parts(folder, {name: len(part) for name, part in parts.items()}, [parts])
     write_card(folder, card)
@@ -121,12 +123,12 @@ def write_dataset(
 def write_parts(
     folder: Path, sizes: Mapping[str, int], pieces: Iterable[Mapping[str, Part]]
 ) -> None:
-    """Write the columns of each part, one piece of the rows after another.
+    """Write the columns of each part, one chunk of rows at a time.
 
     Args:
-        folder: Where the columns go.
-        sizes: Rows of each part in all pieces.
-        pieces: At least one; rows of every part, in the order (user, item) over all pieces.
+        folder: Output folder.
+        sizes: Number of rows of each part over all chunks.
+        pieces: At least one chunk of rows of every part, sorted by (user, item) over all chunks.
     """
     with ExitStack() as stack:
         files: dict[str, IO[bytes]] = {}
@@ -164,7 +166,7 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
 
 
 def fingerprint_of(parts: Mapping[str, Part], ids: Mapping[Any, pl.Series]) -> str:
-    """SHA-256 of the columns and ids of a dataset in memory; not that of the same one on disk."""
+    """Return the SHA-256 of an in-memory dataset; it differs from that of the same one on disk."""
     digest = hashlib.sha256()
     for name, values in _columns(parts).items():
         digest.update(name.encode())
@@ -175,7 +177,7 @@ def fingerprint_of(parts: Mapping[str, Part], ids: Mapping[Any, pl.Series]) -> s
 
 
 def sha256(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -184,8 +186,8 @@ def read_card(folder: Path) -> DatasetCard:
     """Read `data.json`.
 
     Raises:
-        DataError: The folder is no dataset, damaged, of another format version, or holds a link
-            that leads out of it.
+        DataError: The folder is not a dataset, is damaged or of another format version, or
+            contains a link that leads out of it.
     """
     atomic.recover(folder)
     if found := misplaced(folder):
@@ -217,10 +219,10 @@ def read_card(folder: Path) -> DatasetCard:
 
 
 def check_file(file: Path, entry: FileEntry, *, verify: bool) -> None:
-    """Make sure that a file is the one of the card.
+    """Check that a file matches its entry in the card.
 
     Raises:
-        DataError: It is missing or another one.
+        DataError: The file is missing or differs.
     """
     if not file.is_file():
         raise DataError(f"{file} is missing; prepare the dataset again")
@@ -237,9 +239,9 @@ def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
     """Memory-map the columns of one of `PARTS`.
 
     Args:
-        folder: What `write_parts` filled.
-        part: Its name.
-        files: Names of all files there, to know whether there is a column of truth.
+        folder: A folder written by `write_parts`.
+        part: Name of the part.
+        files: Names of all files in the folder; they tell whether there is a truth column.
     """
     users = _open_column(folder / f"{part}.user.npy")
     items = _open_column(folder / f"{part}.item.npy")
@@ -259,17 +261,17 @@ def _open_column(file: Path) -> npt.NDArray[Any]:
 def check_part(
     name: str, part: Part, folder: Path, sizes: Mapping[str, int], *, verify: bool
 ) -> None:
-    """Make sure that columns fit one another and the counts of a card.
+    """Check that the columns match one another and the counts in the card.
 
     Args:
         name: One of `PARTS`.
         part: The columns.
-        folder: Where they are.
+        folder: The dataset folder.
         sizes: Number of users (`user`) and of items (`item`).
-        verify: Look at every value.
+        verify: Check every value.
 
     Raises:
-        DataError: They do not.
+        DataError: They do not match.
     """
     columns: list[tuple[npt.NDArray[Any], type, tuple[int, int]]] = [
         (part.users, np.int32, (0, sizes["user"] - 1)),
@@ -290,10 +292,10 @@ def check_part(
 
 
 def check_ids(file: Path, n_ids: int) -> None:
-    """Make sure that a file of original ids has a row for every dense id.
+    """Check that a file of original ids has one row per dense id.
 
     Raises:
-        DataError: It has not, or its ids are of another type than integers and text.
+        DataError: It has not, or its ids are neither integers nor text.
     """
     with reading(str(file)):
         table = pl.scan_parquet(file, glob=False)

@@ -54,7 +54,9 @@ KEYS = ("dataset", "fingerprint", "n_users", "n_items")
 class RunCard(BaseModel):
     """The content of `run.json`."""
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(
+        strict=True, extra="allow", frozen=True, use_attribute_docstrings=True
+    )
     format: int = FORMAT
     id: str = ""
     """Tells the run from those of other settings or data; empty in runs of earlier versions."""
