@@ -1,1 +1,1 @@
-"""From a log of impressions to batches of pairs."""
+"""Data pipeline: logs of impressions, preparation, datasets, batches of pairs."""

@@ -1,7 +1,7 @@
-"""Known public data sets: what they are, where to get them, and how to prepare them.
+"""Known public data sets: description, source, and preparation settings.
 
-Nothing is downloaded and nothing is shipped: the licences ask everybody to fetch the data for
-themselves. Each data set is known in its original files, and in some smaller forms as Parquet.
+No data is downloaded or shipped: under the licences, each user must fetch the data. Each data
+set is recognised in its original files, and in some smaller forms as Parquet.
 """
 
 import os
@@ -24,12 +24,12 @@ _CC_BY_SA = "CC BY-SA 4.0"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One shape in which a data set is found, and how it is prepared from that."""
+    """One file form of a data set, with its preparation settings."""
 
     files: tuple[str, ...]
-    """Names or globs of its files; each must find something."""
+    """Names or globs of its files; each must match at least one file."""
     format: str
-    """How `open_log` reads them."""
+    """Log format for `open_log`."""
     rule: str
     """Label rule."""
     user: str = "user"
@@ -38,10 +38,10 @@ class Form:
     split: str = "random"
     split_column: str | None = None
     held_out_fraction: float = 0.1
-    """Part of the labelled rows for validation, and again for the test."""
+    """Fraction of the labelled rows for validation, and the same for the test."""
 
     def options(self) -> dict[str, Any]:
-        """The options of `prepare` that this form stands for."""
+        """Return the options of `prepare` for this form."""
         return {
             "rule": self.rule,
             "user": self.user,
@@ -63,20 +63,20 @@ class KnownDataset:
     n_users: int
     n_items: int
     size: str
-    """What the download takes up."""
+    """Size of the download."""
     licence: str
     homepage: str
     forms: tuple[Form, ...]
-    """Where several are found, the first is taken."""
+    """Supported forms; if several are found, the first is used."""
     archive: str | None = None
-    """Name of the archive to download, where there is one for sure."""
+    """Name of the archive to download, if certain."""
     archive_sha256: str | None = None
-    """Its checksum, where known for certain."""
+    """Checksum of the archive, if certain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Files of a known data set that were found, and how to prepare them."""
+    """The files found of a known data set, and how to prepare them."""
 
     files: tuple[Path, ...]
     form: Form
@@ -119,7 +119,7 @@ DATASETS: dict[str, KnownDataset] = {
                 "timestamp",
                 held_out_fraction=0.2,
             ),
-            # the very split of Lin et al., as a column
+            # the exact split of Lin et al., as a column
             Form(
                 ("ratings.parquet",), "parquet", "rating > 2", split="column", split_column="split"
             ),
@@ -162,7 +162,7 @@ DATASETS: dict[str, KnownDataset] = {
         licence=_CC_BY_SA,
         homepage="https://kuairand.com",
         forms=(
-            # the randomly exposed videos of log_random_*.csv are another population
+            # log_random_*.csv holds randomly exposed videos, a different population
             Form(
                 ("log_standard_*.csv",),
                 "kuairand",
@@ -200,28 +200,28 @@ DATASETS: dict[str, KnownDataset] = {
         archive="coat.zip",
     ),
 }
-"""Every known data set by its name."""
+"""All known data sets by name."""
 
 
 def list_datasets() -> dict[str, KnownDataset]:
-    """All known data sets by name."""
+    """Return all known data sets by name."""
     return dict(DATASETS)
 
 
 def find(name: str, folder: str | Path | None = None) -> Recipe:
-    """Look for the files of a known data set.
+    """Find the files of a known data set.
 
-    Looked at, in this order: `folder/NAME`, `folder`, and for original files the two levels of
-    folders below these, where archives unpack to.
+    The search order is `folder/NAME`, `folder`, and for original files also two levels of folders
+    below these, where archives unpack.
 
     Args:
-        name: A name of `DATASETS`.
-        folder: Where to look; without it, the environment variable `INVLEARN_DATA` says.
+        name: A name in `DATASETS`.
+        folder: Folder to search; defaults to the environment variable `INVLEARN_DATA`.
 
     Raises:
-        ConfigError: The name is not known.
-        DataError: No folder is named or the files are not there; the message says where to get
-            them and under which licence.
+        ConfigError: The name is unknown.
+        DataError: No folder is given or the files are missing; the message names the source and
+            the licence.
     """
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
@@ -245,29 +245,29 @@ def find(name: str, folder: str | Path | None = None) -> Recipe:
 def prepare_known(
     name: str, out: str | Path, *, folder: str | Path | None = None, **options: Any
 ) -> Audit:
-    """Prepare a known data set by its own label rule and split.
+    """Prepare a known data set with its default label rule and split.
 
     Args:
-        name: A name of `DATASETS`.
+        name: A name in `DATASETS`.
         out: The dataset folder to write.
-        folder: Where the data set's files are; without it, `INVLEARN_DATA` says.
-        options: Of `invlearn.data.prepare.prepare.prepare`; they go before the data set's own.
+        folder: Folder with the data set's files; defaults to `INVLEARN_DATA`.
+        options: Options of `invlearn.data.prepare.prepare.prepare`; they override the defaults.
 
     Raises:
-        ConfigError: A name or an option is not known.
-        DataError: The files are not there, or are damaged.
-        InvlearnError: `out` exists or cannot be written.
+        ConfigError: A name or an option is unknown.
+        DataError: The files are missing or damaged.
+        InvlearnError: `out` exists or is not writable.
     """
     recipe = find(name, folder)
     own = recipe.form.options()
     if "split" in options:
-        own["split_column"] = None  # it belongs to the split that is not wanted
+        own["split_column"] = None  # it belongs to the overridden split
     log = open_log(recipe.files, format=recipe.form.format)
     return prepare(log, out, **(own | options))
 
 
 def _found(place: Path, form: Form) -> Iterator[tuple[Path, ...]]:
-    """Files of a form in a folder or, if their names are distinctive, in the folders below."""
+    """Yield the files of a form in a folder and, if their names are distinctive, in subfolders."""
     folders = [place]
     if form.format != "parquet":
         folders += [*sorted(place.glob("*/")), *sorted(place.glob("*/*/"))]

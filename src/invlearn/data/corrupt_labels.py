@@ -1,6 +1,6 @@
-"""Datasets with fewer or wrong labels, made from a dataset: how much feedback does a method need?
+"""Hide or flip labels of a dataset, to study how much feedback a method needs.
 
-The truth of what was hidden or flipped stays in the folder, to measure by and never to train on.
+The true labels stay in the folder, for evaluation only, never for training.
 """
 
 import shutil
@@ -20,7 +20,7 @@ from invlearn.runtime.random import stream
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weakening:
-    """What becomes of the labels of training rows.
+    """Which fractions of the training labels to hide or flip.
 
     Raises:
         ConfigError: A fraction is outside its range.
@@ -29,11 +29,11 @@ class Weakening:
     label_share: float = 1.0
     """Share of the rows that keep a label, in (0, 1]; the others become exposed-unlabelled."""
     flip_positives: float = 0.0
-    """Fraction of the positive rows that are called negative, in [0, 1]."""
+    """Fraction of the positive rows to label negative, in [0, 1]."""
     flip_negatives: float = 0.0
-    """Fraction of the negative rows that are called positive, in [0, 1]."""
+    """Fraction of the negative rows to label positive, in [0, 1]."""
     seed: int = 0
-    """Of the choice of rows."""
+    """Seed of the choice of rows."""
 
     def __post_init__(self) -> None:
         if not 0 < self.label_share <= 1:
@@ -47,22 +47,22 @@ class Weakening:
 
 
 class Weakened(NamedTuple):
-    """Rows after a weakening."""
+    """Training and unlabelled rows after labels were hidden and flipped."""
 
     train: Part
     unlabelled: Part
     n_flipped_positives: int
-    """Positive rows of `train` that were made negative."""
+    """Positive rows of `train` that were labelled negative."""
     n_flipped_negatives: int
 
 
 def weakened(train: Part, unlabelled: Part, how: Weakening) -> Weakened:
     """Hide labels of training rows, and flip some of the others.
 
-    Every row has one rank for hiding and one for flipping, both by the seed alone. So the rows
-    that keep a label at one share keep it at every larger one, rows flipped at one fraction are
-    flipped at every larger one, and a row is flipped at all shares or at none. The fractions are
-    met exactly (rounded) before rows are hidden, on average after it.
+    Each row has one rank for hiding and one for flipping, both determined by the seed alone. So
+    rows that keep a label at one share keep it at every larger share, rows flipped at one fraction
+    are flipped at every larger fraction, and flips do not depend on the share. The fractions are
+    exact (rounded) before rows are hidden, and hold on average afterwards.
 
     Args:
         train: Labelled rows, in the order (user, item).
@@ -94,26 +94,26 @@ def corrupt_labels(
 ) -> Dataset:
     """Write a dataset folder with fewer or wrong labels in its training part (see `weakened`).
 
-    Validation and test stay as they are: a model is still selected and measured by clean labels,
-    of which a log that is really so poor would have fewer. A row whose label is hidden is
-    exposed-unlabelled, and its pair counts as unseen where another log is measured.
+    Validation and test are unchanged: models are still selected and evaluated on clean labels,
+    of which a real log of this quality would have fewer. A row with a hidden label becomes
+    exposed-unlabelled, and its pair counts as unseen when evaluating on another log.
 
-    A dataset may be weakened again: shares and fractions are then of what it has, and the truth
-    stays the first one. With the defaults the columns, and so the fingerprint, stay what they are.
+    The result may be corrupted again: shares and fractions then refer to its current labels, and
+    the truth stays the original one. The defaults change neither columns nor fingerprint.
 
     Args:
-        dataset: The folder to start from; it is only read.
-        out: The folder to write; `weakened` in its card says from what and how it was made.
+        dataset: The source folder; it is not modified.
+        out: The folder to write; `weakened` in its card records source and settings.
         label_share: Share of the training rows that keep a label, in (0, 1].
-        flip_positives: Fraction of the positive training rows that are called negative.
-        flip_negatives: Fraction of the negative training rows that are called positive.
+        flip_positives: Fraction of the positive training rows to label negative.
+        flip_negatives: Fraction of the negative training rows to label positive.
         seed: The same seed gives the same bytes.
-        overwrite: Replace a dataset folder of that name.
+        overwrite: Replace an existing dataset folder.
 
     Raises:
         ConfigError: A fraction is outside its range, or both folders are the same.
-        DataError: The dataset is missing or damaged, or one class would be gone from training.
-        InvlearnError: `out` exists or cannot be written.
+        DataError: The dataset is missing or damaged, or training would lose one class.
+        InvlearnError: `out` exists or is not writable.
     """
     how = Weakening(
         label_share=label_share,
@@ -140,7 +140,7 @@ def corrupt_labels(
 
 
 def _flipped(labels: Labels, how: Weakening) -> Labels:
-    """Labels of which the first rows of each class, in a random order, have become the other."""
+    """Return the labels with a random fraction of each class flipped."""
     order = stream(how.seed, "flipped labels").permutation(len(labels))
     flipped = labels.copy()
     for label, fraction in ((1, how.flip_positives), (0, how.flip_negatives)):
@@ -152,7 +152,7 @@ def _flipped(labels: Labels, how: Weakening) -> Labels:
 def _with_rows(
     unlabelled: Part, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], truth: Labels
 ) -> Part:
-    """Unlabelled rows with others merged in, in the order (user, item)."""
+    """Return unlabelled rows with other rows merged in, sorted by (user, item)."""
     known = unlabelled.truth
     if known is None:
         known = np.full(len(unlabelled), -1, np.int8)
@@ -164,7 +164,7 @@ def _with_rows(
 
 
 def _without_idle_truth(part: Part) -> Part:
-    """Drop a truth that is unknown in every row, or that the labels tell as well."""
+    """Drop the truth column if it is unknown in every row or equal to the labels."""
     told = part.labels if len(part.labels) else np.int8(-1)
     is_idle = part.truth is None or bool((part.truth == told).all())
     return Part(part.users, part.items, part.labels, None if is_idle else part.truth)
@@ -181,7 +181,7 @@ def _check_classes(train: Part, folder: Path) -> None:
 
 
 def _card(source: Dataset, found: Weakened, how: Weakening) -> dict[str, Any]:
-    """The source's card, with what was done to it and what there is now."""
+    """Return the source's card with updated row counts and the corruption settings."""
     card = {
         k: v
         for k, v in source.card.to_json().items()

@@ -1,4 +1,4 @@
-"""A dataset: the only form in which data pass from preparation to training."""
+"""Dataset class: the prepared rows, ids and features that training reads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,26 +34,26 @@ from invlearn.runtime.progress import Progress, silent
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled and unlabelled rows with dense ids: a dataset folder, opened, or one in memory."""
+    """Labelled and unlabelled rows with dense ids, read from a dataset folder or held in memory."""
 
     folder: Path
-    """The dataset folder; for a dataset in memory a name for messages."""
+    """The dataset folder; for a dataset in memory, a name for messages."""
     card: DatasetCard
     train: Part
     valid: Part
     test: Part
     unlabelled: Part
     memory: Sides | None = field(default=None, repr=False)
-    """Ids and features of a dataset in memory; none for a folder."""
+    """Ids and features of a dataset in memory; None for a folder."""
 
     @property
     def n_users(self) -> int:
-        """Number of users; dense user ids are below it."""
+        """Number of users; dense user ids are 0 to `n_users - 1`."""
         return self.card.n_users
 
     @property
     def n_items(self) -> int:
-        """Number of items; dense item ids are below it."""
+        """Number of items; dense item ids are 0 to `n_items - 1`."""
         return self.card.n_items
 
     @property
@@ -63,15 +63,15 @@ class Dataset:
 
     @property
     def feature_card(self) -> FeatureCard:
-        """Which features of users and items there are."""
+        """Names and sizes of the user and item feature columns."""
         return self.card.features
 
     @property
     def features(self) -> Features:
-        """Features of all users and items, memory-mapped; without columns if there are none.
+        """Features of all users and items, memory-mapped; zero columns if the dataset has none.
 
         Raises:
-            DataError: The files do not fit the card.
+            DataError: The files do not match the card.
         """
         if self.memory:
             return self.memory.features
@@ -83,12 +83,12 @@ class Dataset:
 
     @property
     def side_files(self) -> list[str]:
-        """Names of the files about users and items: their original ids, and their features."""
+        """Names of the files with original ids and features of users and items."""
         features = [name for name in FEATURE_FILES if name in self.card.files]
         return ["users.parquet", "items.parquet", *features]
 
     def ids(self, kind: Kind) -> pl.Series:
-        """Original ids of users or items, row number = dense id.
+        """Return the original ids of users or items; row number = dense id.
 
         Raises:
             DataError: The file is missing or damaged.
@@ -104,12 +104,12 @@ class Dataset:
 
         Args:
             folder: The folder.
-            verify: Read every file, compare its checksum and look at every value, else only the
-                sizes are looked at.
+            verify: Check the checksum and every value of each file; otherwise check only the
+                file sizes.
 
         Raises:
-            DataError: The folder is missing, damaged, of another format version, or holds a link
-                that leads out of it.
+            DataError: The folder is missing, damaged, of another format version, or contains a
+                link that leads out of it.
         """
         folder = Path(folder)
         card = read_card(folder)
@@ -142,30 +142,30 @@ class Dataset:
         categorical: Sequence[str] = (),
         progress: Progress = silent,
     ) -> "Dataset":
-        """Prepare a log in memory, with the steps and the settings of `invlearn.prepare`.
+        """Prepare a log in memory, with the same steps and settings as `invlearn.prepare`.
 
         Args:
             frame: The log: a Polars, pandas or Arrow table, a file, or a folder.
             rule: Label rules, strongest first.
             user: Column of user ids, integers or strings.
             item: Column of item ids, integers or strings.
-            time: Column that orders rows; else their place in the log does.
+            time: Column that orders rows; by default, their position in the log.
             split: `random`, `per-user`, `temporal` or `column`; or a `Split` with fractions and
-                seed.
-            split_column: Column that says train, valid or test, for the split `column`.
-            repeats: Which row is kept of a repeated pair: `last`, `first`, `any-positive`,
+                a seed.
+            split_column: Column that holds train, valid or test, for the split `column`.
+            repeats: Which row of a repeated pair to keep: `last`, `first`, `any-positive`,
                 `majority`.
             bad_rows: `error`, or `drop` to drop and count rows without a usable value.
-            core: Drop users and items with fewer rows, until none is left; 0 keeps all.
-            user_features: A table of users: the column `user` and features.
-            item_features: The same of items.
-            categorical: Features that are categories although they are numbers.
-            progress: Told after each step.
+            core: Repeatedly drop users and items with fewer rows than this; 0 keeps all.
+            user_features: Table of user features, with the id column `user`.
+            item_features: Table of item features, with the id column `item`.
+            categorical: Numeric feature columns to treat as categories.
+            progress: Called after each step.
 
         Raises:
             ConfigError: A setting is unknown or contradicts another.
-            DataError: The log lacks a column, has bad rows, or gives no usable labels; or a table
-                of features cannot be used.
+            DataError: The log lacks a column, has bad rows, or gives no usable labels; or a
+                feature table cannot be used.
         """
         settings = PrepareSettings(
             rules=parse_rules(rule),
@@ -188,7 +188,7 @@ class Dataset:
     def from_arrays(
         cls, users: npt.ArrayLike, items: npt.ArrayLike, labels: npt.ArrayLike, **options: Any
     ) -> "Dataset":
-        """Prepare rows given as arrays.
+        """Prepare a dataset from arrays.
 
         Args:
             users: User ids, integers or strings, shape `(rows,)`.

@@ -1,4 +1,4 @@
-"""Who was shown what in training: all that may be known of a dataset before any model trains."""
+"""Training exposures: the (user, item) pairs shown in training, with their labels."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ Ids = npt.NDArray[np.int64]
 
 
 class Rows(Protocol):
-    """Rows of a dataset as columns of shape `(rows,)`."""
+    """Protocol: rows of a dataset as columns of shape `(rows,)`."""
 
     @property
     def users(self) -> npt.NDArray[np.integer[Any]]:
@@ -25,23 +25,23 @@ class Rows(Protocol):
 
     @property
     def labels(self) -> npt.NDArray[np.int8]:
-        """1 or 0; empty in unlabelled rows."""
+        """1 or 0; empty for unlabelled rows."""
         ...
 
 
 class Exposures(NamedTuple):
-    """Pairs that were shown in training; columns of shape `(rows,)`."""
+    """Pairs shown in training; columns of shape `(rows,)`."""
 
     users: Ids
     """Dense user ids."""
     items: Ids
     """Dense item ids."""
     labels: npt.NDArray[np.int8]
-    """1, 0, or -1 where nobody said."""
+    """1, 0, or -1 (unlabelled)."""
 
     @classmethod
     def of(cls, train: Rows, unlabelled: Rows) -> "Exposures":
-        """Labelled rows, then unlabelled ones."""
+        """Concatenate labelled and unlabelled rows, in this order."""
         return cls(
             np.concatenate([train.users, unlabelled.users]).astype(np.int64),
             np.concatenate([train.items, unlabelled.items]).astype(np.int64),
@@ -56,17 +56,16 @@ class Exposures(NamedTuple):
 
 
 def histories(users: Ids, *, here: slice, length: int, seed: int = 0) -> Ids:
-    """Rows of some users, at most `length` of them, drawn at random where there are more.
+    """Return up to `length` row numbers per user, a random subset if the user has more.
 
     Args:
         users: User of each row, shape `(rows,)`.
-        here: Which users, from one to another.
-        length: Places of a user, at least 1.
-        seed: Of the draw.
+        here: Range of user ids.
+        length: Maximum number of rows per user, at least 1.
+        seed: Seed of the draw.
 
     Returns:
-        Numbers of rows, ascending, a row for each of the users, shape `(users, length)`;
-        places without one hold -1.
+        Row numbers per user, ascending, padded with -1, shape `(users, length)`.
 
     Example:
         >>> histories(np.array([0, 2, 0]), here=slice(0, 3), length=2)
@@ -83,7 +82,7 @@ def histories(users: Ids, *, here: slice, length: int, seed: int = 0) -> Ids:
 
 
 def _place_within(groups: Ids) -> Ids:
-    """Place of each row among those of its group, from 0, in the order of the rows."""
+    """Return the position (from 0) of each row within its group, in row order."""
     order = np.argsort(groups, kind="stable")
     counts = np.bincount(groups)
     places = np.empty(len(groups), np.int64)

@@ -1,12 +1,12 @@
-"""Features of users and items as files of a dataset folder.
+"""Feature files of users and items in a dataset folder.
 
 ```
 DATASET/
   {user,item}_features.codes.npy            int32, (ids, categorical columns)
   {user,item}_features.values.npy           float32, (ids, numeric columns)
-  {user,item}_features.vocabulary.parquet   columns `feature`, `code`, `value`: what codes stand for
+  {user,item}_features.vocabulary.parquet   columns `feature`, `code`, `value`: meaning of codes
 ```
-A file is there only if it has columns; `features` in `data.json` names them.
+A file exists only if it has columns; `features` in `data.json` names them.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ FEATURE_FILES = tuple(
     for kind in ("user", "item")
     for name in ("codes.npy", "values.npy", "vocabulary.parquet")
 )
-"""All names of such files."""
+"""Names of all feature files."""
 
 
 def write_side(
@@ -37,12 +37,12 @@ def write_side(
 
     Args:
         folder: A dataset folder under its temporary name.
-        kind: Whose they are.
+        kind: `user` or `item`.
         side: The features.
-        vocabulary: What the codes stand for.
+        vocabulary: The category of each code.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written.
+        InvlearnError: The disk is full or not writable.
     """
     for name, columns in (("codes", side.codes), ("values", side.values)):
         if columns.shape[1]:
@@ -56,12 +56,12 @@ def open_side(folder: Path, kind: Kind, card: SideCard, n_ids: int) -> SideFeatu
 
     Args:
         folder: The dataset folder.
-        kind: Whose features.
-        card: Which there are, as `data.json` says.
+        kind: `user` or `item`.
+        card: The feature columns listed in `data.json`.
         n_ids: Number of users or items.
 
     Raises:
-        DataError: The files do not fit the card.
+        DataError: The files do not match the card.
     """
     none = SideFeatures.none(n_ids)
     stem = folder / f"{kind}_features"

@@ -1,4 +1,4 @@
-"""What is known of users and items besides their ids: categories and numbers, as columns."""
+"""Categorical and numeric features of users and items, as columns."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,34 +21,34 @@ class _Frozen(BaseModel):
 
 
 class Scale(_Frozen):
-    """What a numeric column was before it was standardised."""
+    """Mean and standard deviation of a numeric column before standardisation."""
 
     mean: float
-    """Of the values that are there."""
+    """Mean of the values that are not missing."""
     spread: float
-    """Their standard deviation; 0 for a column of equal values."""
+    """Standard deviation of these values; 0 for a constant column."""
 
 
 class SideCard(_Frozen):
-    """The feature columns of users, or those of items; their order is that of the arrays."""
+    """The feature columns of users or of items, in the order of the arrays."""
 
     categorical: dict[str, PositiveInt] = {}
-    """Number of codes of each categorical column, code 0 among them."""
+    """Number of codes of each categorical column, including code 0."""
     numeric: dict[str, Scale] = {}
     """Scale of each numeric column."""
 
 
 class FeatureCard(_Frozen):
-    """All that a backbone must know of features to be made: columns and sizes, no values."""
+    """The feature columns and sizes (no values) that are needed to build a backbone."""
 
     user: SideCard = SideCard()
-    """Columns of users."""
+    """Feature columns of users."""
     item: SideCard = SideCard()
-    """Columns of items."""
+    """Feature columns of items."""
 
 
 NO_FEATURES = FeatureCard()
-"""Users and items that are known by their ids alone."""
+"""Card of a dataset without features."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +56,14 @@ class SideFeatures:
     """Features of all users, or of all items, in the order of the dense ids.
 
     Raises:
-        DataError: The columns are not those of the card.
+        DataError: The columns do not match the card.
     """
 
     card: SideCard
     codes: Codes
-    """Of each categorical column; 0 is missing, unknown or rare; shape `(ids, columns)`."""
+    """Codes of the categorical columns; 0 is missing, unknown or rare; `(ids, columns)`."""
     values: Values
-    """Of each numeric column, standardised; 0, the mean, is also missing; `(ids, columns)`."""
+    """Standardised numeric columns; 0 is the mean or missing; shape `(ids, columns)`."""
 
     def __post_init__(self) -> None:
         n_ids, card = len(self.codes), self.card
@@ -82,7 +82,7 @@ class SideFeatures:
 
     @classmethod
     def none(cls, n_ids: int) -> "SideFeatures":
-        """No column for `n_ids` ids."""
+        """Return features without columns for `n_ids` ids."""
         return cls(SideCard(), np.empty((n_ids, 0), np.int32), np.empty((n_ids, 0), np.float32))
 
 
@@ -95,5 +95,5 @@ class Features:
 
     @property
     def card(self) -> FeatureCard:
-        """What a backbone for them must know to be made."""
+        """The feature columns and sizes that are needed to build a backbone."""
         return FeatureCard(user=self.users.card, item=self.items.card)

@@ -1,4 +1,4 @@
-"""Original ids of users or items, and the dense ids that a run knows them by."""
+"""Mapping between original ids of users or items and the dense ids of a run."""
 
 import hashlib
 import io
@@ -17,16 +17,16 @@ from invlearn.runtime.errors import DataError, RunError
 
 Integers = npt.NDArray[np.int64]
 Kind = str
-"""`user` or `item`, as messages have it."""
+"""`user` or `item`, as used in messages."""
 
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 
 
 class IdMap(NamedTuple):
-    """Ids in both forms.
+    """Two-way map between original and dense ids.
 
-    Ids are compared as text, so that `7` in a file or a request finds 7.
+    Ids are compared as text, so the text `7` in a file or a request matches the integer 7.
 
     Example:
         >>> ids = IdMap.of(pl.Series([30, 7, 12]))
@@ -39,13 +39,13 @@ class IdMap(NamedTuple):
     ids: pl.Series
     """Original ids, row number = dense id."""
     texts: pl.Series
-    """The same as text, ascending."""
+    """Original ids as text, ascending."""
     order: Integers
-    """Dense ids, beside `texts`."""
+    """Dense id of each entry of `texts`."""
 
     @classmethod
     def of(cls, ids: pl.Series) -> "IdMap":
-        """Take original ids in the order of the dense ones."""
+        """Build the map from original ids in the order of the dense ids."""
         texts = ids.cast(pl.String)
         order = texts.arg_sort()
         return cls(ids, texts.gather(order), order.cast(pl.Int64).to_numpy())
@@ -56,12 +56,12 @@ class IdMap(NamedTuple):
 
         Args:
             file: The file; it is read once, into memory.
-            sha256: Checksum that its content must have, in hexadecimal; none in runs of earlier
+            sha256: Required checksum of the content, in hexadecimal; None in runs of earlier
                 versions.
 
         Raises:
-            DataError: It is missing or damaged.
-            RunError: It has another checksum.
+            DataError: The file is missing or damaged.
+            RunError: The file has another checksum.
         """
         with reading(str(file)):
             content = file.read_bytes()
@@ -76,18 +76,18 @@ class IdMap(NamedTuple):
         return len(self.ids)
 
     def dense(self, ids: pl.Series) -> Integers:
-        """Dense ids of original ones, of any type; -1 where there is none. Shape `(len(ids),)`."""
+        """Return dense ids of original ids of any type, -1 if unknown; shape `(len(ids),)`."""
         wanted = ids.cast(pl.String).fill_null("")
         place = self.texts.search_sorted(wanted).clip(0, len(self.texts) - 1)
         found = (self.texts.gather(place) == wanted) & ids.is_not_null()
         return np.where(found.to_numpy(), self.order[place.to_numpy()], UNKNOWN)
 
     def original(self, dense: IntegerIds) -> pl.Series:
-        """Original ids of dense ones, none of them -1; shape `(len(dense),)`."""
+        """Return original ids of dense ids, none of them -1; shape `(len(dense),)`."""
         return self.ids.gather(dense)
 
     def in_type(self, ids: pl.Series) -> pl.Series:
-        """The ids in the type of the run's own if all of them can be, else as text."""
+        """Return the ids in the type of the run's ids if all can be converted, else as text."""
         own = ids.cast(pl.String).cast(self.ids.dtype, strict=False)
         return ids.cast(pl.String) if own.null_count() > ids.null_count() else own
 
@@ -95,15 +95,15 @@ class IdMap(NamedTuple):
 def read_ids(
     source: str | Path | Sequence[Any] | pl.Series, kind: Kind, *, own: str | None = None
 ) -> pl.Series:
-    """Read ids, each once, in the order that they first come in.
+    """Return distinct ids in the order of their first occurrence.
 
     Args:
-        source: The ids themselves, or a file of them: Parquet, CSV with a line of names, or any
-            other text with one id a line. A table needs a column named `kind`, `kind_id`, `id` or
-            `own`; a Parquet file may have one column of any name instead. Blanks around an id of
-            text files are no part of it.
-        kind: What they are of.
-        own: Name of their column in the dataset's log.
+        source: The ids, or a file of ids: Parquet, CSV with a header line, or any other text
+            with one id per line. A table needs a column named `kind`, `kind_id`, `id` or `own`;
+            a Parquet file may have a single column of any name instead. Whitespace around ids
+            in text files is removed.
+        kind: `user` or `item`.
+        own: Name of the id column in the dataset's log.
 
     Raises:
         DataError: The file is missing, damaged or empty, or it is not clear which column to take.
@@ -128,7 +128,7 @@ def read_ids(
 
 
 def _table(file: Path) -> pl.DataFrame:
-    """All columns of a file, as text where it is text."""
+    """Return all columns of a file; columns of text files are strings."""
     if file.suffix in (".parquet", ".pq"):
         return pl.read_parquet(file, glob=False)
     if file.suffix == ".csv":
@@ -148,7 +148,7 @@ def _column(table: pl.DataFrame, file: Path, kind: Kind, own: str | None) -> pl.
         return table[names[0]]
     if table.width == 1 and file.suffix != ".csv":
         return table.to_series()
-    # a CSV file without a line of names would lose its first id
+    # in a CSV file without a header line, the first id would be lost
     raise DataError(
         f"{file} has the columns {', '.join(table.columns)}, and none of them is named "
         f"'{kind}', '{kind}_id' or 'id'; name the one with the ids of {kind}s in the first line, "

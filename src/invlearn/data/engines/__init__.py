@@ -1,1 +1,1 @@
-"""The table engines that preparation runs on: Polars, DuckDB, Spark."""
+"""Table engines for preparation: Polars, DuckDB, Spark."""

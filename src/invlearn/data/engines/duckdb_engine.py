@@ -1,4 +1,4 @@
-"""DuckDB: more rows than memory on one machine."""
+"""DuckDB engine: tables larger than memory on one machine."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,25 +13,25 @@ from invlearn.runtime import atomic
 from invlearn.runtime.errors import InvlearnError
 
 MOST_MIB = 1 << 40
-"""More than that it does not take for a number."""
+"""Largest memory limit that DuckDB accepts, in MiB."""
 
 
 class DuckDB(OnFiles):
-    """DuckDB; each table that is settled is written to a file."""
+    """DuckDB engine; each materialized table is written to a file."""
 
     name = "duckdb"
 
     def __init__(self, place: Path, connection: duckdb.DuckDBPyConnection) -> None:
-        """Keep tables in the folder `place`, and work over `connection`."""
+        """Store tables in the folder `place`, and run queries on `connection`."""
         super().__init__(place)
         self._connection = connection
 
     def scan(self, path: Path) -> Rows:
-        """Open a file; signs in its name stand for themselves."""
+        """Open a file; wildcard characters in its name are escaped."""
         return nw.from_native(self._connection.read_parquet(escape(str(path))))
 
     def sink(self, rows: Rows, path: Path) -> None:
-        """Write a file."""
+        """Write a Parquet file."""
         try:
             nw.to_native(rows).write_parquet(str(path), compression="lz4")
         except duckdb.OutOfMemoryException as error:
@@ -45,11 +45,11 @@ class DuckDB(OnFiles):
 
 @contextmanager
 def connected(place: Path, memory_mib: int | None) -> Generator[DuckDB, None, None]:
-    """Yield DuckDB at work in a database of its own.
+    """Yield a DuckDB engine with its own in-memory database.
 
     Args:
-        place: Folder for its tables, and for what does not fit into memory.
-        memory_mib: What its tables may use, else four fifths of the machine.
+        place: Folder for its tables and for data that does not fit into memory.
+        memory_mib: Memory limit in MiB; by default 80 % of the machine's memory.
     """
     with duckdb.connect() as connection:
         connection.execute("SET temp_directory = ?", [str(place / "spilled")])

@@ -1,8 +1,8 @@
-"""What preparation asks of a table engine, and the engine that keeps everything in memory.
+"""Interface of a table engine, and the in-memory engine.
 
-Preparation is written once, as Narwhals expressions on lazy tables. An engine carries them out: it
-says where a table goes that is computed once and read again, and how Polars, which reads the log
-and writes the dataset, hands tables over and gets them back.
+Preparation is written once, as Narwhals expressions on lazy tables. An engine executes them: it
+decides where intermediate tables are stored, and how tables are exchanged with Polars, which reads
+the log and writes the dataset.
 """
 
 from abc import ABC, abstractmethod
@@ -19,40 +19,40 @@ Rows = nw.LazyFrame[Any]
 """A lazy table of any engine."""
 
 Frame = nw.DataFrame[Any]
-"""A table of Polars in memory."""
+"""A Polars table in memory."""
 
 
 class Engine(ABC):
-    """Carries out what was planned for tables."""
+    """Executes lazy table expressions."""
 
     name: ClassVar[str]
     in_pieces: ClassVar[bool]
-    """Whether memory is bounded by working on a piece of the rows at a time; other engines see to
-    that by themselves."""
+    """Whether the caller must process the rows in chunks to bound memory; other engines bound
+    memory by themselves."""
 
     @abstractmethod
     def materialize(self, rows: Rows) -> Rows:
-        """Carry out all that was planned for a table, once; what follows starts from the result."""
+        """Compute a lazy table once, and return a lazy table that reads the result."""
 
     @abstractmethod
     def collect(self, rows: Rows) -> Frame:
-        """Bring a table that fits into memory to Polars."""
+        """Return a table that fits into memory as a Polars table."""
 
     @abstractmethod
     def from_polars(self, frame: Frame) -> Rows:
-        """Make a table of Polars that is in memory one of this engine's."""
+        """Convert an in-memory Polars table to a table of this engine."""
 
     @abstractmethod
     def import_lazy(self, rows: Rows) -> Rows:
-        """Make a lazy table of Polars one of this engine's, settled, a batch of it at a time."""
+        """Convert a lazy Polars table to a materialized table of this engine, batch by batch."""
 
     @abstractmethod
     def to_polars(self, rows: Rows) -> Rows:
-        """Make a table of this engine a settled lazy one of Polars."""
+        """Convert a table of this engine to a materialized lazy Polars table."""
 
 
 class InMemory(Engine):
-    """Polars, with all tables in memory: for logs that are small or were made small."""
+    """Polars engine with all tables in memory, for small logs."""
 
     name = "polars"
     in_pieces = True
@@ -62,46 +62,46 @@ class InMemory(Engine):
         return self.collect(rows).lazy()
 
     def collect(self, rows: Rows) -> Frame:
-        """Work batch by batch."""
+        """Collect the table with the streaming engine."""
         return rows.collect(engine="streaming")
 
     def from_polars(self, frame: Frame) -> Rows:
-        """Change nothing."""
+        """Return the table unchanged, as a lazy table."""
         return frame.lazy()
 
     def import_lazy(self, rows: Rows) -> Rows:
-        """Settle it."""
+        """Materialize the table."""
         return self.materialize(rows)
 
     def to_polars(self, rows: Rows) -> Rows:
-        """Settle it."""
+        """Materialize the table."""
         return self.materialize(rows)
 
 
 IN_MEMORY = InMemory()
-"""Where nothing else is asked for."""
+"""The default engine."""
 
 
 class OnFiles(Engine):
-    """An engine whose settled tables are Parquet files, which Polars can read and write, too."""
+    """Engine whose materialized tables are Parquet files, which Polars also reads and writes."""
 
     in_pieces = False
 
     def __init__(self, place: Path) -> None:
-        """Keep tables in the folder `place`, which is there and empty."""
+        """Store tables in the folder `place`, which must exist and be empty."""
         self._place = place
         self._numbers = count()
 
     @abstractmethod
     def scan(self, path: Path) -> Rows:
-        """Open what `sink` or Polars wrote."""
+        """Open a table written by `sink` or by Polars."""
 
     @abstractmethod
     def sink(self, rows: Rows, path: Path) -> None:
-        """Carry out what was planned for a table, into a file or a folder of files.
+        """Compute a lazy table into a file or a folder of files.
 
         Raises:
-            InvlearnError: There is not enough memory or disk.
+            InvlearnError: There is not enough memory or disk space.
         """
 
     def materialize(self, rows: Rows) -> Rows:
@@ -135,6 +135,6 @@ class OnFiles(Engine):
 
 
 def opened(path: Path) -> Rows:
-    """Open a Parquet file, or all those of a folder, with Polars; names are taken as they are."""
+    """Open a Parquet file, or all those of a folder, with Polars; names are not glob patterns."""
     files = sorted(path.glob("*.parquet")) if path.is_dir() else path
     return nw.from_native(pl.scan_parquet(files, glob=False))

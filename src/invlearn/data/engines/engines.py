@@ -1,10 +1,10 @@
-"""Which engine carries out a preparation, with how much memory, and where its tables are.
+"""Choice and start of the engine that runs a preparation.
 
-* `polars` (the default) reads, counts and compares a piece of the rows at a time.
-* `duckdb` works on whole tables, and moves to disk what its memory limit does not hold.
-* `spark` does so on this machine, or on the cluster behind a Spark Connect address.
+* `polars` (the default) processes one chunk of rows at a time.
+* `duckdb` processes whole tables, and spills to disk above its memory limit.
+* `spark` does the same on this machine, or on the cluster behind a Spark Connect address.
 
-On all of them Polars reads the log and writes the dataset, in this process.
+With every engine, Polars reads the log and writes the dataset in this process.
 """
 
 import secrets
@@ -31,16 +31,16 @@ LEAST_MIB = 256
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Where a preparation runs; no part of what comes out."""
+    """Engine, memory and folders of a preparation; they do not affect the dataset."""
 
     name: str = "polars"
     memory: str | None = None
-    """Such as `4GiB`: of DuckDB, or of Spark on this machine."""
+    """Memory limit of DuckDB or of local Spark, for example `4GiB`."""
     spark: str | None = None
-    """Address of a Spark Connect server; else Spark runs on this machine."""
+    """Address of a Spark Connect server; by default, Spark runs on this machine."""
     scratch: str | Path | None = None
-    """Folder for the tables between the steps, else they are beside the dataset; and for what Spark
-    on this machine puts aside, else that is in the system's temporary folder."""
+    """Folder for intermediate tables (default: next to the dataset) and for the spill files of
+    local Spark (default: the system's temporary folder)."""
 
     def __post_init__(self) -> None:
         if self.name not in get_args(EngineName):
@@ -62,7 +62,7 @@ class EngineSettings:
 
     @property
     def memory_mib(self) -> int | None:
-        """The memory limit in units of 2^20 bytes.
+        """The memory limit in MiB (2^20 bytes).
 
         Example:
             >>> EngineSettings("duckdb", "4GiB").memory_mib
@@ -78,21 +78,21 @@ class EngineSettings:
 
 @contextmanager
 def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, None]:
-    """Yield a running engine; it and its tables are gone when the block ends.
+    """Yield a running engine; stop it and delete its tables on exit.
 
     Args:
-        settings: Which engine.
-        beside: Folder for its tables, where the settings name none.
+        settings: Engine settings.
+        beside: Folder for its tables, if the settings name none.
 
     Raises:
-        ConfigError: What the engine needs is not installed, or it does not start.
-        InvlearnError: The place for its tables cannot be written.
+        ConfigError: A package the engine needs is not installed, or it does not start.
+        InvlearnError: The folder for its tables is not writable.
     """
     folder = Path(settings.scratch) if settings.scratch else beside
     place = folder / f"tables-{secrets.token_hex(8)}"
     try:
-        # The tables are nobody else's business, but a cluster works under a user of its own: there
-        # the rights are those that the folder, its group and the umask give.
+        # Tables are private to this user, except with a cluster, which runs as another user: then
+        # permissions follow from the folder, its group and the umask.
         place.mkdir(0o777 if settings.spark else 0o700)
     except OSError as error:
         raise atomic.cannot_write(folder, error) from error
@@ -104,7 +104,7 @@ def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, 
 
 
 def _clear(place: Path) -> None:
-    """Remove the tables; if some cannot be, say so, since the dataset is none the worse for it."""
+    """Delete the tables; warn if that fails, since the dataset itself is complete."""
     try:
         shutil.rmtree(place)
     except OSError as error:

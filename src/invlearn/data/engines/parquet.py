@@ -1,4 +1,4 @@
-"""Parquet files, written so that a full disk is an ordinary error."""
+"""Write Parquet files, and report a full disk as an `InvlearnError`."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,10 +10,10 @@ from invlearn.runtime.errors import InvlearnError
 
 
 def write_parquet(frame: pl.DataFrame, file: Path) -> None:
-    """Write a table, into a file or folder under its temporary name.
+    """Write a table to a file or folder under its temporary name.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written.
+        InvlearnError: The disk is full or not writable.
     """
     try:
         frame.write_parquet(file)
@@ -24,16 +24,16 @@ def write_parquet(frame: pl.DataFrame, file: Path) -> None:
 def sink_parquet(
     rows: pl.LazyFrame, file: Path, *, compression: Literal["lz4", "zstd"] = "lz4"
 ) -> None:
-    """Carry out what was planned for a table batch by batch, into a file.
+    """Compute a lazy table batch by batch into a file.
 
     Args:
         rows: The table.
         file: A file under its temporary name.
-        compression: `lz4` is quick, for a file that is soon read again; `zstd` is small.
+        compression: `lz4` is fast, for a file that is read again soon; `zstd` is small.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written.
-        OSError: The rows cannot be read, or `polars.exceptions.ComputeError`.
+        InvlearnError: The disk is full or not writable.
+        OSError: The rows cannot be read; or a `polars.exceptions.ComputeError`.
     """
     try:
         rows.sink_parquet(file, compression=compression)
@@ -44,5 +44,5 @@ def sink_parquet(
 
 
 def _cannot_write(file: Path, error: Exception) -> InvlearnError:
-    """Polars wraps what the system says."""
+    """Return the error for a failed write; Polars wraps the system's error message."""
     return atomic.cannot_write(file, OSError(str(error).rpartition("IO error: ")[2]))

@@ -1,6 +1,6 @@
-"""Spark: on this machine, or on the cluster behind a Spark Connect address."""
+"""Spark engine: on this machine, or on the cluster behind a Spark Connect address."""
 
-# Spark is an extra that need not be installed where types are checked.
+# Spark is an optional extra and may be missing where types are checked.
 # pyright: reportMissingImports=false
 
 import os
@@ -20,13 +20,13 @@ from invlearn.data.engines.engine import OnFiles, Rows
 from invlearn.runtime.errors import ConfigError, InvlearnError
 
 MEMORY_MIB = 4096
-"""Of Spark on this machine, where nothing else is asked for."""
+"""Default memory of local Spark, in MiB."""
 
 PORT = 15002
-"""Of a Spark Connect server whose address names none."""
+"""Default port of a Spark Connect server."""
 
 _MODE = "SPARK_CONNECT_MODE_ENABLED"
-"""Variable of the environment that pyspark sets once it has spoken to a server."""
+"""Environment variable that pyspark sets after connecting to a server."""
 
 _SETTINGS = {
     "spark.sql.caseSensitive": "true",
@@ -43,26 +43,26 @@ appender.console.target = SYSTEM_ERR
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %m%n
 """
-"""How Spark logs: errors only, on stderr."""
+"""Log configuration of Spark: errors only, on stderr."""
 
 
 class Spark(OnFiles):
-    """Spark; each table that is settled is written to a folder of files."""
+    """Spark engine; each materialized table is written to a folder of files."""
 
     name = "spark"
 
     def __init__(self, place: Path, spark: Any) -> None:
-        """Keep tables in the folder `place`, which all of Spark's machines see, too."""
+        """Store tables in the folder `place`, which all of Spark's machines must see."""
         super().__init__(place)
         self._spark = spark
 
     def scan(self, path: Path) -> Rows:
-        """Open a file or a folder; signs in its name stand for themselves."""
+        """Open a file or a folder; wildcard characters in its name are escaped."""
         with _in_words():
             return nw.from_native(self._spark.read.parquet(_escaped(path)))
 
     def materialize(self, rows: Rows) -> Rows:
-        """Write a folder of files and open it, without a look at what it holds."""
+        """Write a folder of files and open it with the known schema."""
         path = self._new_path()
         self.sink(rows, path)
         with _in_words():
@@ -79,20 +79,20 @@ class Spark(OnFiles):
 def session(
     place: Path, local: Path, memory_mib: int | None = None, address: str | None = None
 ) -> Generator[Spark, None, None]:
-    """Yield Spark, in a session of its own.
+    """Yield a Spark engine with its own session.
 
     Args:
-        place: Folder for its tables; of a cluster, one that all its machines and this one see.
-        local: Folder for what Spark on this machine puts aside. It keeps to the first one that it
-            was given in a process.
-        memory_mib: Of Spark on this machine; likewise.
-        address: Of a Spark Connect server.
+        place: Folder for its tables; with a cluster, all its machines and this one must see it.
+        local: Folder for spill files of local Spark. Only the first value in a process takes
+            effect.
+        memory_mib: Memory of local Spark in MiB; only the first value takes effect.
+        address: Address of a Spark Connect server.
 
     Raises:
-        ConfigError: Spark does not start, or nobody answers at the address.
+        ConfigError: Spark does not start, or no server answers at the address.
     """
     with _mode_kept(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of pyspark, about newer packages
+        warnings.simplefilter("ignore", FutureWarning)  # from pyspark, about newer packages
         try:
             spark, is_own = _connected(address) if address else _started(local, memory_mib)
             for name, value in _SETTINGS.items():
@@ -108,7 +108,7 @@ def session(
 
 @contextmanager
 def _mode_kept() -> Generator[None, None, None]:
-    """Let pyspark forget the server afterwards, or it would start no Spark on this machine."""
+    """Reset pyspark's Connect mode on exit; otherwise it could not start local Spark."""
     before = os.environ.get(_MODE)
     try:
         yield
@@ -118,7 +118,7 @@ def _mode_kept() -> Generator[None, None, None]:
 
 
 def _connected(address: str) -> tuple[Any, bool]:
-    """A session of the server at an address; the client would ask for minutes where none is."""
+    """Return a session of a Spark Connect server; probe the port first to fail fast."""
     from pyspark.sql import SparkSession
 
     try:
@@ -132,7 +132,7 @@ def _connected(address: str) -> tuple[Any, bool]:
 
 
 def _started(local: Path, memory_mib: int | None) -> tuple[Any, bool]:
-    """A new session of Spark on this machine, and whether nobody else needs Spark any more."""
+    """Return a new local Spark session, and whether this engine must stop Spark."""
     from pyspark.sql import SparkSession
 
     if which("java") is None:
@@ -162,7 +162,7 @@ def _started(local: Path, memory_mib: int | None) -> tuple[Any, bool]:
 
 @contextmanager
 def _in_words() -> Generator[None, None, None]:
-    """Turn what Spark says when it fails into one sentence."""
+    """Convert Spark errors to an `InvlearnError` of one sentence."""
     try:
         yield
     except _errors() as error:
@@ -173,7 +173,7 @@ def _in_words() -> Generator[None, None, None]:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What Spark raises, here or from afar."""
+    """Return the exception types that local and remote Spark raise."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -181,7 +181,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _escaped(path: Path) -> str:
-    """A path of this machine's files as Spark reads it, which takes some signs for patterns."""
+    """Return the URL of a local path, with Spark's wildcard characters escaped."""
     return "file://" + "".join(f"\\{sign}" if sign in "*?[]{}\\" else sign for sign in str(path))
 
 

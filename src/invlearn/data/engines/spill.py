@@ -1,4 +1,4 @@
-"""Polars with its tables on disk, so that a log need not fit into memory."""
+"""Polars engine with tables on disk, for logs larger than memory."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,41 +12,41 @@ from invlearn.data.engines.parquet import sink_parquet
 
 
 class Spilling(OnFiles):
-    """Polars; each table that is settled is written to a file, batch by batch."""
+    """Polars engine; each materialized table is written to a file, batch by batch."""
 
     name = "polars"
     in_pieces = True
 
     def scan(self, path: Path) -> Rows:
-        """Open a file."""
+        """Open a Parquet file."""
         return opened(path)
 
     def sink(self, rows: Rows, path: Path) -> None:
-        """Write a file."""
+        """Write a Parquet file."""
         sink_parquet(nw.to_native(rows), path)
 
     def collect(self, rows: Rows) -> Frame:
-        """Go round the disk."""
+        """Collect the table directly, without a file."""
         return IN_MEMORY.collect(rows)
 
     def from_polars(self, frame: Frame) -> Rows:
-        """Change nothing."""
+        """Return the table unchanged, as a lazy table."""
         return frame.lazy()
 
     def to_polars(self, rows: Rows) -> Rows:
-        """Change nothing: what is to be given is settled already."""
+        """Return the table unchanged; it is already materialized."""
         return rows
 
 
 @contextmanager
 def spilling(folder: Path) -> Generator[Engine, None, None]:
-    """Yield Polars with its tables on disk.
+    """Yield a Polars engine with its tables on disk.
 
     Args:
-        folder: Where the files are put; they, and the tables, are gone when the block ends.
+        folder: Parent folder of the table files, which are deleted on exit.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written.
+        InvlearnError: The disk is full or not writable.
     """
     with TemporaryDirectory(dir=folder, prefix="tables-") as place:
         yield Spilling(Path(place))

@@ -1,1 +1,1 @@
-"""Logs, whatever they are stored in, as one lazy table."""
+"""Readers of log files and tables of every supported format."""

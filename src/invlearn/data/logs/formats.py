@@ -1,4 +1,4 @@
-"""The formats that logs come in: which files they look for, and how these become one table."""
+"""Log formats: file name patterns, and how the files are read as one table."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -19,32 +19,32 @@ _KUAIRAND = ("user_id", "video_id", "time_ms", "is_click", "play_time_ms", "dura
 
 
 MAX_COLUMNS = 10_000
-"""Columns of a log."""
+"""Maximum number of columns of a log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One way of keeping a log in files."""
+    """One log file format."""
 
     patterns: tuple[str, ...]
-    """File names to look for in a folder."""
+    """File name patterns to look for in a folder."""
     scan: Text | Callable[[Path], pl.LazyFrame]
-    """How to open one file without reading it."""
+    """Opens one file lazily."""
     columns: tuple[str, ...] = ()
-    """Columns that make the format what it is."""
+    """Required columns of the format."""
 
 
 @contextmanager
 def reading(name: str) -> Generator[None, None, None]:
-    """Turn what the table engine says about a damaged log into one sentence.
+    """Convert table engine errors about a damaged log to a `DataError` of one sentence.
 
-    Damage inside a Parquet file shows only where its rows are collected.
+    Damage inside a Parquet file is detected only when its rows are collected.
 
     Args:
-        name: The file or the log that is being read inside the block.
+        name: The file or the log that is read inside the block.
 
     Raises:
-        DataError: The file is damaged, cut off, or not of the format it is taken for.
+        DataError: The file is damaged, cut off, or not of the expected format.
     """
     try:
         yield
@@ -62,13 +62,13 @@ def reading(name: str) -> Generator[None, None, None]:
 
 
 def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
-    """All rows of some files, one file after another, with types that fit all of them.
+    """Return the concatenated rows of some files, with column types that fit all of them.
 
-    Text is read once here, to find its types and its faults; Parquet only as far as its footer.
+    Text files are read once here, to infer types and find errors; Parquet only up to its footer.
 
     Raises:
-        DataError: A file is empty or damaged, has other columns than the first or lacks one that
-            its format asks for; or there are no rows at all.
+        DataError: A file is empty or damaged, has other columns than the first or lacks a
+            required column of its format; or there are no rows at all.
     """
     frames = [_open_file(file, form) for file in files]
     names = frames[0].collect_schema().names()
@@ -85,9 +85,9 @@ def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
 
 
 def place_in_files(row: int, files: Sequence[Path], form: Format) -> tuple[Path, int]:
-    """Find the file that a row of `read_files` is in, and its number there, both counted from 0.
+    """Return the file that contains a row of `read_files`, and its row number there, from 0.
 
-    Every file before it is counted again, so this is for messages only.
+    The rows of all preceding files are counted again, so use this for messages only.
     """
     for file in files[:-1]:
         with reading(str(file)):
@@ -134,7 +134,7 @@ def _check_format(file: Path, found: list[str], wanted: tuple[str, ...]) -> None
 
 
 def _scan_matrix(file: Path) -> pl.LazyFrame:
-    """A dense users x items matrix of ratings, 0 = missing; the file's name is the split."""
+    """Read a dense users x items rating matrix, 0 = missing; the file's stem is the split."""
     try:
         ratings = np.loadtxt(file, dtype=np.int64, ndmin=2)
     except ValueError as error:
@@ -149,7 +149,7 @@ FORMATS: dict[str, Format] = {
     "csv": Format(("*.csv", "*.csv.gz"), Text()),
     "tsv": Format(("*.tsv", "*.tsv.gz"), Text("\t")),
     "inter": Format(("*.inter",), Text("\t", quoted=False, declared=True)),
-    # fields are parted by `::`, read as single colons with nothing between every other two
+    # fields are separated by `::`, read as single colons with an empty field in between
     "ml-1m": Format(
         ("*.dat",), Text(":", ("user", "", "item", "", "rating", "", "timestamp"), quoted=False)
     ),
@@ -160,4 +160,4 @@ FORMATS: dict[str, Format] = {
     "kuairec": Format(("big_matrix.csv",), Text(), _KUAIREC),
     "kuairand": Format(("log_*.csv",), Text(), _KUAIRAND),
 }
-"""Every format by its name; a file's suffix tells all but the last two, which are plain CSV."""
+"""All formats by name; the file suffix identifies all but the last two, which are plain CSV."""

@@ -1,4 +1,4 @@
-"""Open a log of impressions, whatever it is stored in, as one lazy table."""
+"""Open a log of impressions, from files or memory, as one lazy table."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from invlearn.data.logs.formats import FORMATS, Format, place_in_files, read_fil
 from invlearn.runtime.errors import DataError, unknown
 
 ROW = "__row__"
-"""Name of the column that counts the rows of a log from 0, in the order they are stored."""
+"""Name of the row number column: from 0, in storage order."""
 
 _GLOB = frozenset("*?[")
 _TOLD = {name: form for name, form in FORMATS.items() if not form.columns}
@@ -23,24 +23,24 @@ _SUFFIXES = [pattern for form in _TOLD.values() for pattern in form.patterns]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A log, opened but not read."""
+    """A log, opened lazily."""
 
     rows: nw.LazyFrame[Any]
     """The log's own columns and `ROW`."""
     name: str
-    """What to call the log in messages and in the dataset card; file names, never full paths."""
+    """Name of the log in messages and in the dataset card; file names, never full paths."""
     sha256: str
     """Checksum of the log's content."""
     files: tuple[Path, ...] = ()
-    """The files that it was opened from, in the order of its rows; none for a table."""
+    """Its files, in the order of the rows; empty for a table."""
     format: Format | None = None
-    """What the files are."""
+    """Format of the files; None for a table."""
 
     def place(self, row: int) -> str:
-        """Say where a row stands: its file, and its number there.
+        """Describe the location of a row: its file, and its row number there.
 
         Args:
-            row: Its `ROW`.
+            row: Value of `ROW`.
         """
         name = self.name
         if self.format and len(self.files) > 1:
@@ -52,25 +52,24 @@ class Log:
 def open_log(source: Any, *, format: str = "auto") -> Log:  # noqa: A002  the word users know
     """Open a log of impressions.
 
-    Files are scanned lazily with Polars, in the order of their names; only text is read once
-    here, to find its types and broken lines. In text, ids such as `007` stay strings.
+    Files are scanned lazily with Polars, sorted by name; text files are read once here, to infer
+    types and find broken lines. In text, ids such as `007` stay strings.
 
     Args:
         source: A file, a folder of files (not of folders), a glob such as `logs/2024-*.parquet`,
             a list of these, or a table in memory: pandas, Polars (a lazy one is collected) or
             Arrow. A folder given as `kuairec` is read for its `big_matrix.csv` only.
-        format: A name of `invlearn.data.logs.formats.FORMATS`; `"auto"` goes by the files' suffix.
+        format: A name of `invlearn.data.logs.formats.FORMATS`; `"auto"` uses the file suffix.
             Ignored for a table.
 
     Returns:
-        The log, with its columns named as they are stored. `ml-1m` and `ml-100k` have the columns
-        user, item, rating, timestamp; `coat` has user, item (row and column of the matrix, from
-        0), rating, split (the file's name: train or test).
+        The log, with its original column names. `ml-1m` and `ml-100k` have the columns user,
+        item, rating, timestamp; `coat` has user, item (row and column of the matrix, from 0),
+        rating, split (the file's stem: train or test).
 
     Raises:
-        DataError: Nothing is there, or what is there is empty, damaged, mixed or of another
-            format.
-        ConfigError: The format has no such name.
+        DataError: No file is found, or the files are empty, damaged, mixed or of another format.
+        ConfigError: The format is unknown.
 
     Example:
         >>> log = open_log(pl.DataFrame({"user": ["a", "b"], "item": [7, 7], "liked": [1, None]}))
@@ -102,25 +101,25 @@ def _open_table(table: Any) -> Log:
     if rows.height == 0:
         raise DataError("the table has no rows; give a log with at least one")
     digest = _Digest()
-    # Parquet, unlike Arrow's own format, has the same bytes for the same values
+    # Parquet, unlike the Arrow IPC format, writes the same bytes for the same values
     content = cast(IO[bytes], digest)
     rows.rechunk().write_parquet(content, compression="uncompressed", statistics=False)
     return Log(_numbered(rows.lazy(), "the table"), "table in memory", digest.sha256.hexdigest())
 
 
 class _Digest:
-    """A file that keeps nothing but the checksum of what is written to it."""
+    """Write-only file object that computes the checksum of the written bytes."""
 
     def __init__(self) -> None:
         self.sha256 = hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        """Add to the checksum."""
+        """Update the checksum."""
         self.sha256.update(content)
         return len(content)
 
     def flush(self) -> None:
-        """Do nothing; files have it."""
+        """Do nothing; part of the file interface."""
 
 
 def _numbered(rows: pl.LazyFrame, name: str) -> nw.LazyFrame[Any]:
@@ -138,7 +137,7 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-# Which files
+# Finding files
 
 
 def _find_files(source: str | Path | Sequence[str | Path], form: Format | None) -> list[Path]:
@@ -179,7 +178,7 @@ def _matching(path: Path) -> list[Path]:
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    """Files among `paths` in sorted order; hidden ones and markers such as `_SUCCESS` left out."""
+    """Return the files in `paths`, sorted, without hidden files and markers such as `_SUCCESS`."""
     return sorted(path for path in paths if path.is_file() and path.name[0] not in "._")
 
 
@@ -191,11 +190,11 @@ def _nearest(path: Path) -> str:
     return f"; did you mean {folder / near[0]}?" if near else ""
 
 
-# Which format
+# Detecting the format
 
 
 def _known(file: Path) -> str | None:
-    """Name of the format that a file's suffix tells."""
+    """Return the name of the format with the file's suffix, or None."""
     return next((name for name, form in _TOLD.items() if _named(file, form.patterns)), None)
 
 

@@ -1,7 +1,7 @@
-"""Delimited text, read as one lazy table whose types are found by looking at every value.
+"""Read delimited text as one lazy table, with types inferred from every value.
 
-A column becomes integer, float or boolean only if nothing is lost by it: ids such as `007`, or
-integers too long for 64 bits, stay the strings they are.
+A column becomes integer, float or boolean only if the conversion is lossless: ids such as `007`
+and integers too long for 64 bits stay strings.
 """
 
 import csv
@@ -28,19 +28,19 @@ _TOO_LONG = r"^-?[0-9]{17,}$"  # an integer that a float would round
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """How the lines of a text file are made."""
+    """Dialect of a delimited text file."""
 
     separator: str = ","
-    """What parts the fields, one character."""
+    """Field separator, one character."""
     names: tuple[str, ...] = ()
-    """Names of the fields where the file has no header; `""` for a field that is always empty."""
+    """Field names of a file without header; `""` for a field that is always empty."""
     quoted: bool = True
-    """Whether a field in double quotes may hold the separator."""
+    """Whether fields in double quotes may contain the separator."""
     declared: bool = False
     """Whether the header declares types, as in RecBole's `user_id:token` and `rating:float`."""
 
     def scan(self, file: Path) -> pl.LazyFrame:
-        """Open a file without reading it; all columns are strings."""
+        """Open a file lazily; all columns are strings."""
         names = [name or f"{_BLANK}{position}" for position, name in enumerate(self.names)]
         return pl.scan_csv(
             file,
@@ -53,15 +53,15 @@ class Text:
         )
 
     def typed(self, rows: pl.LazyFrame, files: Sequence[Path]) -> pl.LazyFrame:
-        """Give the columns of strings their types, after one look at all of their values.
+        """Infer the column types in one pass over all values, and cast the columns.
 
         Args:
-            rows: What `scan` made of the files, one after another.
+            rows: Concatenated rows of `scan`.
             files: The files, for messages.
 
         Raises:
-            DataError: There are no rows, a line has too many fields, two columns have one name, a
-                value is not what the header declares, or a file without header lacks a field.
+            DataError: There are no rows, a line has too many fields, a column name is repeated, a
+                value is not of its declared type, or a file without header lacks a field.
         """
         names = rows.collect_schema().names()
         try:
@@ -78,7 +78,7 @@ class Text:
         self._refuse_misfits(declared, facts, files)
         types = {name: declared.get(name) or _type_of(name, facts) for name in names}
         plain = {name: name.rpartition(":")[0] if name in declared else name for name in names}
-        # Polars gives the second column of a name a suffix.
+        # Polars adds a suffix to repeated column names.
         same = Counter(name.partition("_duplicated_")[0] for name in plain.values())
         if twice := [name for name, times in same.items() if times > 1]:
             raise DataError(
@@ -87,7 +87,7 @@ class Text:
         return rows.select(_cast(name, types[name]).alias(plain[name]) for name in names)
 
     def _refuse_misfilled(self, facts: Mapping[str, Any], files: Sequence[Path]) -> None:
-        """Refuse a line whose named fields are not all there, or whose empty ones are not empty."""
+        """Raise if a named field is missing in a line, or a field that must be empty is not."""
         for name in self.scan(files[0]).collect_schema().names():
             blank = name.startswith(_BLANK)
             if facts[f"null {name}"] != (facts["len"] if blank else 0):
@@ -101,7 +101,7 @@ class Text:
     def _refuse_misfits(
         self, declared: Mapping[str, pl.DataType], facts: Mapping[str, Any], files: Sequence[Path]
     ) -> None:
-        """Refuse a value that is no number where the header declares one."""
+        """Raise if a column that the header declares as numeric holds another value."""
         for name, dtype in declared.items():
             if dtype == pl.Float64() and facts[f"float {name}"] > facts[f"null {name}"]:
                 misfit = pl.col(name).is_not_null() & _cast(name, dtype, strict=False).is_null()
@@ -114,7 +114,7 @@ class Text:
     def _first(
         self, files: Sequence[Path], where: pl.Expr, name: str
     ) -> tuple[Path, int, str | None]:
-        """File and number (from 0) of the first row for which `where` holds; its `name`."""
+        """Return file, row number (from 0) and `name` value of the first match of `where`."""
         for file in files:
             rows = self.scan(file).with_row_index("row number").filter(where).head(1)
             for row in rows.collect(engine="streaming").iter_rows(named=True):
@@ -122,11 +122,11 @@ class Text:
         raise DataError(f"{_names(files)} changed while it was read; try again")
 
     def _broken(self, files: Sequence[Path], error: exceptions.ComputeError) -> DataError:
-        """Error that names the first line with more fields than the first line of its file."""
+        """Return an error that names the first line with more fields than its file's first line."""
         if "utf-8" in str(error):
             return DataError(f"{_names(files)} is not UTF-8 text; save it again as UTF-8")
         for file in files:
-            with _opened(file) as stream, suppress(csv.Error):  # it gives up at huge fields
+            with _opened(file) as stream, suppress(csv.Error):  # csv fails on huge fields
                 for line, fields, wanted in self._too_many(stream):
                     return DataError(
                         f"{file.name} line {line} has {fields} fields where the first line "
@@ -136,7 +136,7 @@ class Text:
         return DataError(f"{_names(files)} cannot be read ({reason}); fix the broken line")
 
     def _too_many(self, stream: IO[str]) -> Iterator[tuple[int, int, int]]:
-        """Line, fields found and fields wanted of each line that has too many."""
+        """Yield line number, fields found and fields expected of each line with too many fields."""
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         lines = csv.reader(stream, delimiter=self.separator, quoting=quoting)
         wanted = len(self.names) or len(next(lines))
@@ -146,9 +146,9 @@ class Text:
 
 
 def _facts(names: list[str]) -> list[pl.Expr]:
-    """What decides a column's type.
+    """Return the statistics that decide the type of each column.
 
-    How many values are no integers or no floats, null ones among them, and how many are booleans.
+    Counts of values that are not integers or not floats (nulls included), and of booleans.
     """
     return [
         fact.alias(f"{kind} {name}")
@@ -157,7 +157,7 @@ def _facts(names: list[str]) -> list[pl.Expr]:
             "null": pl.col(name).null_count(),
             "int": _cast(name, pl.Int64(), strict=False).null_count(),
             "float": _cast(name, pl.Float64(), strict=False).null_count(),
-            # to cast it here would cost the square of the number of columns
+            # a cast here would take time quadratic in the number of columns
             "bool": pl.col(name).str.contains(_TRUE_OR_FALSE).sum(),
             "text": pl.col(name).str.contains(_KEEP_AS_TEXT).any(),
             "long": pl.col(name).str.contains(_TOO_LONG).any(),
@@ -185,7 +185,7 @@ def _type_of(name: str, facts: Mapping[str, Any]) -> pl.DataType:
 
 
 def _declared(names: list[str]) -> dict[str, pl.DataType]:
-    """Types that headers such as `user_id:token` declare; sequences stay strings."""
+    """Return the types declared in headers such as `user_id:token`; sequences stay strings."""
     kinds = {name: name.rpartition(":")[2] for name in names if ":" in name}
     return {name: _DECLARED.get(kind, pl.String()) for name, kind in kinds.items()}
 

@@ -1,1 +1,1 @@
-"""From a log to a dataset folder: label rules, ids, one row a pair, splits, audit."""
+"""Preparation of a dataset from a log: label rules, ids, repeated pairs, splits, audit."""

@@ -1,4 +1,4 @@
-"""What preparation did to a log, step by step: plain values for the screen and the card."""
+"""Audit of a preparation, step by step, for the terminal and the card."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,22 +10,22 @@ from invlearn.data.parts import Part
 from invlearn.data.prepare.table import Counts
 
 CHUNK = 1 << 22
-"""Rows that are counted at a time."""
+"""Rows to count at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The table after one step of preparation."""
+    """Counts of the table after one preparation step."""
 
     name: str
     after: Counts
     dropped: Mapping[str, int]
-    """Rows that the step dropped, by reason; reasons without rows are absent."""
+    """Number of rows the step dropped, by reason; reasons without rows are absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartFacts:
-    """Who and what is in one labelled part of the dataset."""
+    """Counts of rows, users and items in one labelled part of the dataset."""
 
     positive: int
     negative: int
@@ -36,61 +36,61 @@ class PartFacts:
 
     @property
     def rows(self) -> int:
-        """Rows of the part."""
+        """Number of rows of the part."""
         return self.positive + self.negative
 
     @property
     def users_scored(self) -> int:
-        """Users with both classes, whom per-user metrics can judge."""
+        """Number of users with both classes, for whom per-user metrics are defined."""
         return self.users - self.users_all_positive - self.users_all_negative
 
 
 @dataclass(frozen=True, slots=True)
 class SideFacts:
-    """What became of a table of user or item features."""
+    """Facts of a table of user or item features."""
 
     name: str
-    """What to call the table."""
+    """Name of the table."""
     sha256: str
     """Checksum of its content."""
     without_row: int
-    """Ids of the dataset that the table has no row for: all of their features are missing."""
+    """Number of dataset ids without a row in the table: all their features are missing."""
     not_in_log: int
-    """Rows of the table whose id is none of the dataset's; they were left out."""
+    """Number of table rows whose id is not in the dataset; they were left out."""
     missing: Mapping[str, int]
-    """Ids without a value, by column; those without a row among them."""
+    """Number of ids without a value, by column; includes ids without a row."""
     rare: Mapping[str, int]
-    """Ids whose category no other id has, by categorical column; it counts as unknown."""
+    """Number of ids whose category no other id has, by column; it is coded as unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The story of one preparation."""
+    """Record of one preparation."""
 
     stages: tuple[Stage, ...]
-    """Steps in order; what was there before a step is what was there after the one before it."""
+    """Steps in order; the table before a step is the table after the previous step."""
     repeated_pairs: int
-    """Pairs that occurred more than once."""
+    """Number of pairs that occurred more than once."""
     conflicts: int
-    """Pairs that occurred with both labels."""
+    """Number of pairs that occurred with both labels."""
     parts: Mapping[str, PartFacts]
     """Facts of train, valid and test."""
     features: Mapping[str, SideFacts] = field(default_factory=dict[str, SideFacts])
-    """Facts of the table of `user` and of `item` features, where there are any."""
+    """Facts of the `user` and `item` feature tables, if any."""
 
     @property
     def final(self) -> Counts:
-        """What the dataset holds."""
+        """Counts of the dataset."""
         return self.stages[-1].after
 
     def to_json(self) -> dict[str, Any]:
-        """Return the audit as plain values, as `data.json` keeps it."""
+        """Return the audit as plain values, as stored in `data.json`."""
         values = asdict(self) | {"stages": [asdict(stage) for stage in self.stages]}
         return {name: value for name, value in values.items() if name != "features" or value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Audit":
-        """Rebuild an audit from what `to_json` returned."""
+        """Return the audit stored by `to_json`."""
         stages = tuple(
             Stage(stage["name"], Counts(**stage["after"]), stage["dropped"])
             for stage in value["stages"]

@@ -1,4 +1,4 @@
-"""What the rows of a log must hold before rules may look at them, and what is said when not."""
+"""Checks of log rows before label rules are applied, and their error messages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,28 +16,28 @@ BAD = "__bad__"
 """Position of the first check that a row fails; null in good rows."""
 
 ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?Z?)?\z"
-r"""Without `\d` and `$`, by which not all engines mean the same."""
+r"""Avoids `\d` and `$`, whose meaning differs between engines."""
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """One thing that every row must hold."""
+    """A condition that every row must satisfy."""
 
     column: str
     """Name in the log."""
     wanted: str
-    """What the column must hold, in words that follow "wanted"."""
+    """Description of valid values, as it follows "wanted" in a message."""
     holds: nw.Expr
-    """True where all is well; null counts as false. Of the columns under their working names."""
+    """True for valid rows; null counts as false. Uses the working names of columns."""
     suits: Callable[[DType], bool]
-    """Whether a column of some type can be looked at in this way at all."""
+    """Returns whether the check applies to a column type."""
     hint: str = ""
-    """What to add to the error message."""
+    """Text to append to the error message."""
 
 
 def identifies(column: str, kind: str) -> Check:
-    """Check that an id is there; ids are integers or strings, since floats are not exact.
+    """Check that an id is not null; ids are integers or strings, since floats are not exact.
 
     Args:
         column: Name in the log.
@@ -47,7 +47,7 @@ def identifies(column: str, kind: str) -> Check:
 
 
 def finite(column: str) -> Check:
-    """Check that a column holds a number, whatever its sign."""
+    """Check that a column holds a finite number of any sign."""
     return _number(column, "a number", _as_float(column).is_finite())
 
 
@@ -65,21 +65,21 @@ def above_zero(column: str) -> Check:
 
 
 def finite_or_null(column: str) -> Check:
-    """Check that a column holds a number, true, false or nothing, such as an event."""
+    """Check that a column holds a number, true, false or null, such as an event."""
     value = _as_float(column)
     return _number(column, "a number, true, false or null", value.is_finite() | value.is_null())
 
 
 def label_or_null(column: str) -> Check:
-    """Check that a column holds 1, 0 or nothing."""
+    """Check that a column holds 1, 0 or null."""
     value = _as_float(column)
     return _number(column, "1, 0 or null", value.is_null() | (value == 0) | (value == 1))
 
 
 def orders(column: str, dtype: DType) -> Check:
-    """Check that a column can put rows in order: numbers, dates, times, or dates in ISO 8601.
+    """Check that a column can order rows: numbers, dates, times, or ISO 8601 text.
 
-    Other text would be sorted as text, where 1000 comes before 999.
+    Other text would be sorted alphabetically, with 1000 before 999.
     """
     there = ~nw.col(TIME).is_null()
     if dtype.is_float():
@@ -95,15 +95,15 @@ def orders(column: str, dtype: DType) -> Check:
 
 
 def one_of(column: str, words: Sequence[str]) -> Check:
-    """Check that a column holds one of some words, whatever their case, or such a number."""
+    """Check that a column holds one of some words, in any case, or such a number."""
     return Check(column, f"one of {', '.join(words)}", nw.col(SPLIT).is_in(words), _discrete)
 
 
 def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name: str) -> None:
-    """Make sure that the log has every column that will be asked for.
+    """Check that the log has every required column.
 
     Raises:
-        DataError: One is missing; names it, the nearest one there is, and all of them.
+        DataError: A column is missing; the message names it, the nearest match, and all columns.
     """
     known = [name for name in schema if name != ROW]
     for column in columns:
@@ -116,11 +116,11 @@ def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name:
 
 
 def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
-    """Make sure that each column is of a type its check can look at.
+    """Check that each column has a type to which its check applies.
 
     Raises:
-        DataError: One is not; names column, found type, and what was wanted; of a column of text
-            that is mostly numbers, the first row that is none.
+        DataError: A type is wrong; the message names column, found type and expected values, and
+            in a text column of mostly numbers, the first row that is not a number.
     """
     schema = rows.collect_schema()
     for check in checks:
@@ -134,7 +134,7 @@ def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
 
 
 def _text_among_numbers(rows: Rows, column: str) -> str:
-    """Where the first text is that makes a column text, if most of it is numbers."""
+    """Describe the first non-numeric row of a text column, if most rows are numbers."""
     is_text = ~nw.col(column).str.contains(NUMBER)
     text = rows.filter(is_text).select(ROW, column)
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)
@@ -155,20 +155,20 @@ def without_bad(
     drop: bool,
     engine: Engine = IN_MEMORY,
 ) -> tuple[Rows, dict[str, int]]:
-    """Take out the rows that fail a check, or refuse the log because of them.
+    """Drop the rows that fail a check, or raise if `drop` is false.
 
     Args:
-        rows: A settled table with the columns that the checks look at, and `ROW`.
-        checks: What each row must hold; a row that fails several counts under the first.
-        log: Where the rows are from.
-        drop: Whether to drop bad rows, else they are an error.
-        engine: Whose table it is.
+        rows: A materialized table with the checked columns, and `ROW`.
+        checks: Checks of each row; a row that fails several is counted under the first.
+        log: The log of the rows.
+        drop: Whether to drop bad rows; otherwise they are an error.
+        engine: Engine of the table.
 
     Returns:
-        The good rows, lazy, and how many were dropped for which reason.
+        The good rows, lazy, and the number of dropped rows by reason.
 
     Raises:
-        DataError: There are bad rows and `drop` is false; shows the first of them.
+        DataError: There are bad rows and `drop` is false; the message shows the first one.
     """
     marked = rows.with_columns(_first_failed(checks).alias(BAD))
     bad = marked.filter(~nw.col(BAD).is_null())

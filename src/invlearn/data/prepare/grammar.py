@@ -1,12 +1,12 @@
-"""The text form of label rules: reads what `str(rule)` prints.
+"""Parser of label rules; inverse of `str(rule)`.
 
 ```
 rule      quantity bound ["," bound]  |  events(column=0|1, ...)  |  label(column)
 quantity  column  |  signed(column)  |  column / column  |  percentile(column by column [, bins=N])
 bound     (> | >= | < | <=) number
 ```
-A column's name that is not a plain word stands in backticks or quotes; doubled, they stand for
-themselves.
+A column name that is not a plain word is written in backticks or quotes; double them to escape
+them.
 """
 
 import re
@@ -34,7 +34,7 @@ FORMS = (
     "events(is_hate=0, is_like=1)",
     "label(column)",
 )
-"""One example of each form, as errors and help show them."""
+"""One example of each form, for errors and help texts."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -54,10 +54,10 @@ class _Token(NamedTuple):
 
 
 def parse_rules(texts: Sequence[str | Rule] | str | Rule) -> tuple[Rule, ...]:
-    """Read label rules, strongest first; rules that are rules already are left as they are.
+    """Parse label rules, strongest first; `Rule` objects are returned unchanged.
 
     Raises:
-        ConfigError: There is none, or one cannot be read.
+        ConfigError: No rule is given, or one cannot be parsed.
     """
     if isinstance(texts, str | Rule):
         texts = [texts]
@@ -67,10 +67,10 @@ def parse_rules(texts: Sequence[str | Rule] | str | Rule) -> tuple[Rule, ...]:
 
 
 def parse_rule(text: str) -> Rule:
-    """Read one label rule.
+    """Parse one label rule.
 
     Raises:
-        ConfigError: The text is none, or its bounds contradict each other.
+        ConfigError: The text is not a rule, or its bounds contradict each other.
 
     Example:
         >>> parse_rule("watch_ratio >= 1.5, < 0.2").negative
@@ -82,7 +82,7 @@ def parse_rule(text: str) -> Rule:
 
 
 class _Reader:
-    """Reads one rule from left to right."""
+    """Recursive-descent parser of one rule."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -103,7 +103,7 @@ class _Reader:
         return rule
 
     def _function(self) -> str | None:
-        """Name of the function that begins here; a column may well have the same name."""
+        """Return the name of the function that begins here; a column may have the same name."""
         word, opening = self.tokens[self.next], self.tokens[min(1, len(self.tokens) - 1)]
         if word.kind == "word" and opening.text == "(" and opening.kind == "sign":
             self.next += 2

@@ -1,4 +1,4 @@
-"""From a log to a dataset in memory: the steps of `prepare`, and no folder."""
+"""Preparation of a dataset in memory, with the steps of `prepare`."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -41,18 +41,18 @@ def prepare_in_memory(
     *,
     progress: Progress = silent,
 ) -> InMemory:
-    """Turn a log into the parts of a dataset; they equal those that `prepare` writes.
+    """Return the dataset of a log, with the same parts as `prepare` writes.
 
     Args:
         log: The log.
         settings: Columns, rules, split.
-        tables: Tables of features, opened.
-        progress: Told after each step.
+        tables: Opened feature tables.
+        progress: Called after each step.
 
     Raises:
         ConfigError: A setting contradicts another.
-        DataError: The log lacks a column, has bad rows, or gives no usable labels; or a table of
-            features cannot be used.
+        DataError: The log lacks a column, has bad rows, or gives no usable labels; or a feature
+            table cannot be used.
     """
     with reading(log.name):
         result = prepared(log, settings, progress=progress)

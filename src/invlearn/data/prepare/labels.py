@@ -1,7 +1,7 @@
-"""Label rules: what in a log's row is a clear yes, a clear no, or neither.
+"""Label rules, which map a log row to clear positive, clear negative, or unlabelled feedback.
 
-A rule gives each row the label 1 (positive), 0 (negative) or null (unlabelled). Rules are plain
-values with a short text form, which `str` prints and `grammar.parse_rule` reads:
+A rule gives each row the label 1 (positive), 0 (negative) or null (unlabelled). Rules have a short
+text form, which `str` prints and `grammar.parse_rule` parses:
 
 ```
 rating > 2                                             positive if so, else negative
@@ -52,11 +52,11 @@ class Bound:
 
     @property
     def upward(self) -> bool:
-        """Whether large values satisfy the bound."""
+        """Whether the bound is a lower bound (`>` or `>=`)."""
         return self.operator.startswith(">")
 
     def holds(self, value: nw.Expr) -> nw.Expr:
-        """Where `value` satisfies the bound; null where it is null."""
+        """Return whether `value` satisfies the bound; null where it is null."""
         match self.operator:
             case ">":
                 return value > self.value
@@ -70,17 +70,17 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The value of a column; watch ratios, seconds and ratings alike."""
+    """The value of a column, for example a watch ratio, seconds or a rating."""
 
     name: str
     signed: bool = False
-    """Whether values below 0 are meant; otherwise they are bad rows."""
+    """Whether values below 0 are valid; otherwise they are bad rows."""
 
     def __str__(self) -> str:
         return f"signed({quoted(self.name)})" if self.signed else quoted(self.name)
 
     def checks(self) -> tuple[Check, ...]:
-        """What rows must hold for this quantity to exist."""
+        """Return the checks that rows must pass for this quantity to exist."""
         if self.signed:
             return (finite(self.name),)
         hint = f"; if the scale does go below 0, write signed({quoted(self.name)}) in the rule"
@@ -102,7 +102,7 @@ class Ratio:
         return f"{quoted(self.top)} / {quoted(self.bottom)}"
 
     def checks(self) -> tuple[Check, ...]:
-        """What rows must hold for this quantity to exist."""
+        """Return the checks that rows must pass for this quantity to exist."""
         return not_negative(self.top), above_zero(self.bottom)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
@@ -113,11 +113,11 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """Where a value stands among all rows of like duration, in (0, 1).
+    """Percentile of a value among all rows of similar duration, in (0, 1).
 
     Rows are cut into `bins` of about equal size by `by`, equal values always together. In a bin of
-    `n` rows, a row with `a` smaller and `b` equal values (itself among them) has the mid-rank
-    percentile `(a + b/2) / n`. Long videos are then held to what people do with long videos.
+    `n` rows, a row with `a` smaller and `b` equal values (itself included) has the mid-rank
+    percentile `(a + b/2) / n`. Long videos are thus compared with long videos only.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Percentile:
         return f"percentile({quoted(self.name)} by {quoted(self.by)}{bins})"
 
     def checks(self) -> tuple[Check, ...]:
-        """What rows must hold for this quantity to exist."""
+        """Return the checks that rows must pass for this quantity to exist."""
         return not_negative(self.name), above_zero(self.by)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
@@ -157,7 +157,7 @@ Quantity = Column | Ratio | Percentile
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Positive beyond one bound; negative beyond another, or everywhere else if there is none."""
+    """Positive within one bound; negative within a second, or everywhere else without a second."""
 
     quantity: Quantity
     positive: Bound
@@ -177,7 +177,7 @@ class Bounds:
         return f"{self.quantity} {self.positive}" + (f", {self.negative}" if self.negative else "")
 
     def checks(self) -> tuple[Check, ...]:
-        """What rows must hold for the rule to be applied."""
+        """Return the checks that rows must pass before the rule applies."""
         return self.quantity.checks()
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
@@ -192,10 +192,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Each event that occurred is evidence; the one named first decides, none says nothing.
+    """Label by the first listed event that occurred; a row without events is unlabelled.
 
-    An event occurred where its column is true or not 0. Null means that it did not, since logs
-    leave out what did not happen.
+    An event occurred if its column is true or not 0. Null means that it did not occur, since logs
+    omit such events.
     """
 
     evidence: tuple[tuple[str, int], ...]
@@ -212,7 +212,7 @@ class Events:
         return f"events({', '.join(f'{quoted(name)}={label}' for name, label in self.evidence)})"
 
     def checks(self) -> tuple[Check, ...]:
-        """What rows must hold for the rule to be applied."""
+        """Return the checks that rows must pass before the rule applies."""
         return tuple(finite_or_null(name) for name, _ in self.evidence)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
@@ -234,7 +234,7 @@ class Given:
         return f"label({quoted(self.name)})"
 
     def checks(self) -> tuple[Check, ...]:
-        """What rows must hold for the rule to be applied."""
+        """Return the checks that rows must pass before the rule applies."""
         return (label_or_null(self.name),)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
@@ -246,13 +246,13 @@ Rule = Bounds | Events | Given
 
 
 def labelled(rows: Rows, rules: Sequence[Rule], engine: Engine = IN_MEMORY) -> Rows:
-    """Add the column `LABEL`: what the first rule that has an opinion says, else null.
+    """Add the column `LABEL`: the label of the first rule that gives one, else null.
 
     Args:
-        rows: A table whose rows hold what the rules' `checks` ask for. Percentiles are among all
-            of its rows, whatever other rules say of them. They come back in any order.
+        rows: A table whose rows pass the rules' `checks`. Percentiles are computed among all of
+            its rows, regardless of other rules. The order of the result is arbitrary.
         rules: At least one, strongest first.
-        engine: Whose table it is.
+        engine: Engine of the table.
     """
     names = [f"__rule_{position}__" for position in range(len(rules))]
     for name, rule in zip(names, rules, strict=True):
@@ -261,7 +261,7 @@ def labelled(rows: Rows, rules: Sequence[Rule], engine: Engine = IN_MEMORY) -> R
 
 
 def quoted(name: str) -> str:
-    """Write a column's name as rules need it: in backticks if it isn't a plain word.
+    """Return a column name in rule syntax: in backticks if it is not a plain word.
 
     Example:
         >>> quoted("rating"), quoted("watch time")
@@ -294,7 +294,7 @@ def _check_sign(rule: Bounds) -> None:
 
 
 def _overlap(first: Bound, second: Bound) -> bool:
-    """Whether some number satisfies both bounds."""
+    """Return whether some number satisfies both bounds."""
     if first.upward == second.upward:
         return True
     low, high = (first, second) if first.upward else (second, first)

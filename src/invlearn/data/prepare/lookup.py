@@ -1,4 +1,4 @@
-"""Labelled rows of another log, in the dense ids of a dataset that is there already."""
+"""Labelled rows of another log, in the dense ids of an existing dataset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,34 +28,34 @@ Ids = npt.NDArray[np.integer[Any]]
 
 _ID, _CODE = "__id__", "__code__"
 _NAME = "name"
-"""Ends the name of the column that keeps the log's own id."""
+"""Suffix of the columns with the original ids of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """Labelled rows of a log, one a pair."""
+    """Labelled rows of a log, one per pair."""
 
     name: str
-    """What to call the log."""
+    """Name of the log."""
     rows: Part
     """Rows in dense ids."""
     n_seen: int
-    """How many of them have a pair that is in the dataset's training or validation part."""
+    """Number of rows whose pair is in the dataset's training or validation part."""
     left_out: dict[str, int]
-    """Rows that were left out, by reason; reasons without rows are absent."""
+    """Number of rows left out, by reason; reasons without rows are absent."""
 
 
 def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
-    """Label the rows of a log, and find their users and items in a dataset.
+    """Return the labelled rows of a log, with users and items mapped to a dataset's dense ids.
 
     Args:
         other: The log, and how to read it.
-        dataset: Gives the dense ids, and whatever `other` leaves open.
+        dataset: Provides the dense ids, and defaults for settings that `other` leaves open.
 
     Raises:
-        ConfigError: A setting does not exist.
-        DataError: The log lacks a column, has bad rows, gives no usable labels, names users or
-            items that the dataset does not have, or pairs that were trained on.
+        ConfigError: A setting is unknown.
+        DataError: The log lacks a column, has bad rows, gives no usable labels, or contains users
+            or items that the dataset does not have, or pairs that were trained on.
     """
     log = open_log(other.log, format=other.format)
     settings = _settings(other, log, dataset)
@@ -82,7 +82,7 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
 
 
 def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
-    """What the log's user says, and for the rest what the dataset was prepared by."""
+    """Return the settings of the log, with those of the dataset as defaults."""
     card = dataset.card
     columns: dict[str, Any] = {"user": "user", "item": "item", "time": None} | card.columns
     there = log.rows.collect_schema().names()
@@ -97,7 +97,7 @@ def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
 
 
 def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]]:
-    """Rows with a label, settled, and how many were left out for which reason."""
+    """Return the labelled rows, materialized, and the number of rows left out by reason."""
     schema = log.rows.collect_schema()
     checks.check_columns(schema, settings.columns, log.name)
     wanted = settings.checks(schema)
@@ -114,10 +114,10 @@ def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]
 
 
 def _known(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows, int]:
-    """Put dense ids for the log's own; count rows without, or refuse the log because of them."""
+    """Map ids to dense ids; count rows with unknown ids, or raise if `drop` is false."""
     for column, original in ((USER, dataset.ids("user")), (ITEM, dataset.ids("item"))):
         table = pl.LazyFrame({"id": original}).with_row_index(_CODE)
-        # text compares ids that one log kept as integers and the other as strings
+        # compared as text, since one log may hold integers where the other holds strings
         ids = nw.from_native(table).select(
             nw.col("id").cast(nw.String).alias(_ID), nw.col(_CODE).cast(nw.Int64)
         )
@@ -147,14 +147,14 @@ def _unknown_ids(first: Sequence[Any], columns: list[str], n_rows: int, log: Log
 
 
 def _of_log(n_rows: int, log: Log, does: str, do: str) -> str:
-    """So many labelled rows of a log, and what each of them does."""
+    """Format the number of labelled rows of a log, with a verb."""
     return counted(
         n_rows, f"labelled row of {log.name} {does}", f"labelled rows of {log.name} {do}"
     )
 
 
 def _unseen(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows, int]:
-    """Leave out the rows whose pair was trained or validated on, or refuse the log for them."""
+    """Drop rows whose pair was trained or validated on, or raise if `drop` is false."""
     frame = rows.sort(ROW).collect()
     is_seen = _is_seen(frame[USER].to_numpy(), frame[ITEM].to_numpy(), dataset)
     n_seen = int(is_seen.sum())
@@ -175,7 +175,7 @@ def _unseen(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows
 
 
 def _is_seen(users: Ids, items: Ids, dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Whether each pair is in the training or the validation part, shape `(pairs,)`."""
+    """Return whether each pair is in the training or validation part, shape `(pairs,)`."""
     keys = users.astype(np.int64) * dataset.n_items + items
     found = np.zeros(len(keys), np.bool_)
     for part in (dataset.train, dataset.valid):
@@ -185,7 +185,7 @@ def _is_seen(users: Ids, items: Ids, dataset: Dataset) -> npt.NDArray[np.bool_]:
 
 
 def _part(rows: Rows) -> Part:
-    """Columns of settled rows, in the order (user, item)."""
+    """Return the columns of materialized rows, sorted by (user, item)."""
     frame = rows.sort(USER, ITEM).collect()
     users, items = (frame[column].cast(nw.Int32).to_numpy() for column in (USER, ITEM))
     return Part(np.asarray(users), np.asarray(items), np.asarray(frame[LABEL].to_numpy()))

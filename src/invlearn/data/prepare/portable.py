@@ -1,7 +1,7 @@
-"""Ids and times in types that every engine has, and ids back in their own.
+"""Conversion of ids and times to types that all engines support, and of ids back.
 
-Polars alone knows unsigned integers of 64 bits in full, and integers of 128. Other engines get the
-former moved down by 2^63, which keeps their order, and not the latter.
+Only Polars fully supports unsigned 64-bit and 128-bit integers. For other engines, unsigned 64-bit
+integers are shifted down by 2^63, which keeps their order; 128-bit integers are refused.
 """
 
 import narwhals.stable.v2 as nw
@@ -14,10 +14,10 @@ _SHIFT = 2**63
 
 
 def id_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
-    """Ids of a log's column: integers, or what else there is as text.
+    """Return an id expression for a log column: integers, or text for any other type.
 
     Raises:
-        ConfigError: The engine has no such integers.
+        ConfigError: The engine does not support the integer type.
     """
     if dtype.is_integer():
         return _integers(column, dtype, engine)
@@ -25,10 +25,10 @@ def id_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
 
 
 def time_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
-    """Times of a log's column: something that has the same order.
+    """Return an expression with the same order as the times in a log column.
 
     Raises:
-        ConfigError: The engine has no such integers.
+        ConfigError: The engine does not support the integer type.
     """
     if dtype.is_temporal():
         return nw.col(column).cast(nw.Int64)  # exact in Python too
@@ -38,11 +38,11 @@ def time_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
 
 
 def restored(ids: Frame, dtype: DType) -> Frame:
-    """Ids as they were in a log's column of some type; text where that was no integer.
+    """Return ids in the type of the log column, or as text if that is not an integer type.
 
     Args:
-        ids: With the column `id` that came of `id_of`.
-        dtype: Type of the log's column.
+        ids: Table with the column `id`, from `id_of`.
+        dtype: Type of the log column.
     """
     found, value = ids.schema["id"], nw.col("id")
     if dtype == nw.UInt64 and found == nw.Int64:

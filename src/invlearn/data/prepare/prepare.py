@@ -1,7 +1,7 @@
-"""From a log of impressions to a dataset folder, with an audit of every step.
+"""Prepare a dataset folder from a log of impressions, with an audit of every step.
 
-`prepared` plans and carries out the steps on one lazy table of any engine; `prepare` writes what
-comes out. The same log and settings give the same bytes.
+`prepared` executes the steps on one lazy table of any engine; `prepare` writes the result. The
+same log and settings give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,10 +49,10 @@ N_STEPS = 7
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A log after all steps, not yet written."""
+    """Result of all preparation steps, before writing."""
 
     rows: Rows
-    """`USER`, `ITEM` (dense ids), `LABEL`, `PART`; in no order."""
+    """`USER`, `ITEM` (dense ids), `LABEL`, `PART`; unordered."""
     users: Frame
     """Column `id`: original ids in the order of the dense ids."""
     items: Frame
@@ -88,46 +88,46 @@ def prepare(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Audit:
-    """Turn a log into a dataset folder.
+    """Write a dataset folder from a log, and return the audit.
 
-    Memory holds the ids and a piece of the rows at a time (see `table.pieces`).
-    The tables between the steps are on disk: some 70 MB for each million rows.
+    Memory holds the ids and one chunk of rows at a time (see `table.pieces`).
+    Intermediate tables are on disk: about 70 MB per million rows.
 
     Args:
         log: A file, a folder, a glob, a table in memory, or an opened log
             (see `invlearn.data.logs.logs.open_log`).
-        out: The dataset folder to write; absent until it is whole.
-        rule: Label rules, strongest first: the first that gives a row a label decides.
-        format: Format of the log; `auto` goes by the files' suffix.
+        out: The dataset folder to write; it appears only when it is complete.
+        rule: Label rules, strongest first: the first rule that gives a label decides.
+        format: Format of the log; `auto` uses the file suffix.
         user: Column of user ids, integers or strings.
         item: Column of item ids, integers or strings.
-        time: Column that orders rows (number, date, sortable string), else their place in the log.
+        time: Column that orders rows (number, date, sortable string); default: log order.
         split: `random`, `per-user`, `temporal` or `column` (see `invlearn.data.prepare.splits`).
-        split_column: Column that says train, valid or test (0, 1, 2), for the split `column`.
-        valid_fraction: Part of the labelled rows for validation.
-        test_fraction: Part of the labelled rows for the test.
-        repeats: Which row stands for a repeated pair: `last`, `first`, `any-positive`, `majority`.
+        split_column: Column that holds train, valid or test (0, 1, 2), for the split `column`.
+        valid_fraction: Fraction of the labelled rows for validation.
+        test_fraction: Fraction of the labelled rows for the test.
+        repeats: Which row of a repeated pair to keep: `last`, `first`, `any-positive`, `majority`.
         bad_rows: Whether rows without a usable value are an `error` or `drop`ped and counted.
-        core: Drop users and items with fewer rows, again and again; 0 keeps all.
-        seed: Of the hash that splits.
-        user_features: A table of users, in any form that a log may have: the column `user` and
-            features (see `invlearn.data.prepare.side_tables`).
-        item_features: The same of items.
-        categorical: Features that are categories although they are numbers.
-        engine: Who carries the steps out: `polars`, `duckdb` or `spark` (see
-            `invlearn.data.engines.engines`). The dataset is the same, byte by byte.
-        memory: What the engine may use, such as `4GiB`; of DuckDB, or of Spark on this machine.
-        spark: Address of a Spark Connect server, such as `sc://host:15002`; else Spark runs here.
-        scratch: Folder for the tables between the steps, which a Spark server must see under the
-            same name; else they are beside `out`.
-        overwrite: Replace `out` if it is there.
-        progress: Told after each step.
+        core: Repeatedly drop users and items with fewer rows than this; 0 keeps all.
+        seed: Seed of the hash that splits rows.
+        user_features: Table of user features, in any form of a log, with the id column `user`
+            (see `invlearn.data.prepare.side_tables`).
+        item_features: Table of item features, likewise.
+        categorical: Numeric feature columns to treat as categories.
+        engine: Engine that runs the steps: `polars`, `duckdb` or `spark` (see
+            `invlearn.data.engines.engines`). The dataset is byte-identical for all.
+        memory: Memory limit of DuckDB or of local Spark, for example `4GiB`.
+        spark: Address of a Spark Connect server, such as `sc://host:15002`; default: local Spark.
+        scratch: Folder for intermediate tables, visible to a Spark server under the same path; by
+            default next to `out`.
+        overwrite: Replace `out` if it exists.
+        progress: Called after each step.
 
     Raises:
         ConfigError: A setting is unknown or contradicts another.
-        DataError: The log lacks a column, has bad rows, or gives no usable labels; or a table of
-            features has no id of the log, one of them twice, or an unusable column.
-        InvlearnError: The folder exists or cannot be written.
+        DataError: The log lacks a column, has bad rows, or gives no usable labels; or a feature
+            table has no id of the log, a repeated id, or an unusable column.
+        InvlearnError: The folder exists or is not writable.
     """
     log = log if isinstance(log, Log) else open_log(log, format=format)
     settings = PrepareSettings(
@@ -168,9 +168,9 @@ def prepared(
     engine: Engine = IN_MEMORY,
     progress: Progress = silent,
 ) -> Prepared:
-    """Carry out all steps but the writing: read, check, label, reduce, split, number densely.
+    """Run all steps except writing: read, check, label, reduce, split, assign dense ids.
 
-    This is the one function that all engines run: the same log gives the same rows on each.
+    All engines run this same function: the same log gives the same rows on each.
 
     Raises:
         DataError: The log lacks a column, has bad rows, or gives no usable labels.
@@ -214,7 +214,7 @@ def prepared(
 
 
 class _Story:
-    """Writes down what each step left and dropped, and tells the watcher."""
+    """Records the rows kept and dropped by each step, and reports progress."""
 
     def __init__(self, progress: Progress, engine: Engine) -> None:
         self.stages: list[Stage] = []
@@ -229,13 +229,13 @@ class _Story:
         *,
         same_ids: bool = False,
     ) -> Counts:
-        """Count what step `name` left.
+        """Record a step, and return the counts after it.
 
         Args:
-            name: What the step is called in the audit.
-            rows: What it left; none if that is what was there before.
+            name: Name of the step in the audit.
+            rows: Rows after the step; None if unchanged.
             dropped: Rows dropped by reason, or the only possible reason.
-            same_ids: Whether it left each user and item a row, so that these are not counted again.
+            same_ids: Whether all users and items still have rows, so that the counts are reused.
         """
         before = self.stages[-1].after if same_ids else None
         after = self.stages[-1].after if rows is None else counts(rows, self.engine, before=before)
@@ -248,13 +248,13 @@ class _Story:
 
 
 def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -> Rows:
-    """Read the columns that matter, each for what it is used as: `USER`, `TIME`, the rules' own.
+    """Read the required columns: `USER`, `ITEM`, `TIME`, `SPLIT` and the columns of the rules.
 
-    They come under working names and in types that every engine has, which Polars sees to.
+    Polars converts them to working names and to types that all engines support.
 
     Raises:
         DataError: The log is damaged.
-        ConfigError: An id or a time is of a type that only Polars has.
+        ConfigError: An id or time has a type that only Polars supports.
     """
     schema = log.rows.collect_schema()
     ids = {USER: settings.user, ITEM: settings.item}
@@ -265,14 +265,14 @@ def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -
         columns[SPLIT] = words(settings.split_column)
     for name in settings.rule_columns:
         columns[working(name)] = nw.col(name).cast(nw.Float64)
-    with reading(log.name):  # damage inside a file shows only here
+    with reading(log.name):  # damage inside a file is detected only here
         return engine.import_lazy(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
 
 
 def _labelled_codes(
     rows: Rows, settings: PrepareSettings, engine: Engine
 ) -> tuple[Rows, Frame, Frame]:
-    """Label rows, forget the log's own columns, and turn ids into integers."""
+    """Label rows, drop the columns of the log, and encode ids as integers."""
     time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
     part = part_of(SPLIT) if settings.split_column else nw.lit(None, nw.Int8)
     rows = labelled(rows, settings.rules, engine)
@@ -283,7 +283,7 @@ def _labelled_codes(
 
 
 def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
-    """Close the gaps that dropped rows left in the codes, and in the ids."""
+    """Renumber codes and ids to close the gaps left by dropped rows."""
     dense, kept = encoded(rows, column, engine)
     kept = kept.rename({"code": "dense", column: "code"})
     kept = kept.join(ids, on="code", how="left").sort("dense").select(column, "dense")
@@ -291,7 +291,7 @@ def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Ro
 
 
 def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
-    """What the card of a dataset says of how it was made."""
+    """Return the card entries that describe how a dataset was prepared."""
     classes: dict[str, Any] = {
         name: {"positive": facts.positive, "negative": facts.negative}
         for name, facts in audit.parts.items()
@@ -331,11 +331,11 @@ _LIKES = (
     "any nothing can be measured or chosen by; `nnpu` with --method.unlabelled-weight 1 and a "
     "--method.prior, and `rel-mf`, then learn from positives and unlabelled rows"
 )
-"""What is possible where a log says only what was liked."""
+"""Advice for logs with positive feedback only."""
 
 
 def check_labels(found: Counts, rules: Sequence[Rule], log_name: str) -> None:
-    """Raise `DataError` unless the rules gave a log both labels."""
+    """Raise `DataError` unless the rules produced both labels."""
     if found.positive and found.negative:
         return
     rule = "; ".join(str(rule) for rule in rules)

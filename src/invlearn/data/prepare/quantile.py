@@ -1,4 +1,4 @@
-"""The value at a place in the sort order of a table that need not fit into memory."""
+"""Selection of the k-th value of a table larger than memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.prepare.table import PAIR, number_of
 
 ENOUGH_ROWS = 1_000_000
-"""Rows whose values are sorted in memory."""
+"""Maximum number of values to sort in memory."""
 
 SAMPLE_ROWS = 10_000
 N_PIVOTS = 32
 
 
 def value_at(rows: Rows, column: str, place: int, engine: Engine = IN_MEMORY) -> tuple[Any, int]:
-    """Find a value by its place, and how many rows have a lower one.
+    """Return the value at a position in sort order, and the number of rows with lower values.
 
-    Rows are counted between some values that a sample gives, and what lies between the two next to
-    the place is looked at again, until it is few enough to be sorted. Every round leaves out the
-    values that were counted, so there is an end; with a fair sample, a 32nd is left.
+    Rows are counted between pivot values from a sample, and the search continues between the two
+    pivots around the position, until few enough rows are left to sort. Every round excludes its
+    pivots, so the search ends; with a fair sample, a 32nd of the rows is left per round.
 
     Args:
-        rows: Settled, with integer codes in `USER` and `ITEM`, by which the sample is taken.
-        column: Holds anything that has an order, and no nulls.
-        place: From 0, below the number of rows.
-        engine: Whose table it is.
+        rows: Materialized, with integer codes in `USER` and `ITEM`, used for sampling.
+        column: Column of sortable values without nulls.
+        place: Position, from 0, below the number of rows.
+        engine: Engine of the table.
 
     Example:
         >>> import polars as pl
@@ -56,7 +56,7 @@ def value_at(rows: Rows, column: str, place: int, engine: Engine = IN_MEMORY) ->
 
 
 def _pivots(rows: Rows, column: str, n_rows: int, engine: Engine) -> list[Any]:
-    """Some values, in order."""
+    """Return sorted pivot values from a sample."""
     step = n_rows // SAMPLE_ROWS | 1
     sample = engine.collect(rows.filter(PAIR % step == 0).select(column))
     if not len(sample):
@@ -68,7 +68,7 @@ def _pivots(rows: Rows, column: str, n_rows: int, engine: Engine) -> list[Any]:
 def _counted(
     rows: Rows, column: str, pivots: Sequence[Any], engine: Engine
 ) -> list[tuple[int, int]]:
-    """How many rows have a lower value than each of some, and how many have that value."""
+    """Return, for each pivot, the number of rows with a lower and with an equal value."""
     value = nw.col(column)
     planned = [
         count.alias(f"{kind} {place}")

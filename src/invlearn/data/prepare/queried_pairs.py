@@ -1,6 +1,6 @@
-"""Pairs that somebody asks about: the unlabelled ones of a dataset, or those of a file.
+"""Pairs to score: the unlabelled pairs of a dataset, or the pairs of a file.
 
-They come in blocks, as often as one likes, and never all at once.
+They are read in blocks, never all at once, and can be iterated repeatedly.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -28,37 +28,37 @@ from invlearn.runtime.text import counted
 BLOCK_PAIRS = 1 << 18
 """Pairs in a block."""
 UNKNOWN = -1
-"""Dense id of a user or an item that the dataset does not have, and truth that nobody knows."""
+"""Dense id of a user or item that is not in the dataset, and value of an unknown truth."""
 
 _IDS = {"user": (USER, "users.parquet"), "item": (ITEM, "items.parquet")}
 _ID, _CODE = "__id__", "__code__"
 
 
 class Block(NamedTuple):
-    """Some of the pairs, side by side."""
+    """A block of pairs, as columns."""
 
     ids: pl.DataFrame
     """Columns `user` and `item`: original ids, in the order of the source."""
     users: npt.NDArray[np.int32]
-    """Dense ids, shape `(pairs,)`; `UNKNOWN` for a stranger."""
+    """Dense ids, shape `(pairs,)`; `UNKNOWN` if not in the dataset."""
     items: npt.NDArray[np.int32]
     truth: npt.NDArray[np.int8] | None
-    """1, 0 or `UNKNOWN`, shape `(pairs,)`; none where no pair's truth is known."""
+    """1, 0 or `UNKNOWN`, shape `(pairs,)`; None if no truth column exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueriedPairs:
-    """Pairs that are asked about."""
+    """Pairs to score."""
 
     name: str
-    """What to call them."""
+    """Name of the pairs in messages."""
     n_pairs: int
     blocks: Callable[[], Iterator[Block]]
-    """All pairs in their order, `BLOCK_PAIRS` at a time."""
+    """Function that yields all pairs in order, in blocks of `BLOCK_PAIRS`."""
 
 
 def unlabelled_pairs(dataset: Dataset) -> QueriedPairs:
-    """The dataset's own unlabelled pairs, with what they were before labels were hidden.
+    """Return the dataset's unlabelled pairs, with their labels before these were hidden.
 
     Raises:
         DataError: There are none, or the dataset is damaged.
@@ -91,20 +91,20 @@ def pairs_of(
     item: str | None = None,
     truth: str | None = None,
 ) -> Generator[QueriedPairs, None, None]:
-    """Yield the pairs of a file, in its order; repeated ones and strangers stay.
+    """Yield the pairs of a file in its order, including repeated pairs and unknown ids.
 
     Args:
-        source: A log's files or a table, as `open_log` takes them.
-        dataset: Gives the dense ids, and the names of the columns that are left out here.
-        place: A folder for a file of the size of the pairs, gone when the block ends.
-        format: Of the files.
+        source: Log files or a table, as for `open_log`.
+        dataset: Provides the dense ids, and the default column names.
+        place: Folder for a temporary file of the size of the pairs, deleted on exit.
+        format: Format of the files.
         user: Column of user ids.
         item: Column of item ids.
         truth: Column of 1, 0 or null, or a label rule of bounds or events.
 
     Raises:
-        ConfigError: The rule cannot be read, or is one of percentiles.
-        DataError: The source lacks a column or holds something else in it.
+        ConfigError: The rule cannot be parsed, or uses percentiles.
+        DataError: The source lacks a column or has invalid values in it.
         InvlearnError: The disk is full.
     """
     log = open_log(source, format=format)
@@ -112,7 +112,7 @@ def pairs_of(
     columns = {"user": user or str(named["user"]), "item": item or str(named["item"])}
     with spilling(place) as engine:
         named_rows = _named(log, columns, _rule(truth))
-        with reading(log.name):  # damage inside a file shows only here
+        with reading(log.name):  # damage inside a file is detected only here
             rows = engine.import_lazy(named_rows)
         told = _with_truth(rows, log, _rule(truth))
         with reading(f"an id map of {dataset.folder}"):
@@ -128,7 +128,7 @@ def pairs_of(
 
 
 def _rule(truth: str | None) -> Rule | None:
-    """The rule that tells the truth: a column, unless it is more than a name."""
+    """Parse the truth rule; a plain name is a label column."""
     if truth is None:
         return None
     rule = parse_rule(truth) if any(sign in truth for sign in "<>(") else Given(truth)
@@ -141,7 +141,7 @@ def _rule(truth: str | None) -> Rule | None:
 
 
 def _named(log: Log, columns: dict[str, str], rule: Rule | None) -> Any:
-    """The columns that matter, ids under their working names beside them."""
+    """Return the required columns, with ids under their working names."""
     schema = log.rows.collect_schema()
     told = [check.column for check in rule.checks()] if rule else []
     checks.check_columns(schema, [*columns.values(), *told], log.name)
@@ -153,7 +153,7 @@ def _named(log: Log, columns: dict[str, str], rule: Rule | None) -> Any:
 
 
 def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:
-    """The rows with `LABEL`, null where nobody knows."""
+    """Return the rows with `LABEL`, null where unknown."""
     if rule is None:
         return rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
     good, bad = checks.without_bad(rows, rule.checks(), log, drop=True)
@@ -167,7 +167,7 @@ def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:
 
 
 def _coded(rows: Any, folder: Path) -> Any:
-    """Put dense ids beside the original ones; text compares them, whatever type each file has."""
+    """Add dense ids to the original ids, compared as text, since files may differ in type."""
     table: pl.LazyFrame = nw.to_native(rows)
     for key, (column, file) in _IDS.items():
         ids = pl.scan_parquet(folder / file, glob=False).with_row_index(_CODE)

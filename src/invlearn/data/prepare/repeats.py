@@ -1,4 +1,4 @@
-"""One row a pair, and users and items with enough rows."""
+"""Reduce rows to one per pair, and to users and items with enough rows."""
 
 from typing import Literal, cast, get_args
 
@@ -14,14 +14,14 @@ Repeats = Literal["last", "first", "any-positive", "majority"]
 _KEY = "__pair__"
 _MERIT = "__merit__"
 _POSITIVE, _NEGATIVE = "__positive__", "__negative__"
-"""How many rows of a pair have which label."""
+"""Columns with the number of positive and negative rows of a pair."""
 
 
 def repeats_named(name: str) -> Repeats:
-    """Policy of that name.
+    """Return the policy with the given name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The name is unknown.
     """
     if name not in get_args(Repeats):
         raise unknown("policy for repeated pairs", name, get_args(Repeats))
@@ -31,23 +31,23 @@ def repeats_named(name: str) -> Repeats:
 def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tuple[Rows, int, int]:
     """Keep one row of each (user, item) pair.
 
-    A labelled row always beats unlabelled ones: clear feedback is not undone by an exposure that
-    said nothing. Among rows of the same standing the latest by (time, row) is kept, under `first`
-    the earliest. Which standing is best:
+    A labelled row always takes precedence over unlabelled ones: clear feedback is not undone by
+    an exposure without feedback. Among rows of equal precedence the latest by (time, row) is kept,
+    under `first` the earliest. Highest precedence:
 
     * `last`, `first`: any labelled row;
     * `any-positive`: a positive row, else a negative one;
     * `majority`: a row with the pair's most frequent label.
 
     Args:
-        rows: Settled rows with integer codes in `USER` and `ITEM`, anything that has an order in
+        rows: Materialized rows with integer codes in `USER` and `ITEM`, sortable values in
             `TIME`, and with `LABEL`, `ROW`.
-        policy: Which row stands for its pair.
-        engine: Whose table it is.
+        policy: Which row of a pair to keep.
+        engine: Engine of the table.
 
     Returns:
-        The kept rows, settled; the number of pairs that occurred more than once; the number of
-        pairs that occurred with both labels (conflicts).
+        The kept rows, materialized; the number of pairs that occurred more than once; the number
+        of pairs that occurred with both labels (conflicts).
     """
     kept: list[Rows] = []
     repeated = conflicts = 0
@@ -64,7 +64,7 @@ def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tup
 
 
 def core_of(rows: Rows, n_least: int, engine: Engine = IN_MEMORY) -> Rows:
-    """Keep users and items with at least `n_least` rows each, repeated until all have them."""
+    """Repeatedly drop users and items with fewer than `n_least` rows, until none remains."""
     n_before, n_now, kept = -1, 0, rows
     enough: dict[str, Rows] = {}
     while n_before != n_now:
@@ -80,7 +80,7 @@ def core_of(rows: Rows, n_least: int, engine: Engine = IN_MEMORY) -> Rows:
 
 
 def _repeats_of(keyed: Rows) -> Rows:
-    """Pairs that occur more than once, and how often with which label."""
+    """Return the pairs that occur more than once, with their number of rows per label."""
     tally = keyed.group_by(_KEY).agg(
         nw.len().alias("n"),
         nw.col(LABEL).sum().alias(_POSITIVE),
@@ -94,7 +94,7 @@ def _repeats_of(keyed: Rows) -> Rows:
 
 
 def _chosen(repeats: Rows, policy: Repeats) -> Rows:
-    """The row of each pair that stands for it."""
+    """Choose one row of each pair."""
     merit = -_merit(policy) if policy == "first" else _merit(policy)  # the best is first, or last
     ranked = repeats.with_columns(merit.alias(_MERIT))
     chosen = ranked.unique(
@@ -104,7 +104,7 @@ def _chosen(repeats: Rows, policy: Repeats) -> Rows:
 
 
 def _merit(policy: Repeats) -> nw.Expr:
-    """Standing of a row among the rows of its pair: 0 unlabelled, at most 2."""
+    """Return the precedence of a row within its pair: 0 (unlabelled) to 2."""
     positive = nw.coalesce((nw.col(LABEL) == 1).cast(nw.Int64), nw.lit(0))
     negative = nw.coalesce((nw.col(LABEL) == 0).cast(nw.Int64), nw.lit(0))
     if policy == "any-positive":

@@ -1,4 +1,4 @@
-"""The settings of a preparation: everything that decides what becomes of a log."""
+"""Settings of a preparation that determine its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from invlearn.runtime.errors import ConfigError, unknown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareSettings:
-    """Everything that decides what becomes of a log."""
+    """All settings that determine the dataset made from a log."""
 
     rules: tuple[Rule, ...]
     user: str = "user"
@@ -45,18 +45,18 @@ class PrepareSettings:
 
     @property
     def rule_columns(self) -> tuple[str, ...]:
-        """Columns that the rules look at, in the order they are named."""
+        """Columns that the rules use, in order of appearance."""
         named = [check.column for rule in self.rules for check in rule.checks()]
         return tuple(dict.fromkeys(named))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that are read from the log."""
+        """Columns to read from the log."""
         named = (self.user, self.item, self.time, *self.rule_columns, self.split_column)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     def checks(self, schema: Mapping[str, DType]) -> list[Check]:
-        """What every row of a log with these columns must hold."""
+        """Return the checks that every row of a log must pass."""
         wanted = [identifies(self.user, USER), identifies(self.item, ITEM)]
         if self.time is not None:
             wanted.append(orders(self.time, schema[self.time]))

@@ -1,6 +1,6 @@
-"""Tables of user and item features: read, put in the order of the dense ids, made into columns.
+"""Read tables of user and item features, aligned with the dense ids, as feature columns.
 
-Text, true or false, and named number columns are categories; all other numbers are standardised.
+Text, boolean, and named numeric columns are categories; all other numbers are standardised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,25 +24,25 @@ from invlearn.runtime.errors import ConfigError, DataError, unknown
 from invlearn.runtime.text import counted
 
 LEAST_IDS = 2
-"""Ids that must share a category; a rarer one says nothing that the id itself does not."""
+"""Minimum ids per category; a category of one id adds nothing to the id itself."""
 
 _KEY, _THERE = "__key__", "__there__"
 
 
 @dataclass(frozen=True, slots=True)
 class SideTable:
-    """A table of features, opened and looked over."""
+    """A feature table, opened and checked."""
 
     log: Log
     id_column: str
     categorical: tuple[str, ...]
-    """In the order of the table."""
+    """Categorical columns, in the order of the table."""
     numeric: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSide:
-    """Features of all users or items of a dataset, and how they came about."""
+    """Features of all users or items of a dataset, with vocabulary and audit facts."""
 
     features: SideFeatures
     vocabulary: pl.DataFrame
@@ -53,17 +53,17 @@ class ReadSide:
 def open_tables(
     tables: Mapping[Kind, tuple[Any, str]], categorical: Sequence[str]
 ) -> dict[Kind, SideTable]:
-    """Open tables of features, and decide what each column is.
+    """Open feature tables, and determine the kind of each column.
 
     Args:
-        tables: By whose features they are: a file, a folder, a glob or a table, or none, and the
-            name of its id column.
-        categorical: Columns of numbers that are to be categories.
+        tables: For `user` and `item`: a file, a folder, a glob, a table or None, and the name of
+            its id column.
+        categorical: Numeric columns to treat as categories.
 
     Raises:
-        ConfigError: A column to be categorical is in none of the tables.
-        DataError: A table is not there or damaged, or lacks its id column or any other, or has
-            one of another type, an id that is repeated or missing, or an infinite number.
+        ConfigError: A categorical column is in none of the tables.
+        DataError: A table is missing or damaged, lacks its id column or any other, or has a
+            column of an unsupported type, a repeated or missing id, or an infinite number.
     """
     logs: dict[Kind, tuple[Log, str]] = {
         kind: (table if isinstance(table, Log) else open_log(table), name)
@@ -83,18 +83,18 @@ def open_tables(
 
 
 def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
-    """Read a table of features in the order of the dense ids.
+    """Return the features of a table in the order of the dense ids.
 
     Args:
-        table: What to read; rows of other ids are left out and counted.
-        ids: Original ids, shape `(ids,)`; one without a row has every feature missing.
+        table: The table; rows of other ids are left out and counted.
+        ids: Original ids, shape `(ids,)`; all features of an id without a row are missing.
 
     Raises:
-        DataError: No id is known.
+        DataError: The table has none of the ids.
     """
     rows = _rows(table, (*table.categorical, *table.numeric))
     columns = rows.select(_KEY, pl.lit(True).alias(_THERE), *table.categorical, *table.numeric)
-    # text compares ids that the log keeps as integers and the table as strings
+    # compared as text, since the log may hold integers where the table holds strings
     wanted = ids.cast(pl.String).alias(_KEY).to_frame()
     placed = wanted.join(columns, on=_KEY, how="left", maintain_order="left")
     placed = placed.with_columns(selectors.float().fill_nan(None))
@@ -127,9 +127,9 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
 def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
     """Subtract the mean of a column and divide by its standard deviation.
 
-    Both are of the values that are there. These are first divided by the largest size among them,
-    so that no square overflows, and taken from the first, so that small differences between large
-    numbers stay exact. A column of equal values becomes zeros.
+    Both are computed over the values that are not missing. These are first divided by their
+    largest magnitude, so that no square overflows, and shifted by the first value, so that small
+    differences between large numbers stay exact. A constant column becomes zeros.
 
     Args:
         column: NaN where a value is missing, shape `(ids,)`.
@@ -150,7 +150,7 @@ def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
     moved, there = column / size - first, there / size - first
     mean, spread = there.mean(), there.std()
     values = np.nan_to_num((moved - mean) / spread).astype(np.float32)
-    within = np.clip([first + mean, spread], -1, 1)  # rounding must not lead beyond all numbers
+    within = np.clip([first + mean, spread], -1, 1)  # rounding must not cause an overflow
     return values, Scale(mean=float(within[0] * size), spread=float(within[1] * size))
 
 
@@ -187,7 +187,7 @@ def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTa
 
 
 def _rows(table: SideTable, columns: Sequence[str]) -> pl.DataFrame:
-    """Some columns of a table, its ids as text beside them."""
+    """Return some columns of a table, and its ids as text."""
     wanted = table.log.rows.select(ROW, table.id_column, *columns)
     with reading(table.log.name):
         rows = IN_MEMORY.collect(wanted).to_polars()
@@ -230,7 +230,7 @@ def _place(rows: pl.DataFrame, where: pl.Series, table: SideTable) -> str:
 
 
 def _coded(column: pl.Series) -> tuple[Codes, list[str]]:
-    """Codes of a column, and the categories that codes from 1 stand for, in sort order."""
+    """Return the codes of a column, and the categories of codes 1, 2, ..., sorted."""
     column = column.cast(pl.String).alias("value")
     counts = column.drop_nulls().value_counts(name="n").filter(pl.col("n") >= LEAST_IDS)
     words = counts.select("value").sort("value").with_row_index("code", offset=1)

@@ -1,7 +1,7 @@
-"""Which part of the dataset each row goes to.
+"""Split of rows into the parts of a dataset.
 
-Only labelled rows go to valid and test. Unlabelled rows are training material, unless they would
-carry knowledge from the judged parts into training.
+Only labelled rows go to valid and test. Unlabelled rows are used for training, unless they would
+leak information from valid or test into training.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ WORDS = {
     "2": TEST,
     "test": TEST,
 }
-"""What a split column may hold, and the part that is meant."""
+"""Allowed values of a split column, and their parts."""
 
 PRIME = 2**31 - 1
 _HASH = "__hash__"
@@ -76,7 +76,7 @@ class Split:
 
     @property
     def dropped(self) -> str:
-        """Why `split` dropped unlabelled rows, if it did."""
+        """Reason for which the split drops unlabelled rows; empty if it drops none."""
         return {
             "temporal": "unlabelled, later than the first validation row",
             "column": "unlabelled, but marked valid or test",
@@ -84,29 +84,28 @@ class Split:
 
 
 def words(column: str) -> nw.Expr:
-    """What a split column of integers or strings holds, in lower case."""
+    """Return the values of a split column as lower-case text."""
     return nw.col(column).cast(nw.String).str.to_lowercase()
 
 
 def part_of(column: str) -> nw.Expr:
-    """Part that a split column of integers or strings names, Int8; null for any other word."""
+    """Return the part named in a split column of integers or strings, Int8; null if unknown."""
     word = words(column)
     meant = [nw.when(word == name).then(nw.lit(part, nw.Int8)) for name, part in WORDS.items()]
     return nw.coalesce(*meant)
 
 
 def with_part(rows: Rows, split: Split, engine: Engine = IN_MEMORY) -> Rows:
-    """Add the column `PART`, and leave out unlabelled rows that no part may have.
+    """Add the column `PART`, and drop unlabelled rows that would leak information.
 
     Args:
-        rows: Settled rows, one a pair, with integer codes in `USER` and `ITEM`, anything that has
-            an order in `TIME` (if temporal), and the column's word as a part in `SPLIT` (if by
-            column).
-        split: How to split.
-        engine: Whose table it is.
+        rows: Materialized rows, one per pair, with integer codes in `USER` and `ITEM`, sortable
+            values in `TIME` (if temporal), and the part in `SPLIT` (if by column).
+        split: The split.
+        engine: Engine of the table.
 
     Returns:
-        The kept rows with columns `USER`, `ITEM`, `LABEL`, `PART`, settled.
+        The kept rows with columns `USER`, `ITEM`, `LABEL`, `PART`, materialized.
     """
     labelled = rows.filter(~nw.col(LABEL).is_null())
     unlabelled = rows.filter(nw.col(LABEL).is_null())
@@ -127,7 +126,7 @@ def with_part(rows: Rows, split: Split, engine: Engine = IN_MEMORY) -> Rows:
 
 
 def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
-    """Add `__hash__`: an integer in [0, 2^31 - 1) that looks random, equal on every engine.
+    """Add `__hash__`: a pseudo-random integer in [0, 2^31 - 1), equal on every engine.
 
     Rounds of `x -> (x + key)^5 mod p` with the prime `p = 2^31 - 1`, two for each column (the
     scheme of MiMC, Albrecht et al. 2016). The fifth power permutes the residues, so rows that
@@ -147,7 +146,7 @@ def hashed(rows: Rows, columns: tuple[str, ...], seed: int) -> Rows:
 
 
 def _round(rows: Rows, key: nw.Expr) -> Rows:
-    """Carry out one round; a step a column, since one expression would grow fivefold a round."""
+    """Apply one round, one column per step; a single expression would grow fivefold per round."""
     value, square = nw.col(_HASH), nw.col(_SQUARE)
     rows = rows.with_columns(((value + key) % PRIME).alias(_HASH))
     rows = rows.with_columns((value * value % PRIME).alias(_SQUARE))
@@ -164,8 +163,8 @@ def _random(rows: Rows, split: Split) -> Rows:
 def _per_user(rows: Rows, split: Split, engine: Engine) -> Rows:
     """Split each user's rows.
 
-    Counts are rounded up or down by the user's own hash, so that the fractions hold over all users
-    even if everybody has few rows; the last place is never judged.
+    Counts are rounded up or down by the user's hash, so that the fractions hold over all users
+    even if each has few rows; the last row is never in valid or test.
     """
     rows = hashed(rows, (USER,), split.seed).rename({_HASH: "__shift__"})
     rows = engine.materialize(hashed(rows, (USER, ITEM), split.seed))
@@ -179,7 +178,7 @@ def _per_user(rows: Rows, split: Split, engine: Engine) -> Rows:
 
 
 def _by_column(rows: Rows, split: Split, engine: Engine) -> Rows:
-    """Obey the column; if it knows no validation, some train rows are taken for that."""
+    """Split by the column; if it marks no valid rows, some train rows become valid."""
     rows = rows.with_columns(nw.col(SPLIT).alias(PART))
     if n_rows_of(rows.filter(nw.col(PART) == VALID), engine):
         return rows
@@ -189,7 +188,7 @@ def _by_column(rows: Rows, split: Split, engine: Engine) -> Rows:
 
 
 def _temporal(labelled: Rows, unlabelled: Rows, split: Split, engine: Engine) -> tuple[Rows, Rows]:
-    """Split labelled rows, and keep the unlabelled ones up to the first that is judged."""
+    """Split labelled rows, and keep unlabelled rows up to the first valid or test row."""
     n_rows = n_rows_of(labelled, engine)
     n_test = round(n_rows * split.test_fraction)
     n_judged = round(n_rows * (split.test_fraction + split.valid_fraction))
@@ -202,7 +201,7 @@ def _temporal(labelled: Rows, unlabelled: Rows, split: Split, engine: Engine) ->
 
 
 def _at(rows: Rows, place: int, engine: Engine) -> tuple[Any, int]:
-    """Time and pair of the row at a place in the order (time, user, item)."""
+    """Return time and pair of the row at a position in the order (time, user, item)."""
     time, n_before = value_at(rows, TIME, place, engine)
     tied = rows.filter(nw.col(TIME) == time).with_columns(PAIR.alias(_PAIR))
     pair, _ = value_at(tied, _PAIR, place - n_before, engine)
@@ -210,7 +209,7 @@ def _at(rows: Rows, place: int, engine: Engine) -> tuple[Any, int]:
 
 
 def _from(first: tuple[Any, int]) -> nw.Expr:
-    """Whether a row is `first` or later in the order (time, user, item)."""
+    """Return whether a row is `first` or later in the order (time, user, item)."""
     time, pair = first
     return (nw.col(TIME) > time) | ((nw.col(TIME) == time) & (pair <= PAIR))
 

@@ -1,8 +1,8 @@
-"""The working table of preparation: its columns, its counts, its dense codes.
+"""The working table of preparation: columns, counts, dense codes.
 
-Everything is a Narwhals expression on lazy tables, so that any engine can run it (see
-`invlearn.data.engines.engine`). Work is really done where a table is settled, and where one that
-is small is collected.
+All operations are Narwhals expressions on lazy tables, so any engine can run them (see
+`invlearn.data.engines.engine`). They are executed when a table is materialized, or when a small
+table is collected.
 """
 
 import re
@@ -17,11 +17,11 @@ from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
 from invlearn.data.logs.logs import ROW
 
 PIECE_ROWS = 8_000_000
-"""Rows that are held in memory side by side; more only if they are all of one user. For engines
-that work in pieces."""
+"""Rows per chunk in memory, more only if they are all of one user; for engines that work in
+chunks."""
 
 STRETCH_ROWS = 20_000_000
-"""Rows whose distinct values are looked for at a time."""
+"""Rows per chunk when finding distinct values."""
 
 USER = "__user__"
 ITEM = "__item__"
@@ -33,14 +33,14 @@ PART = "__part__"
 """Int8: position in `invlearn.data.dataset.PARTS`."""
 
 PAIR = nw.col(USER).cast(nw.Int64) * 2**31 + nw.col(ITEM)
-"""One integer for the dense codes of user and item, in the same order."""
+"""The dense codes of user and item as one integer, in the order (user, item)."""
 
 _CODE = "__code__"
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a table holds at one moment."""
+    """Numbers of rows by label, of users and of items in a table."""
 
     positive: int
     negative: int
@@ -50,19 +50,19 @@ class Counts:
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """Number of all rows."""
         return self.positive + self.negative + self.unlabelled
 
     @property
     def labelled_fraction(self) -> float:
-        """Part of the rows that has a label; 0 for an empty table."""
+        """Fraction of the rows with a label; 0 for an empty table."""
         return (self.positive + self.negative) / max(self.rows, 1)
 
 
 def working(column: str) -> str:
-    """Name under which a column of the log is known while it is prepared.
+    """Return the name of a log column during preparation.
 
-    Names that some engine would change or confuse, such as `User` beside `user`, are spelt out.
+    Names that some engine would change or confuse, such as `User` and `user`, are hex-encoded.
 
     Example:
         >>> working("play_time_ms"), working("User")
@@ -73,11 +73,11 @@ def working(column: str) -> str:
 
 
 def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
-    """Cut a settled table by ranges of users, if the engine wants to be given pieces.
+    """Yield a materialized table in chunks by user range, if the engine works in chunks.
 
     Args:
-        rows: With integer codes in `USER`.
-        engine: Whose table it is.
+        rows: Table with integer codes in `USER`.
+        engine: Engine of the table.
     """
     if not engine.in_pieces:
         yield rows
@@ -90,13 +90,12 @@ def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
 
 
 def counts(rows: Rows, engine: Engine = IN_MEMORY, *, before: Counts | None = None) -> Counts:
-    """Count classes, users and items; null ids count as nobody, and rows may lack `LABEL`.
+    """Count classes, users and items; null ids are not counted, and `LABEL` may be missing.
 
     Args:
-        rows: What to count.
-        engine: Whose table it is.
-        before: What a table held that is known to have the same users and items, which are then not
-            counted again.
+        rows: The table.
+        engine: Engine of the table.
+        before: Counts of a table with the same users and items, which are then not counted again.
     """
     if LABEL not in rows.collect_schema().names():
         rows = rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
@@ -118,15 +117,15 @@ def counts(rows: Rows, engine: Engine = IN_MEMORY, *, before: Counts | None = No
 
 
 def n_rows_of(rows: Rows, engine: Engine = IN_MEMORY) -> int:
-    """Count rows."""
+    """Return the number of rows."""
     return int(engine.collect(rows.select(nw.len())).item())
 
 
 def distinct(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Rows:
-    """Values of a column, each once.
+    """Return the distinct values of a column.
 
-    Where an engine works in pieces, rows of a log are looked at in stretches, since it keeps many
-    copies of a value until it has seen all rows; then what comes back is in memory.
+    For an engine that works in chunks, rows of a log are processed in chunks, since it keeps many
+    copies of a value until it has read all rows; the result is then in memory.
     """
     if not engine.in_pieces or ROW not in rows.collect_schema().names():
         return rows.select(column).unique()
@@ -142,9 +141,9 @@ def encoded(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> tuple[Rows, 
     """Replace the values of a column by dense integers, in sort order of the values.
 
     Args:
-        rows: A settled table without nulls in `column`.
-        column: What to encode.
-        engine: Whose table it is.
+        rows: A materialized table without nulls in `column`.
+        column: Column to encode.
+        engine: Engine of the table.
 
     Returns:
         The table with Int32 codes, still lazy, and the codes (see `codes_of`).
@@ -156,8 +155,8 @@ def encoded(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> tuple[Rows, 
 def codes_of(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Frame:
     """Number the values of a column from 0, in sort order.
 
-    Polars does it, whatever the engine: one order for all, of text that of its bytes, and no window
-    over a whole table, which clusters carry out on one machine.
+    Polars does this for all engines: so the order is the same (text by its bytes), and no window
+    over the whole table is needed, which a cluster would run on one machine.
 
     Returns:
         The columns `column` (the values) and `code` (Int32).
@@ -167,17 +166,17 @@ def codes_of(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Frame:
 
 
 def coded(rows: Rows, column: str, codes: Frame, engine: Engine = IN_MEMORY) -> Rows:
-    """Replace the values of a column by what `codes_of` numbered them with."""
+    """Replace the values of a column by their codes from `codes_of`."""
     lent = engine.from_polars(codes.rename({"code": _CODE}))
     return rows.join(lent, on=column, how="left").drop(column).rename({_CODE: column})
 
 
 def number_of(condition: nw.Expr) -> nw.Expr:
-    """How often a condition holds, Int64; some engines cannot add booleans, or add to 128 bits."""
+    """Count the rows where a condition holds, Int64; some engines cannot sum booleans."""
     number = nw.coalesce(condition.cast(nw.Int64), nw.lit(0)).sum().cast(nw.Int64)
     return nw.coalesce(number, nw.lit(0))
 
 
 def _n_distinct(column: str) -> nw.Expr:
-    """How many values there are; null is none."""
+    """Return the number of distinct values, without null."""
     return nw.col(column).n_unique() - (number_of(nw.col(column).is_null()) > 0).cast(nw.Int64)

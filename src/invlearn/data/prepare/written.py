@@ -1,4 +1,4 @@
-"""Tables that preparation made, as the files of a dataset folder."""
+"""Write the prepared tables as the files of a dataset folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,22 +18,22 @@ from invlearn.data.prepare.table import ITEM, LABEL, PAIR, PART, USER, pieces
 
 
 def write_ids(ids: Frame, file: Path) -> int:
-    """Write original ids in the order of the dense ones, and count them.
+    """Write original ids in the order of the dense ids, and return their number.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written.
+        InvlearnError: The disk is full or not writable.
     """
     write_parquet(ids.to_native(), file)
     return len(ids)
 
 
 def write_rows(rows: Rows, folder: Path) -> None:
-    """Write the columns of every part, sorted by (user, item), a piece of the rows at a time.
+    """Write the columns of every part, sorted by (user, item), one chunk of rows at a time.
 
     Args:
-        rows: A lazy table of Polars, settled, with dense ids in `USER` and `ITEM`, and with `LABEL`
-            and `PART`.
-        folder: Where the columns go.
+        rows: A materialized lazy Polars table, with dense ids in `USER` and `ITEM`, and with
+            `LABEL` and `PART`.
+        folder: Output folder.
     """
     found = IN_MEMORY.collect(rows.group_by(PART).agg(nw.len().alias("n"))).iter_rows()
     sizes: dict[str, int] = dict.fromkeys(PARTS, 0)
@@ -42,25 +42,25 @@ def write_rows(rows: Rows, folder: Path) -> None:
 
 
 def parts_of(rows: Rows) -> dict[str, Part]:
-    """Rows of every part in memory, in the order (user, item)."""
+    """Return the rows of every part in memory, sorted by (user, item)."""
     return _parts(rows)
 
 
 def write_sides(
     sides: Mapping[Kind, SideTable], folder: Path
 ) -> tuple[dict[str, Any], dict[str, SideFacts]]:
-    """Write the features of users and items, in the order of the ids that were written.
+    """Write the features of users and items, in the order of the written ids.
 
     Args:
-        sides: Tables of features by whose they are.
-        folder: Where `write_ids` wrote, and where the features go.
+        sides: Feature tables of `user` and `item`.
+        folder: Folder with the files of `write_ids`; the features are written there.
 
     Returns:
-        What the card says of them, if there are any, and facts for the audit.
+        The card entry of the features, if there are any, and facts for the audit.
 
     Raises:
-        DataError: A table is of no use (see `read_side`).
-        InvlearnError: The disk is full or cannot be written.
+        DataError: A table cannot be used (see `read_side`).
+        InvlearnError: The disk is full or not writable.
     """
     found: dict[Kind, ReadSide] = {}
     for kind, table in sides.items():

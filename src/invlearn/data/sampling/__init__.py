@@ -1,1 +1,1 @@
-"""Batches: the order of rows, and unlabelled pairs."""
+"""Batch sampling: the order of rows, and unlabelled pairs."""

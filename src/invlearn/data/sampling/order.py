@@ -1,9 +1,8 @@
-"""Rows in a random order, in memory or, where there are many, on disk.
+"""Random shuffling of rows, in memory or, if there are many, on disk.
 
-The order is a uniform draw from all orders wherever it is made: rows are dealt into buckets at
-random, bucket after bucket is shuffled, and the buckets stand one after the other (Rao, Sankhya
-1961; Sandelius, Journal of the Royal Statistical Society B 1962). So how much memory there is
-decides nothing.
+Both give a uniformly random order: rows are assigned to buckets at random, each bucket is
+shuffled, and the buckets are concatenated (Rao, Sankhya 1961; Sandelius, Journal of the Royal
+Statistical Society B 1962). The order does not depend on the available memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,31 +16,31 @@ from invlearn.data.sampling.scratch import Scratch
 from invlearn.runtime.random import stream
 
 BUCKET_ROWS = 1 << 24
-"""Rows that are shuffled in memory, 8 bytes each; up to so many no disk is used."""
+"""Maximum number of rows shuffled in memory, 8 bytes each; more rows use the disk."""
 CHUNK_ROWS = 1 << 20
-"""Rows that are read at a time."""
+"""Rows to read at a time."""
 
 Longs = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32 | np.int64]
 Blocks = Callable[[], Iterable[Longs]]
-"""Rows as one integer each, block after block; the same ones whenever it is called."""
+"""Function that yields the rows, packed as one integer each, in blocks; repeatable."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some of the positions from 0 to `n`, drawn without replacement, or those that are left."""
+    """Random subset of the positions below `n`, drawn without replacement, and its complement."""
 
     n: int
     n_drawn: int
     seed: int
     purpose: str
-    """Of the draw (see `invlearn.runtime.random.stream`)."""
+    """Purpose of the draw (see `invlearn.runtime.random.stream`)."""
 
     def positions(self, *, drawn: bool) -> Iterator[Positions]:
-        """Positions in ascending order, block after block.
+        """Yield positions in ascending order, in blocks.
 
         Args:
-            drawn: Those that were drawn, else the others.
+            drawn: Yield the drawn positions; otherwise the others.
         """
         if self.n <= BUCKET_ROWS:
             yield self._all[drawn]
@@ -58,7 +57,7 @@ class Sample:
 
     @cached_property
     def _all(self) -> tuple[Positions, Positions]:
-        """Those that are left, and those that were drawn, of few."""
+        """The positions not drawn and those drawn, if there are few."""
         order = np.arange(self.n, dtype=np.int32)
         if self.n_drawn:
             order = stream(self.seed, self.purpose).permutation(order)
@@ -66,10 +65,10 @@ class Sample:
 
 
 def _share(n_drawn: int, size: int, n: int, rng: np.random.Generator) -> int:
-    """How many of `n_drawn` positions out of `n` fall into a block of `size`.
+    """Draw how many of `n_drawn` positions out of `n` fall into a block of `size`.
 
-    The last block gets what is left. Where numpy's hypergeometric draw ends, at a billion, the
-    binomial one differs by less than could be seen.
+    The last block gets the remainder. From 10^9 positions on, the limit of numpy's hypergeometric
+    draw, a binomial draw is used; the difference is negligible.
     """
     if size == n:
         return n_drawn
@@ -79,13 +78,13 @@ def _share(n_drawn: int, size: int, n: int, rng: np.random.Generator) -> int:
 
 
 def shuffled(blocks: Blocks, n_rows: int, rng: np.random.Generator, scratch: Scratch) -> Longs:
-    """Rows in a uniformly random order.
+    """Return the rows in a uniformly random order.
 
     Args:
         blocks: The rows.
-        n_rows: How many they are.
-        rng: Decides the order.
-        scratch: Where they go if they are many.
+        n_rows: Number of rows.
+        rng: Determines the order.
+        scratch: Storage for many rows.
     """
     if n_rows <= BUCKET_ROWS:
         rows = np.concatenate([np.empty(0, np.int64), *blocks()])
@@ -108,13 +107,13 @@ def shuffled(blocks: Blocks, n_rows: int, rng: np.random.Generator, scratch: Scr
 def grouped(
     rows: Longs, turn_of: Callable[[Longs], Longs], n_turns: int, scratch: Scratch
 ) -> Longs:
-    """Rows by their turn; those of one turn in no particular order.
+    """Return the rows sorted by group number; the order within a group is arbitrary.
 
     Args:
-        rows: As `shuffled` gives them.
-        turn_of: Turns of some rows, from 0.
-        n_turns: How many turns there are.
-        scratch: Where rows go if they are many.
+        rows: Rows from `shuffled`.
+        turn_of: Returns the group numbers of some rows, from 0.
+        n_turns: Number of groups.
+        scratch: Storage for many rows.
     """
     if len(rows) <= BUCKET_ROWS:
         return rows[np.argsort(turn_of(rows))]
@@ -140,7 +139,7 @@ def _dealt(
     n_buckets: int,
     scratch: Scratch,
 ) -> tuple[Longs, list[int]]:
-    """Rows bucket after bucket, and where each bucket ends."""
+    """Return the rows, sorted by bucket, and the end of each bucket."""
     sizes, bucket_of = np.zeros(n_buckets, np.int64), deal()
     for rows in blocks():
         sizes += np.bincount(bucket_of(rows), minlength=n_buckets)

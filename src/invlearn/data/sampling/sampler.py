@@ -22,7 +22,7 @@ Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
 """Labelled pairs, labels, unlabelled pairs and, for row state, row numbers of one batch."""
 
 _BLOCK_PAIRS = 2**17
-"""Pairs to cut at once: enough for the price of a call not to count; some 2 MB of tensors."""
+"""Pairs per block: enough to amortise the call overhead; about 2 MB of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,24 @@ class UnlabelledSource:
     """Where the unlabelled pairs of a batch come from."""
 
     exposed_fraction: float
-    """Part drawn from exposed rows (shown, reaction unclear), uniformly with replacement; the
-    rest is sampled: for the user of a labelled row, uniform over the items that no training or
-    unlabelled row shows to them; a pair of the validation or test part can come up."""
+    """Fraction drawn from exposed rows (shown, reaction unclear), uniformly with replacement. The
+    others are sampled: for the user of a labelled row, uniformly over the items of no training or
+    unlabelled row of that user; they can include pairs of the validation or test part."""
     per_labelled: int = 1
-    """Unlabelled pairs beside each labelled one."""
+    """Number of unlabelled pairs per labelled pair."""
 
 
 class Sampler:
-    """Cuts the training rows into batches as a strategy's feed asks.
+    """Cuts the training rows into the batches that a strategy's feed requires.
 
-    An epoch runs through all training-train rows in a new order, then through the judges (if the
-    feed asks for any). Unlabelled pairs stand beside the judges, or beside every labelled row if
-    there are no judges. Memory holds a block of batches, an integer a row in the epoch's order if
-    there are up to `BUCKET_ROWS` of them (else they are on disk) and, if pairs are sampled, the
-    index of the seen ones; nothing of the size users x items.
+    An epoch visits all training-train rows in a new order, then the judges (if the feed requires
+    any). Unlabelled pairs accompany the judges, or every labelled row if there are no judges.
+    Memory holds a block of batches, one integer per row in the epoch's order for up to
+    `BUCKET_ROWS` rows (otherwise on disk) and, if pairs are sampled, the index of the seen pairs;
+    no array has the size users x items.
 
-    Exposed pairs are drawn with replacement, too; of more than `BUCKET_ROWS` an epoch takes as
-    many as it needs in a random order, and begins again only when all were taken.
+    Exposed pairs are also drawn with replacement. If there are more than `BUCKET_ROWS`, an epoch
+    takes them in a random order, and starts over only after all were used.
     """
 
     def __init__(
@@ -61,20 +61,20 @@ class Sampler:
         by_user: bool = False,
         scratch: Scratch = MEMORY,
     ) -> None:
-        """Prepare to cut batches.
+        """Initialise the sampler.
 
         Args:
-            dataset: Its training and unlabelled parts are used.
-            feed: What the strategy asks for.
-            source: Where unlabelled pairs come from; not looked at unless the feed asks for them.
-            batch_size: Labelled pairs in a batch; the last one of an epoch may be smaller.
-            seed: Decides judges, order and draws.
-            by_user: Let the rows of a user follow each other, users in a new order each epoch, as
-                backbones like it whose work grows with the users of a batch.
-            scratch: Where the order of many rows goes; its folder need not be there yet.
+            dataset: Dataset; its training and unlabelled parts are used.
+            feed: Batch requirements of the strategy.
+            source: Source of unlabelled pairs; ignored if the feed requires none.
+            batch_size: Labelled pairs per batch; the last batch of an epoch may be smaller.
+            seed: Determines judges, order and draws.
+            by_user: Keep the rows of each user together, with users in a new order each epoch;
+                for backbones whose cost grows with the number of users in a batch.
+            scratch: Storage for the order of many rows; its folder need not exist yet.
 
         Raises:
-            ConfigError: The dataset cannot give what the feed asks for.
+            ConfigError: The dataset cannot satisfy the feed.
         """
         self._train, self._exposed = dataset.train, dataset.unlabelled
         self._n_users = dataset.n_users
@@ -101,15 +101,15 @@ class Sampler:
         return self._n_train_steps - (-self._n_judges // self._batch_size)
 
     def batch(self, epoch: int, step: int, *, lr: float) -> Batch:
-        """Cut one batch.
+        """Return one batch.
 
-        Consecutive batches are cut together, a block at a time, and the last block is kept:
-        asking for batches in order is what is fast. Tensors are views of the block: to be read.
+        Consecutive batches are cut together in blocks, and the last block is cached, so access in
+        order is fast. The tensors are views of the block: do not modify them.
 
         Args:
             epoch: From 0.
             step: Within the epoch, from 0, below `steps_per_epoch`.
-            lr: Learning rate to hand to the strategy.
+            lr: Learning rate to pass to the strategy.
         """
         is_meta_batch = step >= self._n_train_steps
         block, place = divmod(step - is_meta_batch * self._n_train_steps, self._block_steps)
@@ -129,20 +129,20 @@ class Sampler:
 
     @property
     def labelled_rows(self) -> LabelledRows:
-        """Every labelled training row, judges included, in the order of their numbers."""
+        """All labelled training rows, including judges, in row order."""
         pairs = as_pairs(self._train.users, self._train.items)
         return LabelledRows(pairs, torch.from_numpy(self._train.labels.astype(np.float32)))
 
     def unlabelled(self, users: Ids, rng: np.random.Generator) -> Pairs:
-        """Draw the unlabelled pairs that stand beside labelled rows of `users`."""
+        """Draw the unlabelled pairs for labelled rows of `users`."""
         return self._draw(users, len(users), rng, None)
 
     def _draw(
         self, users: Ids, n_rows: int, rng: np.random.Generator, at: tuple[int, int] | None
     ) -> Pairs:
-        """The same for rows of several batches of `n_rows`, the exposed first in each batch.
+        """Draw unlabelled pairs for several batches of `n_rows` rows, exposed pairs first in each.
 
-        `at` is the epoch, and how many batches with unlabelled pairs it has had.
+        `at` is the epoch, and the number of its preceding batches with unlabelled pairs.
         """
         per_labelled, fraction = self._source.per_labelled, self._source.exposed_fraction
         users = np.repeat(users, per_labelled).astype(np.int64)
@@ -161,7 +161,7 @@ class Sampler:
         return as_pairs(users, items)
 
     def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Cut]:
-        """The batches of a block, from training-train rows or from judges."""
+        """Cut the batches of a block, from training-train rows or from judges."""
         n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
         rows = self._rows(epoch, is_meta_batch)[block * n * self._block_steps :][
             : n * self._block_steps
@@ -186,9 +186,9 @@ class Sampler:
         ]
 
     def _rows(self, epoch: int, is_meta_batch: bool) -> Packed:
-        """Rows in an epoch's order, training-train or judges: packed, or numbers for row state."""
+        """Return packed rows (row numbers for row state), train or judges, in epoch order."""
         if self._order[0] != epoch:
-            self._order = (-1, [])  # before others take their place
+            self._order = (-1, [])  # free the old order first
             rng = stream(self._seed, "order", epoch)
             orders = [self._shuffled(drawn, rng) for drawn in (False, True)]
             if self._by_user:
@@ -212,7 +212,7 @@ class Sampler:
         return shuffled(blocks, n_rows, rng, self._scratch)
 
     def _next_exposed(self, epoch: int, n_before: int, n_rows: int, n: int) -> tuple[Ids, Ids]:
-        """The next of many exposed pairs in an epoch's order."""
+        """Return the next `n` exposed pairs in the epoch's order."""
         per_batch = round(self._source.exposed_fraction * n_rows * self._source.per_labelled)
         if self._exposed_order[0] != epoch:
             self._exposed_order = (-1, np.empty(0, np.int64))
@@ -238,7 +238,7 @@ class Sampler:
 
 
 def _pack(part: Part, rows: Positions) -> Packed:
-    """Rows as one integer each, so that shuffling them gathers nothing later."""
+    """Pack each row into one integer, so that no gather is needed after shuffling."""
     packed = part.users[rows].astype(np.int64)
     packed <<= 31
     packed |= part.items[rows]
@@ -249,29 +249,29 @@ def _pack(part: Part, rows: Positions) -> Packed:
 
 
 def _unpack(packed: Packed) -> tuple[Packed, Packed, torch.Tensor]:
-    """Users, items and labels."""
+    """Return users, items and labels of packed rows."""
     labels = torch.from_numpy((packed & 1).astype(np.float32))
     return packed >> 32, (packed >> 1) & (2**31 - 1), labels
 
 
 def _piece(pairs: Pairs, k: int, n: int) -> Pairs:
-    """The `k`-th piece of `n` pairs; the last one may be shorter."""
+    """Return the `k`-th chunk of `n` pairs; the last one may be shorter."""
     return Pairs(*(column[k * n : (k + 1) * n] for column in pairs))
 
 
 def _first_of_each(n: int, n_batch: int, fraction: float) -> npt.NDArray[np.bool_]:
-    """Marks the first `fraction` of each batch of `n_batch`, and of the shorter last one."""
+    """Mark the first `fraction` of each batch of `n_batch`; the last batch may be shorter."""
     sizes = (min(n_batch, n - start) for start in range(0, n, max(1, n_batch)))
     return np.concatenate([np.arange(size) < round(fraction * size) for size in sizes])
 
 
 def as_pairs(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> Pairs:
-    """Pairs as int64 tensors, from columns of dense ids of shape `(pairs,)`."""
+    """Return pairs as int64 tensors, from columns of dense ids of shape `(pairs,)`."""
     return Pairs(torch.from_numpy(users.astype(np.int64)), torch.from_numpy(items.astype(np.int64)))
 
 
 def _judge_split(n_rows: int, feed: Feed, seed: int) -> Sample:
-    """Positions of judges, drawn once for the whole run."""
+    """Draw the positions of the judges, once for the whole run."""
     n_judges = round(feed.judge_fraction * n_rows)
     if feed.judge_fraction > 0 and not 0 < n_judges < n_rows:
         raise ConfigError(
@@ -283,10 +283,10 @@ def _judge_split(n_rows: int, feed: Feed, seed: int) -> Sample:
 
 
 def check_source(source: UnlabelledSource, dataset: Dataset) -> None:
-    """Make sure that a dataset has the unlabelled pairs that are asked for.
+    """Check that a dataset has the requested unlabelled pairs.
 
     Raises:
-        ConfigError: It has none.
+        ConfigError: It has no exposed rows, but exposed pairs are requested.
     """
     if source.exposed_fraction > 0 and not len(dataset.unlabelled):
         raise ConfigError(

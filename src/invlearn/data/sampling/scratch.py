@@ -1,4 +1,4 @@
-"""Big arrays that need not fit into memory: files without a name, gone with who asked."""
+"""Arrays in unlinked temporary files, for data larger than memory; freed at exit."""
 
 import os
 from math import prod
@@ -13,20 +13,19 @@ from invlearn.runtime import atomic
 
 
 class Scratch(NamedTuple):
-    """Where big arrays go."""
+    """Storage of large arrays: memory or a folder on disk."""
 
     folder: Path | None = None
-    """A folder on a disk with room, which need not be there yet if one above it is; none for
-    memory."""
+    """Folder on a disk with enough space; it need not exist if a parent does. None for memory."""
 
     def array(self, shape: int | tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Room for an array, of no particular content.
+        """Allocate an uninitialised array.
 
-        On disk all of it is claimed at once, so that a full disk is an error here, and no fault
-        of the memory map later. The file has no name: whatever happens, nothing is left of it.
+        Disk space is reserved at once, so a full disk is an error here and not a fault of the
+        memory map later. The file is unlinked, so no file is left behind, even after a crash.
 
         Raises:
-            InvlearnError: The disk is full or cannot be written.
+            InvlearnError: The disk is full or not writable.
         """
         n_bytes = np.dtype(kind).itemsize * prod(np.atleast_1d(shape).tolist())
         if self.folder is None or n_bytes == 0:

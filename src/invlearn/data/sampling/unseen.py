@@ -1,4 +1,4 @@
-"""Uniform draws from the items that no row of the given parts shows to a user."""
+"""Uniform sampling of items that a user has not seen in the given parts."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,17 +15,17 @@ Ids = npt.NDArray[np.integer]
 Longs = npt.NDArray[np.int64]
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 over the golden ratio, made odd: the high bits of a product are spread (Knuth, 6.4)."""
+"""2^64 over the golden ratio, made odd, for multiplicative hashing (Knuth, 6.4)."""
 
 
 class UnseenItems:
-    """Draws unseen items exactly uniformly, in memory linear in the rows.
+    """Draws unseen items exactly uniformly, in memory linear in the number of rows.
 
-    Of more than `BUCKET_ROWS` rows the index lies on disk, and memory holds half a byte a row.
+    For more than `BUCKET_ROWS` rows the index is on disk, and memory holds half a byte per row.
 
-    An item is drawn from all of them, and drawn again while it is a seen one. For users who saw
-    more than half of the catalogue the unseen items are listed instead: so no more than half of
-    anyone's draws is rejected, and the lists are shorter than the rows.
+    Items are drawn from the whole catalogue by rejection sampling. For users who saw more than
+    half of the catalogue, the unseen items are listed instead: so at most half of the draws are
+    rejected in expectation, and the lists are shorter than the rows.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class UnseenItems:
         bits_per_row: int | None = None,
         scratch: Scratch = MEMORY,
     ) -> None:
-        """Index what was shown.
+        """Build the index of seen pairs.
 
         Args:
-            seen: Parts without a pair in common; sorted by user, as those of a dataset are, if
-                they have many rows.
+            seen: Parts without common pairs; parts with many rows must be sorted by user, as in
+                a dataset.
             n_items: Number of items.
-            bits_per_row: Least length of the bit array that proves most pairs unseen; it decides
-                speed and memory, never a draw. By default 16, or 4 of many rows.
-            scratch: Where the index of many rows goes.
+            bits_per_row: Minimum bits per row of the bit array that proves most pairs unseen; it
+                affects speed and memory, never a draw. Default: 16, or 4 for many rows.
+            scratch: Storage for the index of many rows.
 
         Raises:
             ConfigError: Every user has seen every item.
@@ -67,18 +67,18 @@ class UnseenItems:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the index."""
+        """Size of the index in bytes."""
         columns = (self._n_unseen, self._eligible, self._is_dense, self._first, self._listed)
         return self._seen.n_bytes + sum(column.nbytes for column in columns)
 
     def draw(self, users: Ids, rng: np.random.Generator) -> tuple[Longs, Longs]:
         """Draw one unseen item for each user.
 
-        A user who has seen everything gives the place to a random other user.
+        A user who has seen all items is replaced by a random other user.
 
         Args:
             users: Dense ids of users with seen items, shape `(pairs,)`.
-            rng: Source of a number per pair and of one per rejection.
+            rng: Generator; one number per pair and one per rejection is drawn.
 
         Returns:
             Users and items, int64 of shape `(pairs,)`.
@@ -98,7 +98,7 @@ class UnseenItems:
         return users, items
 
     def _list_unseen(self, starts: Longs) -> None:
-        """List the unseen items of dense users, whose sorted keys begin at `starts`."""
+        """List the unseen items of users with many seen ones; their keys begin at `starts`."""
         self._is_dense = 2 * self._n_unseen < self._n_items
         dense = np.flatnonzero(self._is_dense)
         listed = [np.empty(0, np.int32)]
@@ -113,7 +113,7 @@ class UnseenItems:
 
 
 def _counts(parts: Sequence[Part]) -> Longs:
-    """Rows of each user in all parts, up to the last user with any."""
+    """Count the rows of each user in all parts, up to the last user with any."""
     n_users = 1 + max((int(part.users.max()) for part in parts if len(part)), default=-1)
     counts = np.zeros(n_users, np.int64)
     for part in parts:
@@ -123,19 +123,19 @@ def _counts(parts: Sequence[Part]) -> Longs:
 
 
 def _keys_of(parts: Sequence[Part], n_items: int) -> Longs:
-    """All pairs as one integer each, ascending."""
+    """Return all pairs as one integer each, ascending."""
     keys = [part.users.astype(np.int64) * n_items + part.items for part in parts]
     return np.sort(np.concatenate(keys), kind="stable")  # merges parts that are sorted already
 
 
 def _keys(parts: Sequence[Part], counts: Longs, n_items: int, scratch: Scratch) -> Longs:
-    """The same of parts that are sorted by user, some users at a time."""
+    """Return the same as `_keys_of` for parts sorted by user, in chunks of users."""
     keys = scratch.array(int(counts.sum()), np.int64)
     ends = np.cumsum(counts)
     users = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], CHUNK_ROWS)))
     written = 0
     for first, end in pairwise([*users.tolist(), len(counts)]):
-        ask = np.array([first, end])  # of the column's type, else all of it would be converted
+        ask = np.array([first, end])  # of the column's type, otherwise all of it is converted
         rows = [slice(*np.searchsorted(p.users, ask.astype(p.users.dtype))) for p in parts]
         some = [
             Part(part.users[own], part.items[own], part.labels[:0])
@@ -148,11 +148,11 @@ def _keys(parts: Sequence[Part], counts: Longs, n_items: int, scratch: Scratch) 
 
 
 class _Keys:
-    """An exact set of integers that is asked, most of the time, for ones that it lacks.
+    """Exact set of integers, optimised for queries of absent integers.
 
-    Every member sets the bit that its hash names. So an unset bit proves an integer absent, and
-    the bits of many rows fit into the processor's cache; a set bit proves nothing, and the
-    integer is looked up among the sorted members.
+    Every member sets the bit at its hash. An unset bit proves that an integer is absent, and the
+    bits of many rows fit into the processor's cache. If the bit is set, the integer is looked up
+    in the sorted members.
     """
 
     def __init__(self, keys: Longs, bits_per_row: int) -> None:
@@ -169,16 +169,16 @@ class _Keys:
         return self.keys.nbytes + self._bits.nbytes
 
     def find(self, asked: Longs) -> Longs:
-        """Positions of the integers that are members, ascending."""
+        """Return the positions of the integers that are members, ascending."""
         hashes = self._hash(asked)
         in_byte = hashes.astype(np.uint8) & np.uint8(7)
         bits = self._bits.take(hashes >> 3) >> in_byte & np.uint8(1)
         unclear = np.flatnonzero(bits)
-        unclear = unclear[np.argsort(asked[unclear])]  # a search in order spares the caches
+        unclear = unclear[np.argsort(asked[unclear])]  # searching in sorted order is cache-friendly
         found = asked[unclear]
         at = np.searchsorted(self.keys, found)
         return np.sort(unclear[self.keys.take(at, mode="clip") == found])
 
     def _hash(self, keys: Longs) -> Longs:
-        """The high bits of a product modulo 2^64."""
+        """Return the high bits of a product modulo 2^64."""
         return (keys.view(np.uint64) * _MULTIPLIER >> self._shift).view(np.int64)

@@ -1,1 +1,1 @@
-"""The log of a simulated video feed, with known truth."""
+"""Simulation of a video-feed log with known true labels."""

@@ -1,6 +1,6 @@
-"""Random numbers and permutations by position: entry `n` is a function of a key and `n` alone.
+"""Counter-based random numbers and permutations: entry `n` depends only on a key and `n`.
 
-So any stretch of an endless sequence can be made, in any order, without what stands before it.
+So any part of an endless sequence can be computed, in any order, without the preceding entries.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def uniform(key: int, positions: Positions) -> Reals:
-    """Uniform numbers in (0, 1), one for each position.
+    """Return uniform numbers in (0, 1), one for each position.
 
     Args:
         key: Below 2^64; different keys give independent numbers.
@@ -29,7 +29,7 @@ def uniform(key: int, positions: Positions) -> Reals:
 
 
 def normal(key: int, positions: Positions) -> Reals:
-    """Standard normal numbers, one for each position (Box and Muller 1958).
+    """Return standard normal numbers, one for each position (Box and Muller 1958).
 
     Args:
         key: Below 2^63; different keys give independent numbers.
@@ -40,13 +40,13 @@ def normal(key: int, positions: Positions) -> Reals:
 
 
 def permuted(key: int, positions: Positions, size: int) -> Positions:
-    """Where a random permutation of `0 .. size - 1` takes each position.
+    """Apply a random permutation of `0 .. size - 1` to each position.
 
-    A Feistel network permutes the next even power of two; what falls outside `size` walks on until
-    it falls inside (Black and Rogaway 2002), at most some four steps on average.
+    A Feistel network permutes the next even power of two; values outside `size` are permuted again
+    until they fall inside (Black and Rogaway 2002), about four times on average at most.
 
     Args:
-        key: Decides the permutation.
+        key: Determines the permutation.
         positions: Below `size`, of shape `(positions,)`.
         size: At least 1, below 2^62.
 
@@ -62,7 +62,7 @@ def permuted(key: int, positions: Positions, size: int) -> Positions:
 
 
 def _feistel(key: int, positions: Positions, half: int) -> Positions:
-    """Permute numbers of `2 * half` bits, by four rounds."""
+    """Permute numbers of `2 * half` bits in four rounds."""
     mask = np.int64((1 << half) - 1)
     left, right = positions >> half, positions & mask
     for turn in range(4):
@@ -72,7 +72,7 @@ def _feistel(key: int, positions: Positions, half: int) -> Positions:
 
 
 def _bits(key: int, positions: Positions) -> npt.NDArray[np.uint64]:
-    """Hash to 64 bits: SplitMix64 (Steele, Lea and Flood 2014), started again for each key."""
+    """Hash positions to 64 bits: SplitMix64 (Steele, Lea and Flood 2014), seeded by the key."""
     start = _mixed(np.array([key % 2**64], np.uint64))
     return _mixed(start + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 

@@ -1,10 +1,10 @@
-"""Who is shown what in a simulated feed, and how much they would like it.
+"""Exposure model of a simulated feed: the pairs shown, and the users' preferences.
 
 Exposure is biased as in a real feed: few items are popular (Zipf's law), few users are active,
-and among items of like popularity those near the user's taste are shown more often. Every user
-passes through the catalogue from popular to rare in as many strides as they have rows, and takes
-one item from each stride, so that no pair occurs twice (but for rare replays) and nothing of the
-size users x items is ever made.
+and among items of similar popularity those near the user's taste are shown more often. For each
+user, the catalogue, sorted from popular to rare, is cut into as many strides as the user has rows,
+and one item is drawn from each stride. So no pair occurs twice (except for rare replays), and no
+array of size users x items is ever allocated.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from invlearn.runtime.random import stream
 
 N_FACTORS = 4
 N_CANDIDATES = 4
-"""Items of one stride among which the feed chooses by the user's taste."""
+"""Candidate items per stride, among which the feed chooses by the user's taste."""
 BASE, USER_SPREAD, ITEM_SPREAD, TASTE_SPREAD = -0.3, 0.5, 0.5, 2.5
-"""Mean of the preference's logit, and standard deviations of its three parts."""
+"""Mean of the preference logit, and standard deviations of its three terms."""
 AFFINITY = 0.35
 """Weight of a user's taste in the feed's choice among candidates."""
 ACTIVITY_SPREAD = 1.0
@@ -28,15 +28,15 @@ ACTIVITY_SPREAD = 1.0
 ZIPF, FLATNESS = 0.9, 5.0
 """Popularity of the item of rank `x` (from 0) is `(x + FLATNESS) ** -ZIPF`."""
 CEILING = 0.25
-"""Part of a user's stride that one item can fill: every stride has four items or more, unless
-the user is to see more than an eighth of the catalogue."""
+"""Maximum fraction of a stride that one item can fill: every stride has four items or more,
+unless the user sees more than an eighth of the catalogue."""
 REPLAY_FRACTION = 0.01
 
 Factors = npt.NDArray[np.float32]
 
 
 class Exposures(NamedTuple):
-    """Some rows of the log before anybody reacts; columns of shape `(rows,)`."""
+    """Rows of the log before the users' reactions; columns of shape `(rows,)`."""
 
     users: Positions
     items: Positions
@@ -46,14 +46,14 @@ class Exposures(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audience:
-    """The users and items of a feed, and the order in which they meet."""
+    """The users and items of a feed, and the order of the exposures."""
 
     seed: int
     n_rows: int
     first_slot: Positions
     """Slots of user `u` are `first_slot[u]` to `first_slot[u + 1] - 1`; shape `(users + 1,)`."""
     scale: Reals
-    """Height of the popularity curve over each user's strides, shape `(users,)`."""
+    """Scale of the popularity curve for each user's strides, shape `(users,)`."""
     by_rank: Positions
     """Items from popular to rare, shape `(items,)`."""
     user_biases: Reals
@@ -64,7 +64,7 @@ class Audience:
     """Shape `(items, factors)`."""
 
     def exposures(self, rows: Positions) -> Exposures:
-        """Users, items and preferences of some rows of the log, given by number."""
+        """Return users, items and preferences of the log rows with the given numbers."""
         slots = permuted(self._key("order"), rows, self.n_rows)
         users = np.searchsorted(self.first_slot, slots, side="right") - 1
         replay = uniform(self._key("replay"), slots) < REPLAY_FRACTION
@@ -76,7 +76,7 @@ class Audience:
         )
 
     def _chosen(self, users: Positions, slots: Positions) -> Positions:
-        """One item of each slot's stride: a softmax over the taste for some candidates."""
+        """Draw one item of each slot's stride: a softmax over the taste for the candidates."""
         first, end = self._rank_bin(users, slots)
         draws = slots[:, None] * N_CANDIDATES + np.arange(N_CANDIDATES)
         ranks = first[:, None] + uniform(self._key("candidate"), draws) * (end - first)[:, None]
@@ -87,7 +87,7 @@ class Audience:
         return np.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
 
     def _rank_bin(self, users: Positions, slots: Positions) -> tuple[Positions, Positions]:
-        """First rank of each slot's stride, and the first rank after it."""
+        """Return the first rank of each slot's stride, and the first rank after it."""
         n_slots = self.first_slot[users + 1] - self.first_slot[users]
         place = slots - self.first_slot[users]
         ceiling = _ceiling(n_slots, len(self.by_rank))
@@ -101,18 +101,18 @@ class Audience:
 
 
 def key(seed: int, purpose: str) -> int:
-    """Key of the numbers by position (see `counters.py`) that one purpose uses."""
+    """Return the key of the counter-based random numbers (see `counters.py`) for one purpose."""
     return int(stream(seed, f"simulate {purpose}").integers(2**62))
 
 
 def gather(n_users: int, n_items: int, n_rows: int, *, seed: int) -> Audience:
-    """Draw users and items, and share the rows out to the users.
+    """Draw users and items, and distribute the rows over the users.
 
     Args:
         n_users: At least 1.
         n_items: At least 1.
         n_rows: At least `n_users`, at most `n_users * n_items`.
-        seed: Decides everything.
+        seed: Determines all draws.
     """
     rng = stream(seed, "simulate audience")
     activity = _activity(rng.lognormal(sigma=ACTIVITY_SPREAD, size=n_users), n_items, n_rows)
@@ -131,19 +131,19 @@ def gather(n_users: int, n_items: int, n_rows: int, *, seed: int) -> Audience:
 
 
 def _activity(weights: Reals, n_items: int, n_rows: int) -> Positions:
-    """Rows of each user: in proportion to `weights`, at least 1, at most `n_items`."""
+    """Return rows per user, proportional to `weights`, at least 1, at most `n_items`."""
     rows = np.ones(len(weights), np.int64)
     while left := n_rows - int(rows.sum()):
         weights = np.where(rows < n_items, weights, 0.0)
         share = (left * weights / weights.sum()).astype(np.int64)
-        if not share.any():  # fewer rows left than users with room: one each
+        if not share.any():  # fewer rows left than users below the maximum: one each
             share[np.argsort(-weights, kind="stable")[:left]] = 1
         rows += np.minimum(share, n_items - rows)
     return rows
 
 
-# A user's strides. Popularity `p(x) = (x + FLATNESS) ** -ZIPF` is scaled by `t` and cut at 1:
-# where `t p(x) > 1` a stride is as short as the ceiling allows, beyond it strides grow as `1 / p`.
+# A user's strides. Popularity `p(x) = (x + FLATNESS) ** -ZIPF` is scaled by `t` and clipped at 1:
+# where `t p(x) > 1` a stride has the minimum length, beyond it lengths grow as `1 / p`.
 
 
 def _ceiling(n_slots: Positions, n_items: int) -> Reals:
@@ -151,7 +151,7 @@ def _ceiling(n_slots: Positions, n_items: int) -> Reals:
 
 
 def _scales(activity: Positions, n_items: int) -> Reals:
-    """The `t` for which each user's strides end with the last item, by bisection."""
+    """Find the `t` for which each user's strides end at the last item, by bisection."""
     n_slots, users = np.unique(activity, return_inverse=True)
     wanted = n_slots / _ceiling(n_slots, n_items)
     low = np.full(len(n_slots), -50.0)
@@ -164,19 +164,19 @@ def _scales(activity: Positions, n_items: int) -> Reals:
 
 
 def _head(scale: Reals) -> Reals:
-    """Rank up to which the popularity curve is cut."""
+    """Return the rank up to which the popularity curve is clipped."""
     return np.maximum(scale ** (1 / ZIPF) - FLATNESS, 0.0)
 
 
 def _mass(scale: Reals, n_items: int) -> Reals:
-    """Integral of the scaled and cut popularity over all ranks."""
+    """Integrate the scaled and clipped popularity over all ranks."""
     head, rest = _head(scale), 1 - ZIPF
     return head + scale * ((n_items + FLATNESS) ** rest - (head + FLATNESS) ** rest) / rest
 
 
 def _rank(mass: Reals, scale: Reals) -> Positions:
-    """The rank up to which the scaled and cut popularity integrates to `mass`."""
+    """Return the rank up to which the scaled and clipped popularity integrates to `mass`."""
     head, rest = _head(scale), 1 - ZIPF
     tail = np.maximum(mass - head, 0.0) * rest / scale + (head + FLATNESS) ** rest
     rank = np.where(mass < head, mass, tail ** (1 / rest) - FLATNESS)
-    return (rank + 1e-6).astype(np.int64)  # bounds that are whole numbers must not fall below them
+    return (rank + 1e-6).astype(np.int64)  # integer bounds must not be rounded down

@@ -1,4 +1,4 @@
-"""How users of a simulated feed react to what they are shown."""
+"""Reaction model of a simulated feed: watch time, likes and hates."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,21 +14,21 @@ RATIO_QUANTILES = (
     (0.3, 0.539), (0.4, 0.662), (0.5, 0.779), (0.6, 0.91), (0.666, 1.001), (0.7, 1.053),
     (0.8, 1.24), (0.9, 1.586), (0.95, 1.994), (0.98, 2.78), (0.99, 3.67), (1.0, 12.0),
 )  # fmt: skip
-"""Part of the rows below a watch ratio, as counted in KuaiRec's small matrix (Gao et al. 2022)."""
+"""(Fraction of rows, watch ratio) quantiles of KuaiRec's small matrix (Gao et al. 2022)."""
 LIKE_FRACTION, HATE_FRACTION, SKIP_FRACTION = 0.02, 0.002, 0.05
 LIKING_WEIGHT, DURATION_WEIGHT, SKIP_WEIGHT = 0.4, 0.3, 4.0
-"""How far liking, a long duration (per unit of its logarithm) and an accidental skip move the
-watch ratio, in standard deviations of its noise."""
+"""Effects of liking, log duration and an accidental skip on the watch ratio, in standard
+deviations of its noise."""
 DURATION_MEDIAN_MS, DURATION_SPREAD = 30_000, 0.8
 DURATION_RANGE_MS = (7_000, 300_000)
 _PILOT_ROWS = 50_000
 
 Flags = npt.NDArray[np.int8]
-"""1 where something holds, else 0."""
+"""Array of 1 (true) and 0 (false)."""
 
 
 class Reactions(NamedTuple):
-    """What users did with some rows, and the truth behind it; columns of shape `(rows,)`."""
+    """User feedback on some rows, and the hidden truth; columns of shape `(rows,)`."""
 
     duration_ms: Positions
     play_time_ms: Positions
@@ -37,29 +37,29 @@ class Reactions(NamedTuple):
     true_preference: npt.NDArray[np.float32]
     """Probability that the user likes the item."""
     true_label: Flags
-    """Whether they do: drawn once for each pair, the same in every row of the pair."""
+    """Whether the user likes the item: drawn once per pair, equal in all rows of the pair."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedbackModel:
-    """What turns liking into watching, settled once for the whole log."""
+    """Maps liking to watch time and events, with parameters fitted once per log."""
 
     seed: int
     duration_ms: Positions
-    """Length of each item, shape `(items,)`."""
+    """Duration of each item, shape `(items,)`."""
     pull_quantiles: Reals
-    """Quantiles of the pull to watch on, at the parts of `RATIO_QUANTILES`."""
+    """Quantiles of the watch utility, at the fractions in `RATIO_QUANTILES`."""
     event_scale: tuple[float, float]
-    """Likes and hates per unit of `exp` of the standardised liking, and of its opposite."""
+    """Rates of likes and hates per unit of `exp(z)` and `exp(-z)`, z = standardised liking."""
     liking_mean: float
     liking_spread: float
 
     def react(self, rows: Positions, shown: Exposures) -> Reactions:
-        """What happens in some rows of the log.
+        """Return the reactions in some rows of the log.
 
         Args:
-            rows: Their numbers.
-            shown: Who is shown what in them.
+            rows: Row numbers.
+            shown: Exposures of these rows.
         """
         liking, pull = _utilities(self.seed, rows, shown, self.duration_ms)
         log_ratios = np.log([ratio for _, ratio in RATIO_QUANTILES])
@@ -78,10 +78,10 @@ class FeedbackModel:
 
 
 def fit_feedback_model(audience: Audience) -> FeedbackModel:
-    """Draw the items' durations, and fit the rest to a pilot of evenly spread rows.
+    """Draw the item durations, and fit the other parameters to an evenly spaced sample of rows.
 
     Watch ratios then have the quantiles of `RATIO_QUANTILES`, and likes and hates their rates,
-    whatever the sizes are.
+    for any log size.
     """
     duration = _durations(audience.seed, len(audience.by_rank))
     n_pilot = min(audience.n_rows, _PILOT_ROWS)
@@ -114,8 +114,8 @@ def _flag(holds: npt.NDArray[np.bool_]) -> Flags:
 def _utilities(
     seed: int, rows: Positions, shown: Exposures, duration_ms: Positions
 ) -> tuple[Reals, Reals]:
-    """How much each user likes the item (positive: yes), and the pull to watch on."""
-    # a user's mind about an item is made up once, so it is keyed by the pair and not by the row
+    """Return the liking of each (user, item) pair (positive: likes it), and the watch utility."""
+    # liking is drawn once per pair, so the key is the pair and not the row
     doubt = uniform(key(seed, "mind"), shown.users * len(duration_ms) + shown.items)
     liking = shown.preference + np.log(doubt / (1 - doubt))
     lengths = np.log(duration_ms[shown.items] / DURATION_MEDIAN_MS)

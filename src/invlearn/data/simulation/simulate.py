@@ -1,7 +1,7 @@
-"""Write the log of a video feed whose users' true preferences are known.
+"""Write the log of a simulated video feed with known true preferences.
 
-Every row is a function of the sizes, the seed and the row's number alone, so rows do not depend
-on how many are written at a time, and nothing of the size of the log is held in memory.
+Each row depends only on the sizes, the seed and the row number, so rows do not depend on the chunk
+size, and no array of the size of the log is held in memory.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _START_MS, _SPAN_MS = 1_704_067_200_000, 28 * 24 * 3_600_000  # four weeks from 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What `simulate` wrote."""
+    """Folder and counts of a log written by `simulate`."""
 
     folder: Path
     n_users: int
@@ -30,7 +30,7 @@ class Simulated:
     n_rows: int
     n_files: int
     true_positive_fraction: float
-    """Part of the rows whose `true_label` is true."""
+    """Fraction of the rows whose `true_label` is 1."""
 
 
 def simulate(
@@ -44,33 +44,33 @@ def simulate(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Simulated:
-    """Write a video-feed log with hidden truth, as a folder of Parquet files in order of time.
+    """Write a video-feed log with hidden truth, as a folder of Parquet files in time order.
 
     Columns, one row per impression:
 
     - `user_id` (string, such as `u0000042`), `video_id` (integer from 0), `timestamp` (ms);
-    - `duration_ms`, `play_time_ms`, `is_like`, `is_hate`: what a log would hold;
+    - `duration_ms`, `play_time_ms`, `is_like`, `is_hate`: the columns of a real log;
     - `true_preference` (probability that the user likes the item) and `true_label` (whether they
-      do): the truth, for judging what was learnt; never to be trained on.
+      do): the truth, for evaluation only, never for training.
 
-    Liking depends on user, item and taste. Watching more means liking more, but noisily: watch
-    ratios also depend on the duration, on accidental skips and on chance, and are distributed as
-    in KuaiRec. A pair occurs once, except for one row in a hundred that plays an item again.
+    Liking depends on user, item and taste. Watch ratios are a noisy measure of liking: they also
+    depend on the duration, on accidental skips and on chance, and are distributed as in KuaiRec.
+    Each pair occurs once, except that one row in a hundred replays an item.
 
     Args:
-        out: The folder to make.
+        out: The folder to write.
         users: Users in the log; each has at least one row.
-        items: Items in the catalogue; in a short log, not all are shown.
+        items: Items in the catalogue; a short log does not show all of them.
         rows: Impressions, between `users` and half of `users * items`.
         seed: Same sizes, seed and `chunk_rows` give the same bytes; the rows do not depend on
             `chunk_rows`.
         chunk_rows: Rows per file.
-        overwrite: Replace `out` if it is there.
-        progress: Told after every file.
+        overwrite: Replace `out` if it exists.
+        progress: Called after each file.
 
     Raises:
-        ConfigError: The sizes do not fit each other.
-        InvlearnError: `out` exists or cannot be written.
+        ConfigError: The sizes are inconsistent.
+        InvlearnError: `out` exists or is not writable.
     """
     _check_sizes(users, items, rows, seed, chunk_rows)
     out = Path(out)
