@@ -1,1 +1,1 @@
-"""Errors, files written whole, locks, safe parsing, memory, randomness, processes."""
+"""Errors, atomic files, locks, safe parsing, memory, randomness, processes."""

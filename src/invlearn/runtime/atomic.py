@@ -1,12 +1,12 @@
-"""Files and folders that are either whole or absent, whatever happens while they are written.
+"""Atomic writing of files and folders: they are either complete or absent.
 
-Everything is written under a temporary name beside the target, flushed to disk, and renamed.
-A crash leaves the old content, at worst a folder moved aside, which the next look at it puts back;
-the next write removes what the crash left under the temporary name. Of two processes that write
-the same thing, the second is refused.
+Everything is written under a temporary name next to the target, flushed to disk, and renamed.
+A crash leaves the old content, at worst a folder that was moved aside, which `recover` moves back;
+the next write removes the files left under the temporary name. If two processes write the same
+target, the second one gets an error.
 
-A temporary name can be foreseen, so what somebody else put there is removed and never written
-into: a link goes, and what it leads to stays as it is.
+Temporary names are predictable, so files of others at that path are removed and never written to:
+a link is removed, and its target is not changed.
 """
 
 import errno
@@ -24,15 +24,15 @@ from invlearn.runtime.errors import InvlearnError
 
 @contextmanager
 def new_file(path: Path, *, overwrite: bool = True) -> Generator[Path, None, None]:
-    """Yield a temporary path to write; give it the name `path` when the block ends well.
+    """Yield a temporary path to write; rename it to `path` if the block succeeds.
 
     Args:
         path: The file's final name.
-        overwrite: Replace a file that is there, else refuse.
+        overwrite: Replace an existing file; otherwise raise.
 
     Raises:
-        InvlearnError: The disk is full, the folder cannot be written, another process writes the
-            same file, or it exists; `path` is as it was.
+        InvlearnError: The disk is full, the folder is not writable, another process writes the
+            same file, or it exists; `path` is unchanged.
     """
     partial = _beside(path, "partial")
     try:
@@ -47,10 +47,10 @@ def new_file(path: Path, *, overwrite: bool = True) -> Generator[Path, None, Non
 
 
 def need_folder(file: Path) -> None:
-    """Refuse to begin what could not be written: the folder of a file must be there.
+    """Check that the folder of an output file exists.
 
     Raises:
-        InvlearnError: It is not.
+        InvlearnError: It does not exist.
     """
     if not file.parent.is_dir():
         raise InvlearnError(
@@ -59,10 +59,10 @@ def need_folder(file: Path) -> None:
 
 
 def need_absent(path: Path, *, overwrite: bool) -> None:
-    """Refuse to begin what would replace something that is there.
+    """Check that a path does not exist, or may be overwritten.
 
     Raises:
-        InvlearnError: It is there, and nobody said that it may be replaced.
+        InvlearnError: The path exists, and `overwrite` is false.
     """
     if os.path.lexists(path) and not overwrite:
         raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
@@ -72,25 +72,25 @@ def need_absent(path: Path, *, overwrite: bool) -> None:
 def new_folder(
     path: Path, *, overwrite: bool = False, marker: str = ""
 ) -> Generator[Path, None, None]:
-    """Yield a temporary folder to fill; give it the name `path` when the block ends well.
+    """Yield a temporary folder to fill; rename it to `path` if the block succeeds.
 
-    A link called `path` is replaced itself: the folder that it leads to stays as it is.
+    If `path` is a link, the link is replaced, and its target is not changed.
 
     Args:
-        path: The folder's final name; its parents are made.
-        overwrite: Replace a folder that is there already, else refuse.
-        marker: File that a folder must hold to be replaced, so that nothing else is ever lost.
+        path: The folder's final name; its parents are created.
+        overwrite: Replace an existing folder; otherwise raise.
+        marker: File that a folder must contain to be replaced, to protect other folders.
 
     Raises:
-        InvlearnError: `path` exists, the disk is full, the place cannot be written, or another
-            process writes the same folder.
+        InvlearnError: `path` exists, the disk is full or not writable, or another process writes
+            the same folder.
     """
     partial = _beside(path, "partial")
     recover(path)
     _check_place(path, marker, overwrite=overwrite)
     try:
         with _filled(partial, path, _make_folder):
-            _check_place(path, marker, overwrite=overwrite)  # another may just have written it
+            _check_place(path, marker, overwrite=overwrite)  # another process may have written it
             yield partial
             for file in (*sorted(partial.rglob("*")), partial):
                 _sync(file)
@@ -101,10 +101,10 @@ def new_folder(
 
 @contextmanager
 def scratch(path: Path) -> Generator[Path, None, None]:
-    """Yield a hidden folder for what is needed while `path` is written; then it goes.
+    """Yield a hidden folder for temporary files of `path`; delete it on exit.
 
     Raises:
-        InvlearnError: The place cannot be written, or another process writes `path`.
+        InvlearnError: The disk is not writable, or another process writes `path`.
     """
     parts = _beside(path, "parts")
     with ExitStack() as stack:
@@ -118,7 +118,7 @@ def scratch(path: Path) -> Generator[Path, None, None]:
 
 @contextmanager
 def _filled(partial: Path, path: Path, make: Callable[[Path], None]) -> Generator[None, None, None]:
-    """Be the only one that fills a temporary file or folder, empty at first; undo it on errors."""
+    """Lock and empty a temporary file or folder; remove it if the block fails."""
     with locks.reserved(partial, make, path):
         if partial.is_dir():
             for left in partial.iterdir():
@@ -135,7 +135,7 @@ def _filled(partial: Path, path: Path, make: Callable[[Path], None]) -> Generato
 def _make_file(place: Path) -> None:
     with suppress(FileNotFoundError):
         found = place.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # a file of two names is a link
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # more than one hard link
             _remove(place)
     os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666))
 
@@ -147,7 +147,7 @@ def _make_folder(place: Path) -> None:
 
 
 def _remove(place: Path) -> None:
-    """Remove a file, a link or a folder, if it can be; what a link leads to stays."""
+    """Remove a file, a link or a folder, ignoring errors; the target of a link is kept."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:
@@ -156,27 +156,27 @@ def _remove(place: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` in UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file and give it the name `path`, whole or not at all."""
+    """Write a file atomically; `write` fills it under a temporary path."""
     with new_file(path) as partial:
         write(partial)
 
 
 def sync(file: Path) -> None:
-    """Force what was added to a file to disk.
+    """Flush a file to disk.
 
     Raises:
-        InvlearnError: The disk says no.
+        InvlearnError: The disk reports an error.
     """
     try:
         _sync(file)
@@ -185,7 +185,7 @@ def sync(file: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> InvlearnError:
-    """Error that names the file, the cause and the cure of a failed write."""
+    """Return an error that names the file, the cause and the remedy of a failed write."""
     reason = error.strerror or str(error)
     scratch = next((up for up in (path, *path.parents) if up.name.endswith(".parts")), path)
     final = Path(*map(_final, scratch.parts))
@@ -195,13 +195,13 @@ def cannot_write(path: Path, error: OSError) -> InvlearnError:
 
 
 def _final(name: str) -> str:
-    """Name that a file or folder will have in the end."""
+    """Return the final name of a file or folder."""
     is_temporary = name.startswith(".") and name.endswith((".partial", ".parts"))
     return name[1 : name.rindex(".")] if is_temporary else name
 
 
 def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
-    """Make sure that a folder is free, or may be replaced."""
+    """Check that a folder does not exist, or may be replaced."""
     need_absent(path, overwrite=overwrite)
     if os.path.lexists(path) and not _replaceable(path, marker):
         raise InvlearnError(
@@ -210,14 +210,14 @@ def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
 
 
 def _replaceable(path: Path, marker: str) -> bool:
-    """Whether a folder is of the kind that `marker` tells, or empty."""
+    """Return whether a folder contains `marker`, or is empty."""
     return (path / marker).exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def recover(path: Path) -> None:
-    """Put a folder back that a crash in the middle of its replacement left moved aside.
+    """Move back a folder that a crash during its replacement left moved aside.
 
-    If it was no crash, and another process is just replacing it, that one is waited for.
+    If another process is replacing it right now, wait for that process.
     """
     old = _aside(path if path.name not in ("", "..") else path.resolve())
     if os.path.lexists(path) or old.is_symlink() or not old.is_dir():
@@ -227,9 +227,9 @@ def recover(path: Path) -> None:
 
 
 def forget(path: Path) -> None:
-    """Remove what a crash at the very end of a replacement left of a folder's predecessor.
+    """Remove the remains of the old folder after a crash at the end of a replacement.
 
-    Whoever calls holds the lock of the folder, which is there.
+    The folder must exist, and the caller must hold its lock.
     """
     _remove(_aside(path))
 
@@ -245,10 +245,10 @@ def _aside(path: Path) -> Path:
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    """A hidden name beside a path.
+    """Return a hidden path in the same folder.
 
     Raises:
-        InvlearnError: The path has no name of its own.
+        InvlearnError: The path has no name.
     """
     if not path.name:
         raise InvlearnError(
@@ -258,7 +258,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _swap(partial: Path, path: Path) -> None:
-    """Move `partial` to `path`; what stood there is moved aside first and removed last."""
+    """Move `partial` to `path`; an existing folder is moved aside first and removed last."""
     old = _aside(path)
     _remove(old)
     with locks.waited_for(path) if path.exists() else nullcontext():
@@ -273,7 +273,7 @@ def _swap(partial: Path, path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Force a file or a folder to disk."""
+    """Flush a file or a folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
-"""Processes that train one backbone together, and all that they say to each other.
+"""Process group for distributed training, and its collective operations.
 
-`torchrun` (https://docs.pytorch.org/docs/stable/elastic/run.html) starts them and tells each who it
-is; the messages are those of `torch.distributed`: gloo between CPUs, NCCL between GPUs. Every
+`torchrun` (https://docs.pytorch.org/docs/stable/elastic/run.html) starts the processes and sets
+their ranks; communication uses `torch.distributed`: gloo between CPUs, NCCL between GPUs. Every
 process runs the same program and calls the same methods in the same order.
 """
 
@@ -23,38 +23,38 @@ from torch.distributed.rendezvous import rendezvous
 from invlearn.runtime.errors import ConfigError, InvlearnError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What a launcher sets."""
+"""Environment variables set by a launcher."""
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for one that checks a checkpoint, say; the dead are seen at once."""
+"""Timeout, for example while one process checks a checkpoint; dead ones are detected at once."""
 
 
 class Group:
-    """The processes of one training, as one of them sees it; alone unless it is told otherwise."""
+    """The processes of one training; by default, a single process."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
-        """Be process `rank`, from 0, of `size`; `torch.distributed` is ready if there are more."""
+        """Create the group of process `rank` of `size`; needs `torch.distributed` if `size > 1`."""
         self.rank, self.size = rank, size
         self.payload: Counter[str] = Counter()
-        """Bytes that this process handed over, by kind of message; what travels is more for a
-        sum, `2 (size - 1) / size` times as much on a ring."""
+        """Bytes that this process passed to collectives, by operation; a sum transfers
+        `2 (size - 1) / size` times as much on a ring."""
 
     @property
     def n_here(self) -> int:
-        """Processes on this machine."""
+        """Number of processes on this machine."""
         return 1 if self.is_alone else int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks for all."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other process."""
+        """Whether the group has a single process."""
         return self.size == 1
 
     def share(self, n: int) -> slice:
-        """Which of `n` things in a row are this process' own; those of all cover every one once.
+        """Return this rank's share of `n` consecutive elements; the shares partition them.
 
         Example:
             >>> [Group(rank, 3).share(8) for rank in range(3)]
@@ -63,11 +63,11 @@ class Group:
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def ends(self, n: int) -> list[int]:
-        """Where the share of each process ends, in the order of their ranks."""
+        """Return the end of each rank's share, in rank order."""
         return [(rank + 1) * n // self.size for rank in range(self.size)]
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum over all processes, the same bits on each; in place of the values."""
+        """Return the sum over all ranks, bitwise equal on each; in place."""
         if not self.is_alone:
             self.payload["sum"] += values.nbytes
             with _talking():
@@ -75,14 +75,14 @@ class Group:
         return values
 
     def all_to_all(self, pieces: Sequence[Tensor], lengths: Sequence[int]) -> list[Tensor]:
-        """Send a piece to each process, and get one from each.
+        """Send one tensor to each rank, and return those received.
 
         Args:
-            pieces: One for each rank, of one dimension, all of one type.
-            lengths: Of what each rank sends here.
+            pieces: One tensor per rank, one-dimensional, all of one type.
+            lengths: Length of the tensor received from each rank.
 
         Returns:
-            What came, in the order of the ranks.
+            The received tensors, in rank order.
         """
         if self.is_alone:
             return list(pieces)
@@ -94,18 +94,18 @@ class Group:
         return list(out.split(list(lengths)))
 
     def lengths(self, pieces: Sequence[Tensor]) -> list[int]:
-        """How long what each rank is about to send here is."""
+        """Return the length of the tensor that each rank will send to this one."""
         numbers = torch.tensor([len(piece) for piece in pieces], device=pieces[0].device)
         return [int(one) for one in self.all_to_all(list(numbers.split(1)), [1] * self.size)]
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether it is so on any process."""
+        """Return whether the flag is true on any rank."""
         if self.is_alone:
             return flag
         return bool(self.all_reduce(torch.tensor([int(flag)], device=_device())).item())
 
     def broadcast_object(self, value: Any) -> Any:
-        """What the first process says, a value of JSON; the others' own is not looked at."""
+        """Return the JSON value of rank 0 on all ranks; the values of others are ignored."""
         if self.is_alone:
             return value
         content = json.dumps(value).encode() if self.is_first else b""
@@ -118,7 +118,7 @@ class Group:
         return json.loads(bytes(buffer.cpu().numpy()))
 
     def barrier(self) -> None:
-        """Go on only when every process has come here."""
+        """Wait until every process has reached this call."""
         if not self.is_alone:
             with _talking():
                 dist.barrier()
@@ -126,12 +126,12 @@ class Group:
 
 @contextmanager
 def _talking() -> Generator[None, None, None]:
-    """Turn what is said of a lost connection into one sentence."""
+    """Convert errors of a lost connection to an `InvlearnError` of one sentence."""
     try:
         yield
     except RuntimeError as error:
         reason = re.sub(r"^\[[^]]*\] ", "", str(error).strip().partition("\n")[0])
-        reason = reason.partition(". ")[0].rstrip(".")  # what follows is advice for programmers
+        reason = reason.partition(". ")[0].rstrip(".")  # drop the advice for programmers
         raise InvlearnError(
             f"another process of this training is gone ({reason}); see what it said before or "
             "after this, or in its own log, and fix that; the last checkpoint stands"
@@ -139,15 +139,15 @@ def _talking() -> Generator[None, None, None]:
 
 
 ALONE = Group()
-"""A process that nobody works with."""
+"""The group of a single process."""
 
 
 @contextmanager
 def joined() -> Generator[Group, None, None]:
-    """Be one of the processes that a launcher such as `torchrun` started, else be alone.
+    """Join the process group of a launcher such as `torchrun`; without one, yield `ALONE`.
 
     Raises:
-        ConfigError: The launcher said only half of what is needed, or the others are not found.
+        ConfigError: Launcher variables are missing, or the other processes are not found.
     """
     said = [name for name in VARIABLES if name in os.environ]
     if not said or os.environ.get("WORLD_SIZE") == "1":
@@ -164,7 +164,7 @@ def joined() -> Generator[Group, None, None]:
     try:
         store, rank, size = next(rendezvous("env://"))
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-            # torchrun keeps its meeting place when it starts all again, and old addresses in it
+            # torchrun reuses its store after a restart, with the old addresses still in it
             store = PrefixStore(f"attempt {_attempt()}", store)
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
@@ -181,7 +181,7 @@ def joined() -> Generator[Group, None, None]:
 
 
 def started_again() -> bool:
-    """Whether `torchrun` has started the processes again after one of them failed."""
+    """Return whether `torchrun` has restarted the processes after a failure."""
     return _attempt() != "0"
 
 
@@ -190,5 +190,5 @@ def _attempt() -> str:
 
 
 def _device() -> torch.device:
-    """Where messages must lie."""
+    """Return the device for the tensors of collectives."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

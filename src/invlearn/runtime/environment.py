@@ -1,4 +1,4 @@
-"""What a run was computed with: versions, threads, machine."""
+"""Software and hardware environment of a run: versions, threads, machine."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from invlearn.runtime.errors import ConfigError
 
 
 def environment() -> dict[str, Any]:
-    """Describe the software and the machine, for the record of a run.
+    """Return a description of the software and the machine, for the record of a run.
 
     Example:
         >>> sorted(environment())
@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
 
 
 def lacking() -> dict[str, list[str]]:
-    """Packages that are not installed, by the extra of the library that brings them.
+    """Return the optional packages that are not installed, by extra.
 
     Example:
         >>> lacking().keys() >= {"report", "tune"}
@@ -55,7 +55,7 @@ def lacking() -> dict[str, list[str]]:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package of that name, as package indices have it, is installed.
+    """Return whether a package, by its name on package indices, is installed.
 
     Example:
         >>> is_installed("torch"), is_installed("no-such-package")
@@ -67,12 +67,12 @@ def is_installed(package: str) -> bool:
 
 
 def require_extra(extra: str, packages: Sequence[str], what: str) -> None:
-    """Refuse to begin what could not be finished.
+    """Check that the packages of an extra are installed.
 
     Args:
-        extra: Of the library.
-        packages: What it installs, as they are imported.
-        what: What is wanted, as a message begins.
+        extra: Extra of this library.
+        packages: Import names of its packages.
+        what: What requires them; starts the error message.
 
     Raises:
         ConfigError: A package is not installed.
@@ -94,7 +94,7 @@ def require_extra(extra: str, packages: Sequence[str], what: str) -> None:
 
 
 def machine() -> str:
-    """The machine in words.
+    """Return a one-line description of the machine.
 
     Example:
         >>> machine().startswith(f"{os.cpu_count()} x ")
@@ -105,13 +105,13 @@ def machine() -> str:
 
 
 def memory_bytes() -> int:
-    """Memory of the machine."""
+    """Return the total memory of the machine in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @cache
 def commit() -> str:
-    """The commit of this code, with `+` if files differ from it; the version outside of git."""
+    """Return the git commit of this code, with `+` if files differ; the version outside of git."""
     here = Path(__file__).parent
     git = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
@@ -122,13 +122,13 @@ def commit() -> str:
 
 
 def reset_peak() -> None:
-    """Let `peak_bytes` start again, where the system can do that (Linux)."""
+    """Reset the peak for `peak_bytes`, if the system supports it (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes() -> int | None:
-    """Most memory that this process held at once since `reset_peak`, in bytes; none if unknown.
+    """Return the peak memory of this process since `reset_peak`, in bytes; None if unknown.
 
     Example:
         >>> peak = peak_bytes()

@@ -1,7 +1,7 @@
-"""Every exception that a user can meet.
+"""Exceptions and warnings for users.
 
 A message is one sentence: what is wrong, where, what was found, and what to do. The command line
-prints it and leaves with exit code 2.
+prints it and exits with code 2.
 """
 
 from collections.abc import Iterable
@@ -9,19 +9,19 @@ from difflib import get_close_matches
 
 
 class InvlearnError(Exception):
-    """Anything wrong that the user can fix; never a defect of the library."""
+    """Base class of errors that the user can fix; never a defect of the library."""
 
 
 class ConfigError(InvlearnError):
-    """An option, a rule or a name that does not exist or does not fit."""
+    """An option, rule or name is unknown or invalid."""
 
 
 class DataError(InvlearnError):
-    """A log or a dataset folder that is missing, damaged or of the wrong content."""
+    """A log or dataset folder is missing, damaged or has invalid content."""
 
 
 class RunError(InvlearnError):
-    """A run folder that is missing, damaged, or does not fit its dataset."""
+    """A run folder is missing, damaged, or does not match its dataset."""
 
 
 class DivergedError(RunError):
@@ -29,20 +29,20 @@ class DivergedError(RunError):
 
 
 class Stopped(InvlearnError):  # noqa: N818  no error: somebody asked for it
-    """Work was asked to stop; it saved what it had and can go on later."""
+    """Work was stopped on request; its state is saved and it can be resumed."""
 
 
 class InvlearnWarning(UserWarning):
-    """Something that the user should know and that stops nothing."""
+    """Something that the user should know and that is not an error."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Error for a name nobody knows, with the nearest known ones.
+    """Return an error for an unknown name, with the nearest match and all known names.
 
     Args:
-        kind: What the name was meant to be, such as `"strategy"`.
-        name: What was given.
-        known: Every name that would have been right.
+        kind: Kind of the name, such as `"strategy"`.
+        name: The given name.
+        known: All valid names.
 
     Example:
         >>> print(unknown("strategy", "igg", ["none", "ns", "ig"]))

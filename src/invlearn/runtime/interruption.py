@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first one lets the work stop where it can go on later."""
+"""Handle Ctrl-C as a request: the first one stops the work at a point where it can be resumed."""
 
 import signal
 from collections.abc import Callable, Generator
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def interruptible() -> Generator[Callable[[], bool], None, None]:
     """Turn the first Ctrl-C (or a SIGTERM) into a request to stop after the current step.
 
-    Yields whether somebody asked; the second one ends the process as ever.
+    Yields a function that returns whether a stop was requested; a second signal ends the process.
     """
     asked: list[int] = []
 

@@ -1,7 +1,7 @@
-"""Locks that keep processes out of each other's way.
+"""File locks between processes.
 
-They are the operating system's and end with the process that holds them, however that ends. A disk
-that knows no locks for what is asked is gone without. A link is never followed to what is locked.
+They use `flock`, so the operating system releases them when the process ends for any reason. On a
+file system without locks, no lock is taken. Symbolic links are never followed to the locked file.
 """
 
 import errno
@@ -18,14 +18,14 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 @contextmanager
 def locked(folder: Path) -> Generator[None, None, None]:
-    """Keep every other process out of the same block for the same folder.
+    """Hold an exclusive lock on a folder during the block.
 
     Raises:
-        InvlearnError: Another process holds it, or the folder cannot be written.
+        InvlearnError: Another process holds the lock, or the folder is not writable.
     """
     file = folder / ".lock"
     with _opened(file) as handle:
-        # A folder that was replaced between the opening and the lock is not the one that is locked.
+        # If the folder was replaced between open and lock, the wrong folder is locked.
         if not (_got(handle, LOCK_EX | LOCK_NB) and _is_at(handle, file)):
             raise InvlearnError(
                 f"another process is at work in {folder}; wait for it, or stop it first"
@@ -35,12 +35,12 @@ def locked(folder: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def claimed(folder: Path, name: str) -> Generator[bool, None, None]:
-    """Yield whether this process is the only one to work on `name` in a folder until the end.
+    """Try to lock `name` in a folder during the block, and yield whether this process has the lock.
 
-    Unlike `locked`, it is no error if another process does.
+    Unlike `locked`, it is not an error if another process holds the lock.
 
     Raises:
-        InvlearnError: The folder cannot be written.
+        InvlearnError: The folder is not writable.
     """
     with _opened(folder / f".{name}.lock") as handle:
         yield _got(handle, LOCK_EX | LOCK_NB)
@@ -48,10 +48,10 @@ def claimed(folder: Path, name: str) -> Generator[bool, None, None]:
 
 @contextmanager
 def in_turn(folder: Path, name: str) -> Generator[None, None, None]:
-    """Wait until no other process is in the block of `name` for the same folder.
+    """Wait for the lock on `name` in a folder, and hold it during the block.
 
     Raises:
-        InvlearnError: The folder cannot be written.
+        InvlearnError: The folder is not writable.
     """
     with _opened(folder / f".{name}.lock") as handle:
         _got(handle, LOCK_EX)
@@ -60,23 +60,23 @@ def in_turn(folder: Path, name: str) -> Generator[None, None, None]:
 
 @contextmanager
 def reserved(place: Path, make: Callable[[Path], None], name: Path) -> Generator[None, None, None]:
-    """Be the only one that fills a temporary file or folder; the lock is on itself.
+    """Hold an exclusive lock on a temporary file or folder while it is filled.
 
     Args:
-        place: The file or folder; made if need be, else as a kill left it.
-        make: Makes it; no error if it is there. A link in its place is to be removed.
-        name: What it will be called in the end.
+        place: The file or folder; created if missing, otherwise as a killed process left it.
+        make: Creates it, without error if it exists; must remove a link at its path.
+        name: Final name, for messages.
 
     Raises:
-        InvlearnError: Another process fills it.
-        OSError: It cannot be made.
+        InvlearnError: Another process holds the lock.
+        OSError: The file or folder cannot be created.
     """
     while True:
         make(place)
         try:
             handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
-            continue  # whoever filled it has just moved it away
+            continue  # the process that filled it has just renamed it
         try:
             if not _got(handle, LOCK_EX | LOCK_NB):
                 raise InvlearnError(f"another process is writing {name}; wait for it to end")
@@ -89,10 +89,10 @@ def reserved(place: Path, make: Callable[[Path], None], name: Path) -> Generator
 
 @contextmanager
 def waited_for(place: Path) -> Generator[None, None, None]:
-    """Wait until no other process is in the block for the same file or folder.
+    """Wait for the lock on a file or folder, and hold it during the block.
 
     Raises:
-        OSError: It is not there.
+        OSError: The file or folder does not exist.
     """
     handle = os.open(place, os.O_RDONLY)
     try:
@@ -104,7 +104,7 @@ def waited_for(place: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def _opened(file: Path) -> Generator[int, None, None]:
-    """Open the file that a lock is on, and make it if need be; a link is not followed."""
+    """Open a lock file, and create it if missing; a link is not followed."""
     try:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
@@ -120,7 +120,7 @@ def _opened(file: Path) -> Generator[int, None, None]:
 
 
 def _got(handle: int, how: int) -> bool:
-    """Whether a lock was got; where there are none, it is."""
+    """Return whether the lock was acquired; true on file systems without locks."""
     try:
         flock(handle, how)
     except OSError as error:
@@ -129,7 +129,7 @@ def _got(handle: int, how: int) -> bool:
 
 
 def _is_at(handle: int, place: Path) -> bool:
-    """Whether what is open still has the name under which it was opened."""
+    """Return whether an open file is still at its path."""
     try:
         return os.path.samestat(os.fstat(handle), place.lstat())
     except OSError:

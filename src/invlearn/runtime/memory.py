@@ -1,4 +1,4 @@
-"""Memory of this machine: amounts in words, what a process holds, what it may take."""
+"""Memory: parse and format amounts, memory in use, available memory."""
 
 import os
 import re
@@ -14,14 +14,14 @@ _UNITS = {
 
 
 def bytes_of(amount: str) -> float:
-    """Bytes of a text such as 64GiB.
+    """Return the number of bytes in a text such as 64GiB.
 
     Example:
         >>> bytes_of("1.5 GiB") == 1.5 * 2**30, bytes_of("4gb") == 4e9
         (True, True)
 
     Raises:
-        ConfigError: It is no amount of memory.
+        ConfigError: The text is not an amount of memory.
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) *([A-Z]+)", amount.strip().upper())
     if not found or found[2] not in _UNITS:
@@ -30,7 +30,7 @@ def bytes_of(amount: str) -> float:
 
 
 def gib(n_bytes: float) -> str:
-    """Bytes as a person reads them.
+    """Return a number of bytes as text, in GiB or MiB.
 
     Example:
         >>> gib(3 * 2**29), gib(5e6)
@@ -42,7 +42,7 @@ def gib(n_bytes: float) -> str:
 
 
 def resident() -> float:
-    """Bytes of memory that this process holds now."""
+    """Return the resident memory of this process in bytes."""
     with suppress(OSError):
         found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
         return int(found[1]) * 1024 if found else 0
@@ -50,7 +50,7 @@ def resident() -> float:
 
 
 def available() -> float:
-    """Bytes of memory that can still be taken here: what is free, or what a group may take more."""
+    """Return the available memory in bytes, within the limits of the control groups."""
     found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
     with suppress(OSError, ValueError, AttributeError):
         free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
@@ -61,9 +61,9 @@ def available() -> float:
 
 
 def group_limits(groups: str, root: Path) -> list[float]:
-    """Bytes of memory that a process' control groups, and the groups around them, may take more.
+    """Return the remaining memory in bytes of each control group of a process and of its parents.
 
-    Pages of files are the system's to take back, and do not count as taken.
+    File pages are reclaimable and do not count as used.
 
     Args:
         groups: Lines of `hierarchy:controllers:path`, as in `/proc/self/cgroup`; version 1 or 2.
@@ -79,7 +79,7 @@ def group_limits(groups: str, root: Path) -> list[float]:
         )
         inner = Path(path.lstrip("/"))
         for group in (inner, *inner.parents):
-            with suppress(OSError, ValueError):  # no such group in sight, or no limit ("max")
+            with suppress(OSError, ValueError):  # group not visible, or no limit ("max")
                 place = root / controllers / group
                 limit = float((place / file).read_text())
                 taken = re.search(rf"^{held} (\d+)$", (place / "memory.stat").read_text(), re.M)

@@ -1,4 +1,4 @@
-"""A limit on new tensors, so that a wrong size is an error and not a machine out of memory."""
+"""Limit on the size of new tensors, to raise an error before memory runs out."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -34,10 +34,10 @@ class MemoryGuard(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Count what is made, as PyTorch has it.
+        """Count the bytes of new tensors, and call `func`.
 
         Raises:
-            ValueError: It is too much.
+            ValueError: The limit is exceeded.
         """
         given = kwargs or {}
         if func in MAKERS and torch.get_default_device().type != "meta":
@@ -51,6 +51,6 @@ class MemoryGuard(TorchFunctionMode):
 
 
 def _size(args: Sequence[Any], given: dict[str, Any]) -> Sequence[int]:
-    """The shape that is asked for, in either form."""
+    """Return the requested shape, given as integers or as a sequence."""
     first: Any = args[0] if args else given.get("size", ())
     return [int(n) for n in args] if isinstance(first, int) else first

@@ -1,4 +1,4 @@
-"""Tensors on the meta device, made without torch's compiler."""
+"""Create tensors on the meta device without loading torch's compiler."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
@@ -11,14 +11,14 @@ FILLS, DRAWS, SCALES = (
     ("rand", "randn"),
     ("mul", "__mul__", "__rmul__"),
 )
-"""Functions that fill a tensor, that make one, and that multiply it by a number."""
+"""Functions that fill a tensor, that create one, and that multiply it by a number."""
 
 
 @final
 class ShapesOnly(TorchFunctionMode):
-    """Context in which new tensors get no values, for modules whose shapes alone are of interest.
+    """Context that skips the initialisation of new tensors, for modules used for their shapes only.
 
-    The first values on the meta device would load torch's compiler, which takes a second or two.
+    Initialising values on the meta device would load torch's compiler, which takes 1 to 2 s.
 
     Example:
         >>> with ShapesOnly(), torch.device("meta"):
@@ -34,7 +34,7 @@ class ShapesOnly(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call `func`, unless it changes nothing but values."""
+        """Call `func`, unless it only changes values."""
         del types
         given, name = dict(kwargs or {}), getattr(func, "__name__", "")
         if name in FILLS:

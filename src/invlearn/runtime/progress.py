@@ -1,22 +1,22 @@
-"""How long work tells its watcher where it stands; showing it is the command line's business."""
+"""Progress-callback protocol; the command line displays the progress."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called by long work after each part of it."""
+    """Callback for long-running work, called after each part."""
 
     def __call__(self, stage: str, done: int, total: int, **figures: float | str) -> None:
-        """Take note that `done` of `total` parts of `stage` are over.
+        """Report that `done` of `total` parts of `stage` are finished.
 
         Args:
-            stage: What is being done, in a few words; a new text begins a new bar.
-            done: Parts finished.
-            total: Parts in all.
-            figures: Anything worth showing beside the bar, such as the loss.
+            stage: Short description of the work; a new text starts a new progress bar.
+            done: Number of finished parts.
+            total: Total number of parts.
+            figures: Values to show next to the bar, such as the loss.
         """
         ...
 
 
 def silent(stage: str, done: int, total: int, **figures: float | str) -> None:
-    """Show nothing: the default of every function that reports progress."""
+    """Do nothing; the default of every function that reports progress."""

@@ -1,6 +1,6 @@
-"""Randomness without state: every draw is a function of a seed and a key.
+"""Stateless random numbers: every draw is a function of a seed and a key.
 
-A generator is made again from (seed, purpose, position), so that a position in training is two
+Each generator is created from (seed, purpose, position), so that a position in training is two
 integers and no generator state is ever stored.
 """
 
@@ -12,12 +12,12 @@ from invlearn.runtime.errors import ConfigError
 
 
 def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
-    """Make the generator of one purpose at one position.
+    """Return the generator for one purpose at one position.
 
     Args:
         seed: The run's seed.
-        purpose: What the numbers are for; different purposes are independent.
-        position: Such as epoch and step.
+        purpose: Purpose of the numbers; different purposes are independent.
+        position: Position, for example epoch and step.
 
     Raises:
         ConfigError: The seed is negative.
@@ -35,5 +35,5 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
 
 
 def torch_seed(seed: int, purpose: str, *position: int) -> int:
-    """Seed for torch's own generator, where a layer insists on it (dropout)."""
+    """Return a seed for torch's global generator, for layers that require it (dropout)."""
     return int(stream(seed, purpose, *position).integers(2**63))

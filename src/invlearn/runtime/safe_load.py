@@ -1,8 +1,8 @@
-"""Plain values out of files that anybody may have written: JSON, YAML and NumPy columns.
+"""Safe loading of untrusted JSON, YAML and NumPy files.
 
-Nothing is unpickled, no tag of YAML makes an object, and what would take more room or depth than
-such files ever need is refused. Whatever is wrong is a `ValueError`, for the caller to say of which
-file and what to do.
+Nothing is unpickled, YAML tags create no objects, and files that are larger or more deeply nested
+than necessary are refused. Invalid content raises a `ValueError`; the caller adds the file name and
+the remedy.
 """
 
 import json
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 MAX_YAML_BYTES = 100_000
 MAX_JSON_BYTES = 64 << 20
 MAX_VALUES = 100_000
-"""Values in a YAML file, counted as often as aliases repeat them."""
+"""Maximum number of values in a YAML file, with aliases expanded."""
 MAX_DEPTH = 32
-"""Lists and mappings within one another."""
+"""Maximum nesting depth of lists and mappings."""
 
 
 def from_yaml(text: str) -> Any:
-    """Values of a YAML document.
+    """Return the values of a YAML document.
 
     Raises:
-        ValueError: It is no YAML, too long, too deep or too often repeated by its aliases, or has
-            a key twice.
+        ValueError: It is not YAML, is too long or too deeply nested, is too large with its
+            aliases expanded, or has a repeated key.
 
     Example:
         >>> from_yaml("a: [1, 2]")
@@ -41,28 +41,28 @@ def from_yaml(text: str) -> Any:
         values = _Loader(text).get_single_data()
     except RecursionError:
         raise ValueError(_too_deep()) from None
-    except Exception as error:  # dates and numbers that are none fail in as many ways
+    except Exception as error:  # invalid dates and numbers raise various exceptions
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     _check_size(values)
     return values
 
 
 def yaml_of(file: Path) -> Any:
-    """Values of a YAML file, of which no more is read than may be.
+    """Return the values of a YAML file; at most `MAX_YAML_BYTES + 1` characters are read.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: As from `from_yaml`.
+        OSError: The file cannot be read.
+        ValueError: See `from_yaml`.
     """
     with file.open(encoding="utf-8") as stream:
         return from_yaml(stream.read(MAX_YAML_BYTES + 1))
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes plain values only; PyYAML itself would take the last of several equal keys."""
+    """Loader of plain values that refuses repeated keys; PyYAML itself keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping of YAML."""
+        """Return the dictionary of a mapping node."""
         found: set[Hashable] = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
@@ -75,10 +75,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def from_json(text: str | bytes) -> Any:
-    """Values of a JSON text.
+    """Return the values of a JSON text.
 
     Raises:
-        ValueError: It is no JSON, or too long or too deep.
+        ValueError: It is not JSON, or is too long or too deeply nested.
     """
     if len(text) > MAX_JSON_BYTES:
         raise ValueError(f"it is longer than {MAX_JSON_BYTES:,} characters")
@@ -91,11 +91,11 @@ def from_json(text: str | bytes) -> Any:
 
 
 def json_of(file: Path) -> Any:
-    """Values of a JSON file.
+    """Return the values of a JSON file.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is no JSON, or too long or too deep.
+        OSError: The file cannot be read.
+        ValueError: It is not JSON, or is too long or too deeply nested.
     """
     if file.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"it is longer than {MAX_JSON_BYTES:,} bytes")
@@ -103,15 +103,15 @@ def json_of(file: Path) -> Any:
 
 
 def column_of(file: Path, *, mapped: bool = False) -> "npt.NDArray[Any]":
-    """The array of a `.npy` file.
+    """Return the array of a `.npy` file.
 
     Args:
         file: The file.
-        mapped: Map it into memory in place of reading it.
+        mapped: Memory-map the file instead of reading it.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is no such file, or holds objects.
+        OSError: The file cannot be read.
+        ValueError: It is not a `.npy` file, or contains objects.
     """
     import numpy as np
 
@@ -119,15 +119,15 @@ def column_of(file: Path, *, mapped: bool = False) -> "npt.NDArray[Any]":
         return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # a broken head is parsed as Python, and fails in as many ways
+    except Exception as error:  # a damaged header, parsed as Python, can raise anything
         raise ValueError(str(error) or type(error).__name__) from error
 
 
 def misplaced(folder: Path) -> str | None:
-    """What within a folder must not be read, as a sentence begins, or none.
+    """Return the first unsafe entry of a folder, as the start of a message, or None.
 
-    That is a symbolic link that leads out of it, which is not followed, and a pipe, a socket or a
-    device, which might never end. The folder itself may be reached by a link.
+    Unsafe are symbolic links that lead out of the folder, and pipes, sockets and devices, which may
+    never reach their end. The folder itself may be a link.
     """
     home = _resolved(folder)
     if home is None:
@@ -145,7 +145,7 @@ def misplaced(folder: Path) -> str | None:
 
 
 def _resolved(path: Path) -> Path | None:
-    """Where a path leads; none if that is nowhere: a name that cannot be, or links in a circle."""
+    """Return the resolved path; None if it is invalid or its links form a cycle."""
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):
@@ -153,7 +153,7 @@ def _resolved(path: Path) -> Path | None:
 
 
 def _check_size(values: Any, *, most: int | None = MAX_VALUES) -> None:
-    """Refuse what is too deep, and more values than `most`; a tree within itself is both."""
+    """Raise on too deep nesting and on more than `most` values; a recursive value is both."""
     todo, count = [(values, 0)], 0
     while todo:
         value, depth = todo.pop()

@@ -1,9 +1,8 @@
-"""Tensors by name in a safetensors file, written by one process or by several at once.
+"""Named tensors in a safetensors file, written by one process or by several at once.
 
 The format (https://huggingface.co/docs/safetensors): eight bytes for the length of a JSON header,
-the header with type, shape and place of each tensor, the tensors row by row. So processes that hold
-rows of one table each write theirs into the place where they belong, and the file is the one that a
-single process would have written.
+the header with type, shape and offsets of each tensor, the tensors row by row. So each process
+writes its rows of a sharded table at their offsets, and the file equals that of a single process.
 """
 
 import hashlib
@@ -39,21 +38,21 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""In the order in which safetensors puts tensors of these types."""
+"""Type names, in the order in which safetensors sorts tensors by type."""
 
 
 class Shard(NamedTuple):
-    """Which rows of a whole table a process holds: from `first` up to, not including, `end`."""
+    """The rows of a table that a process holds: from `first` up to, not including, `end`."""
 
     first: int
     end: int
     n_rows: int
-    """Of the whole table."""
+    """Number of rows of the whole table."""
 
 
 NO_SHARDS: Mapping[str, Shard] = {}
 COPY_BYTES = 1 << 24
-"""How much of a file is copied at once."""
+"""Block size of file copies."""
 
 
 def write_tensors(
@@ -63,16 +62,16 @@ def write_tensors(
     shards: Mapping[str, Shard] = NO_SHARDS,
     group: Group = ALONE,
 ) -> None:
-    """Write tensors, each once, whatever names it stands under.
+    """Write named tensors; a tensor with several names is stored once.
 
     Args:
-        file: Where to; on a disk that all processes see.
-        tensors: On each process the same names.
-        shards: Which of them are rows of a bigger one, and where they belong.
-        group: The processes, if there are shards; else only this one writes.
+        file: Output file, on a disk that all processes see.
+        tensors: Tensors by name; the same names on each process.
+        shards: Tensors that are rows of a larger table, and their row ranges.
+        group: The processes, if there are shards; otherwise only this process writes.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written.
+        InvlearnError: The disk is full or not writable.
     """
     if shards:
         _write_together(file, tensors, shards, group)
@@ -93,11 +92,11 @@ def write_tensors(
 
 
 def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[str, Tensor]:
-    """Read tensors; what was one tensor under several names is so again.
+    """Return the named tensors; those that were tied are tied again.
 
     Args:
-        file: What `write_tensors` wrote.
-        shards: Of which tensors only some rows are wanted, and which.
+        file: A file written by `write_tensors`.
+        shards: Tensors of which to read only some rows, and these rows.
 
     Raises:
         SafetensorError: The file is damaged.
@@ -118,16 +117,16 @@ def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[st
 
 @contextmanager
 def private_copy(file: Path) -> Generator[tuple[Path, str], None, None]:
-    """Copy a file to where no other process can change it, in memory where the system can (Linux).
+    """Copy a file so that no other process can change it, into memory if supported (Linux).
 
-    Tensors that `read_tensors` maps from the copy stay valid after the block: the memory is freed
+    Tensors that `read_tensors` maps from the copy stay valid after the block; the memory is freed
     with the last of them.
 
     Yields:
-        Path of the copy, and the SHA-256 of what it holds, in hexadecimal.
+        Path of the copy, and the SHA-256 of its content, in hexadecimal.
 
     Raises:
-        OSError: The file cannot be read, or there is no room for the copy.
+        OSError: The file cannot be read, or there is no space for the copy.
     """
     with _private_file(file.name) as (path, descriptor), file.open("rb") as source:
         digest = hashlib.sha256()
@@ -140,7 +139,7 @@ def private_copy(file: Path) -> Generator[tuple[Path, str], None, None]:
 
 @contextmanager
 def _private_file(name: str) -> Generator[tuple[Path, int], None, None]:
-    """Path and descriptor of an empty file that is gone when nothing maps it any more."""
+    """Yield path and descriptor of an empty file that is freed with its last mapping."""
     with TemporaryDirectory(prefix="invlearn-") as folder:
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create(name)
@@ -157,7 +156,7 @@ def _private_file(name: str) -> Generator[tuple[Path, int], None, None]:
 def _write_together(
     file: Path, tensors: Mapping[str, Tensor], shards: Mapping[str, Shard], group: Group
 ) -> None:
-    """Each process writes its rows; what is whole is written by the first."""
+    """Write the rows of each process; rank 0 also writes the tensors that are not sharded."""
     shapes = {name: _whole_shape(tensor, shards.get(name)) for name, tensor in tensors.items()}
     tied = _tied_for_all(tensors, shapes, group)
     tensors = {name: tensor for name, tensor in tensors.items() if name not in tied}
@@ -195,7 +194,7 @@ def _whole_shape(tensor: Tensor, shard: Shard | None) -> tuple[int, ...]:
 def _laid_out(
     tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], tied: Mapping[str, str]
 ) -> tuple[dict[str, slice], bytes]:
-    """Which bytes of the file every tensor will be, and the bytes before them."""
+    """Return the byte range of each tensor in the file, and the header bytes."""
     order, metadata = list(_NAMES), _metadata(tied)
     ranges: dict[str, slice] = {}
     entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
@@ -220,13 +219,13 @@ def _metadata(tied: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    """A tensor's memory, row by row, not copied if it can be helped."""
+    """Return a tensor's bytes in row order, without a copy if possible."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data
 
 
 def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of tensors that stand under another name before, and that name."""
+    """Return the names of repeated tensors, with the first name of each."""
     first: dict[tuple[object, ...], str] = {}
     tied: dict[str, str] = {}
     for name, tensor in tensors.items():
@@ -239,7 +238,7 @@ def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 def _tied_for_all(
     tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
 ) -> dict[str, str]:
-    """What is tied on any process: one that holds no row of two tables cannot tell."""
+    """Return the tensors tied on any process; empty shards cannot be compared locally."""
     tied = _tied(tensors)
     if not group.any_rank(bool(tied)):
         return {}

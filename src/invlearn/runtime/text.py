@@ -1,13 +1,13 @@
-"""How sentences count things, and show those that they met."""
+"""Format counts and texts for messages."""
 
 
 def counted(n: int, one: str, many: str = "") -> str:
-    """A number before what it counts, in the right form.
+    """Return a number with its noun in singular or plural.
 
     Args:
         n: The number.
-        one: The word for one thing, with whatever else changes with the number.
-        many: The same for several; `one` with an `s` if left out.
+        one: The singular noun, with any words that change with the number.
+        many: The plural; defaults to `one` with an `s`.
 
     Example:
         >>> counted(1, "user"), counted(1200, "row"), counted(2, "user is", "users are")
@@ -17,7 +17,7 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def clipped(text: str, most: int = 40) -> str:
-    """A text of unknown length, short enough to be shown.
+    """Return a text, shortened to at most `most` characters.
 
     Example:
         >>> clipped("a short one"), clipped("x" * 99, 9)
