@@ -1,4 +1,4 @@
-"""Where names become objects: settings completed, backbones and strategies made."""
+"""Complete settings, and build backbones and strategies from their names."""
 
 from dataclasses import fields, is_dataclass
 from math import isnan
@@ -26,19 +26,19 @@ from invlearn.training.stores.store import draws_random_numbers
 from invlearn.training.train_step import PAYING_STEPS, has_compiler
 
 BY_ROWS = ("row", "sharded")
-"""Stores that show the rows of a batch alone."""
+"""Stores that gather only the rows of a batch."""
 
 
 def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> RunConfig:
-    """Write every default out, and decide what is `auto`.
+    """Return the settings with all defaults and `auto` values filled in.
 
     Args:
-        config: Settings as they were given.
-        dataset: What is to be trained on.
-        given: A backbone that was made already; its options are its maker's business.
+        config: Settings as given.
+        dataset: The dataset to train on.
+        given: An existing backbone; its options are not checked.
 
     Raises:
-        ConfigError: Settings do not fit each other, the dataset or the machine.
+        ConfigError: Settings contradict each other, the dataset or the machine.
     """
     _check_metric(config.select_by, dataset)
     return complete_settings(
@@ -49,10 +49,10 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
 def complete_settings(
     config: RunConfig, *, n_train: int, n_unlabelled: int, given: nn.Module | None = None
 ) -> RunConfig:
-    """Write every default out for so many labelled and unlabelled training rows.
+    """Return the completed settings, given the numbers of training rows.
 
     Raises:
-        ConfigError: Settings do not fit each other or the machine.
+        ConfigError: Settings contradict each other or the machine.
     """
     if given is None:
         backbone = backbone_class(config.backbone)
@@ -85,7 +85,7 @@ def complete_settings(
 
 
 def batch_size(config: RunConfig, n_rows: int) -> int:
-    """Labelled pairs in a batch, for so many labelled training rows.
+    """Return the labelled pairs per batch for `n_rows` labelled training rows.
 
     Example:
         >>> batch_size(RunConfig(steps_per_epoch=128), 600_000)
@@ -99,7 +99,7 @@ def batch_size(config: RunConfig, n_rows: int) -> int:
 def _usable_store(
     config: RunConfig, has_tables: bool, whole_tables: bool
 ) -> Literal["row", "dense", "sharded"]:
-    """Name of the store to train in, whatever `auto` is for a backbone and a strategy."""
+    """Return the store's name; resolve `auto` by the backbone and the strategy."""
     if config.store == "auto":
         return "row" if has_tables and not whole_tables else "dense"
     if config.store in BY_ROWS and not has_tables:
@@ -116,10 +116,10 @@ def _usable_store(
 
 
 def usable_device(name: str) -> str:
-    """Name of the device to compute on, whatever `auto` is here.
+    """Return the device's name; resolve `auto` on this machine.
 
     Raises:
-        ConfigError: There is no such device, or nothing can be computed on it.
+        ConfigError: The device does not exist or cannot compute.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -134,16 +134,16 @@ def usable_device(name: str) -> str:
 def decide_compile(
     config: RunConfig, module: nn.Module, *, n_steps: int, n_processes: int = 1
 ) -> RunConfig:
-    """Decide whether steps are compiled, if that is `auto`.
+    """Return the settings with `compile` resolved if it is `auto`.
 
     Args:
-        config: Settings, else complete.
+        config: Settings, otherwise complete.
         module: The backbone, in training mode.
-        n_steps: Steps that a compiled one would serve.
-        n_processes: How many share a batch.
+        n_steps: Steps that would use the compiled step.
+        n_processes: Processes that share a batch.
 
     Raises:
-        ConfigError: It is `on` where it cannot be.
+        ConfigError: `compile` is `on` but not possible.
     """
     device = torch.device(config.device).type
     obstacles = {
@@ -164,7 +164,7 @@ def decide_compile(
 
 
 def exposed_fraction(config: RunConfig) -> float:
-    """Part of the unlabelled pairs that is exposed, as the completed settings say."""
+    """Return the fraction of unlabelled pairs that are exposed, from completed settings."""
     fractions = {"exposed": 1.0, "sampled": 0.0, "mix": config.unlabelled.exposed_fraction}
     return fractions[config.unlabelled.source]
 
@@ -177,17 +177,17 @@ def make_backbone(
     *,
     max_bytes: int | None = None,
 ) -> nn.Module:
-    """Make the backbone that completed settings name.
+    """Build the backbone of completed settings.
 
     Args:
         config: The settings.
         n_users: Number of users.
         n_items: Number of items.
-        features: Which features there are of them, for a backbone that reads these.
-        max_bytes: What it may take; by default what the machine has.
+        features: Their features, for a backbone that reads features.
+        max_bytes: Memory limit; by default the machine's memory.
 
     Raises:
-        ConfigError: Its class cannot be found, does not take what it is given, or is too big.
+        ConfigError: The class cannot be found, rejects its arguments, or needs too much memory.
     """
     kind = backbone_class(config.backbone)
     known: dict[str, Any] = {"features": features} if issubclass(kind, ReadsFeatures) else {}
@@ -204,17 +204,16 @@ def make_backbone(
 def meta_model(
     config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
 ) -> nn.Module | None:
-    """Make the backbone that completed settings name, of tensors that have a shape and no memory.
+    """Build the backbone of completed settings with tensors on the device `meta`.
 
-    It is for weights that are there already: they need not fit into memory twice, and mapped from a
-    file not even once.
+    Existing parameters can then be assigned without a second copy in memory, or mapped from a file.
 
     Returns:
-        The backbone, on the device `meta`; none if it cannot be made without its values, or has one
-        weight under two names.
+        The backbone; none if it cannot be built without values, or has a parameter under two
+        names.
 
     Raises:
-        ConfigError: Its class cannot be found.
+        ConfigError: The class cannot be found.
     """
     backbone_class(config.backbone)
     try:
@@ -229,17 +228,17 @@ def meta_model(
 
 @torch.no_grad()
 def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int) -> None:
-    """Make sure that a backbone keeps its promises, where breaking them would train nonsense.
+    """Check the parts of the backbone contract that training depends on.
 
     Args:
         module: The backbone; its mode is restored.
-        store: The row store needs to know every table that is looked up by a user or an item.
+        store: Name of the store; the row stores need every table indexed by users or items.
         n_users: Number of users.
         n_items: Number of items.
 
     Raises:
-        ConfigError: Its logits have another shape than its pairs or depend on the batch, or its
-            `tables` name what is no table or leave one out.
+        ConfigError: The logits do not have one element per pair or depend on the batch, or
+            `tables` names a wrong parameter or omits a table.
     """
     was_training = module.training
     module.eval()
@@ -270,7 +269,7 @@ def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int)
 
 
 def _batch_statistics(module: nn.Module, ids: Tensor) -> list[str]:
-    """Batch norms, and buffers that a forward pass in training mode changes."""
+    """Return names of batch norms, or of buffers changed by a training forward pass."""
     norms = [name for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
     before = dict(module.named_buffers())
     buffers = {name: buffer.clone() for name, buffer in before.items()}
@@ -282,7 +281,7 @@ def _batch_statistics(module: nn.Module, ids: Tensor) -> list[str]:
 
 
 def _same(before: Tensor, after: Tensor) -> bool:
-    """Whether a buffer is as it was; sparse ones, such as graphs, are taken to be."""
+    """Return whether a buffer is unchanged; sparse ones are assumed to be."""
     if before.layout != torch.strided:
         return True
     return before.shape == after.shape and torch.allclose(
@@ -291,7 +290,7 @@ def _same(before: Tensor, after: Tensor) -> bool:
 
 
 def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
-    """Compare what a backbone declares as its tables with what it holds."""
+    """Compare the declared `tables` of a backbone with its parameters."""
     declared: dict[str, str] = dict(getattr(module, "tables", {}))
     weights = dict(module.named_parameters()) | dict(module.named_buffers())
     wrong = [
@@ -317,7 +316,7 @@ def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
 
 
 def _check_metric(name: str, dataset: Dataset) -> None:
-    """Make sure that a metric exists and that the validation part defines it."""
+    """Check that a metric exists and is defined on the validation part."""
     rows = dataset.valid
     known = evaluate(
         rows.users, rows.labels, np.zeros(len(rows)), draws=0, name="the validation part"
@@ -332,7 +331,7 @@ def _check_metric(name: str, dataset: Dataset) -> None:
 
 
 def named_backbone(backbone: str | type[nn.Module] | nn.Module | None) -> dict[str, Any]:
-    """Settings that name a backbone given from Python in any form."""
+    """Return the settings for a backbone given from Python in any form."""
     if backbone is None or isinstance(backbone, str):
         return {"backbone": backbone} if backbone else {}
     if isinstance(backbone, type):
@@ -341,7 +340,7 @@ def named_backbone(backbone: str | type[nn.Module] | nn.Module | None) -> dict[s
 
 
 def named_strategy(strategy: str | Strategy | type[Strategy] | None) -> dict[str, Any]:
-    """Settings that name a strategy given from Python in any form."""
+    """Return the settings for a strategy given from Python in any form."""
     if strategy is None or isinstance(strategy, str):
         return {"strategy": strategy} if strategy else {}
     if isinstance(strategy, type):

@@ -1,14 +1,14 @@
-"""Checkpoints that survive a kill at any instant; nothing in them is ever unpickled.
+"""Crash-safe checkpoints; nothing in them is ever unpickled.
 
 ```
 checkpoints/
-  index.json               names of the last, the best and the kept checkpoints, their checksums
+  index.json               names and checksums of the last, the best and the kept checkpoints
   epoch-0001-step-000000/  weights.safetensors  optimizer.safetensors  state.json
 ```
-Of an epoch that is only kept, the weights stay and the rest goes.
-A checkpoint is named by the epochs and the steps of the next one that it has behind it. It is
-written whole under a name that no earlier one has before the index names it, and what the index
-does not name is removed after. So the index always names whole checkpoints.
+Kept epochs that are neither last nor best keep only their weights.
+A checkpoint's name holds its finished epochs, and its finished steps of the next epoch. It is
+written completely, under a new name, before the index names it; then folders that the index does
+not name are removed. So the index always names complete checkpoints.
 """
 
 import json
@@ -41,12 +41,12 @@ Which = Literal["last", "best"]
 
 CHANGED = "was changed or truncated since it was written"
 _KEPT = "epoch-"
-"""Begins the name of a kept epoch in the index."""
+"""Prefix of kept epochs in the index."""
 
 
 @dataclass(slots=True)
 class TrainState:
-    """Where a training stands; all that must survive besides weights and moments."""
+    """Training progress: the state to save besides weights and moments."""
 
     epoch: int = 0
     """Epochs finished."""
@@ -57,18 +57,18 @@ class TrainState:
     best_epoch: int | None = None
     """Epoch of the best score, from 0."""
     epochs_since_best: int = 0
-    """Epochs finished since then."""
+    """Epochs finished since the best one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint, read."""
+    """The content of a checkpoint."""
 
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: TrainState
     run: str = ""
-    """Id of the run that it belongs to, from `run.json`; empty in those of earlier versions."""
+    """Id of its run, from `run.json`; empty in checkpoints of earlier versions."""
 
 
 def save(
@@ -80,21 +80,21 @@ def save(
     shards: Mapping[str, Shard] = NO_SHARDS,
     group: Group = ALONE,
 ) -> None:
-    """Write a checkpoint, make it the last one, and remove those no longer named.
+    """Write a checkpoint, make it the last one, and remove those no longer needed.
 
-    Several processes call it together. Where their tensors are the same, the first one writes;
-    of shards every process writes its own.
+    All processes of the group call it together. The first one writes replicated tensors; every
+    process writes its own shards.
 
     Args:
         folder: The run's `checkpoints` folder.
-        checkpoint: What to write.
+        checkpoint: The content.
         best: Make it the best one as well.
-        keep: Epochs, this one among them if it is at an end, whose weights stay besides.
-        shards: Weights and moments that are rows of a bigger table, by name.
+        keep: Number of recent epochs whose weights are kept.
+        shards: Weights and moments that are rows of a larger table, by name.
         group: The processes.
 
     Raises:
-        InvlearnError: The disk is full or cannot be written; earlier checkpoints are as they were.
+        InvlearnError: The disk is full or not writable; earlier checkpoints are unchanged.
     """
     name = f"epoch-{checkpoint.state.epoch:04d}-step-{checkpoint.state.step:06d}"
     if not group.is_first:
@@ -107,7 +107,7 @@ def save(
         if shards:
             group.broadcast_object(str(partial.resolve()))
         _write_parts(partial, checkpoint, shards, group)
-        for file in FILES:  # safetensors lets nobody else read what it writes
+        for file in FILES:  # safetensors files are readable by their owner only
             shutil.copymode(partial / "state.json", partial / file)
         checksums = {file: sha256(partial / file) for file in FILES}
     index = _read_index(folder) if (folder / "index.json").exists() else {}
@@ -124,7 +124,7 @@ def save(
 def _write_parts(
     folder: Path, checkpoint: Checkpoint, shards: Mapping[str, Shard], group: Group
 ) -> None:
-    """Write weights and moments: each process its rows, and the first one what is in no shard."""
+    """Write weights and moments: each process its shards, the first one all others."""
     parts = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer}
     for part, tensors in parts.items():
         cut = {name: shard for name, shard in shards.items() if name in tensors}
@@ -137,11 +137,11 @@ def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) ->
 
     Args:
         folder: The run's `checkpoints` folder.
-        which: Which of the two.
-        shards: Weights and moments of which only some rows are wanted (see `read_tensors`).
+        which: `last` or `best`.
+        shards: Weights and moments of which only some rows are read (see `read_tensors`).
 
     Raises:
-        RunError: There is none, or a file of it is missing, truncated or changed.
+        RunError: There is no checkpoint, or a file of it is missing, truncated or changed.
     """
     index = _read_index(folder)
     if which not in index:
@@ -156,15 +156,15 @@ def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) ->
 
 
 def load_private(folder: Path, which: Which) -> Checkpoint:
-    """Read the weights of the last or the best checkpoint into memory of this process's own.
+    """Read the weights of the last or the best checkpoint into private memory.
 
-    What was checked is what is used: the files may be replaced, changed or truncated afterwards.
+    Later changes of the files have no effect on the checked weights.
 
     Returns:
         The checkpoint, without moments.
 
     Raises:
-        RunError: There is none, or a file of it is missing, truncated or changed.
+        RunError: There is no checkpoint, or a file of it is missing, truncated or changed.
     """
     index = _read_index(folder)
     if which not in index:
@@ -176,7 +176,7 @@ def load_private(folder: Path, which: Which) -> Checkpoint:
 
 
 def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Tensors of a file, copied to private memory, of which the checksum is that of the index."""
+    """Return the tensors of a file in private memory, with the checksum verified."""
     if not file.is_file():
         raise _damaged(file, "is missing", which, index)
     with _readable(file), private_copy(file) as (copy, found):
@@ -186,7 +186,7 @@ def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str,
 
 
 def _read_state(place: Path) -> tuple[TrainState, str]:
-    """What `state.json` says: the state, and the id of the run."""
+    """Return the state and the run id from `state.json`."""
     with _readable(place):
         said = json_of(place / "state.json")
         run = str(said.pop("run", ""))
@@ -195,7 +195,7 @@ def _read_state(place: Path) -> tuple[TrainState, str]:
 
 @contextmanager
 def _readable(path: Path) -> Generator[None, None, None]:
-    """Turn whatever is wrong with the content of a file into a `RunError`."""
+    """Convert errors in the content of a file to `RunError`."""
     try:
         yield
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -203,17 +203,17 @@ def _readable(path: Path) -> Generator[None, None, None]:
 
 
 def exists(folder: Path) -> bool:
-    """Whether any checkpoint was written."""
+    """Return whether a checkpoint exists."""
     return (folder / "index.json").is_file()
 
 
 def tidy(folder: Path) -> None:
-    """Remove what a kill between a new index and the removal of what it no longer names left."""
+    """Remove checkpoints that the index does not name, left by a killed process."""
     _remove_unnamed(folder, _read_index(folder))
 
 
 def kept_epochs(folder: Path) -> list[int]:
-    """Numbers of the epochs, from 1, whose weights are kept besides; rising.
+    """Return the numbers of the kept epochs, from 1, ascending.
 
     Raises:
         RunError: There is no checkpoint, or the index is damaged.
@@ -232,7 +232,7 @@ def load_kept(folder: Path, epoch: int) -> dict[str, Tensor]:
 
 
 def _kept_as(epoch: int) -> str:
-    """What the index calls a kept epoch."""
+    """Return the name of a kept epoch in the index."""
     return f"{_KEPT}{epoch:04d}"
 
 
@@ -258,7 +258,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _check(file: Path, which: str, index: Mapping[str, Any]) -> None:
-    """Raise unless the file is what was written."""
+    """Raise `RunError` if the file is missing or changed."""
     if not file.is_file():
         raise _damaged(file, "is missing", which, index)
     if sha256(file) != index[which]["sha256"].get(file.name):
@@ -266,7 +266,7 @@ def _check(file: Path, which: str, index: Mapping[str, Any]) -> None:
 
 
 def _damaged(file: Path, found: str, which: str, index: Mapping[str, Any]) -> RunError:
-    """The error for a file that is not what was written."""
+    """Return the error for a missing or changed file."""
     other = "best" if which == "last" else "last"
     spare = index.get(other, index[which])["name"]
     hint = f"; the {other} checkpoint, {spare}, may still be whole"
@@ -275,7 +275,7 @@ def _damaged(file: Path, found: str, which: str, index: Mapping[str, Any]) -> Ru
 
 
 def _remove_unnamed(folder: Path, index: Mapping[str, Any]) -> None:
-    """Remove what the index does not name, and of a kept epoch what is not its weights."""
+    """Remove checkpoints that the index does not name, and kept epochs' other files."""
     named = {entry["name"] for entry in index.values()}
     whole = {index[which]["name"] for which in ("last", "best") if which in index}
     for path in folder.glob("*step-*"):

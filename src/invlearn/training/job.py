@@ -1,4 +1,4 @@
-"""A training in a run folder: a trainer with records, checkpoints and beliefs on disk."""
+"""Training in a run folder: a trainer with logs, checkpoints and beliefs on disk."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from invlearn.training.stores import ShardedStore
 from invlearn.training.trainer import Trainer, never
 
 BELIEF_PAIRS = 10_000
-"""Unlabelled pairs whose belief is kept."""
+"""Unlabelled pairs whose belief is saved."""
 
 
 @dataclass(slots=True)
@@ -50,18 +50,18 @@ class Job:
         n_runs: int = 1,
         group: Group = ALONE,
     ) -> "Job":
-        """Build the trainer; nothing is written.
+        """Build the trainer, without writing files.
 
         Args:
             folder: The run folder.
-            dataset: What to train on.
-            config: Settings, complete but for `compile`, which is decided here.
-            module: A backbone that exists already.
-            n_runs: Trainings of the same shapes that this process may see.
+            dataset: The dataset to train on.
+            config: Settings, complete except for `compile`, which is resolved here.
+            module: An existing backbone.
+            n_runs: Trainings of the same shapes in this process.
             group: The processes that train together.
 
         Raises:
-            ConfigError: There is too little memory, or the backbone does not keep its contract.
+            ConfigError: There is too little memory, or the backbone violates its contract.
         """
         if module is None:
             check_memory(config, dataset, group)
@@ -71,19 +71,19 @@ class Job:
 
     @property
     def shards(self) -> Mapping[str, Shard]:
-        """Which weights and moments are rows of bigger tables."""
+        """Weights and moments that are rows of larger tables."""
         store = self.trainer.store
         return store.shards if isinstance(store, ShardedStore) else NO_SHARDS
 
     def load(self, which: checkpoint.Which) -> Checkpoint:
-        """Read a checkpoint; of sharded tables only this process's rows."""
+        """Return a checkpoint; of sharded tables only this process's rows."""
         return checkpoint.load(self.folder / "checkpoints", which, self.shards)
 
     def restore(self, saved: Checkpoint) -> None:
         """Load parameters, moments and state from a checkpoint.
 
         Raises:
-            RunError: They do not fit.
+            RunError: They do not fit the backbone.
         """
         load_weights(self.trainer.module, saved, self.folder)
         try:
@@ -99,13 +99,13 @@ class Job:
         should_stop: Callable[[], bool],
         should_prune: ShouldPrune = never,
     ) -> None:
-        """Train to the end; the caller holds the lock of the run folder.
+        """Train to the end; the caller must hold the lock of the run folder.
 
         Args:
-            progress: Told of steps and epochs.
+            progress: Called with the progress of steps and epochs.
             should_stop: Called after every step; true saves and raises `Stopped`.
             should_prune: Called after every epoch with its number, from 0, and its validation
-                metrics; true raises `Stopped`, too.
+                metrics; true also raises `Stopped`.
         """
         trainer, group = self.trainer, self.trainer.group
         if not group.broadcast_object(checkpoint.exists(self.folder / "checkpoints")):
@@ -131,7 +131,7 @@ class Job:
             recorder.close()
 
     def _write_beliefs(self, epoch: int) -> None:
-        """Write w1 of a fixed sample of unlabelled pairs (Figures 3 and 4 of the paper)."""
+        """Write `w1` of a fixed sample of unlabelled pairs (Figures 3 and 4 of the paper)."""
         trainer = self.trainer
         if not trainer.strategy.feed.unlabelled:
             return

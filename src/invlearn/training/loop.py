@@ -1,4 +1,4 @@
-"""The training loop: take steps, close epochs, record, save."""
+"""The training loop: steps, epochs, logs and checkpoints."""
 
 from collections.abc import Callable, Mapping
 from statistics import fmean
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from invlearn.training.trainer import Trainer
 
 PROGRESS_STEPS = 10
-"""Steps between two reports of progress, each of which waits for the device."""
+"""Steps between progress reports; each report synchronizes the device."""
 UNCHECKED_STEPS = 64
-"""Steps on a device before the host checks that their losses were finite."""
+"""Device steps between checks on the host that their losses are finite."""
 ShouldPrune = Callable[[int, Mapping[str, float]], bool]
-"""Called after an epoch with its number, from 0, and its validation metrics; true stops."""
+"""Called after an epoch with its number (from 0) and validation metrics; true stops."""
 
 
 @final
 class TrainLoop:
-    """The steps and epochs of one call of `fit`."""
+    """Runs the steps and epochs of one call of `fit`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class TrainLoop:
         self.finite = FiniteCheck(torch.device(trainer.config.device))
 
     def run(self, should_stop: Callable[[], bool], should_prune: ShouldPrune) -> None:
-        """Train until nothing is left, or somebody says stop."""
+        """Train to the last epoch, or until a callback stops."""
         trainer, state, config = self.trainer, self.trainer.state, self.trainer.config
         while not trainer.is_finished:
             started, done_before = perf_counter(), state.step
@@ -67,7 +67,7 @@ class TrainLoop:
                 raise Stopped(f"given up after epoch {state.epoch}; saved")
 
     def _step(self) -> Mapping[str, Tensor]:
-        """Take the step of the next batch, and record it."""
+        """Take and log the step of the next batch."""
         trainer, state, config = self.trainer, self.trainer.state, self.trainer.config
         at = state.epoch * self.n_steps + state.step
         lr = learning_rate(config.schedule, config.optimizer.lr, at, config.epochs * self.n_steps)
@@ -77,13 +77,13 @@ class TrainLoop:
         return step.log
 
     def _save_within_epoch(self) -> None:
-        """Save, after the record of every step before the checkpoint."""
+        """Save a checkpoint, after writing the log of all its steps."""
         self.finite.check()
         self.recorder.sync()
         self.save(False)
 
     def _close_epoch(self, seconds: float, n_steps: int) -> dict[str, float]:
-        """Validate, record and save; return the validation metrics."""
+        """Validate, log and save; return the validation metrics."""
         trainer, state = self.trainer, self.trainer.state
         started = perf_counter()
         scores = trainer.validate()
@@ -113,7 +113,7 @@ class TrainLoop:
         return scores
 
     def _choices(self) -> dict[str, int]:
-        """How often the strategy made each of its choices in this epoch; empty if it has none."""
+        """Return the counts of the strategy's choices in this epoch; empty without choices."""
         if not self.recorder.choices:
             return {}
         names = enumerate(self.trainer.strategy.choices)
@@ -133,27 +133,27 @@ class TrainLoop:
 
 
 class FiniteCheck:
-    """Checks that steps were finite: at once on a CPU, later where that means waiting."""
+    """Checks that steps are finite: immediately on a CPU, else every `UNCHECKED_STEPS` steps."""
 
     def __init__(self, device: torch.device) -> None:
         self._most = 1 if device.type == "cpu" else UNCHECKED_STEPS
         self._waiting: list[tuple[int, int, float, Step]] = []
 
     def add(self, epoch: int, number: int, lr: float, step: Step) -> None:
-        """Add a step, whose number is from 0 within its epoch.
+        """Add a step; `number` counts from 0 within its epoch.
 
         Raises:
-            DivergedError: It, or one before it, is not finite.
+            DivergedError: This or an earlier step is not finite.
         """
         self._waiting.append((epoch, number, lr, step))
         if len(self._waiting) >= self._most:
             self.check()
 
     def check(self) -> None:
-        """Check every step that was not checked yet.
+        """Check all unchecked steps.
 
         Raises:
-            DivergedError: One is not finite.
+            DivergedError: A step is not finite.
         """
         for epoch, number, lr, step in self._waiting:
             if not step.is_finite:

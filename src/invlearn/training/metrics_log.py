@@ -1,4 +1,4 @@
-"""The written record of a training: one JSON line a step, one an epoch, TensorBoard on request."""
+"""Training logs: one JSON line per step and per epoch, and TensorBoard on request."""
 
 import json
 from collections import Counter
@@ -13,19 +13,19 @@ from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.runtime.safe_load import from_json
 
 FLUSH_STEPS = 64
-"""Steps between looks at the recorded tensors, so that a device need not be waited for."""
+"""Steps between reads of the logged tensors, to avoid device synchronization."""
 
 
 class Recorder:
-    """Appends to `steps.jsonl` and `epochs.jsonl` of a run folder."""
+    """Appends to `steps.jsonl` and `epochs.jsonl` in a run folder."""
 
     def __init__(
         self, folder: Path | None, *, n_steps: int, n_epochs: int, tensorboard: bool
     ) -> None:
-        """Open the record; lines that a resumed run will write again are dropped first.
+        """Open the logs, and drop lines that a resumed run will write again.
 
         Args:
-            folder: The run folder; none to keep what is recorded in memory and write nothing.
+            folder: The run folder; none to log in memory only.
             n_steps: Steps taken so far; later lines are dropped.
             n_epochs: Epochs finished so far; later lines are dropped.
             tensorboard: Write scalars for TensorBoard into `folder/tensorboard` too.
@@ -42,16 +42,16 @@ class Recorder:
         self.choices: Counter[Any] = Counter(
             choice for choice in choices if isinstance(choice, int)
         )
-        """How often the judges made each choice in the epoch that is not finished."""
+        """Counts of the judges' choices in the current epoch."""
         wanted = tensorboard and folder
         self._board: Any = _open_board(wanted / "tensorboard", n_steps) if wanted else None
 
     def step(self, epoch: int, step: int, log: Mapping[str, Tensor]) -> None:
-        """Take note of a step: what the strategy logged.
+        """Add the strategy's log of a step.
 
         Args:
-            epoch: From 0.
-            step: Over all epochs, from 0.
+            epoch: Number of the epoch, from 0.
+            step: Number of the step over all epochs, from 0.
             log: Scalars and short vectors.
         """
         self._waiting.append((epoch, step, log))
@@ -59,7 +59,7 @@ class Recorder:
             self.flush()
 
     def epoch(self, epoch: int, figures: Mapping[str, Any]) -> None:
-        """Take note of a finished epoch."""
+        """Write the record of a finished epoch."""
         self.flush()
         self._current.clear()
         self.choices.clear()
@@ -70,7 +70,7 @@ class Recorder:
                 self._board.add_scalar(f"epoch/{name}", value, epoch)
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write the buffered records."""
         lines = [
             {"epoch": epoch, "step": step, **{name: value.tolist() for name, value in log.items()}}
             for epoch, step, log in self._waiting
@@ -85,25 +85,25 @@ class Recorder:
                 self._board.add_scalar(f"step/{name}", value, line["step"])
 
     def sync(self) -> None:
-        """Write what is waiting, and force it to disk: a checkpoint is about to rest on it."""
+        """Write the buffered records and fsync, before a checkpoint is saved."""
         self.flush()
         for file in self._files or ():
             atomic.sync(file)
 
     def current_steps(self) -> list[dict[str, Any]]:
-        """All recorded steps of the epoch that is not finished."""
+        """Return the records of all steps of the current epoch."""
         self.flush()
         return list(self._current)
 
     def close(self) -> None:
-        """Write what is waiting and close TensorBoard's file."""
+        """Write the buffered records and close the TensorBoard file."""
         self.flush()
         if self._board:
             self._board.close()
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Records of a JSON-lines file; a last line cut off by a crash is left out.
+    """Yield the records of a JSON-lines file, without a truncated last line.
 
     Raises:
         RunError: Another line is damaged.
@@ -129,10 +129,10 @@ def _record(line: bytes, place: str) -> dict[str, Any]:
 
 
 def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
-    """Number from 1 of the epoch whose weights were kept; none before the first one.
+    """Return the number of the best epoch, from 1; none before the first epoch.
 
     Args:
-        epochs: Records of `epochs.jsonl`, in their order.
+        epochs: Records of `epochs.jsonl`, in order.
 
     Example:
         >>> best_epoch([{"best": True}, {"best": True}, {"best": False}])
@@ -146,7 +146,7 @@ def _keep(file: Path, key: str, bound: int) -> None:
     """Drop the records whose `key` is `bound` or more.
 
     Raises:
-        RunError: Earlier ones are missing, so that the run would not go on as without a stop.
+        RunError: Earlier records are missing, so the run cannot be resumed exactly.
     """
     places = ((line.get(key), line) for line in read_lines(file))
     kept = [line for place, line in places if isinstance(place, int) and place < bound]
@@ -167,7 +167,7 @@ def _append(file: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers of a record by dotted name."""
+    """Yield the numbers of a record with dotted names."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from _scalars(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""From names to classes, and from options to objects; `module:Class` and plug-ins included."""
+"""Find classes by name, `module:Class` or plug-in, and check their options."""
 
 import inspect
 import sys
@@ -22,15 +22,15 @@ from invlearn.strategies import STRATEGIES, Strategy
 Class = TypeVar("Class")
 
 _given: dict[str, type] = {}
-"""Classes given from Python, by the path that names them in a run's settings, so that this process
-finds even those that cannot be imported."""
+"""Classes given from Python, by their path in a run's settings, so that this process also finds
+classes that cannot be imported."""
 
 
 def backbone_class(name: str) -> type[nn.Module]:
     """Find a backbone by name, entry point (group `invlearn.backbones`) or `module:Class`.
 
     Raises:
-        ConfigError: There is none of that name, or it is no `nn.Module`.
+        ConfigError: There is no such backbone, or it is not an `nn.Module`.
     """
     return _find("backbone", name, BACKBONES, nn.Module)
 
@@ -39,18 +39,18 @@ def strategy_class(name: str) -> type[Strategy]:
     """Find a strategy by name, entry point (group `invlearn.strategies`) or `module:Class`.
 
     Raises:
-        ConfigError: There is none of that name, or it is no `Strategy`.
+        ConfigError: There is no such strategy, or it is not a `Strategy`.
     """
     return _find("strategy", name, STRATEGIES, Strategy)
 
 
 def path_of(cls: type, known: Mapping[str, type], *, remember: bool = True) -> str:
-    """Name a class: short if it is built in, else `module:Class`.
+    """Return the name of a class: short if built in, else `module:Class`.
 
     Args:
         cls: A backbone or a strategy.
-        known: The built-in ones by name.
-        remember: Let this process find it by that path from now on.
+        known: The built-in classes by name.
+        remember: Register the class under its path in this process.
     """
     for name, other in known.items():
         if other is cls:
@@ -62,14 +62,14 @@ def path_of(cls: type, known: Mapping[str, type], *, remember: bool = True) -> s
 
 
 def is_known(path: str) -> bool:
-    """Whether this process was given the class of a path `module:Class` from Python."""
+    """Return whether the class of a path was given from Python in this process."""
     return path in _given
 
 
 def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Options that a class takes: type and default by name, without what the dataset decides.
+    """Return the options of a class by name, as type and default.
 
-    A default of `...` means that a value is needed.
+    Arguments set by the dataset are excluded. A default of `...` means required.
     """
     hints = get_type_hints(cls.__init__, include_extras=True)
     decided = {"n_users", "n_items"} | ({"features"} if issubclass(cls, ReadsFeatures) else set())
@@ -81,15 +81,15 @@ def options_of(cls: type) -> dict[str, tuple[Any, Any]]:
 
 
 def complete_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check options against what a class takes, and fill in the defaults.
+    """Return the checked options of a class, with defaults filled in.
 
     Args:
         cls: A backbone or a strategy.
-        options: Values by name; text is converted where the type asks for it.
+        options: Values by name; strings are converted to the declared type.
         where: Prefix for error messages, `model` or `method`.
 
     Raises:
-        ConfigError: An option is unknown, missing or of the wrong kind.
+        ConfigError: An option is unknown, missing or of the wrong type.
 
     Example:
         >>> complete_options(BACKBONES["gmf"], {"dim": "64"}, "model")
@@ -105,12 +105,12 @@ def complete_options(cls: type, options: Mapping[str, Any], where: str) -> dict[
 
 
 def describe_backbones() -> dict[str, tuple[str, dict[str, tuple[Any, Any]]]]:
-    """What each built-in backbone is, in a sentence, and the options that it takes."""
+    """Return a one-sentence description and the options of each built-in backbone."""
     return {name: _described(cls) for name, cls in BACKBONES.items()}
 
 
 def describe_strategies() -> dict[str, tuple[str, dict[str, tuple[Any, Any]]]]:
-    """What each built-in strategy is, in a sentence, and the options that it takes."""
+    """Return a one-sentence description and the options of each built-in strategy."""
     return {name: _described(cls) for name, cls in STRATEGIES.items()}
 
 
@@ -141,7 +141,7 @@ def _plural(kind: str) -> str:
 
 
 def _import(kind: str, name: str) -> object:
-    """Import `module:Class`."""
+    """Return the class of a path `module:Class`."""
     module_name, _, class_name = name.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise ConfigError(f"{kind} '{name}' cannot be imported; write it as module:Class")
@@ -160,10 +160,10 @@ def _import(kind: str, name: str) -> object:
 
 @contextmanager
 def _importable_working_folder() -> Generator[None, None, None]:
-    """Let one import find modules in the working folder, after all installed ones.
+    """Add the working folder to the end of `sys.path` for one import.
 
-    The folder is not on the path at any other time: libraries try to import optional packages, and
-    a file of such a name among somebody's data would be executed.
+    It is on the path only then: libraries try to import optional packages, and a data folder's file
+    of the same name would be executed.
     """
     try:
         folder = str(Path.cwd())

@@ -1,4 +1,4 @@
-"""Runs: a training becomes a folder, and the folder a model again."""
+"""Runs: train into a run folder, and load the trained model from it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -49,12 +49,12 @@ from invlearn.training.run_folder import (
 from invlearn.training.stores.distributed_scorer import DistributedScorer
 
 SPARE_BYTES = 1 << 26
-"""What making a backbone may take besides twice the weights that are saved of it."""
+"""Memory for building a backbone, in addition to twice its saved weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder, opened: the backbone with the weights of its best epoch."""
+    """An opened run folder: the backbone with the weights of its best epoch."""
 
     folder: Path
     config: RunConfig = field(repr=False)
@@ -63,14 +63,14 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path, *, backbone: nn.Module | None = None) -> "Run":
-        """Open a run folder that finished at least one epoch.
+        """Open a run folder with at least one finished epoch.
 
         Args:
             folder: The run folder.
             backbone: The module to load the weights into, if the run was given one from Python.
 
         Raises:
-            RunError: The folder is missing, damaged, or of another format version.
+            RunError: The folder is missing, damaged, or has another format version.
         """
         folder = Path(folder)
         card, config = read_run(folder)
@@ -80,8 +80,8 @@ class Run:
             check_ids(folder / f"{kind}s.parquet", size)
         made_of = config, card.n_users, card.n_items, card.features
         bare = meta_model(*made_of) if backbone is None else None
-        # A backbone with memory of its own gets copies; one without gets the saved tensors
-        # themselves, which must be nobody else's to change.
+        # An allocated backbone gets copies; one on `meta` gets the saved tensors themselves, which
+        # must be in private memory.
         load = checkpoint.load if bare is None else checkpoint.load_private
         saved = load(folder / "checkpoints", "best")
         module = backbone or bare
@@ -103,23 +103,23 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run went to its end and was measured on the test part."""
+        """Whether the run has finished, including its test metrics."""
         return (self.folder / "test.json").is_file()
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """What was recorded of each epoch."""
+        """The records of all epochs."""
         return list(read_lines(self.folder / "epochs.jsonl"))
 
     def score(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Logits of pairs, shape `(pairs,)`.
+        """Return the logits of pairs, shape `(pairs,)`.
 
         Args:
             users: Dense user ids, shape `(pairs,)`.
             items: Dense item ids, shape `(pairs,)`.
 
         Raises:
-            DataError: An id is none of the run's.
+            DataError: An id is not in the run's dataset.
         """
         columns = {"user": np.asarray(users), "item": np.asarray(items)}
         for key, ids in columns.items():
@@ -132,14 +132,14 @@ class Run:
         return score_pairs(self.module, columns["user"], columns["item"])
 
     def dataset(self, folder: str | Path | None = None) -> Dataset:
-        """Open the dataset that the run was trained on, every file of it checked.
+        """Open the dataset that the run was trained on, and check every file.
 
         Args:
-            folder: Where it is now, if it was moved.
+            folder: Its folder, if it was moved.
 
         Raises:
-            DataError: It is missing or damaged.
-            RunError: It is not the one that the run was trained on.
+            DataError: The dataset is missing or damaged.
+            RunError: It is not the dataset that the run was trained on.
         """
         return open_dataset(Path(folder or self.card.dataset), self.card)
 
@@ -154,19 +154,19 @@ class Run:
         baselines: Mapping[str, Evaluation] | Sequence[str] = ALL_BASELINES,
         progress: Progress = silent,
     ) -> Assessment:
-        """Measure the run and the baselines on labelled rows.
+        """Compute metrics of the run and the baselines on labelled rows.
 
         Args:
             rows: Labelled rows in dense ids; by default the part of the dataset named `part`.
-            part: `train`, `valid` or `test`, or what to call `rows`.
-            dataset: The run's dataset, opened; by default from where the run says it is.
+            part: `train`, `valid` or `test`, or a name for `rows`.
+            dataset: The run's dataset; by default opened from its recorded path.
             draws: Bootstrap draws over users; 0 for no intervals.
-            seed: Of the draws.
-            baselines: Their names, or what they got on these very rows, if that is known already.
-            progress: Told of each set of scores.
+            seed: Seed of the draws.
+            baselines: Names of baselines, or their known results on the same rows.
+            progress: Called for each set of scores.
 
         Raises:
-            ConfigError: There is no such part or baseline.
+            ConfigError: The part or a baseline does not exist.
         """
         if rows is None and part not in PARTS[:3]:
             raise unknown("part", part, PARTS[:3])
@@ -199,21 +199,21 @@ def train(
 ) -> Run:
     """Train a backbone on a dataset folder and write a run folder.
 
-    Several processes (see `invlearn.runtime.distributed.joined`) call it together, and share the
-    pairs of each batch. They choose as one process does. Only the first one writes, except that
-    each process writes its shards of tables (`store="sharded"`). The folders must be on disks that
-    all of them see.
+    The processes of a group (see `invlearn.runtime.distributed.joined`) call it together, and share
+    the pairs of each batch. They make the same choices as one process. Only the first one writes,
+    except that each writes its shards of tables (`store="sharded"`). The folders must be on disks
+    that all of them can access.
 
     Args:
         dataset: Folder that `prepare` wrote.
-        out: The run folder to make.
+        out: The run folder to create.
         config: Settings, or a YAML file of them.
         backbone: Name, `module:Class`, a class `(n_users, n_items, **model)`, or a module, which
             is trained in place.
         strategy: Name, `module:Class`, a class, or a strategy with its options set.
-        overwrite: Replace a run folder of that name.
-        progress: Told of steps and epochs.
-        should_stop: Asked after every step; true saves and raises `Stopped`.
+        overwrite: Replace an existing run folder.
+        progress: Called with the progress of steps and epochs.
+        should_stop: Called after every step; true saves and raises `Stopped`.
         resume_if_exists: If `out` is a run with the same settings and dataset, resume it; any
             other run is an error, or is replaced with `overwrite`.
         group: The processes that train together.
@@ -223,8 +223,8 @@ def train(
         ConfigError: A setting does not exist or does not fit the dataset.
         DataError: The dataset is missing or damaged.
         RunError: `out` exists.
-        DivergedError: The loss is no longer finite; the last checkpoint stands.
-        Stopped: `should_stop` said so; `resume(out)` goes on.
+        DivergedError: The loss is not finite; the last checkpoint is kept.
+        Stopped: `should_stop` returned true; continue with `resume(out)`.
     """
     data, out = Dataset.open(dataset, verify=group.is_first), Path(out)
     named = named_backbone(backbone) | named_strategy(strategy) | options
@@ -258,7 +258,7 @@ def train(
 def _goes_on(
     out: Path, data: Dataset, settings: RunConfig, group: Group, *, overwrite: bool
 ) -> bool:
-    """Whether a run is one of these settings; another one is no error if it may be replaced."""
+    """Return whether to resume the run; raise if it differs and `overwrite` is false."""
     if not overwrite:
         check_same(out, data, settings)
         return True
@@ -279,35 +279,35 @@ def resume(
     should_stop: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
 ) -> Run:
-    """Go on with a run from its last checkpoint, to bit-identical weights as without the stop.
+    """Resume a run from its last checkpoint, with bit-identical weights as without a stop.
 
-    A finished run is opened and its test metrics written again. Bit-identical holds on a CPU with
-    the same number of threads and processes, and not from one device to another. What several
-    processes have trained, any other number of them, or one, goes on with.
+    A finished run is opened and its test metrics are rewritten. Weights are bit-identical on a CPU
+    with the same numbers of threads and processes, but not across devices. A run can be resumed
+    with any number of processes.
 
     Args:
         folder: The run folder.
-        dataset: Where the dataset is now, if it was moved.
-        device: Device to go on with, if not the run's own; `config.yaml` then names it.
+        dataset: Folder of the dataset, if it was moved.
+        device: Device to use, if not the run's own; it is written to `config.yaml`.
         backbone: The module, if the run was given one from Python.
-        progress: Told of steps and epochs.
-        should_stop: Asked after every step; true saves and raises `Stopped`.
+        progress: Called with the progress of steps and epochs.
+        should_stop: Called after every step; true saves and raises `Stopped`.
         group: The processes that train together.
 
     Raises:
-        ConfigError: The device is not there.
+        ConfigError: The device is not available.
         RunError: The folder or its checkpoint is damaged, or the dataset is not the run's own.
-        DivergedError: The loss is no longer finite.
-        Stopped: `should_stop` said so.
+        DivergedError: The loss is not finite.
+        Stopped: `should_stop` returned true.
     """
     folder = Path(folder)
-    read_run(folder)  # what is no run gets no lock
+    read_run(folder)  # do not lock other folders
     with held_run(folder) if group.is_first else nullcontext():
         card, config = read_run(folder)
         check_code(folder, config)
         data = open_dataset(Path(dataset or card.dataset), card)
         settings = config.model_copy(update={"device": usable_device(device or config.device)})
-        settings = complete(settings, data, backbone)  # a file of settings may have been changed
+        settings = complete(settings, data, backbone)  # config.yaml may be edited
         job = Job.start(folder, data, settings, backbone, group=group)
         if group.broadcast_object(checkpoint.exists(folder / "checkpoints")):
             job.restore(job.load("last"))
@@ -317,7 +317,7 @@ def resume(
 
 
 def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> Run:
-    """Train to the end, and measure the best epoch on the test part."""
+    """Train to the end, and write the test metrics of the best epoch."""
     try:
         job.work(progress=progress, should_stop=should_stop)
     except Stopped as stop:
@@ -342,7 +342,7 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
 
 
 def _check_recorded(run: Run, epoch: int) -> None:
-    """Raise `RunError` if the record of an epoch, counted from 1, is not there or is another."""
+    """Raise `RunError` if the record of an epoch (from 1) is missing or incomplete."""
     valid = run.epochs[epoch - 1].get("valid") if len(run.epochs) >= epoch else None
     if not isinstance(valid, dict) or not isinstance(valid.get(run.config.select_by), float):
         raise RunError(
@@ -352,7 +352,7 @@ def _check_recorded(run: Run, epoch: int) -> None:
 
 
 def _opened(job: Job) -> Run:
-    """The run with the weights of the best epoch, on all processes that trained it."""
+    """Return the run with the weights of the best epoch, on all processes."""
     if isinstance(job.trainer.scorer, DistributedScorer):
         job.trainer.group.barrier()  # until the first one has written
         load_weights(job.trainer.module, job.load("best"), job.folder)

@@ -1,4 +1,4 @@
-"""How the learning rate moves: a pure function of the step."""
+"""The learning-rate schedule: a pure function of the step."""
 
 from math import cos, pi
 
@@ -6,12 +6,12 @@ from invlearn.config.schema import ScheduleConfig
 
 
 def learning_rate(config: ScheduleConfig, lr: float, step: int, total_steps: int) -> float:
-    """Learning rate of a step: a linear warm-up, then the decay.
+    """Return the learning rate of a step: linear warm-up, then decay.
 
     Args:
         config: Shape of the decay and length of the warm-up.
-        lr: Rate at the top.
-        step: From 0.
+        lr: Peak learning rate.
+        step: Number of the step, from 0.
         total_steps: Steps of the whole run.
 
     Example:

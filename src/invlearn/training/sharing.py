@@ -1,4 +1,4 @@
-"""Models and stores for one process or several: built, checked, and cut into shards."""
+"""Build and check models and stores for one or several processes."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ def build_model(
     """Build the model; when sharded, allocate only this process's rows if supported.
 
     Supported are backbones whose tables are all declared `embedding` layers. One that reads
-    exposures or features must also take its own rows of them, as the built-in ones do.
+    exposures or features must also select its own rows of them, as the built-in ones do.
     """
     given = config, n_users, n_items, features
     reads = issubclass(backbone_class(config.backbone), FitsExposures | ReadsFeatures)
@@ -42,10 +42,10 @@ def build_model(
 
 
 def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) -> None:
-    """Make sure that a backbone keeps its promises (see `check_backbone`).
+    """Check the contract of a backbone (see `check_backbone`).
 
     Raises:
-        ConfigError: It does not, or there is too little to share.
+        ConfigError: It is violated, or there are fewer rows than processes.
     """
     sizes = {"user": dataset.n_users, "item": dataset.n_items}
     if any(isinstance(part, Share) for part in module.modules()):
@@ -65,8 +65,8 @@ def build_store(
     dataset: Dataset,
     group: Group,
 ) -> tuple[Store, nn.Module]:
-    """Build the parameter store, and the module by which all processes score pairs."""
-    # what is left out at random in one process has nothing to do with the others
+    """Build the parameter store, and the module that scores pairs on all processes."""
+    # dropout masks are independent between processes
     seed = config.seed if group.is_alone else torch_seed(config.seed, "process", group.rank)
     if config.store != "sharded":
         store = STORES[config.store](module, tables, config.optimizer, seed=seed, group=group)

@@ -1,9 +1,9 @@
-"""One step of training: show the gathered parameters, let the strategy propose, carry it out.
+"""A train step: gather parameters, let the strategy propose, apply the update.
 
-Compiled (`torch.compile`), all tensor arithmetic of a step becomes one graph: losses, gradients,
-trials, choice and the optimizer's update are fused, and only the rows of the batch are touched,
-as without. What is compiled serves every later training of the same backbone, strategy and shapes
-of weights in the process, whatever their settings.
+When compiled (`torch.compile`), all tensor arithmetic of a step is one graph: losses, gradients,
+trials, choice and the optimizer's update are fused, and only the rows of the batch are touched, as
+in eager mode. The compiled step is reused by later trainings of the same backbone, strategy and
+parameter shapes in the process, with any settings.
 """
 
 import os
@@ -25,31 +25,31 @@ from invlearn.training.stores import RowStore, Store
 from invlearn.training.stores.store import IndexedBatch
 
 PAYING_STEPS = 30_000
-"""Steps from which compiling on a CPU mostly pays, with batches of 1,024: it takes 15 to 70
-seconds, and saves half a millisecond to several in a step (`benchmarks/step.py`)."""
+"""Steps from which compiling on a CPU usually pays off, with batches of 1,024: it takes 15 to 70
+seconds, and saves half a millisecond to several per step (`benchmarks/step.py`)."""
 RECOMPILATIONS = 16
-"""Variants of one step that are compiled at most: with and without unlabelled pairs, judges."""
+"""Maximum of compiled variants of one step: with or without unlabelled pairs, judges."""
 
 
 class Step(NamedTuple):
-    """What came of a step."""
+    """Result of a step."""
 
     log: Mapping[str, Tensor]
-    """What the strategy wants recorded."""
+    """Values logged by the strategy."""
     is_finite: Tensor
-    """Whether the loss and all that was proposed is finite, a boolean scalar on the device; where
-    it is not, no weight and no moment was changed."""
+    """Whether the loss and the proposal are finite, a boolean scalar on the device; if not, no
+    weight or moment was changed."""
     state: Params
-    """What the strategy wants to see again."""
+    """Strategy state for the next step."""
     row_updates: Params
-    """What the strategy notes of the labelled rows of the batch."""
+    """Strategy's row-state updates of the batch's labelled rows."""
 
 
 TrainStep = Callable[[Store, Strategy, IndexedBatch, int], Step]
 
 
 class Stepper:
-    """Takes the steps of one training."""
+    """Runs the steps of one training."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class Stepper:
         hardest_of: int = 1,
         compiled_for: type[nn.Module] | None = None,
     ) -> None:
-        """Get ready.
+        """Prepare the step function.
 
         Args:
-            store: Keeper of the weights.
-            strategy: What proposes.
-            hardest_of: Unlabelled pairs in a batch among which one is kept, the hardest.
-            compiled_for: Compile the arithmetic, for this kind of backbone; a row store only.
+            store: The parameter store.
+            strategy: The strategy.
+            hardest_of: Unlabelled candidates per pair, of which the hardest is kept.
+            compiled_for: Compile the step for this backbone class; row store only.
         """
         self._store, self._strategy, self._hardest_of = store, strategy, hardest_of
         self._train_step: TrainStep = train_step
@@ -79,7 +79,7 @@ class Stepper:
                 torch._dynamo.mark_static(tensor)  # pyright: ignore[reportPrivateUsage]
 
     def __call__(self, batch: Batch) -> Step:
-        """Take the step of a batch."""
+        """Take the step of a batch and return its result."""
         indexed = self._store.index(batch)
         try:
             step = self._train_step(self._store, self._strategy, indexed, self._hardest_of)
@@ -98,11 +98,11 @@ class Stepper:
         return step
 
     def init_row_state(self, rows: LabelledRows) -> None:
-        """Let the strategy open its row state on the labelled rows of training."""
+        """Initialize the strategy's row state on the labelled training rows."""
         self._store.row_state = self._strategy.init_row_state(rows)
 
     def close_epoch(self) -> None:
-        """Let the strategy balance its row state."""
+        """Let the strategy update its row state at the end of an epoch."""
         if self._store.row_state:
             self._store.row_state = self._strategy.on_epoch_end(self._store.row_state)
 
@@ -110,7 +110,7 @@ class Stepper:
 def train_step(
     store: Store, strategy: Strategy, indexed: IndexedBatch, hardest_of: int = 1
 ) -> Step:
-    """Gather, let the strategy propose, and update if the proposal is finite."""
+    """Gather, propose, and update if the proposal is finite; return the result."""
     context = store.gather_indexed(indexed)
     if hardest_of > 1:
         context = context._replace(
@@ -126,17 +126,17 @@ def train_step(
 
 
 def hardened(score: Score, params: Params, batch: Batch, hardest_of: int) -> Batch:
-    """The batch with the unlabelled pairs alone that the model likes best among their candidates.
+    """Return the batch with only the highest-scored unlabelled pair of each candidate group.
 
     Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling,
-    SIGIR 2013 (https://doi.org/10.1145/2484028.2484126), Section 4. To the store the rows of all
-    candidates count as touched.
+    SIGIR 2013 (https://doi.org/10.1145/2484028.2484126), Section 4. The rows of all candidates
+    count as touched by the batch.
 
     Args:
-        score: `(weights, pairs) -> logits`.
+        score: `(params, pairs) -> logits`.
         params: The gathered parameters.
-        batch: Each `hardest_of` unlabelled pairs in turn are the candidates of one.
-        hardest_of: At least 1.
+        batch: Its unlabelled pairs are consecutive groups of `hardest_of` candidates.
+        hardest_of: Candidates per group, at least 1.
     """
     with torch.no_grad():
         logits = score(params, batch.unlabelled).detach().view(-1, hardest_of)
@@ -150,10 +150,10 @@ def hardened(score: Score, params: Params, batch: Batch, hardest_of: int) -> Bat
 
 
 def proposal_is_finite(proposal: Proposal) -> Tensor:
-    """Whether the loss and the gradient (or the new point) hold no NaN and nothing infinite.
+    """Return whether the loss and the gradients (or new parameters) are finite.
 
-    Sums are looked at, which every such value spoils; finite values whose sum overflows would
-    have to be far past 1e30.
+    Sums are tested, which any NaN or infinity makes non-finite; finite values overflow a sum only
+    if far beyond 1e30.
     """
     tensors = (proposal.log["loss"], *(proposal.gradients or proposal.params).values())
     return torch.stack([tensor.detach().sum() for tensor in tensors]).sum().isfinite()
@@ -163,9 +163,9 @@ def proposal_is_finite(proposal: Proposal) -> Tensor:
 def compiled_train_step(
     backbone: type, strategy: type, shapes: tuple[torch.Size, ...]
 ) -> TrainStep:
-    """Make the compiled form of `turn` for a kind of backbone, of strategy, and shapes of weights.
+    """Compile `train_step` for a backbone class, a strategy class and parameter shapes.
 
-    Shapes are compiled in, so each dataset has variants of its own, and a limit of its own to them.
+    Shapes are compiled in, so each dataset has separate variants and a separate limit.
     """
     # The last two options are missing from the declared signature.
     return torch.compile(  # pyright: ignore[reportCallIssue]
@@ -178,14 +178,14 @@ def compiled_train_step(
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Exceptions by which a compiler says that it failed; loads the compiler."""
+    """Return the exceptions of a failed compilation; imports the compiler."""
     from torch._dynamo.exc import FailOnRecompileLimitHit
 
     return (RuntimeError, FailOnRecompileLimitHit)
 
 
 def has_compiler(device: str) -> bool:
-    """Whether there is what `torch.compile` needs: for a CPU a C++ compiler, else Triton."""
+    """Return whether `torch.compile` can work: needs a C++ compiler (CPU) or Triton."""
     if device == "cpu":
         return shutil.which(os.environ.get("CXX", "g++")) is not None
     return find_spec("triton") is not None

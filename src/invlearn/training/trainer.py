@@ -44,11 +44,11 @@ from invlearn.training.sharing import build_model, build_store, check
 from invlearn.training.train_step import Stepper
 
 Save = Callable[[bool], None]
-"""Saves a checkpoint; the flag says that it is the best so far."""
+"""Saves a checkpoint; the flag marks the best one so far."""
 
 
 def never(*given: object) -> bool:
-    """Never stop."""
+    """Return false: never stop."""
     return False
 
 
@@ -56,7 +56,7 @@ def never(*given: object) -> bool:
 class Trainer:
     """Trains a backbone with a strategy on a dataset; no folder is needed.
 
-    `invlearn.train` is this with a run folder: locks, checkpoints, and records on disk.
+    `invlearn.train` adds a run folder: locks, checkpoints and logs on disk.
 
     Example:
         >>> users, items = np.divmod(np.arange(400), 20)
@@ -78,16 +78,16 @@ class Trainer:
 
         Args:
             backbone: Name, `module:Class`, a class `(n_users, n_items, **model)`, or a module,
-                which is trained in place; none for the one of `config`.
+                which is trained in place; none for that of `config`.
             strategy: Name, `module:Class`, a class, or a strategy with its options set; none for
                 the one of `config`.
-            dataset: What to train on.
+            dataset: The dataset to train on.
             config: Settings, or a YAML file of them.
             options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
 
         Raises:
             ConfigError: A setting does not exist or does not fit the dataset, or the backbone
-                does not keep its contract.
+                violates its contract.
         """
         module = backbone if isinstance(backbone, nn.Module) else None
         named = named_backbone(backbone) | named_strategy(strategy) | options
@@ -107,15 +107,15 @@ class Trainer:
         """Build a trainer from complete settings (see `invlearn.training.build.complete`).
 
         Args:
-            config: Settings; only `compile` is still decided here.
-            dataset: What to train on.
-            module: A backbone that exists already.
-            n_runs: Trainings of the same shapes that this process may see; compiling pays sooner.
+            config: Settings; only `compile` is resolved here.
+            dataset: The dataset to train on.
+            module: An existing backbone.
+            n_runs: Trainings of the same shapes in this process, which share compilation.
             group: The processes that train together.
-            scratch: Where the order of many rows is kept.
+            scratch: Storage for the order of many rows.
 
         Raises:
-            ConfigError: The backbone does not keep its contract.
+            ConfigError: The backbone violates its contract.
         """
         trainer = cls.__new__(cls)
         trainer._build(config, dataset, module, n_runs=n_runs, group=group, scratch=scratch)
@@ -158,7 +158,7 @@ class Trainer:
             self.stepper.init_row_state(self.sampler.labelled_rows)
         self.state = TrainState()
         self.history: list[dict[str, Any]] = []
-        """A record of each epoch that was trained here: losses, validation metrics, speed."""
+        """Records of the epochs trained here: losses, validation metrics, speed."""
 
     def _make_sampler(self, config: RunConfig, scratch: Scratch) -> Sampler:
         per_labelled = config.unlabelled.per_labelled * config.unlabelled.hardest_of
@@ -185,13 +185,13 @@ class Trainer:
         """Train from `state` to the last epoch, or until patience ends.
 
         Args:
-            recorder: Where steps and epochs are recorded; in memory by default.
+            recorder: Logs steps and epochs; in memory by default.
             save: Saves a checkpoint. By default the parameters of the best epoch are kept in
-                memory, and are the module's when this returns.
-            on_epoch_end: Called with the number of an epoch, from 0, after it was validated.
-            progress: Told of steps and epochs.
+                memory, and loaded into the module at the end.
+            on_epoch_end: Called with the number of an epoch, from 0, after its validation.
+            progress: Called with the progress of steps and epochs.
             should_stop: Called after every step; true saves and raises `Stopped`.
-            should_prune: Called after every epoch; true raises `Stopped`, too.
+            should_prune: Called after every epoch; true also raises `Stopped`.
 
         Returns:
             The trainer.
@@ -215,34 +215,34 @@ class Trainer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether no epoch is left, or patience has run out."""
+        """Whether no epoch is left, or patience is exhausted."""
         patience, state = self.config.patience, self.state
         is_out_of_patience = patience is not None and state.epochs_since_best >= patience
         return state.epoch >= self.config.epochs or is_out_of_patience
 
     def score(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Logits of pairs of dense ids, shape `(pairs,)`.
+        """Return the logits of pairs, shape `(pairs,)`.
 
         Args:
-            users: Shape `(pairs,)`.
-            items: Shape `(pairs,)`.
+            users: Dense ids, shape `(pairs,)`.
+            items: Dense ids, shape `(pairs,)`.
         """
         ids: list[IntegerIds] = [np.asarray(users), np.asarray(items)]
         return score_pairs(self.scorer, *ids)
 
     def evaluate(self, part: str = "test", *, draws: int = 1000, seed: int = 0) -> Assessment:
-        """Metrics on a part of the dataset, with intervals, and those of the baselines.
+        """Compute metrics of the model and the baselines on a part, with intervals.
 
         Args:
             part: `train`, `valid` or `test`.
             draws: Bootstrap draws over users; 0 for no intervals.
-            seed: Of the draws.
+            seed: Seed of the draws.
         """
         rows = getattr(self.dataset, part)
         return assess(self.scorer, self.dataset, rows, part=part, draws=draws, seed=seed)
 
     def validate(self) -> dict[str, float]:
-        """Metrics on the validation part, which also fits what the backbone leaves to it.
+        """Return validation metrics; backbones may fit parameters on the validation part.
 
         Raises:
             DivergedError: A score is not finite.
@@ -258,7 +258,7 @@ class Trainer:
                 "--optimizer.lr or raise --optimizer.l2"
             )
         found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")
-        return self.group.broadcast_object(found.values)  # hosts may differ in the last bit
+        return self.group.broadcast_object(found.values)  # hosts may differ by rounding
 
 
 @final
@@ -270,13 +270,13 @@ class BestWeights:
         self._weights: dict[str, Tensor] = {}
 
     def __call__(self, is_best: bool) -> None:
-        """Copy them if they are the best so far."""
+        """Copy them if the epoch is the best so far."""
         if is_best:
             state = self._module.state_dict()
             self._weights = {name: tensor.clone() for name, tensor in state.items()}
 
     def restore(self) -> None:
-        """Load the copy into the module; auxiliary models are no longer attached."""
+        """Load the copy into the module, without auxiliary models."""
         known = self._module.state_dict()
         self._module.load_state_dict({n: w for n, w in self._weights.items() if n in known})
 

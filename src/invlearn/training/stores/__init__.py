@@ -8,4 +8,4 @@ from invlearn.training.stores.store import StepContext, Store
 __all__ = ["STORES", "DenseStore", "RowStore", "ShardedStore", "StepContext", "Store"]
 
 STORES: dict[str, type[DenseStore] | type[RowStore]] = {"dense": DenseStore, "row": RowStore}
-"""Every store by the name that configurations use."""
+"""Store classes by their names in configurations."""

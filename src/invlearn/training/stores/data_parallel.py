@@ -1,9 +1,9 @@
-"""One batch on several processes: each works on its share of the pairs, and all see all logits.
+"""Data parallelism: each process computes its share of the pairs, and all get all logits.
 
-A strategy is a pure function of logits and weights, so it need not know: every process hands it the
-logits of the whole batch, in the same bits, and it decides the same everywhere. Each process
-computes the logits of its own pairs alone, forwards and backwards; gradients are summed on the way
-back, before the strategy sees them. These are the conjugate operators of Shoeybi et al.,
+A strategy is a pure function of logits and parameters. Every process gives it the bit-identical
+logits of the whole batch, so its decisions agree on all processes. Each process runs the forward
+and backward passes of its own pairs only; gradients are summed in the backward pass, before the
+strategy gets them. These are the conjugate operators of Shoeybi et al.,
 Megatron-LM, 2019 (https://arxiv.org/abs/1909.08053), Section 3.
 """
 
@@ -17,17 +17,17 @@ from invlearn.data.types import Pairs, Params, Score
 from invlearn.runtime.distributed import Group
 
 Add = Callable[[Params], Params]
-"""From the gradients that each process found to their sum, for the gathered parameters here."""
+"""From gradients of each process to their sum, for the parameters gathered here."""
 
 
 def shared(score: Score, group: Group, mine: Callable[[Pairs], Tensor], add: Add) -> Score:
-    """The score of a batch that several processes work on.
+    """Return the score function of a batch that several processes share.
 
     Args:
-        score: Logits of pairs, on this process.
+        score: Computes logits of pairs on this process.
         group: The processes.
-        mine: Marks the pairs whose logits this process computes; every pair is one process' own.
-        add: How gradients are summed.
+        mine: Mask of the pairs computed by this process; each pair belongs to one process.
+        add: Sums the gradients.
     """
 
     def score_all(weights: Params, pairs: Pairs) -> Tensor:
@@ -47,7 +47,7 @@ def shared(score: Score, group: Group, mine: Callable[[Pairs], Tensor], add: Add
 
 
 def share_of(group: Group) -> Callable[[Pairs], Tensor]:
-    """Marks a process' share of any pairs by their place."""
+    """Return a function that masks this process's share of pairs by position."""
 
     def mine(pairs: Pairs) -> Tensor:
         own = torch.zeros(len(pairs.users), dtype=torch.bool, device=pairs.users.device)
@@ -58,7 +58,7 @@ def share_of(group: Group) -> Callable[[Pairs], Tensor]:
 
 
 def summed(group: Group, gradients: Params) -> Params:
-    """The sum over all processes, in one message."""
+    """Return the sum over all processes, by one all-reduce."""
     flat = group.all_reduce(torch.cat([gradients.reshape(-1) for gradients in gradients.values()]))
     pieces = flat.split([gradients.numel() for gradients in gradients.values()])
     return {
@@ -68,14 +68,14 @@ def summed(group: Group, gradients: Params) -> Params:
 
 
 def over_replicas(score: Score, group: Group) -> Score:
-    """The score where every process has all gathered parameters."""
+    """Return the score function if every process has all gathered parameters."""
     if group.is_alone:
         return score
     return shared(score, group, share_of(group), lambda gradients: summed(group, gradients))
 
 
 class _Summed(torch.autograd.Function):
-    """Weights as they are; their gradients are summed over the processes."""
+    """Identity of parameters; the backward pass sums gradients over processes."""
 
     @staticmethod
     def forward(add: Any, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -95,7 +95,7 @@ class _Summed(torch.autograd.Function):
 
 
 class _Assembled(torch.autograd.Function):
-    """Logits of all pairs from those of each process; the gradients of its own go back to it."""
+    """Logits of all pairs from those of each process; gradients go back to the owner."""
 
     @staticmethod
     def forward(assemble: Any, own: Tensor, logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The dense store: whole tables under torch's own optimizers, the paper's exact arithmetic."""
+"""The dense store: whole tables and torch's optimizers, the paper's exact arithmetic."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -27,7 +27,7 @@ from invlearn.training.stores.strategy_state import StrategyState
 
 @final
 class DenseStore(Store):
-    """Uses whole tables in every step: for any module, and small catalogues."""
+    """Uses whole tables in every step: for any module with a small catalogue."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class DenseStore(Store):
         seed: int,
         group: Group = ALONE,
     ) -> None:
-        """Keep the weights of `module`, in place.
+        """Store the parameters of `module`, in place.
 
         Args:
             module: A backbone in training mode.
-            tables: Key by which each table is looked up, by parameter name; only `l2` asks.
-            config: Update rule; its rate comes with each batch.
-            seed: Of dropout masks.
-            group: The processes that keep the same weights, and share the pairs of a batch.
+            tables: Index key of each table by parameter name; used only for `l2`.
+            config: Update rule; each batch has its learning rate.
+            seed: Seed of dropout masks.
+            group: The processes, with replicated parameters, that share each batch.
         """
         self._group = group
         self._tables, self._l2 = dict(tables), config.l2
@@ -57,13 +57,13 @@ class DenseStore(Store):
         self._device = next((w.device for w in module.parameters()), torch.device("cpu"))
 
     def index(self, batch: Batch) -> IndexedBatch:
-        """Bring the batch to the device; find its rows if they are to shrink."""
+        """Move the batch to the device; find its rows if `l2` needs them."""
         rows = distinct(batch)[0] if self._l2 else {}
         rows = {key: sent(ids, self._device) for key, ids in rows.items()}
         return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Show all weights."""
+        """Return the context with all parameters."""
         params = {name: weight.detach() for name, weight in self._parameters.items()}
         score = over_replicas(self._score_at(indexed.batch.step), self._group)
         return StepContext(score, params, indexed.batch, indexed.rows)
@@ -72,7 +72,7 @@ class DenseStore(Store):
     def update(
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
-        """Move to the proposed point and let torch's optimizer step along the gradient."""
+        """Copy the proposed parameters, and take torch's optimizer step."""
         if is_finite is not None and not is_finite:
             return
         if proposal.params is not context.params:
@@ -82,7 +82,7 @@ class DenseStore(Store):
             self._step(context, proposal)
 
     def _step(self, context: StepContext, proposal: Proposal) -> None:
-        """Let torch's optimizer step from where the weights are."""
+        """Take torch's optimizer step from the current parameters."""
         for name, parameter in self._parameters.items():
             parameter.grad = proposal.gradients[name]
             if name in self._penalties:
@@ -99,7 +99,7 @@ class DenseStore(Store):
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Optimizer state by `parameter:entry`, and the strategy's state."""
+        """Return the optimizer state by `parameter:entry`, and the strategy's state."""
         states = self._optimizer.state_dict()["state"]
         return self._strategy_state.state() | {
             f"{name}:{entry}": torch.as_tensor(value)
@@ -108,7 +108,7 @@ class DenseStore(Store):
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give torch's optimizer its state back, and the strategy's state."""
+        """Restore the state of torch's optimizer and of the strategy."""
         self._strategy_state.load_state(state)
         states: dict[int, dict[str, Any]] = {}
         for number, name in enumerate(self._parameters):
@@ -125,10 +125,10 @@ class DenseStore(Store):
 def _torch_optimizer(
     parameters: list[nn.Parameter], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """Torch's optimizer of a configuration."""
+    """Return torch's optimizer for a configuration."""
     if config.name == "adam":
         betas = (config.beta1, config.beta2)
-        # Fused: one pass over the tables in place of a dozen, equal to rounding.
+        # Fused: one pass over the tables instead of a dozen, equal up to rounding.
         return torch.optim.Adam(parameters, lr=config.lr, betas=betas, eps=config.eps, fused=True)
     if config.name == "adagrad":
         return torch.optim.Adagrad(parameters, lr=config.lr, eps=config.eps)

@@ -1,4 +1,4 @@
-"""A backbone that several processes score together, each a share of the pairs."""
+"""Distributed scoring: each process scores a share of the pairs."""
 
 from collections.abc import Callable
 from typing import final
@@ -10,25 +10,25 @@ from invlearn.runtime.distributed import Group
 
 @final
 class DistributedScorer(nn.Module):
-    """Logits of pairs on every process, computed by all; every one asks for the same pairs."""
+    """Scores pairs on all processes together; all must pass the same pairs."""
 
     def __init__(self, module: nn.Module, logits: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Take a backbone and a way to score with it.
+        """Wrap a backbone and its score function.
 
         Args:
-            module: Follows into evaluation mode and back.
-            logits: From users and items to logits, on all processes at once.
+            module: The backbone, a submodule for `train` and `eval`.
+            logits: From users and items to logits, on all processes together.
         """
         super().__init__()
         self.backbone, self._logits = module, logits
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)`."""
+        """Return logits of shape `(pairs,)`."""
         return self._logits(users, items)
 
 
 def replicas(module: nn.Module, group: Group) -> nn.Module:
-    """The backbone where every process has all of its weights."""
+    """Return the scorer of a backbone with replicated parameters."""
 
     def logits(users: Tensor, items: Tensor) -> Tensor:
         own = group.share(len(users))

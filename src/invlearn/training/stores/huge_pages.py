@@ -1,7 +1,7 @@
-"""Room for big tables in huge pages, so that rows drawn at random are found without a long search.
+"""Huge pages for large tables, for fewer TLB misses in random row access.
 
-A processor looks up the page of every row that it reads. With pages of 4 KiB a table of a gigabyte
-has more of them than the processor remembers; with pages of 2 MiB it has five hundred.
+A processor looks up the page of every row that it reads. With 4 KiB pages a table of a gigabyte has
+more pages than the TLB holds; with 2 MiB pages it has five hundred.
 """
 
 import numpy as np
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 LEAST_BYTES = 1 << 22
-"""Size from which numpy asks the kernel for huge pages (Linux; elsewhere nothing happens)."""
+"""Size from which numpy requests huge pages from the kernel (Linux only)."""
 ALIGNMENT = 64
-"""Bytes of a cache line: a row of 16 numbers must not lie across two."""
+"""Bytes of a cache line: a row of 16 numbers must not cross two."""
 
 
 def on_huge_pages(tensor: Tensor) -> Tensor:
-    """Copy a big tensor of the host to where the kernel was asked for huge pages.
+    """Return a copy of a large CPU tensor in memory with huge pages.
 
     Args:
-        tensor: Any; one on another device, or below `LEAST_BYTES`, is returned as it is.
+        tensor: Any tensor; on another device or below `LEAST_BYTES` it is returned itself.
 
     Returns:
         The same values.
@@ -29,13 +29,13 @@ def on_huge_pages(tensor: Tensor) -> Tensor:
 
 
 def zeros_on_huge_pages(like: Tensor) -> Tensor:
-    """Zeros where a copy of `like` would lie, without a second tensor of that size on the way.
+    """Return zeros in memory with huge pages, without a temporary tensor.
 
     Args:
         like: Any tensor.
 
     Returns:
-        Zeros of its shape, type and device.
+        Zeros of its shape, dtype and device.
     """
     if _stays(like):
         return torch.zeros_like(like)
@@ -43,12 +43,12 @@ def zeros_on_huge_pages(like: Tensor) -> Tensor:
 
 
 def _stays(tensor: Tensor) -> bool:
-    """Whether a tensor is not one that huge pages are asked for."""
+    """Return whether huge pages are not used for a tensor."""
     return tensor.device.type != "cpu" or tensor.nbytes < LEAST_BYTES
 
 
 def _room(tensor: Tensor) -> Tensor:
-    """Memory of no set values for a tensor of this shape and type."""
+    """Return an uninitialized tensor of the same shape and dtype."""
     room = np.empty(tensor.nbytes + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     place = torch.from_numpy(room[start : start + tensor.nbytes])

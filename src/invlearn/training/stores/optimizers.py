@@ -1,8 +1,7 @@
 """Update rules as pure functions of rows, for the row store.
 
-Each rule is the torch optimizer of the same name applied to the rows that a step touches; rows
-that it does not touch keep their weights and moments (as `torch.optim.SparseAdam`). `step` counts
-from 1 over the whole run.
+Each rule is the torch optimizer of the same name applied to the rows of a step; other rows keep
+their weights and moments (as in `torch.optim.SparseAdam`). `step` counts from 1 over the whole run.
 """
 
 from typing import NamedTuple, Protocol
@@ -22,17 +21,17 @@ class Update(NamedTuple):
 
 
 class Rule(Protocol):
-    """`(weight, gradient, moments, step, rate) -> Update`, tensors all of one shape."""
+    """`(weight, gradients, moments, step, lr) -> Update`, all tensors of one shape."""
 
     def __call__(
         self, weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float
     ) -> Update:
-        """Compute weights and moments after a step of length `rate`."""
+        """Compute weights and moments after a step."""
         ...
 
 
 def update_rule(config: OptimizerConfig) -> tuple[int, Rule]:
-    """Number of moments that a rule keeps for each weight, and the rule."""
+    """Return the number of moments per weight, and the rule."""
 
     def adam(weight: Tensor, gradients: Tensor, moments: Moments, step: int, lr: float) -> Update:
         """Kingma and Ba, ICLR 2015, Algorithm 1."""

@@ -1,4 +1,4 @@
-"""The row store: a step costs what its batch costs, never what the catalogue costs."""
+"""The row store: the cost of a step depends on its batch, not on the catalogue."""
 
 from collections.abc import Iterator, Mapping
 from typing import final
@@ -30,9 +30,9 @@ from invlearn.training.stores.strategy_state import StrategyState
 class RowStore(Store):
     """Gathers the rows of a batch into compact tables and writes them back after the step.
 
-    The optimizer is row-wise: rows that a batch does not touch, and their moments, stay as they
-    are. Parameters that are no table are used whole. Frozen weights (without
-    `requires_grad`) stay as they are. Big tables move to huge pages, under the same parameters.
+    The optimizer is row-wise: rows outside the batch, and their moments, do not change.
+    Parameters that are not tables are used whole. Frozen parameters (without `requires_grad`) do
+    not change. Large tables move to huge pages, as the same parameters.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class RowStore(Store):
         seed: int,
         group: Group = ALONE,
     ) -> None:
-        """Keep the weights of `module`, in place.
+        """Store the parameters of `module`, in place.
 
         Args:
             module: A backbone in training mode.
-            tables: Key by which each table is looked up, by parameter name.
-            config: Update rule; its rate comes with each batch.
-            seed: Of dropout masks.
-            group: The processes that keep the same weights, and share the pairs of a batch.
+            tables: Index key of each table, by parameter name.
+            config: Update rule; each batch has its learning rate.
+            seed: Seed of dropout masks.
+            group: The processes, with replicated parameters, that share each batch.
         """
         self._tables, self._group = dict(tables), group
         self._score_at = scorer(module, seed)
@@ -66,13 +66,13 @@ class RowStore(Store):
         self._strategy_state = StrategyState(self._weights)
 
     def index(self, batch: Batch) -> IndexedBatch:
-        """Find the rows that `batch` uses."""
+        """Return the batch on the device, with the rows that it uses."""
         rows, batch = distinct(batch)
         rows = {key: sent(ids, self._device) for key, ids in rows.items()}
         return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Gather the indexed rows."""
+        """Return the context with the gathered rows."""
         batch, rows = indexed
 
         def gathered(name: str, weight: Tensor) -> Tensor:
@@ -104,13 +104,13 @@ class RowStore(Store):
             self._optimizer.step(name, weight, rows, values, moment)
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every weight and moment that steps read or write, not copied; their shapes are fixed."""
+        """Yield all weights and moments used by steps, not copied; shapes are fixed."""
         yield from self._weights.values()
         yield from self._frozen.values()
         yield from self._optimizer.tensors()
 
     def state(self) -> dict[str, Tensor]:
-        """Moments by `parameter:number`, and the strategy's state."""
+        """Return moments by `parameter:number`, and the strategy's state."""
         return self._strategy_state.state() | self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

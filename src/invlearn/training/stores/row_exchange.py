@@ -1,7 +1,7 @@
-"""Exchange of rows between the processes that gather them and those that own them.
+"""Exchange of table rows between the processes that gather them and their owners.
 
-A process asks the owners for the rows that its share of the batch looks up, and each message holds
-the rows of all tables: users' and items', side by side.
+A process requests the rows of its share of the batch from their owners. Each message contains the
+rows of all user and item tables.
 """
 
 from collections.abc import Mapping
@@ -16,27 +16,26 @@ from invlearn.runtime.distributed import Group
 
 
 class _Routing(NamedTuple):
-    """The rows of one key: users' or items'."""
+    """Routing of the rows of one key, `user` or `item`."""
 
     n_asked: list[int]
-    """Rows that this process asks each owner for; they are ascending, so each owner's stand
-    together."""
+    """Rows requested from each owner; they are ascending, so grouped by owner."""
     n_wanted: list[int]
-    """Rows that each process asks this one for."""
+    """Rows that each process requests from this one."""
     rows: Tensor
-    """Distinct rows that are wanted of this process, as places in its part of the tables."""
+    """Distinct rows requested from this process, as indices in its shard."""
     places: Tensor
-    """Place of each wanted row among `rows`, process after process."""
+    """Index in `rows` of each requested row, ordered by process."""
 
 
 @final
 class RowExchange:
-    """The way between the gathered rows on each process and their owners, for one batch."""
+    """Exchanges gathered rows with their owners, for one batch."""
 
     def __init__(
         self, group: Group, asked: Mapping[str, Tensor], n_rows: Mapping[str, int]
     ) -> None:
-        """Tell the owners which rows are asked for.
+        """Send the requested row ids to the owners.
 
         Args:
             group: The processes.
@@ -57,25 +56,25 @@ class RowExchange:
         return _Routing(n_asked, n_wanted, rows - self._group.share(n_rows).start, places)
 
     def rows(self, key: str) -> Tensor:
-        """Distinct rows that any process gathers, as places in this process's part."""
+        """Return the distinct rows that any process gathers, as indices in this shard."""
         return self._ways[key].rows
 
     def fetched(self, owned: Params, keys: Mapping[str, str]) -> Params:
-        """Gathered rows here, from values of the owned rows.
+        """Return the values of the gathered rows, fetched from their owners.
 
         Args:
-            owned: Values of `rows(key)` by table, on their owner.
+            owned: Values of `rows(key)` of this shard, by table.
             keys: Key of each table.
         """
         wanted = {name: values[self._ways[keys[name]].places] for name, values in owned.items()}
         return self._carried(wanted, keys, back=False)
 
     def sent(self, values: Params, keys: Mapping[str, str]) -> Params:
-        """Values of the gathered rows, brought to their owners: one for each process that asked."""
+        """Return the values sent to this owner: one row per requesting process."""
         return self._carried(values, keys, back=True)
 
     def owned(self, values: Params, keys: Mapping[str, str]) -> Params:
-        """Values that every process has alike, as values of the owned rows."""
+        """Return the owned rows' values, which are equal on all requesting processes."""
 
         def one_each(name: str, sent: Tensor) -> Tensor:
             way = self._ways[keys[name]]
@@ -85,7 +84,7 @@ class RowExchange:
         return {name: one_each(name, sent) for name, sent in self.sent(values, keys).items()}
 
     def summed(self, values: Params, keys: Mapping[str, str]) -> Params:
-        """Values of the rows gathered here, summed over all processes that gathered the row."""
+        """Return the values of the gathered rows, summed over the processes that gather them."""
 
         def sums(name: str, sent: Tensor) -> Tensor:
             way = self._ways[keys[name]]
@@ -96,7 +95,7 @@ class RowExchange:
         return self.fetched({name: sums(name, one) for name, one in sent.items()}, keys)
 
     def _carried(self, values: Params, keys: Mapping[str, str], *, back: bool) -> Params:
-        """Bring values row by row from the owners to who asked, or back, a message a type."""
+        """Send rows from owners to requesting processes, or back; one message per dtype."""
         found: Params = {}
         for kind in sorted({value.dtype for value in values.values()}, key=str):
             alike = {name: value for name, value in values.items() if value.dtype == kind}

@@ -1,4 +1,4 @@
-"""Steps of the optimizer on some rows of tables; the other rows and their moments rest."""
+"""Row-wise optimizer steps; other rows and their moments do not change."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, final
@@ -15,42 +15,42 @@ from invlearn.training.stores.store import where_finite
 
 
 class Values(NamedTuple):
-    """Values of the gathered rows, or of a parameter that is no table."""
+    """Values of the gathered rows, or of a parameter that is not a table."""
 
     old: Tensor
-    """Before the step."""
+    """Parameters before the step."""
     params: Tensor
-    """Where to step from."""
+    """Parameters to step from."""
     gradients: Tensor | None
-    """Along which; none: the point itself is kept, and the moments are as they were."""
+    """Gradients; if none, `params` is stored and the moments do not change."""
 
 
 class Moment(NamedTuple):
-    """When a step is taken, and how."""
+    """Number and options of a step."""
 
     step: int
-    """From 1."""
+    """Number of the step, from 1."""
     lr: float
     """Learning rate."""
     skip_zero_grad_rows: bool
-    """Whether rows of tables without a gradient rest."""
+    """Skip rows with zero gradient (no momentum, no decay)."""
     is_finite: Tensor | None
-    """Where it is false nothing changes; none is true."""
+    """If false, nothing changes; none counts as true."""
 
 
 @final
 class RowOptimizer:
-    """Keeps the moments of every weight, and steps."""
+    """Holds the moments of all parameters and takes steps."""
 
     def __init__(
         self, weights: Params, config: OptimizerConfig, penalties: Mapping[str, Tensor]
     ) -> None:
-        """Begin with moments of zero.
+        """Create moments of zero.
 
         Args:
-            weights: What is stepped.
-            config: Update rule; its rate comes with each step.
-            penalties: Ridge penalties by name, for weights that have one of their own.
+            weights: The parameters.
+            config: Update rule; each step has its learning rate.
+            penalties: Ridge penalties by name, for parameters with an individual one.
         """
         n_moments, self._rule = update_rule(config)
         self._l2, self._penalties = config.l2, penalties
@@ -62,14 +62,14 @@ class RowOptimizer:
     def step(
         self, name: str, weight: Tensor, rows: Tensor | None, values: Values, moment: Moment
     ) -> None:
-        """Step, in place.
+        """Update a parameter and its moments in place.
 
         Args:
-            name: Of the weight.
-            weight: A table, or a tensor that is none.
-            rows: Gathered rows of the table; none for a tensor that is no table.
-            values: Of those rows.
-            moment: When, and how.
+            name: Name of the parameter.
+            weight: A table, or another parameter.
+            rows: Gathered rows of the table; none for other parameters.
+            values: Values of those rows.
+            moment: Options of the step.
         """
         old, params, gradients = values
         if gradients is None:
@@ -87,12 +87,12 @@ class RowOptimizer:
             _write(kept, rows, where_finite(moment.is_finite, new, was))
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every moment, not copied."""
+        """Yield all moments, not copied."""
         for moments in self._moments.values():
             yield from moments
 
     def state(self) -> dict[str, Tensor]:
-        """Moments by `parameter:number`, not copied."""
+        """Return moments by `parameter:number`, not copied."""
         return {
             f"{name}:{number}": moment
             for name, moments in self._moments.items()
@@ -100,25 +100,25 @@ class RowOptimizer:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy moments back."""
+        """Restore moments."""
         for name, moment in self.state().items():
             moment.copy_(state[name])
 
 
 def _rested(update: Update, before: Update, moving: Tensor) -> Update:
-    """An update of the moving rows alone."""
+    """Return the update restricted to the rows in `moving`."""
     pairs = zip(update.moments, before.moments, strict=True)
     moments = tuple(torch.where(moving, new, old) for new, old in pairs)
     return Update(torch.where(moving, update.weight, before.weight), moments)
 
 
 def _read(tensor: Tensor, rows: Tensor | None) -> Tensor:
-    """Some rows of a table, or all of a tensor that is none."""
+    """Return rows of a table, or a whole tensor without rows."""
     return tensor if rows is None else tensor.index_select(0, rows)
 
 
 def _write(tensor: Tensor, rows: Tensor | None, new: Tensor) -> None:
-    """Put new values into some rows of a table, or into all of a tensor that is none."""
+    """Write rows of a table, or a whole tensor without rows."""
     if rows is None:
         tensor.copy_(new)
     else:

@@ -1,4 +1,4 @@
-"""The sharded store: tables cut by rows over several processes, for tables that one cannot hold."""
+"""The sharded store: rows of large tables distributed over several processes."""
 
 from collections.abc import Mapping
 from typing import final
@@ -29,16 +29,16 @@ from invlearn.training.stores.store import (
 from invlearn.training.stores.strategy_state import StrategyState
 
 ELSEWHERE = -1
-"""Row number of a user or an item that only another process gathers."""
+"""Row number of a user or item that only another process gathers."""
 
 
 @final
 class ShardedStore(Store):
-    """Holds a share of the rows of each table, and of their moments; steps as `RowStore` does.
+    """Holds a shard of each table and its moments; takes the same steps as `RowStore`.
 
-    A process gathers the rows that its share of the batch looks up from their owners. Gradients of
-    rows that several processes gathered are summed by the owner, which also
-    takes the optimizer's step. Weights that belong to no table are the same everywhere.
+    A process gathers the rows of its share of the batch from their owners. The owner sums the
+    gradients of the processes that gathered a row, and takes the optimizer step. Parameters that
+    are not tables are replicated.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class ShardedStore(Store):
         group: Group,
         n_rows: Mapping[str, int],
     ) -> None:
-        """Keep the weights of `module`, in place.
+        """Store the parameters of `module`, in place.
 
         Args:
-            module: A backbone in training mode, whose tables hold this process' rows or all of
-                them; then they are cut.
-            tables: Key by which each table is looked up, by parameter or buffer name.
-            config: Update rule; its rate comes with each batch.
-            seed: Of dropout masks.
+            module: A backbone in training mode, whose tables hold this process's rows, or all
+                rows, which are then cut.
+            tables: Index key of each table, by parameter or buffer name.
+            config: Update rule; each batch has its learning rate.
+            seed: Seed of dropout masks.
             group: The processes.
             n_rows: Rows of the whole tables of each key.
         """
@@ -79,7 +79,7 @@ class ShardedStore(Store):
 
     @property
     def shards(self) -> dict[str, Shard]:
-        """Which rows are here, by the names of weights and moments that are cut."""
+        """Rows on this process, by the names of sharded weights and moments."""
         names = {name: name.rpartition(":")[0] for name in self._optimizer.state()}
         names |= {name: name for name in self._keys}
         return {
@@ -91,7 +91,7 @@ class ShardedStore(Store):
         }
 
     def index(self, batch: Batch) -> IndexedBatch:
-        """Find the rows that this process' share of `batch` touches, and ask their owners."""
+        """Find the rows of this process's share of `batch`, and request them."""
         labelled, unlabelled = (
             Pairs(ids.users[own], ids.items[own])
             for ids in (batch.labelled, batch.unlabelled)
@@ -107,14 +107,14 @@ class ShardedStore(Store):
         return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
 
     def _elsewhere(self, pairs: Pairs, mine: Pairs) -> Pairs:
-        """All pairs, those of this process numbered as its gathered rows."""
+        """Return all pairs, with gathered row numbers for this process's pairs."""
         own = share_of(self._group)(pairs)
         users, items = (torch.full_like(ids, ELSEWHERE) for ids in pairs)
         users[own], items[own] = mine.users, mine.items
         return Pairs(users, items)
 
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Gather the indexed rows from their owners."""
+        """Return the context with rows gathered from their owners."""
         batch, rows = indexed
         route, score = self._way(), self._score_at(batch.step)
         params, frozen = self._gathered(route)
@@ -131,7 +131,7 @@ class ShardedStore(Store):
         return StepContext(everywhere, params, batch, rows)
 
     def _gathered(self, route: RowExchange) -> tuple[Params, Params]:
-        """Weights, and frozen ones, that a route leads to."""
+        """Return the gathered trainable and frozen parameters."""
         everything = self._weights | self._frozen
         cut, whole = self._parted(everything)
         owned = {name: table[route.rows(self._keys[name])] for name, table in cut.items()}
@@ -140,14 +140,14 @@ class ShardedStore(Store):
         return weights, {name: found[name] for name in self._frozen}
 
     def all_ranks_finite(self, is_finite: Tensor) -> Tensor:
-        """Whether a proposal is finite on every rank."""
+        """Return whether a proposal is finite on every rank."""
         not_finite = self._group.all_reduce((~is_finite).to(torch.int32))
         return not_finite == 0
 
     def update(
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
-        """Bring what was proposed to the owners of the rows, who step."""
+        """Send the proposal to the owners of the rows, which take the step."""
         route, moved = self._way(), proposal.params is not context.params
         gradients, points = (
             proposal.gradients,
@@ -173,10 +173,10 @@ class ShardedStore(Store):
             self._optimizer.step(name, weight, rows, values, moment)
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of pairs by the weights as they stand, on every process.
+        """Return the logits of pairs at the current parameters, on every process.
 
         Args:
-            users: Dense user ids of shape `(pairs,)`, the same on every process.
+            users: Dense user ids, shape `(pairs,)`, the same on every process.
             items: Dense item ids, likewise.
         """
         pairs = Pairs(users, items)
@@ -186,7 +186,7 @@ class ShardedStore(Store):
             asked[key], inverse = torch.unique(ids, return_inverse=True)
             places.append(inverse)
         weights, frozen = self._gathered(RowExchange(self._group, asked, self._n_rows))
-        module = self._module  # without the auxiliary models, if they have gone
+        module = self._module  # possibly without auxiliary models
         known = dict(module.named_parameters()) | dict(module.named_buffers())
         everything = {n: w for n, w in {**weights, **frozen}.items() if n in known}
         found = functional_call(module, everything, tuple(places))
@@ -197,12 +197,12 @@ class ShardedStore(Store):
         return self._route
 
     def _parted(self, values: Params) -> tuple[Params, Params]:
-        """Values of tables, and of what belongs to none."""
+        """Return the values of tables, and those of other parameters."""
         cut = {name: value for name, value in values.items() if name in self._keys}
         return cut, {name: value for name, value in values.items() if name not in self._keys}
 
     def state(self) -> dict[str, Tensor]:
-        """Moments of this process' rows by `parameter:number`, and the strategy's state."""
+        """Return this shard's moments by `parameter:number`, and the strategy's state."""
         return self._strategy_state.state() | self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

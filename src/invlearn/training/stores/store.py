@@ -1,8 +1,8 @@
-"""The interface of stores: hold parameters and optimizer state, gather rows, apply updates.
+"""Store interface: hold parameters and optimizer state, gather rows, apply updates.
 
-A step has two parts. `index` works on ids: how many rows a batch touches depends on its ids, so
-this part stays on the host. The rest is arithmetic of known shapes on tensors of the device, and
-can be compiled: `gather_indexed` gathers, a strategy proposes, `update` updates.
+A step has two parts. `index` works on ids, on the host, since the number of rows depends on the
+ids. The rest is tensor arithmetic of known shapes on the device, and can be compiled:
+`gather_indexed` gathers, a strategy proposes, `update` updates.
 """
 
 from abc import ABC, abstractmethod
@@ -22,16 +22,16 @@ from invlearn.training.stores.strategy_state import StrategyState
 
 
 class IndexedBatch(NamedTuple):
-    """A batch on the device, and the rows of the tables that it uses."""
+    """A batch on the device, and the table rows that it uses."""
 
     batch: Batch
-    """The batch; its ids are places in `rows`."""
+    """The batch; its ids are indices in `rows`."""
     rows: dict[str, Tensor]
     """Distinct dense ids of the batch by key (`user`, `item`), ascending."""
 
 
 class StepContext(NamedTuple):
-    """What a strategy gets for one batch."""
+    """Arguments of a strategy for one batch."""
 
     score: Score
     """Logits of pairs at given parameters."""
@@ -49,20 +49,20 @@ class Store(ABC):
     _strategy_state: StrategyState
 
     def gather(self, batch: Batch) -> StepContext:
-        """Gather the parameters that `batch` uses; nothing changes."""
+        """Return the parameters that `batch` uses; nothing changes."""
         return self.gather_indexed(self.index(batch))
 
     def apply(self, context: StepContext, proposal: Proposal) -> None:
         """Apply the optimizer's update from the proposed parameters and gradients.
 
-        Without gradients the proposed parameters are stored, and the optimizer does nothing.
+        Without gradients the proposed parameters are stored without an optimizer step.
         """
         self.keep_state(proposal.state)
         self.write_row_state(context.batch.rows, proposal.row_updates)
         self.update(context, proposal)
 
     def keep_state(self, state: Params) -> None:
-        """Keep the state that the strategy gets in the next step, and drop the one before."""
+        """Replace the state that the strategy gets in the next step."""
         self._strategy_state.keep(state)
 
     def write_row_state(self, rows: Tensor | None, row_updates: Params) -> None:
@@ -80,44 +80,44 @@ class Store(ABC):
 
     @abstractmethod
     def index(self, batch: Batch) -> IndexedBatch:
-        """Find the rows that `batch` uses, and move its ids to the device."""
+        """Return the batch on the device, with the rows that it uses."""
 
     @abstractmethod
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
-        """Gather the indexed rows."""
+        """Return the context with the gathered rows."""
 
     @abstractmethod
     def update(
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
-        """Apply the update to the parameters and moments; the strategy's state stays as it is.
+        """Update the parameters and moments, but not the strategy's state.
 
         Args:
-            context: What the strategy got.
-            proposal: What it proposed.
-            is_finite: A boolean scalar on the device; if it is false nothing changes. None counts
-                as true.
+            context: The arguments of the strategy.
+            proposal: Its proposal.
+            is_finite: A boolean scalar on the device; if false, nothing changes. None counts as
+                true.
         """
 
     def all_ranks_finite(self, is_finite: Tensor) -> Tensor:
-        """Whether a proposal is finite on all ranks, given whether it is on this one."""
+        """Return whether a proposal is finite on all ranks, from the value of this rank."""
         return is_finite
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Optimizer state and the strategy's state by name, not copied."""
+        """Return optimizer state and strategy state by name, not copied."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state` returned."""
+        """Restore the result of `state`."""
 
 
 def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
-    """Make the function that gives each step its score function.
+    """Return a function from step number to score function.
 
     A module that draws random numbers (dropout) draws the same ones in every call of one step, so
-    that points of the same pairs differ by their weights alone; they are a function of (seed,
-    step). Whether it draws any is tried once.
+    that scores of the same pairs differ by the parameters only. They are a function of (seed,
+    step). A trial call detects whether it draws any.
     """
     plain = partial(_score, module)
     if not draws_random_numbers(module):
@@ -137,7 +137,7 @@ def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
 
 @torch.no_grad()
 def draws_random_numbers(module: nn.Module) -> bool:
-    """Whether a forward pass, in the mode that the module is in, moves torch's generator."""
+    """Return whether a forward pass, in the current mode, uses torch's generator."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     ids = torch.zeros(2, dtype=torch.int64, device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -157,7 +157,7 @@ def _score(module: nn.Module, weights: Params, pairs: Pairs) -> Tensor:
 
 
 def penalties_of(module: nn.Module) -> dict[str, Tensor]:
-    """Ridge penalties by parameter name, those of a backbone's auxiliary models like its own."""
+    """Return ridge penalties by parameter name, including auxiliary models."""
     own: dict[str, float | Tensor] = getattr(module, "penalties", {})
     return {
         name: torch.as_tensor(own[base], dtype=weight.dtype, device=weight.device)
@@ -167,7 +167,7 @@ def penalties_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
-    """Distinct ids of a batch, and the batch with its ids replaced by their places among them."""
+    """Return the distinct ids of a batch, and the batch with ids replaced by indices."""
     split = [len(batch.labelled.users), len(batch.unlabelled.users)]
     rows: dict[str, Tensor] = {}
     places: list[tuple[Tensor, ...]] = []
@@ -180,17 +180,16 @@ def distinct(batch: Batch) -> tuple[dict[str, Tensor], Batch]:
 
 
 def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct ids, ascending, and the place of each id among them: `torch.unique`, but faster.
+    """Return the distinct ids, ascending, and their inverse: a faster `torch.unique`.
 
-    A batch's ids are sorted by their lower 16 bits, then by the next: numpy's stable sort of such
-    short integers counts instead of comparing, and takes a quarter of the time
-    (`benchmarks/step.py`).
+    Ids are sorted by their lower 16 bits, then by the next 16: numpy uses a radix sort for short
+    integers, which takes a quarter of the time (`benchmarks/step.py`).
 
     Args:
         ids: Dense ids on the host, int64 of shape `(pairs,)`.
 
     Returns:
-        Shapes `(rows,)` and `(pairs,)`, int64.
+        Two int64 tensors, shapes `(rows,)` and `(pairs,)`.
 
     Example:
         >>> distinct_ids(torch.tensor([70_000, 3, 70_000]))
@@ -210,7 +209,7 @@ def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A host's tensor on a device; the copy is not waited for."""
+    """Return a host tensor on a device, copied asynchronously."""
     if device.type == "cpu":
         return tensor
     if device.type == "cuda":
@@ -219,7 +218,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def sent_batch(batch: Batch, device: torch.device) -> Batch:
-    """A batch with its ids and labels on a device."""
+    """Return a batch with ids and labels on a device."""
     labelled, unlabelled = (
         Pairs(sent(pairs.users, device), sent(pairs.items, device))
         for pairs in (batch.labelled, batch.unlabelled)
@@ -235,5 +234,5 @@ def sent_batch(batch: Batch, device: torch.device) -> Batch:
 
 
 def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """The new value if the step is finite, else the old one."""
+    """Return the new value if the step is finite, else the old one."""
     return new if is_finite is None else torch.where(is_finite, new, old)

@@ -1,4 +1,4 @@
-"""What a store keeps for a strategy: state from step to step, and state of each labelled row."""
+"""Strategy state in a store: from step to step, and per labelled row."""
 
 from collections.abc import Mapping
 from typing import final
@@ -15,22 +15,22 @@ never begins with either."""
 
 @final
 class StrategyState:
-    """State that a strategy hands from one step to the next, and state of labelled rows.
+    """State that a strategy passes from step to step, and state of labelled rows.
 
-    A store keeps both with the moments, and saves them in checkpoints.
+    Both are saved in checkpoints with the moments.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        """Start without state; `weights` are those that the store updates in place."""
+        """Start without state; `weights` are updated in place by the store."""
         self._weights, self._tensors = weights, NO_TENSORS
         self.row_state: Params = NO_TENSORS
 
     def set_row_state(self, row_state: Mapping[str, Tensor]) -> None:
-        """Replace the row state; it is moved to the device of the weights."""
+        """Replace the row state, and move it to the device of the weights."""
         self.row_state = {name: tensor.to(self._device()) for name, tensor in row_state.items()}
 
     def added_to(self, batch: Batch) -> Batch:
-        """Add the state to a batch."""
+        """Return the batch with the state."""
         if not self._tensors and not self.row_state:
             return batch
         return batch._replace(state=self._tensors, row_state=self.row_state)
@@ -44,10 +44,9 @@ class StrategyState:
             self.row_state[name].index_copy_(0, rows, values.to(self.row_state[name]))
 
     def keep(self, state: Params) -> None:
-        """Replace the state that is handed to the next step.
+        """Replace the state that is passed to the next step.
 
-        Tensors that share storage with a weight are copied, since the store updates weights in
-        place.
+        Tensors that share storage with a weight are copied, since weights are updated in place.
         """
         if not state:
             self._tensors = NO_TENSORS
@@ -59,12 +58,12 @@ class StrategyState:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Step state by `:state:name`, and row state by `:row_state:name`; not copied."""
+        """Return step state by `:state:name`, row state by `:row_state:name`; not copied."""
         step_state = {STEP_STATE + name: tensor for name, tensor in self._tensors.items()}
         return step_state | {ROW_STATE + name: tensor for name, tensor in self.row_state.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy the state back, to the device of the weights."""
+        """Restore the state on the device of the weights."""
         device = self._device()
         self._tensors, self.row_state = (
             {
