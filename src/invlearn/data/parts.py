@@ -45,7 +45,7 @@ Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 class FileEntry(BaseModel):
     """Size and checksum of a file, as recorded in the card."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
     bytes: int
     """File size in bytes."""
     sha256: str
@@ -59,22 +59,29 @@ class DatasetCard(BaseModel):
         strict=True, extra="allow", frozen=True, use_attribute_docstrings=True
     )
     format: int = FORMAT
+    """Version of the folder's format."""
     fingerprint: str
     """SHA-256 of the columns and id maps: equal for equal content."""
     n_users: Count
+    """Number of users; dense ids are below it."""
     n_items: Count
+    """Number of items; dense ids are below it."""
     rows: dict[str, Any] = {}
     """Number of rows of each part by label."""
     rule: list[str] = []
+    """Label rules, strongest first."""
     columns: dict[str, Any] = {}
     """Log column names for `user`, `item` and `time`, and for the rules."""
     repeats: str = "last"
+    """Which row was kept of a repeated pair."""
     audit: dict[str, Any] | None = None
     """Audit of the preparation steps (see `invlearn.data.prepare.audit`)."""
     features: FeatureCard = NO_FEATURES
+    """Which features of users and items there are."""
     weakened: dict[str, Any] | None = None
     """Settings and counts of `invlearn.corrupt_labels`, if it was applied."""
     files: dict[Name, FileEntry] = {}
+    """Size and checksum of each file, by name."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content as it was read."""

@@ -1,17 +1,17 @@
-"""The run folder on disk: what a training leaves behind, and all that its later uses need.
+"""The run folder on disk: all results of a training.
 
 ```
 RUN/
   config.yaml          every setting, defaults written out; also a file for `--config`
-  run.json             dataset, its fingerprint, sizes, features if any; format version
+  run.json             dataset, fingerprint, sizes, features if any; format version
   environment.json     versions, threads, machine
   users.parquet        original ids, row number = dense id; items.parquet likewise
-  steps.jsonl          one line a step: loss, and the judges' losses and choice where there are any
-  epochs.jsonl         one line an epoch: losses, validation metrics, choices, speed
+  steps.jsonl          one line per step: loss, judges' losses and choice if any
+  epochs.jsonl         one line per epoch: losses, validation metrics, choices, speed
   beliefs-first.npy    w1 of a fixed sample of unlabelled pairs after the first epoch
   beliefs-last.npy     the same after the last epoch
-  checkpoints/         the last and the best; of the last epochs the weights
-  test.json            metrics of the best epoch on the test part, baselines beside them
+  checkpoints/         the last and the best; weights of recent epochs
+  test.json            test metrics of the best epoch and of the baselines
 ```
 """
 
@@ -44,11 +44,11 @@ from invlearn.training.registry import is_known
 
 FORMAT = 1
 IDS = ("users.parquet", "items.parquet")
-"""Original ids, as the dataset has them."""
+"""Files of original ids, copied from the dataset."""
 TRUST_VARIABLE = "INVLEARN_TRUST"
-"""Names modules, parted by commas, that run folders may have imported."""
+"""Environment variable: comma-separated modules that run folders may import."""
 KEYS = ("dataset", "fingerprint", "n_users", "n_items")
-"""What `run.json` holds besides the format."""
+"""Required keys of `run.json`, besides the format."""
 
 
 class RunCard(BaseModel):
@@ -58,28 +58,32 @@ class RunCard(BaseModel):
         strict=True, extra="allow", frozen=True, use_attribute_docstrings=True
     )
     format: int = FORMAT
+    """Version of the folder's format."""
     id: str = ""
-    """Tells the run from those of other settings or data; empty in runs of earlier versions."""
+    """Hash of the settings and the dataset; empty in runs of earlier versions."""
     dataset: str
     """Path of the dataset folder."""
     fingerprint: str
-    """Of the dataset."""
+    """Fingerprint of the dataset."""
     n_users: Count
+    """Number of users of the dataset."""
     n_items: Count
+    """Number of items of the dataset."""
     ids: dict[str, str] = {}
-    """SHA-256 of the files of original ids; empty in runs of earlier versions."""
+    """SHA-256 of the files in `IDS`; empty in runs of earlier versions."""
     features: FeatureCard = NO_FEATURES
+    """Which features of users and items the dataset has."""
 
 
 @contextmanager
 def new_run(
     folder: Path, dataset: Dataset, config: RunConfig, *, overwrite: bool, n_processes: int = 1
 ) -> Generator[None, None, None]:
-    """Make a run folder, whole or not at all, and hold its lock from its first instant on.
+    """Create a run folder atomically, and hold its lock from the start.
 
     Raises:
         DataError: The dataset was replaced since it was opened.
-        InvlearnError: The folder exists, cannot be written, or another process is at work in it.
+        InvlearnError: The folder exists, is not writable, or is in use by another process.
     """
     with ExitStack() as held:
         if overwrite and (folder / "run.json").exists():
@@ -92,10 +96,10 @@ def new_run(
 
 @contextmanager
 def held_run(folder: Path) -> Generator[None, None, None]:
-    """Hold the lock of a run folder to go on with it.
+    """Hold the lock of a run folder to resume it.
 
     Raises:
-        InvlearnError: Another process is at work in it, or it cannot be written.
+        InvlearnError: Another process uses the folder, or it is not writable.
     """
     with locks.locked(folder):
         atomic.forget(folder)
@@ -103,7 +107,7 @@ def held_run(folder: Path) -> Generator[None, None, None]:
 
 
 def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: int) -> None:
-    """Fill a run folder under its temporary name."""
+    """Write the files of a new run folder."""
     settings = config.to_yaml()
     (partial / "config.yaml").write_text(settings, encoding="utf-8")
     card: dict[str, Any] = {
@@ -133,8 +137,8 @@ def read_run(folder: Path) -> tuple[RunCard, RunConfig]:
     """Read `run.json` and `config.yaml`.
 
     Raises:
-        RunError: The folder is no run, damaged, of another format version, or holds a link that
-            leads out of it, or a pipe.
+        RunError: The folder is not a run, is damaged, has another format version, or contains a
+            pipe or a link to the outside.
     """
     atomic.recover(folder)
     if found := misplaced(folder):
@@ -159,13 +163,13 @@ def read_run(folder: Path) -> tuple[RunCard, RunConfig]:
 
 
 def check_code(folder: Path, config: RunConfig) -> None:
-    """Refuse a run folder that would have code imported which nobody here asked for.
+    """Refuse a run folder that would import untrusted code.
 
-    A backbone or strategy `module:Class` is imported when a run is opened. That is done only if
-    this process has imported the module already, or if `INVLEARN_TRUST` names it.
+    A backbone or strategy `module:Class` is imported when a run is opened, but only if this process
+    has already imported the module, or if `INVLEARN_TRUST` names it.
 
     Raises:
-        RunError: It is neither.
+        RunError: The module is not trusted.
     """
     trusted = {name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",")}
     for path in (config.backbone, config.strategy):
@@ -178,10 +182,10 @@ def check_code(folder: Path, config: RunConfig) -> None:
 
 
 def check_same(folder: Path, dataset: Dataset, config: RunConfig) -> None:
-    """Make sure that a run is one of these settings on this dataset.
+    """Check that a run has these settings and this dataset.
 
     Raises:
-        RunError: It is another one, or damaged.
+        RunError: It differs, or is damaged.
     """
     card, own = read_run(folder)
     if card.fingerprint != dataset.fingerprint:
@@ -189,7 +193,7 @@ def check_same(folder: Path, dataset: Dataset, config: RunConfig) -> None:
             f"{folder} was trained on another dataset than {dataset.folder}, so it is not gone on "
             "with; choose another --out, or pass --overwrite"
         )
-    decided = {"compile", "device"}  # by the machine
+    decided = {"compile", "device"}  # depend on the machine
     theirs, ours = (c.model_dump(mode="json", exclude=decided) for c in (own, config))
     differing = [name for name, value in ours.items() if theirs[name] != value]
     if differing:
@@ -204,7 +208,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON file of a run folder.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunError: The file is missing or damaged.
     """
     if not file.is_file():
         raise _absent(file.parent, file.name)
@@ -218,7 +222,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _absent(folder: Path, name: str) -> RunError:
-    """Error that says what a folder is, if it has not what a run has."""
+    """Return the error for a missing file of a run, with the kind of the folder."""
     place = quote(str(folder))
     if not folder.exists():
         return RunError(f"{folder} does not exist; name a run folder, which `invlearn train` makes")
@@ -240,11 +244,11 @@ def _absent(folder: Path, name: str) -> RunError:
 
 
 def open_dataset(folder: Path, card: RunCard) -> Dataset:
-    """Open a dataset, every file checked, if it is the one that a run was trained on.
+    """Open the dataset that a run was trained on, and check every file.
 
     Raises:
-        DataError: It is missing or damaged.
-        RunError: It is another one, or has changed.
+        DataError: The dataset is missing or damaged.
+        RunError: It is another dataset, or has changed.
     """
     if not folder.exists():
         raise RunError(
@@ -262,16 +266,16 @@ def open_dataset(folder: Path, card: RunCard) -> Dataset:
 
 
 def run_id(folder: Path) -> str:
-    """What tells a run from those of other settings or data; empty in runs of earlier versions."""
+    """Return the id of a run; empty in runs of earlier versions."""
     file = folder / "run.json"
     return str(read_json(file).get("id", "")) if file.exists() else ""
 
 
 def check_own(saved: Checkpoint, folder: Path) -> None:
-    """Make sure that a checkpoint belongs to a run.
+    """Check that a checkpoint belongs to a run.
 
     Raises:
-        RunError: It is another run's.
+        RunError: It belongs to another run.
     """
     own = run_id(folder)
     if saved.run and own and saved.run != own:
@@ -282,10 +286,10 @@ def check_own(saved: Checkpoint, folder: Path) -> None:
 
 
 def check_ids(folder: Path, card: RunCard) -> None:
-    """Make sure that the files of original ids are what the run was made with.
+    """Check that the files of original ids are unchanged.
 
     Raises:
-        RunError: One is missing or was changed; runs of earlier versions cannot tell.
+        RunError: A file is missing or changed. Runs of earlier versions are not checked.
     """
     for name, expected in card.ids.items():
         file = folder / name
@@ -299,22 +303,22 @@ def check_ids(folder: Path, card: RunCard) -> None:
 def load_weights(
     module: nn.Module, saved: Checkpoint, folder: Path, *, as_they_are: bool = False
 ) -> None:
-    """Put the weights of a run's checkpoint into a module.
+    """Load the weights of a run's checkpoint into a module.
 
     Args:
         module: The module.
         saved: The checkpoint.
         folder: The run folder.
-        as_they_are: Take the saved tables themselves in place of copies, for a module that will
-            not train; they must be in memory of this process's own (`checkpoint.load_private`).
+        as_they_are: Use the saved tables without copying, for a module that will not train; they
+            must be in private memory (`checkpoint.load_private`).
 
     Raises:
-        RunError: They are another run's, or do not fit.
+        RunError: The weights are another run's, or do not fit the module.
     """
     check_own(saved, folder)
     known = module.state_dict()
     weights = {n: w for n, w in saved.weights.items() if n in known or not is_auxiliary(n)}
-    if as_they_are:  # what is multiplied lies as it did in training, for the same last bits
+    if as_they_are:  # clone for the memory alignment of training: same bits of products
         tables = getattr(module, "tables", {})
         weights = {n: w if n in tables else w.clone() for n, w in weights.items()}
     try:
