@@ -247,7 +247,7 @@ def test_a_module_given_from_python_goes_on_with_its_own_first_weights(
 
 def test_an_error_amid_an_epoch_changes_nothing(board, whole, tmp_path, monkeypatch):
     """Unlike a kill, it leaves the records of the steps that the checkpoint has not seen."""
-    setup, calls, real = "gmf by rows", [], RowStore.apply
+    setup, calls, real = "gmf by rows", [], RowStore.update
 
     def failing(*args):
         calls.append(0)
