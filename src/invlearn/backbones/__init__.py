@@ -1,4 +1,4 @@
-"""Backbones: models that map pairs to logits, one file a family."""
+"""Backbones: models that map pairs to logits, one file per family."""
 
 from torch import nn
 
@@ -26,4 +26,4 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "exposure-hybrid": ExposureHybrid,
     "wide-deep": WideDeep,
 }
-"""Every backbone by the name that the command line, the files and the tables use."""
+"""Backbone classes by their names on the command line, in files and in tables."""

@@ -23,15 +23,15 @@ _NAME = re.compile(rf"{PREFIX}\d+")
 def attach_auxiliary_models(module: nn.Module, n_auxiliary: int) -> None:
     """Attach auxiliary models whose parameters are a permutation of the model's.
 
-    So their parameters have the distribution that the backbone's initialization gave, and differ
-    from it. The permutation comes from torch's generator.
+    So their parameters have the distribution of the backbone's initialization, but other values.
+    The permutation comes from torch's generator.
 
     Args:
         module: The backbone; changed in place.
-        n_auxiliary: How many; those that it has already are replaced.
+        n_auxiliary: Number of models; existing ones are replaced.
 
     Raises:
-        ConfigError: All permutations of the parameters are equal, so the models could not differ.
+        ConfigError: All permutations of the parameters are equal, so the models cannot differ.
     """
     detach_auxiliary_models(module)
     copies = [deepcopy(module) for _ in range(n_auxiliary)]
@@ -56,7 +56,7 @@ def detach_auxiliary_models(module: nn.Module) -> None:
 
 
 def tables_with_auxiliary(tables: Mapping[str, Key], n_auxiliary: int) -> dict[str, Key]:
-    """Tables of a backbone and of its auxiliary models, by parameter name.
+    """Return the tables of a backbone and its auxiliary models, by parameter name.
 
     Example:
         >>> tables_with_auxiliary({"user.weight": "user"}, 1)
@@ -67,16 +67,16 @@ def tables_with_auxiliary(tables: Mapping[str, Key], n_auxiliary: int) -> dict[s
 
 
 def is_auxiliary(name: str) -> bool:
-    """Whether a parameter belongs to an auxiliary model."""
+    """Return whether a parameter belongs to an auxiliary model."""
     return _NAME.fullmatch(name.partition(".")[0]) is not None
 
 
 def as_auxiliary(params: Params, number: int) -> Params:
-    """Parameters of an auxiliary model under the backbone's own names.
+    """Return the parameters of an auxiliary model under the backbone's names.
 
     Args:
         params: The gathered parameters.
-        number: Which auxiliary model, from 1.
+        number: Number of the auxiliary model, from 1.
 
     Example:
         >>> as_auxiliary({"w": 0, "auxiliary_1.w": 1, "auxiliary_2.w": 2}, 2)
@@ -87,7 +87,7 @@ def as_auxiliary(params: Params, number: int) -> Params:
 
 
 def name_in_backbone(name: str) -> str:
-    """Name in the backbone of a parameter of an auxiliary model; other names stay the same.
+    """Return a parameter's name without the prefix of an auxiliary model.
 
     Example:
         >>> name_in_backbone("auxiliary_2.users")

@@ -1,4 +1,4 @@
-"""A factorisation machine beside a perceptron, over ids and features."""
+"""A factorization machine plus a perceptron, over ids and features."""
 
 from typing import ClassVar, final
 
@@ -12,16 +12,16 @@ from invlearn.data.features import NO_FEATURES, FeatureCard, Features
 
 
 def second_order(factors: Tensor) -> Tensor:
-    """Sum over all pairs of fields of their inner product (DeepFM, Eq. 2).
+    """Compute the sum of inner products over all pairs of fields (DeepFM, Eq. 2).
 
-    `sum_{f < g} v_f v_g = 1/2 sum_k ((sum_f v_fk)^2 - sum_f v_fk^2)`, Rendle's form, which costs
-    what the fields cost and not what their pairs do.
+    `sum_{f < g} v_f v_g = 1/2 sum_k ((sum_f v_fk)^2 - sum_f v_fk^2)`, Rendle's form, with a cost
+    linear in the number of fields.
 
     Args:
-        factors: Shape `(pairs, fields, dim)`; a numeric field is multiplied by its value already.
+        factors: Shape `(pairs, fields, dim)`; numeric fields already multiplied by their values.
 
     Returns:
-        Shape `(pairs,)`.
+        Sums, shape `(pairs,)`.
 
     Example:
         >>> second_order(Tensor([[[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]]))
@@ -32,13 +32,13 @@ def second_order(factors: Tensor) -> Tensor:
 
 @final
 class DeepFM(nn.Module):
-    """DeepFM: weights of fields, products of their factors, and a perceptron over the same factors.
+    """DeepFM: weights of fields, products of their factors, and a perceptron over the factors.
 
     Guo et al., DeepFM: A Factorization-Machine based Neural Network for CTR Prediction, IJCAI 2017
     (https://doi.org/10.24963/ijcai.2017/239), Eq. 1 to 4: with the fields `f` of a pair (user id,
     item id, every feature of both), `z = b + sum w_f x_f + sum_{f < g} x_f x_g v_f v_g + MLP(x v)`,
-    where `x_f` is the value of a numeric field and 1 in any other. Without features it is matrix
-    factorisation with biases, beside a perceptron over the same two embeddings.
+    where `x_f` is the value of a numeric field and 1 for others. Without features it is matrix
+    factorization with biases, plus a perceptron over the same two embeddings.
     """
 
     tables: ClassVar[dict[str, Key]] = PairFields.tables
@@ -63,11 +63,11 @@ class DeepFM(nn.Module):
         self.output = output_layer(width)
 
     def read_features(self, features: Features) -> None:
-        """Take in codes and values of all users and items."""
+        """Store the codes and values of all users and items."""
         self.fields.read(features)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         weights, factors = self.fields(users, items).split([1, self._dim], dim=-1)
         deep = self.output(self.tower(factors.flatten(1))).squeeze(-1)
         return weights.sum((1, 2)) + second_order(factors) + deep

@@ -12,7 +12,7 @@ from invlearn.backbones.layers import embedding, output_layer
 
 @final
 class GMF(nn.Module):
-    """Generalised matrix factorisation: a weighted inner product (He et al., WWW 2017, Eq. 9).
+    """Generalized matrix factorization: a weighted inner product (He et al., WWW 2017, Eq. 9).
 
     `z = h (p_u * q_i) + b`.
     """
@@ -29,11 +29,11 @@ class GMF(nn.Module):
         self.output = output_layer(dim)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         return self.output(self.user_embedding(users) * self.item_embedding(items)).squeeze(-1)
 
     def as_factors(self) -> Factors:
-        """Users `(h p_u, b)` and items `(q_i, 1)`."""
+        """Return users `(h p_u, b)` and items `(q_i, 1)`."""
         users, items = self.user_embedding.weight, self.item_embedding.weight
         bias = self.output.bias.expand(len(users), 1)
         return Factors(
@@ -44,7 +44,7 @@ class GMF(nn.Module):
 
 @final
 class BiasedMF(nn.Module):
-    """Matrix factorisation with biases (Koren et al., Computer 2009, Eq. 4).
+    """Matrix factorization with biases (Koren et al., Computer 2009, Eq. 4).
 
     `z = b + b_u + b_i + p_u q_i`.
     """
@@ -65,13 +65,13 @@ class BiasedMF(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         product = (self.user_embedding(users) * self.item_embedding(items)).sum(-1)
         biases = self.user_bias(users) + self.item_bias(items)
         return product + biases.squeeze(-1) + self.bias
 
     def as_factors(self) -> Factors:
-        """Users `(p_u, b_u + b, 1)` and items `(q_i, 1, b_i)`."""
+        """Return users `(p_u, b_u + b, 1)` and items `(q_i, 1, b_i)`."""
         users, items = self.user_embedding.weight, self.item_embedding.weight
         own, one = self.user_bias.weight + self.bias, torch.ones_like(self.user_bias.weight)
         return Factors(

@@ -1,7 +1,7 @@
-"""Users and items as fields: the id, and a field for every feature.
+"""Users and items as fields: the id, and one field per feature.
 
-A field is a row of weights: of the id, of a category, or of a numeric column times its value.
-`fields` tensors have the shape `(ids, fields, width)`.
+A field is a vector: the row of the id, the row of a category, or the row of a numeric column times
+its value. `fields` tensors have the shape `(ids, fields, width)`.
 """
 
 from typing import ClassVar, final
@@ -21,11 +21,11 @@ from invlearn.runtime.errors import ConfigError
 class SideFields(nn.Module):
     """Fields of users, or of items.
 
-    Codes and values of the features are buffers, so that they are saved with the weights. Until
-    they are read, every category is unknown and every number is its mean.
+    Codes and values of the features are buffers, saved with the parameters. Until they are read,
+    every category is unknown and every number is its mean.
 
-    Ids are looked up in a table; the weights of categories and numbers are in play as a whole at
-    every step, whatever the store, so a step costs what all categories together cost.
+    Ids index a table. With any store, every step uses all parameters of categories and numbers, so
+    its cost grows with the number of categories.
     """
 
     def __init__(self, n_ids: int, card: SideCard, width: int, *, spread: float) -> None:
@@ -34,9 +34,9 @@ class SideFields(nn.Module):
         self._starts, n_codes = ends[:-1], int(ends[-1])
         self.ids = embedding(n_ids, width, spread=spread)
         self.categories = _rows(n_codes, width, spread)
-        """Weights of the codes of all columns, one column after another, `(codes, width)`."""
+        """Parameters of the codes, column by column, shape `(codes, width)`."""
         self.coefficients = _rows(len(card.numeric), width, spread)
-        """Weights of the numeric columns, which their values multiply, `(columns, width)`."""
+        """Parameters of the numeric columns, shape `(columns, width)`."""
         self.codes: Tensor
         self.values: Tensor
         self._here = rows_here(n_ids)
@@ -47,12 +47,12 @@ class SideFields(nn.Module):
         self.n_fields = 1 + self.codes.shape[1] + self.values.shape[1]
 
     def read(self, features: SideFeatures) -> None:
-        """Take in codes, as rows of `categories`, and values."""
+        """Store the codes, as rows of `categories`, and the values."""
         self.codes.copy_(torch.from_numpy(features.codes[self._here] + self._starts))
         self.values.copy_(torch.tensor(features.values[self._here]))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Fields of some dense ids, shape `(ids, fields, width)`."""
+        """Return the fields of dense ids, shape `(ids, fields, width)`."""
         fields = [self.ids(ids)[:, None]]
         if self.categories is not None:
             fields.append(functional.embedding(self.codes[ids], self.categories))
@@ -73,7 +73,7 @@ class PairFields(nn.Module):
         "fields.item.codes": "item",
         "fields.item.values": "item",
     }
-    """Tables of a backbone that keeps its fields under the name `fields`."""
+    """Tables of a backbone with an attribute `fields` of this class."""
 
     def __init__(
         self, n_users: int, n_items: int, card: FeatureCard, width: int, *, spread: float = 0.01
@@ -85,14 +85,14 @@ class PairFields(nn.Module):
 
     @property
     def n_fields(self) -> int:
-        """Fields of a pair."""
+        """Number of fields of a pair."""
         return self.user.n_fields + self.item.n_fields
 
     def read(self, features: Features) -> None:
-        """Take in the features of users and items; nothing if the card has none.
+        """Store the features of users and items, if the card has any.
 
         Raises:
-            ConfigError: They are not those of the card.
+            ConfigError: The features do not match the card.
         """
         if self._card == NO_FEATURES:
             return
@@ -106,12 +106,12 @@ class PairFields(nn.Module):
         self.item.read(features.items)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Fields of pairs, those of the user first, shape `(pairs, fields, width)`."""
+        """Return the fields of pairs, users' first, shape `(pairs, fields, width)`."""
         return torch.cat([self.user(users), self.item(items)], dim=1)
 
 
 def _rows(n_rows: int, width: int, spread: float) -> nn.Parameter | None:
-    """Weights of some rows, if there are any."""
+    """Return a parameter with `n_rows` rows; none for 0 rows."""
     return nn.Parameter(spread * torch.randn(n_rows, width)) if n_rows else None
 
 

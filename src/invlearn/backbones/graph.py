@@ -1,4 +1,4 @@
-"""Backbones that pass messages over the graph of exposures."""
+"""Graph backbones: message passing over exposures."""
 
 from typing import Any, final
 
@@ -13,18 +13,18 @@ from invlearn.data.exposures import Exposures
 
 @final
 class LightGCN(nn.Module):
-    """LightGCN over exposures: the mean of embeddings smoothed 0, 1, ... `layers` times.
+    """LightGCN over exposures: mean of embeddings propagated 0, 1, ... `layers` times.
 
     He et al., LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation,
-    SIGIR 2020 (https://arxiv.org/abs/2002.02126), Eq. 3 and 4, all layers weighing the same. An
-    edge counts `1 / sqrt(degree of user x degree of item)`; edges with and without a label are
-    told apart by a learnt weight of each kind in each layer, and no edge carries a label. As in
-    the paper, the edge of a training pair is in the graph when that pair is asked about. The
-    biases are ours: the paper only ranks, here a logit must also say how much is liked.
+    SIGIR 2020 (https://arxiv.org/abs/2002.02126), Eq. 3 and 4, with equal layer weights. An edge
+    has weight `1 / sqrt(degree of user x degree of item)`, times a learned weight per layer for
+    edges with a label and one for edges without; the labels themselves are not used. As in the
+    paper, the graph contains the edge of a training pair while that pair is scored. The biases are
+    ours: the paper only ranks, but here logits must give probabilities.
 
-    Every score passes messages over the whole graph while it trains, so a step costs what the
-    graph costs, and it trains in the dense store. What the messages came to at the end of
-    training is kept, so that scoring needs no graph.
+    In training, every score propagates over the whole graph, so a step costs as much as the graph,
+    in the dense store. The final propagated embeddings are saved, so that scoring needs no
+    graph.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LightGCN(nn.Module):
         self._n_users = n_users
 
     def fit_exposures(self, exposures: Exposures) -> None:
-        """Take in the graph; it is not saved with the weights."""
+        """Build the graph, which is not saved with the parameters."""
         users = torch.from_numpy(exposures.users)
         items = torch.from_numpy(exposures.items) + self._n_users
         labelled = torch.from_numpy(exposures.labels >= 0)
@@ -59,21 +59,21 @@ class LightGCN(nn.Module):
         )
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         nodes = self._smooth() if self.training else self.smoothed
         product = (nodes[users] * nodes[items + self._n_users]).sum(-1)
         biases = self.user_bias(users) + self.item_bias(items)
         return product + biases.squeeze(-1) + self.bias
 
     def train(self, mode: bool = True) -> "LightGCN":
-        """Switch between training and rest; at rest the embeddings are smoothed once and kept."""
+        """Set the mode; for evaluation the embeddings are propagated once and stored."""
         if self.training and not mode and self._graphs:
             with torch.no_grad():
                 self.smoothed.copy_(self._smooth())
         return super().train(mode)
 
     def _smooth(self) -> Tensor:
-        """Mean over layers of the embeddings, shape `(n_users + n_items, dim)`."""
+        """Return the embeddings' mean over layers, shape `(n_users + n_items, dim)`."""
         layer = total = self.nodes.weight
         if not self._graphs:
             return total
@@ -85,7 +85,7 @@ class LightGCN(nn.Module):
         return total / (len(self.kinds) + 1)
 
     def as_factors(self) -> Factors:
-        """Smoothed embeddings, with the biases as two more columns."""
+        """Return the propagated embeddings, with biases as two more columns."""
         users, items = self.smoothed.split([self._n_users, len(self.smoothed) - self._n_users])
         own, one = self.user_bias.weight + self.bias, torch.ones_like(self.user_bias.weight)
         ones = torch.ones_like(self.item_bias.weight)
@@ -95,7 +95,7 @@ class LightGCN(nn.Module):
 
 
 class _Messages(torch.autograd.Function):
-    """Product of a symmetric sparse matrix and a table; derivatives by the table, in both modes."""
+    """Product of a symmetric sparse matrix and a table, with both derivatives by the table."""
 
     generate_vmap_rule = False
 

@@ -1,4 +1,4 @@
-"""Backbones that describe a user by the items that they were shown."""
+"""Backbones that represent a user by the items shown to them."""
 
 from typing import ClassVar, final
 
@@ -14,16 +14,16 @@ from invlearn.data.exposures import Exposures, histories
 
 @final
 class SVDpp(nn.Module):
-    """SVD++: a user is their own factors and what they were shown.
+    """SVD++: a user is represented by own factors and the items shown.
 
     Koren, Factorization Meets the Neighborhood, KDD 2008 (https://doi.org/10.1145/1401890.1401944),
     Eq. 15: `z = b + b_u + b_i + q_i (p_u + |N(u)|^-1/2 sum y_j)`, the sum over the items `j` in
-    `N(u)` that the user was shown. Items with and without a label are told apart by a learnt
-    weight of each kind. The item that is asked about is left out of the sum, since no training
-    pair is asked about later.
+    `N(u)` that the user was shown. Items with and without a label have different
+    learned weights. The scored item is left out of the sum, since no training pair is scored
+    later.
 
-    The sum is over at most `history` items, drawn once where a user was shown more. The factors
-    `y` are in play as a whole at every step, whatever the store.
+    The sum is over at most `history` items, drawn once if a user was shown more. With any store,
+    every step uses all factors `y`.
     """
 
     tables: ClassVar[dict[str, Key]] = {
@@ -57,7 +57,7 @@ class SVDpp(nn.Module):
         self.register_buffer("item_ids", torch.arange(items.start, items.stop))
 
     def fit_exposures(self, exposures: Exposures) -> None:
-        """Take in the items that each user was shown."""
+        """Store the items that each user was shown."""
         rows = histories(exposures.users, here=self._here, length=self.shown.shape[1])
         there = rows >= 0
         labelled = there & (exposures.labels[rows] >= 0)
@@ -65,7 +65,7 @@ class SVDpp(nn.Module):
         self.shown_labelled.copy_(torch.from_numpy(labelled))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         shown = self.shown[users]
         others = (shown >= 0) & (shown != self.item_ids[items][:, None])
         weights = torch.lerp(self.kinds[0], self.kinds[1], self.shown_labelled[users]) * others

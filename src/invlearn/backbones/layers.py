@@ -1,7 +1,7 @@
-"""The layers that backbones share, initialised as in neural collaborative filtering.
+"""Layers shared by backbones, initialized as in neural collaborative filtering.
 
-Embeddings are normal with deviation 0.01, hidden layers Xavier-uniform, the output layer
-Kaiming-uniform for a sigmoid, biases zero: what the paper's GMF and NeuMF use.
+Embeddings are normal with standard deviation 0.01, hidden layers Xavier-uniform, the output layer
+Kaiming-uniform for a sigmoid, biases zero, as in the paper's GMF and NeuMF.
 """
 
 from collections.abc import Generator
@@ -17,22 +17,22 @@ from torch import Tensor, nn
 from invlearn.runtime.distributed import ALONE, Group
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
-"""Chance that an input of a layer is left out while training."""
+"""Dropout probability of a layer's inputs."""
 
 
 _BLOCK_ROWS = 1 << 18
-"""Rows that are drawn at a time where most are not kept; a multiple of 16."""
+"""Rows drawn at a time if most are discarded; a multiple of 16."""
 
 _group: ContextVar[Group] = ContextVar("group", default=ALONE)
 
 
 class Share(nn.Embedding):
-    """A table of which a process holds its share of the rows."""
+    """A table with only this process's share of the rows."""
 
 
 @contextmanager
 def shares(group: Group) -> Generator[None, None, None]:
-    """Let `embedding` keep a process' share of the rows, with the weights that the whole has.
+    """Make `embedding` keep only a process's share of the rows, equal to those of the whole table.
 
     A buffer that is a table must keep the same share, `rows_here`.
     """
@@ -44,12 +44,12 @@ def shares(group: Group) -> Generator[None, None, None]:
 
 
 def rows_here(rows: int) -> slice:
-    """Which rows of a table of so many are made: all, but for a process' share within `shares`."""
+    """Return the rows of a table to allocate: all, or within `shares` this process's share."""
     return _group.get().share(rows)
 
 
 def embedding(rows: int, dim: int, *, spread: float = 0.01) -> nn.Embedding:
-    """Table of `rows` x `dim` weights, normal with deviation `spread`."""
+    """Return a table of shape `(rows, dim)`, normal with standard deviation `spread`."""
     group = _group.get()
     if not group.is_alone:
         weight = drawn_share(rows, dim, spread, group)
@@ -60,10 +60,10 @@ def embedding(rows: int, dim: int, *, spread: float = 0.01) -> nn.Embedding:
 
 
 def drawn_share(rows: int, dim: int, spread: float, group: Group) -> Tensor:
-    """A process' rows of the table that `embedding` draws, in the memory of those and a block.
+    """Return a process's rows of the table of `embedding`, in the memory of those and a block.
 
-    torch's generator cannot skip, so every row is drawn: its numbers come in order, sixteen
-    at a time, but for the last few, which are drawn with those before them.
+    torch's generator cannot skip, so every row is drawn: in order, sixteen numbers at a time; the
+    last few are drawn with those before them.
     """
     own = group.share(rows)
     kept = torch.empty(own.stop - own.start, dim)
@@ -78,7 +78,7 @@ def drawn_share(rows: int, dim: int, spread: float, group: Group) -> Tensor:
 
 
 def output_layer(dim: int) -> nn.Linear:
-    """Map of `dim` features to one logit."""
+    """Return a linear layer from `dim` features to one logit."""
     layer = nn.Linear(dim, 1)
     nn.init.kaiming_uniform_(layer.weight, a=1, nonlinearity="sigmoid")
     nn.init.zeros_(layer.bias)
@@ -86,7 +86,7 @@ def output_layer(dim: int) -> nn.Linear:
 
 
 def projection(before: int, after: int) -> nn.Linear:
-    """Map of `before` features to `after`, without a rectifier."""
+    """Return a linear layer from `before` to `after` features."""
     layer = nn.Linear(before, after)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -94,11 +94,11 @@ def projection(before: int, after: int) -> nn.Linear:
 
 
 def tower(widths: list[int], dropout: float) -> nn.Sequential:
-    """Perceptron with a rectifier after each layer.
+    """Return a perceptron with ReLU after each layer.
 
     Args:
         widths: Width of the input, then of each layer.
-        dropout: Chance that an input of a layer is left out while training.
+        dropout: Dropout probability of each layer's inputs.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -107,7 +107,7 @@ def tower(widths: list[int], dropout: float) -> nn.Sequential:
 
 
 def halving_widths(dim: int, layers: int) -> list[int]:
-    """Widths of a tower whose last layer is `dim` wide and in which each layer halves its input.
+    """Return the widths of a tower that halves them in each layer and ends with `dim`.
 
     Example:
         >>> halving_widths(32, 3)

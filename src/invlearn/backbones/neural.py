@@ -12,7 +12,7 @@ from invlearn.backbones.layers import Dropout, embedding, halving_widths, output
 
 @final
 class MLP(nn.Module):
-    """Perceptron over the two embeddings side by side (Eq. 10).
+    """Perceptron over the two concatenated embeddings (Eq. 10).
 
     With `dim` 32 and 3 layers: embeddings of 128, layers of 128, 64 and 32.
     """
@@ -39,14 +39,14 @@ class MLP(nn.Module):
         self.output = output_layer(dim)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         inputs = torch.cat([self.user_embedding(users), self.item_embedding(items)], dim=-1)
         return self.output(self.tower(inputs)).squeeze(-1)
 
 
 @final
 class NeuMF(nn.Module):
-    """GMF and MLP joined under one output layer, trained end to end (Eq. 12)."""
+    """GMF and MLP with a joint output layer, trained end to end (Eq. 12)."""
 
     tables: ClassVar[dict[str, Key]] = {
         "user_factors.weight": "user",
@@ -74,7 +74,7 @@ class NeuMF(nn.Module):
         self.output = output_layer(2 * dim)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         product = self.user_factors(users) * self.item_factors(items)
         inputs = torch.cat([self.user_embedding(users), self.item_embedding(items)], dim=-1)
         return self.output(torch.cat([product, self.tower(inputs)], dim=-1)).squeeze(-1)

@@ -1,8 +1,8 @@
-"""Factors of users and items that are made from exposures alone, before any model trains.
+"""Factors of users and items pretrained on exposures, before training.
 
-They see no label. Both ways take the matrix users x items, 1 where a pair was exposed in training,
-labelled or not, and look for factors whose inner products come near to it: `svd` with every cell
-counting the same, `als` with the cells of exposed pairs counting more.
+They do not use labels. Both methods factorize the matrix users x items, 1 where a pair was exposed
+in training, labelled or not: `svd` with equal weight for every cell, `als` with more weight for
+exposed pairs.
 
 Shapes: `factors` is the number of factors of a user or an item.
 """
@@ -20,25 +20,25 @@ from invlearn.runtime.random import stream
 
 
 class PretrainedFactors(NamedTuple):
-    """Factors whose inner products, `users @ items.T`, come near to who was shown what."""
+    """Factors whose inner products, `users @ items.T`, approximate the exposures."""
 
     users: Floats
-    """Shape `(n_users, factors)`."""
+    """User factors, shape `(n_users, factors)`."""
     items: Floats
-    """Shape `(n_items, factors)`."""
+    """Item factors, shape `(n_items, factors)`."""
 
 
 def svd_factors(
     exposures: Exposures, *, n_users: int, n_items: int, factors: int, seed: int = 0
 ) -> PretrainedFactors:
-    """Truncated singular value decomposition; singular values are shared by root between sides.
+    """Compute a truncated SVD; each side gets the root of the singular values.
 
     Args:
-        exposures: Who was shown what; a pair counts once.
+        exposures: The exposed pairs; each counts once.
         n_users: Number of users; ids are below it.
         n_items: Number of items; ids are below it.
         factors: Number of factors, the strongest first; those beyond the rank are zero.
-        seed: Of the randomised decomposition.
+        seed: Seed of the randomized decomposition.
     """
     size = {"n_users": n_users, "n_items": n_items}
     left, strengths, right = exposure_svd(
@@ -60,24 +60,24 @@ def als_factors(
     l2: float = 10.0,
     sweeps: int = 15,
 ) -> PretrainedFactors:
-    """Alternating least squares for implicit feedback, by the package `implicit`.
+    """Compute factors by alternating least squares, with the package `implicit`.
 
     Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008
-    (https://doi.org/10.1109/ICDM.2008.22), Eq. 3: the least, over all pairs whether shown or not,
-    of `sum c_ui (e_ui - x_u y_i)^2 + l2 (sum |x_u|^2 + sum |y_i|^2)`, with `e = 1` and
-    `c = 1 + alpha` for a pair that was shown and `e = 0`, `c = 1` for any other.
+    (https://doi.org/10.1109/ICDM.2008.22), Eq. 3: minimize over all pairs, shown or not,
+    `sum c_ui (e_ui - x_u y_i)^2 + l2 (sum |x_u|^2 + sum |y_i|^2)`, with `e = 1` and
+    `c = 1 + alpha` for shown pairs and `e = 0`, `c = 1` for all others.
 
-    One thread does it, so that the same exposures give the same factors.
+    It uses one thread, so that the same exposures give the same factors.
 
     Args:
-        exposures: Who was shown what; a pair counts once.
+        exposures: The exposed pairs; each counts once.
         n_users: Number of users; ids are below it.
         n_items: Number of items; ids are below it.
         factors: Number of factors.
-        seed: Of the start.
-        alpha: What a pair counts for having been shown, over one that was not; the paper's.
+        seed: Seed of the initial factors.
+        alpha: Additional weight of a shown pair; the paper's value.
         l2: Penalty; chosen by validation AUC on MovieLens-1M with 1 % of the labels.
-        sweeps: Times that users, then items, are solved for.
+        sweeps: Iterations, each over users, then items.
 
     Raises:
         ConfigError: `implicit` is not installed.
@@ -102,11 +102,11 @@ PRETRAINING: dict[str, Callable[..., PretrainedFactors]] = {
     "svd": svd_factors,
     "als": als_factors,
 }
-"""Every way to factors, by its name."""
+"""Pretraining functions by name."""
 
 
 def _implicit() -> tuple[Any, Any, Any]:
-    """The solver, the matrix that it takes, and what holds the threads back that it warns of."""
+    """Import and return the solver, its matrix class, and the thread limiter."""
     try:
         from implicit.cpu.als import AlternatingLeastSquares
         from scipy.sparse import csr_matrix

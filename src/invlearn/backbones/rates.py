@@ -8,26 +8,26 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 PSEUDO_ROWS = 10.0
-"""Rows of average outcome added to every item and user."""
+"""Rows with the mean rate added to every item and user."""
 
 
 def shrunk_logit(positives: npt.NDArray[Any], rows: npt.NDArray[Any], mean: float) -> Floats:
-    """Logit of positive rates, as if there were `PSEUDO_ROWS` more rows with the rate `mean`.
+    """Return the logit of positive rates with `PSEUDO_ROWS` more rows at the rate `mean`.
 
     Args:
         positives: Number of positive rows, of any shape.
         rows: Number of rows, of the same shape.
-        mean: Between 0 and 1, both excluded.
+        mean: Mean rate, strictly between 0 and 1.
     """
     return logit((positives + PSEUDO_ROWS * mean) / (rows + PSEUDO_ROWS))
 
 
 def mean_rate(labels: npt.NDArray[Any]) -> float:
-    """Positive rate of all rows, kept off 0 and 1 by one more row of each class."""
+    """Return the positive rate with one more row per class, so never 0 or 1."""
     return (float(labels.sum(dtype=np.int64)) + 1) / (len(labels) + 2)
 
 
 def logit(rate: npt.ArrayLike) -> Floats:
-    """Log odds of rates between 0 and 1, both excluded."""
+    """Return the log odds of rates strictly between 0 and 1."""
     rate = np.asarray(rate, np.float64)
     return np.log(rate) - np.log1p(-rate)

@@ -1,4 +1,4 @@
-"""Two perceptrons, one for users and one for items, that meet in an inner product."""
+"""Two-tower model: inner product of a user and an item perceptron."""
 
 from typing import ClassVar, final
 
@@ -12,21 +12,21 @@ from invlearn.backbones.layers import Dropout, projection, tower
 from invlearn.data.features import NO_FEATURES, FeatureCard, Features
 
 SPREAD = 0.2
-"""Deviation of new embeddings. At the 0.01 of the other backbones what comes out of two towers is
-so small that their product takes many epochs to be felt at all."""
+"""Standard deviation of initial embeddings. With the 0.01 of other backbones the outputs of towers
+are so small that their product has no effect for many epochs."""
 BLOCK_IDS = 65_536
-"""Ids whose hidden layers are held at a time where all ids are asked for."""
+"""Ids per block when the outputs of all ids are computed."""
 
 
 @final
 class TwoTower(nn.Module):
-    """Two towers: what a perceptron makes of a user, times what another makes of an item.
+    """Two towers: inner product of a user perceptron's and an item perceptron's output.
 
     Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations,
     RecSys 2019 (https://doi.org/10.1145/3298689.3346996), section 3: `z = u(x) v(y)`, `x` the
-    embeddings of the user's id and features side by side, `y` those of the item. Two changes, since
-    a logit must say how much is liked and not only what is liked best: vectors are not normalised,
-    and a bias comes out of each tower as well, so that a new item has one by its features.
+    concatenated embeddings of the user's id and features, `y` those of the item. Two changes, since
+    logits must give probabilities, not only ranks: vectors are not normalized, and each tower also
+    outputs a bias, so that a new item gets one from its features.
     """
 
     tables: ClassVar[dict[str, Key]] = PairFields.tables
@@ -54,18 +54,18 @@ class TwoTower(nn.Module):
         )
 
     def read_features(self, features: Features) -> None:
-        """Take in codes and values of all users and items."""
+        """Store the codes and values of all users and items."""
         self.fields.read(features)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         left = self.user_tower(self.fields.user(users).flatten(1))
         right = self.item_tower(self.fields.item(items).flatten(1))
         product = (left[:, 1:] * right[:, 1:]).sum(-1)
         return product + left[:, 0] + right[:, 0]
 
     def as_factors(self) -> Factors:
-        """Users `(b_u, u, 1)` and items `(1, v, b_i)`."""
+        """Return users `(b_u, u, 1)` and items `(1, v, b_i)`."""
         left = _outputs(self.user_tower, self.fields.user)
         right = _outputs(self.item_tower, self.fields.item)
         return Factors(
@@ -75,6 +75,6 @@ class TwoTower(nn.Module):
 
 
 def _outputs(top: nn.Module, fields: SideFields) -> Tensor:
-    """Bias and vector of every id, shape `(ids, 1 + dim)`."""
+    """Return the bias and vector of every id, shape `(ids, 1 + dim)`."""
     ids = torch.arange(fields.ids.num_embeddings, device=fields.ids.weight.device)
     return torch.cat([top(fields(block).flatten(1)) for block in ids.split(BLOCK_IDS)])

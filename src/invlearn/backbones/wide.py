@@ -1,4 +1,4 @@
-"""The wide part: what counts and rates say of a pair, in a few weights."""
+"""The wide part: a linear model of counts and rates."""
 
 from typing import ClassVar, final
 
@@ -15,16 +15,16 @@ from invlearn.data.exposures import Exposures, Ids
 
 @final
 class Wide(nn.Module):
-    """Log counts, shrunk rates and biases of user and item, added up.
+    """Sum of log counts, shrunk rates and biases of user and item.
 
     `z = m + s_u (r_u - m) + s_i (r_i - m) + w_u c_u + w_i c_i + b_u + b_i`: `c` is
-    `log(1 + exposures)`, standardised; `r` the logit of the positive rate, shrunk as in
-    `invlearn.backbones.rates`; `m` that of all rows. While it trains, a labelled pair's own label
-    is left out of the rates of its user and item, which would tell it otherwise.
+    `log(1 + exposures)`, standardized; `r` the logit of the positive rate, shrunk as in
+    `invlearn.backbones.rates`; `m` that of all rows. In training, a labelled pair's own label is
+    left out of the rates of its user and item, which would otherwise reveal it.
 
-    The coefficients `s` stay above 0. Leaving a like out lowers its item's rate, so among the rows
-    of one item the lower rates belong to the likes. With a bias to put the item back in its place,
-    a negative coefficient would read off every label.
+    The coefficients `s` are positive. Leaving a like out lowers its item's rate, so among the rows
+    of an item the likes have the lower rates. With an item bias to compensate, a negative
+    coefficient could recover every label.
     """
 
     tables: ClassVar[dict[str, Key]] = {
@@ -59,7 +59,7 @@ class Wide(nn.Module):
         self._keep(np.empty(0, np.int64), np.empty(0, np.int8))
 
     def fit_exposures(self, exposures: Exposures) -> None:
-        """Count exposures, likes and dislikes, and keep the label of each labelled pair."""
+        """Count exposures, likes and dislikes, and store the labels of pairs."""
         known = exposures.labels >= 0
         labels = exposures.labels[known]
         sides = (
@@ -78,7 +78,7 @@ class Wide(nn.Module):
         self._keep(exposures.users[known] * self._shape[1] + exposures.items[known], labels)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         counts = torch.stack([self.user_counts[users], self.item_counts[items]], dim=1)
         shown, labels = counts[..., 0], counts[..., 1:]
         if self.training:
@@ -90,15 +90,15 @@ class Wide(nn.Module):
         return wide + _log_odds(self.prior)
 
     def _own(self, users: Tensor, items: Tensor) -> Tensor:
-        """The pair's own part in the likes and dislikes of its ids, shape `(pairs, 2)`."""
+        """Return each pair's own like and dislike counts, shape `(pairs, 2)`."""
         keys = self.user_ids[users] * self._shape[1] + self.item_ids[items]
         place = torch.searchsorted(self.keys, keys)
         return self.marks[place] * (self.keys[place] == keys)[:, None]
 
     def _keep(self, keys: Ids, labels: npt.NDArray[np.int8]) -> None:
-        """Keep likes and dislikes by key, ascending, and after them a key that no pair has.
+        """Store likes and dislikes by ascending key, followed by a sentinel key.
 
-        They are not saved with the weights: at rest nobody asks for them.
+        They are used only in training, and not saved with the parameters.
         """
         order = np.argsort(keys, kind="stable")
         ends = np.append(keys[order], self._shape[0] * self._shape[1])
@@ -108,13 +108,13 @@ class Wide(nn.Module):
 
 
 def _standardised_log(counts: Ids) -> Floats:
-    """Log of one more than each count, with mean 0 and deviation 1 where they differ."""
+    """Return `log(1 + counts)`, standardized."""
     logs = np.log1p(counts)
     logs -= logs.mean()
     return logs / max(logs.std(), 1e-6)
 
 
 def _log_odds(counts: Tensor) -> Tensor:
-    """Log of the first count over the second, along the last axis."""
+    """Return the log of the first count over the second, along the last axis."""
     logs = counts.log()
     return logs[..., 0] - logs[..., 1]

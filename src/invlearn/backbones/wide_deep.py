@@ -1,4 +1,4 @@
-"""A wide part beside a deep one, whose embeddings know factors pretrained on exposures."""
+"""A wide and a deep part, whose embeddings use factors pretrained on exposures."""
 
 from typing import Any, Literal, final
 
@@ -20,23 +20,23 @@ DEEP: dict[str, type[GMF | BiasedMF | MLP | NeuMF]] = {
     "mlp": MLP,
     "neumf": NeuMF,
 }
-"""What can be the deep part."""
+"""Backbones for the deep part."""
 
 
 @final
 class WideDeep(nn.Module):
-    """A wide part and a deep part, added up and trained together.
+    """The sum of a wide part and a deep part, trained together.
 
     Cheng et al., Wide & Deep Learning for Recommender Systems, DLRS 2016
     (https://doi.org/10.1145/2988450.2988454), Eq. 3: `z = wide + deep`. The wide part is `Wide`:
-    counts, rates and biases. The deep part is another backbone, `gmf`, `mf`, `mlp` or `neumf`, of
-    `dim`, `layers` and `dropout` as far as that has them.
+    counts, rates and biases. The deep part is another backbone, `gmf`, `mf`, `mlp` or `neumf`, with
+    `dim`, and with `layers` and `dropout` if it has them.
 
-    The deep part's embeddings know `factors` pretrained on exposures (`pretraining.py`), scaled to
+    The deep part's embeddings use `factors` pretrained on exposures (`pretraining.py`), scaled to
     rows of mean length 1. By default they are fixed inputs: `p_u + x_u A` replaces `p_u`, with one
-    matrix `A` for each embedding that starts as the identity. With `trainable` the embeddings start
-    with the factors added, and nothing else is kept: the logits before the first step are the same.
-    A training pair is among the exposures that its factors were made from.
+    matrix `A` per embedding, initially the identity. With `trainable` the factors are added to the
+    initial embeddings instead, for the same logits before the first step. The pretraining exposures
+    include the training pairs.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WideDeep(nn.Module):
 
     @property
     def tables(self) -> dict[str, Key]:
-        """Id by which each table of either part is looked up."""
+        """Id that indexes each table of both parts."""
         fixed: dict[str, Key] = {
             f"{name}.factors": self._sides[name]
             for name, table in self.deep.named_children()
@@ -83,7 +83,7 @@ class WideDeep(nn.Module):
         }
 
     def fit_exposures(self, exposures: Exposures) -> None:
-        """Count, and make factors."""
+        """Fit the wide part's counts and the pretrained factors."""
         self.wide.fit_exposures(exposures)
         if self._pretrained == "none":
             return
@@ -96,13 +96,13 @@ class WideDeep(nn.Module):
             _inform(self.deep.get_submodule(name), _of_length_one(of_side[side])[self._here[side]])
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         return self.wide(users, items) + self.deep(users, items)
 
 
 @final
 class InformedEmbedding(nn.Module):
-    """An embedding to which a linear map of fixed factors is added: `p + x A`."""
+    """An embedding plus a linear map of fixed factors: `p + x A`."""
 
     def __init__(self, weight: nn.Parameter, n_factors: int) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class InformedEmbedding(nn.Module):
         self.register_buffer("factors", torch.zeros(len(weight), n_factors))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Rows of shape `(ids, width)`."""
+        """Return embeddings of shape `(ids, width)`."""
         return nn.functional.embedding(ids, self.weight) + self.factors[ids] @ self.map
 
 
 @torch.no_grad()
 def _inform(table: nn.Module, factors: Tensor) -> None:
-    """Give factors to an embedding, as fixed inputs if it takes them, else as its start."""
+    """Set the factors of an embedding, or add them to its initial values."""
     if isinstance(table, InformedEmbedding):
         table.factors.copy_(factors)
     elif isinstance(table, nn.Embedding):
@@ -127,5 +127,5 @@ def _inform(table: nn.Module, factors: Tensor) -> None:
 
 
 def _of_length_one(factors: Tensor) -> Tensor:
-    """Factors times the number that makes the mean of the rows' squared lengths 1."""
+    """Return the factors scaled so that the rows' mean squared length is 1."""
     return factors / factors.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)

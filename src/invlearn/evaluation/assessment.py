@@ -1,4 +1,4 @@
-"""A trained backbone's metrics, with the trivial baselines that it has to beat beside them."""
+"""Metrics of a trained backbone and of the trivial baselines that it has to beat."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class Assessment:
     """Metrics of a backbone and of the baselines on the same rows."""
 
     part: str
-    """What the rows are: `test`, another part, or the name of a log."""
+    """Name of the rows: `test`, another part, or a log."""
     backbone: Evaluation
     baselines: dict[str, Evaluation]
     catalogue: Evaluation | None = None
-    """Ranking of the whole catalogue, where it was asked for."""
+    """Ranking of the whole catalogue, if requested."""
 
     def to_json(self) -> dict[str, Any]:
-        """Metrics and counts by their names, then intervals and baselines."""
+        """Return metrics and counts by name, then intervals and baselines."""
         own = self.backbone.to_json()
         ranking = self.catalogue.to_json() if self.catalogue else {"values": {}, "intervals": {}}
         return {
@@ -60,20 +60,20 @@ def assess(
     baselines: Mapping[str, Evaluation] | Sequence[str] = BASELINES,
     progress: Progress = silent,
 ) -> Assessment:
-    """Score rows with a backbone and with baselines, and measure both alike.
+    """Compute metrics of a backbone and of baselines on the same rows.
 
     Args:
         module: The backbone.
-        dataset: The baselines learn from its training and unlabelled parts.
+        dataset: Dataset whose training and unlabelled parts the baselines use.
         rows: Labelled rows in dense ids.
-        part: What to call the rows.
+        part: Name of the rows.
         draws: Bootstrap draws over users; 0 for no intervals.
-        seed: Of the draws and of the baselines.
-        baselines: Their names, or what they got on these very rows, if that is known already.
-        progress: Told of each set of scores.
+        seed: Seed of the draws and of the baselines.
+        baselines: Their names, or their known results on the same rows.
+        progress: Called for each set of scores.
 
     Raises:
-        ConfigError: Nobody knows a baseline of that name.
+        ConfigError: A baseline does not exist.
     """
     progress("evaluate", 0, 1)
     backbone = evaluate(
@@ -106,21 +106,21 @@ def measure_baselines(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Evaluation]:
-    """Measure what can be had without training a backbone.
+    """Compute metrics of baselines, without a backbone.
 
     Args:
-        dataset: The baselines learn from its training and unlabelled parts.
+        dataset: Dataset whose training and unlabelled parts the baselines use.
         rows: Labelled rows in dense ids.
-        names: Of `ALL_BASELINES`.
+        names: Names from `ALL_BASELINES`.
         draws: Bootstrap draws over users; 0 for no intervals.
-        seed: Of the draws and of the baselines.
-        progress: Told of each set of scores.
+        seed: Seed of the draws and of the baselines.
+        progress: Called for each set of scores.
 
     Returns:
-        Metrics by the name of the baseline, in the order given.
+        Metrics by baseline, in the given order.
 
     Raises:
-        ConfigError: Nobody knows a baseline of that name.
+        ConfigError: A baseline does not exist.
     """
     found: dict[str, Evaluation] = {}
     for done, name in enumerate(names):
@@ -138,10 +138,10 @@ def measure_baselines(
 
 
 def score_baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores:
-    """Return the scores that a baseline gives to rows, shape `(rows,)`.
+    """Return the scores of a baseline for rows, shape `(rows,)`.
 
     Raises:
-        ConfigError: There is no baseline of that name.
+        ConfigError: The baseline does not exist.
     """
     if name not in ALL_BASELINES:
         raise unknown("baseline", name, ALL_BASELINES)
@@ -173,17 +173,17 @@ def assess_catalogue(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Rank the whole catalogue for a sample of users with test positives.
+    """Compute ranking metrics over the whole catalogue for users with test positives.
 
-    Training and validation pairs of a user are left out of the ranking.
+    A user's training and validation pairs are not ranked.
 
     Args:
         module: The backbone.
-        dataset: Its parts say what is relevant and what is masked.
-        n_users: Users at most, drawn with `seed`; 0 for all.
+        dataset: Dataset with the relevant and the masked pairs.
+        n_users: Maximum of users, drawn with `seed`; 0 for all.
         draws: Bootstrap draws over users; 0 for no intervals.
-        seed: Of the sample and of the draws.
-        progress: Told of each block of users.
+        seed: Seed of the sample and of the draws.
+        progress: Called for each block of users.
     """
     users = np.unique(dataset.test.users[dataset.test.labels == 1])
     if 0 < n_users < len(users):

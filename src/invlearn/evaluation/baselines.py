@@ -1,8 +1,8 @@
-"""Scores that need no training: what any model has to beat before its embeddings count.
+"""Trivial baselines: scores without a trained model, which any model has to beat.
 
-All but `random` count labels of training rows. Rates are shrunk towards the mean of all training
-rows, as if each item or user had `PSEUDO_ROWS` more rows of average outcome; an id without
-training rows gets the mean.
+All except `random` count labels of training rows. Rates are shrunk towards the mean of all training
+rows, as if each item or user had `PSEUDO_ROWS` more rows at the mean rate; ids without training
+rows get the mean.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ def baseline_scores(
     n_items: int,
     seed: int = 0,
 ) -> Floats:
-    """Score pairs without a model.
+    """Return the scores of a baseline for pairs.
 
     * `random`: uniform noise.
     * `popularity`: positive training rows of the item.
     * `item-rate`: logit of the item's positive rate.
-    * `item+user-rate`: logits of the item's and of the user's rate, added, less the mean's;
+    * `item+user-rate`: logit of the item's rate plus that of the user's, minus the mean's;
       a logistic model with biases only, fitted in one pass.
 
     Args:
@@ -46,10 +46,10 @@ def baseline_scores(
         seed: Seed of `random`.
 
     Returns:
-        Scores of shape `(rows,)`; the two rates are logits, the others only an order.
+        Scores of shape `(rows,)`; the two rates are logits, the others define only an order.
 
     Raises:
-        ConfigError: Nobody knows `name`.
+        ConfigError: The baseline does not exist.
     """
 
     def item_logit() -> Floats:
@@ -70,22 +70,22 @@ def baseline_scores(
 
 
 BASELINES = ("random", "popularity", "item-rate", "item+user-rate")
-"""Names that `baseline_scores` knows, from what is usually the weakest to the strongest."""
+"""Names for `baseline_scores`, usually from weakest to strongest."""
 
 SLOW_BASELINES = ("exposure-factors",)
-"""Stronger ones that take seconds or minutes; see `assessment.measure_baselines`."""
+"""Stronger baselines that take seconds or minutes; see `assessment.measure_baselines`."""
 
 ALL_BASELINES = BASELINES + SLOW_BASELINES
 
 BLOCK_ROWS = 1 << 22
-"""Training rows that are counted at a time."""
+"""Training rows counted at a time."""
 
 NO_LOSS = ("random", "popularity")
-"""Those whose scores are an order only, so that a log loss would mean nothing."""
+"""Baselines whose scores define only an order, without a meaningful log loss."""
 
 
 def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
-    """Logit of the shrunk positive rate of each id, shape `(n_ids,)`."""
+    """Return the logit of each id's shrunk positive rate, shape `(n_ids,)`."""
     positives = _positives(ids, labels, n_ids=n_ids)
     rows = _counted(ids, None, n_ids=n_ids)
     return shrunk_logit(positives, rows, mean_rate(labels))
@@ -96,7 +96,7 @@ def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floa
 
 
 def _counted(ids: IntegerIds, weights: npt.NDArray[Any] | None, *, n_ids: int) -> Floats:
-    """Rows of each id, or the sum of their weights; a block of them is in memory at a time."""
+    """Return the rows of each id, or their summed weights, computed block by block."""
     counts = np.zeros(n_ids)
     for start in range(0, len(ids), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)

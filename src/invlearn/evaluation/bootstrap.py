@@ -1,8 +1,8 @@
-"""Bootstrap over users: how much a metric would move had other users been logged.
+"""Bootstrap over users: the sampling variation of metrics over users.
 
 A metric is a ratio of sums over users, so one draw of users is a vector of counts times a few
-columns, and no metric is ever computed again. Legend of shapes: `users` distinct users, `draws`
-bootstrap draws.
+columns, without recomputing a metric. Legend of shapes: `users` distinct users, `draws` bootstrap
+draws.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from invlearn.runtime.random import stream
 Floats = npt.NDArray[np.float64]
 
 TAILS = (0.025, 0.975)
-"""Quantiles of the draws at the ends of an interval, which so holds 95 % of them."""
+"""Quantiles of the draws at the ends of a 95 % interval."""
 
 DRAWS_AT_ONCE = 16
-"""Draws that are in memory at a time, a byte for each user."""
+"""Draws in memory at a time, one byte per user."""
 _BLOCK_USERS = 1 << 15
-"""Users whose columns are side by side in memory at a time."""
+"""Users whose columns are stacked in memory at a time."""
 
 
 class Ratio(NamedTuple):
@@ -30,32 +30,32 @@ class Ratio(NamedTuple):
     part: npt.NDArray[Any]
     """Numerators, shape `(users,)`."""
     whole: npt.NDArray[Any]
-    """Denominators, shape `(users,)`; 0 for a user who does not count."""
+    """Denominators, shape `(users,)`; 0 for users without the metric."""
 
 
 Metric = tuple[Ratio, ...]
-"""One ratio; or several that agree on the data and whose deviations under resampling add up."""
+"""One ratio; or several with equal values, whose deviations under resampling are added."""
 
 
 def value(metric: Metric) -> float:
-    """The metric on all users; NaN if none counts."""
+    """Return the metric on all users; NaN if no user has it."""
     part, whole = metric[0]
     total = float(whole.sum())
     return float(part.sum()) / total if total else float("nan")
 
 
 def resampled(found: Mapping[str, Metric], *, draws: int, seed: int) -> dict[str, Floats]:
-    """Each metric under each draw of users, NaN in a draw where no user counts.
+    """Return each metric under each draw of users; NaN if no drawn user has it.
 
-    All metrics see the same draws, and so does anything else with as many users and this seed.
+    All metrics use the same draws, as do other calls with the same number of users and seed.
 
     Args:
         found: Metrics by name, all over the same users in the same order.
-        draws: How often users are drawn.
+        draws: Number of draws of users.
         seed: Seed of the draws.
 
     Returns:
-        An array of shape `(draws,)` for each metric.
+        An array of shape `(draws,)` per metric.
     """
     ratios = [ratio for metric in found.values() for ratio in metric]
     columns = [ratio.part for ratio in ratios] + [ratio.whole for ratio in ratios]
@@ -65,7 +65,7 @@ def resampled(found: Mapping[str, Metric], *, draws: int, seed: int) -> dict[str
 
 
 def interval(sample: Floats) -> tuple[float, float]:
-    """Percentile interval that holds 95 % of the draws; draws without a value are left out.
+    """Return the 95 % percentile interval of the draws, ignoring NaN.
 
     Example:
         >>> interval(np.arange(41.0))
@@ -79,22 +79,22 @@ def interval(sample: Floats) -> tuple[float, float]:
 
 
 def _joined(metric: Metric, drawn: list[Floats]) -> Floats:
-    """Draws of the metric from the draws of its ratios: their deviations added up."""
+    """Return the draws of a metric: the sum of the deviations of its ratios."""
     first, *others = drawn
     return first + sum((other - value(metric) for other in others), np.zeros(len(first)))
 
 
 def _drawn_sums(columns: Sequence[npt.NDArray[Any]], *, draws: int, seed: int) -> Floats:
-    """Sums of columns of shape `(users,)` over users drawn with replacement, `(draws, columns)`.
+    """Return sums of columns over users drawn with replacement, shape `(draws, columns)`.
 
-    A few draws share one matrix product, since reading the columns is what takes the time.
+    Several draws share one matrix product, since reading the columns dominates the time.
     """
     rng = stream(seed, "bootstrap")
     n_users = len(columns[0])
     out = np.zeros((draws, len(columns)))
     for start in range(0, draws if n_users else 0, DRAWS_AT_ONCE):
         sums = out[start : start + DRAWS_AT_ONCE]
-        times = np.empty((len(sums), n_users), np.uint8)  # nobody is drawn 256 times of so many
+        times = np.empty((len(sums), n_users), np.uint8)  # a user is never drawn 256 times
         for drawn in times:
             users = rng.integers(n_users, size=n_users, dtype=np.int32)
             drawn[:] = np.bincount(users, minlength=n_users)

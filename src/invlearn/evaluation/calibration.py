@@ -1,4 +1,4 @@
-"""How far probabilities, or what is taken for them, can be taken at their word."""
+"""Calibration error of probabilities."""
 
 from functools import partial
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from invlearn.runtime.errors import DataError
 
 
 class ReliabilityBin(NamedTuple):
-    """Rows whose probabilities lie close together, and how many of them were positive."""
+    """Rows with similar probabilities, and their fraction of positives."""
 
     low: float
     """Lower edge of the bin."""
@@ -19,26 +19,26 @@ class ReliabilityBin(NamedTuple):
     rows: int
     """Rows in the bin, at least one."""
     mean_probability: float
-    """What was claimed."""
+    """Mean predicted probability."""
     positive_fraction: float
-    """What came true."""
+    """Fraction of positive labels."""
 
 
 class Calibration(NamedTuple):
-    """How well claimed probabilities came true."""
+    """Calibration of predicted probabilities."""
 
     ece: float
-    """Expected calibration error: mean of |claimed - come true| over bins, weighted by rows."""
+    """Expected calibration error: mean of |predicted - observed| over bins, by rows."""
     brier: float
     """Mean squared difference of probability and label."""
     table: tuple[ReliabilityBin, ...]
-    """Bins of equal width that hold rows, from low to high."""
+    """Nonempty bins of equal width, ascending."""
 
 
 def calibration(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10
 ) -> Calibration:
-    """Compare probabilities with the labels that came true.
+    """Compute the calibration of probabilities on labels.
 
     Args:
         labels: 1 or 0, shape `(rows,)`, at least one.

@@ -1,4 +1,4 @@
-"""Maps from logits to probabilities that come true, fitted on labelled rows.
+"""Calibrators: maps from logits to probabilities, fitted on labelled rows.
 
 Legend of shapes: `rows` labelled rows.
 """
@@ -16,19 +16,19 @@ from invlearn.runtime.text import counted
 
 Floats = npt.NDArray[np.float64]
 N_FOLDS = 5
-"""Folds by user in which calibrators are compared on rows that they have not seen."""
+"""Folds by user for comparing calibrators on held-out rows."""
 _NEWTON_STEPS, _HALVINGS = 100, 10
 
 
 class Calibrator(Protocol):
-    """A map from logits to probabilities that never falls."""
+    """A non-decreasing map from logits to probabilities."""
 
     def __call__(self, logits: npt.ArrayLike) -> Floats:
-        """Probabilities of label 1, of the shape of `logits`."""
+        """Return probabilities of label 1, with the shape of `logits`."""
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """All that the map is made of."""
+        """Return the parameters of the map."""
         ...
 
 
@@ -40,42 +40,42 @@ class Temperature:
     shift: float
 
     def __call__(self, logits: npt.ArrayLike) -> Floats:
-        """Probabilities of label 1."""
+        """Return probabilities of label 1."""
         return sigmoid(self.scale * np.asarray(logits, np.float64) + self.shift)
 
     def to_json(self) -> dict[str, Any]:
-        """Scale and shift."""
+        """Return scale and shift."""
         return {"scale": self.scale, "shift": self.shift}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isotonic:
-    """A rising function of steps, joined by lines (Zadrozny and Elkan 2002)."""
+    """A non-decreasing, piecewise linear map (Zadrozny and Elkan 2002)."""
 
     logits: Floats = field(repr=False)
-    """Where each step begins and ends, rising."""
+    """Start and end of each step, ascending."""
     probabilities: Floats = field(repr=False)
-    """What is said there, rising; beyond the ends, what is said at the ends."""
+    """Probabilities there, ascending; constant beyond the ends."""
 
     def __call__(self, logits: npt.ArrayLike) -> Floats:
-        """Probabilities of label 1."""
+        """Return probabilities of label 1."""
         return np.interp(np.asarray(logits, np.float64), self.logits, self.probabilities)
 
     def to_json(self) -> dict[str, Any]:
-        """The corners of the function."""
+        """Return the corners of the function."""
         return {"logits": self.logits.tolist(), "probabilities": self.probabilities.tolist()}
 
 
 def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Temperature:
-    """Find a scale of at least 0 and the shift of the least log loss, by Newton's method.
+    """Fit a scale of at least 0 and a shift by log loss, with Newton's method.
 
-    As in Platt (1999), labels are drawn towards each other as if one more row of each class had
-    been seen, so that the answer is finite where the logits part the classes. Where a falling
-    map would fit better, all rows get the same probability.
+    As in Platt (1999), labels are smoothed as if there were one more row of each class, so that the
+    result is finite if the logits separate the classes. If a decreasing map fits better, all rows
+    get the same probability.
 
     Args:
         labels: 1 or 0, shape `(rows,)`.
-        logits: Finite, shape `(rows,)`.
+        logits: Finite logits, shape `(rows,)`.
 
     Example:
         >>> found = fit_temperature([0, 1, 0, 1] * 500, [-2.0, -2.0, 2.0, 2.0] * 500)
@@ -96,7 +96,7 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Temperature
 
 
 def _least_log_loss(columns: Floats, targets: Floats) -> tuple[float, float]:
-    """Weights of two columns under which the mean log loss is least; steps that hurt are halved."""
+    """Return the two weights that minimize the mean log loss; bad steps are halved."""
 
     def loss(weights: Floats) -> float:
         scores = columns @ weights
@@ -120,14 +120,14 @@ def _least_log_loss(columns: Floats, targets: Floats) -> tuple[float, float]:
 
 
 def fit_isotonic(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Isotonic:
-    """Find the rising function of least squared error, by pooling adjacent violators.
+    """Fit the non-decreasing function of least squared error, by pooling adjacent violators.
 
-    One more positive row at the lowest logit and one more negative row at the highest keep every
-    probability off 0 and 1, which no number of rows could prove.
+    One more positive row at the lowest logit and one more negative row at the highest exclude the
+    probabilities 0 and 1.
 
     Args:
         labels: 1 or 0, shape `(rows,)`.
-        logits: Finite, shape `(rows,)`.
+        logits: Finite logits, shape `(rows,)`.
 
     Example:
         >>> found = fit_isotonic([0, 0, 1, 0, 1, 1], [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
@@ -147,7 +147,7 @@ def fit_isotonic(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Isotonic:
 
 
 def _pooled(sums: Floats, rows: Floats) -> tuple[Floats, npt.NDArray[Any], npt.NDArray[Any]]:
-    """Means that rise, and the first and the last level of each; runs that fall go together."""
+    """Return ascending means with the first and last level of each; pools violators."""
     means = sums / rows
     starts = np.flatnonzero(np.concatenate([[True], means[1:] > means[:-1]]))
     stack: list[tuple[float, float, int]] = []
@@ -169,33 +169,33 @@ FITS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], Calibrator]] = {
     "temperature": fit_temperature,
     "isotonic": fit_isotonic,
 }
-"""How each calibrator is fitted, by name; where two are level the first is taken."""
+"""Fit functions by name; the first wins a tie."""
 
 
 class Chosen(NamedTuple):
-    """The calibrator that does best on rows of users that it has not seen."""
+    """The best calibrator on rows of held-out users."""
 
     name: str
-    """Of `FITS`."""
+    """Name in `FITS`."""
     calibrator: Calibrator
-    """Fitted on all rows."""
+    """The calibrator, fitted on all rows."""
     probabilities: Floats
-    """Of the same rows, each by a calibrator of its kind that saw no row of the same user, shape
-    `(rows,)`: what the labels may be compared with."""
+    """Out-of-fold probabilities of the same rows, shape `(rows,)`: the calibrator was fitted
+    without rows of the same user, so they can be compared with the labels."""
     log_losses: dict[str, float]
-    """Mean log loss of each calibrator in the same way, and of the logits as they are (`raw`)."""
+    """Out-of-fold mean log loss of each calibrator, and that of the logits (`raw`)."""
 
 
 def choose_calibrator(
     users: npt.ArrayLike, labels: npt.ArrayLike, logits: npt.ArrayLike, *, seed: int = 0
 ) -> Chosen:
-    """Fit every calibrator in folds by user, and take the one of least log loss.
+    """Return the calibrator with the least log loss in folds by user.
 
     Args:
-        users: Ids, shape `(rows,)`; rows of one user are alike, so they stay together.
+        users: User ids, shape `(rows,)`; rows of a user are similar, so they share a fold.
         labels: 1 or 0, shape `(rows,)`.
-        logits: Finite, shape `(rows,)`.
-        seed: Of the folds.
+        logits: Finite logits, shape `(rows,)`.
+        seed: Seed of the folds.
 
     Raises:
         DataError: There is only one user, or one class.
@@ -226,5 +226,5 @@ def _log_loss(labels: npt.NDArray[Any], probabilities: Floats) -> float:
 
 
 def sigmoid(z: npt.ArrayLike) -> Floats:
-    """`1 / (1 + exp(-z))` of logits of any size, without overflow."""
+    """Return `1 / (1 + exp(-z))`, without overflow."""
     return np.exp(-np.logaddexp(0, -np.asarray(z, np.float64)))

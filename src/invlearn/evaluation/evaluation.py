@@ -1,8 +1,8 @@
-"""Scores of labelled rows in, metrics with confidence intervals out.
+"""Metrics with confidence intervals from scores of labelled rows.
 
-Intervals come from a bootstrap over users, since rows of one user are alike. Metrics per user are
-ratios of sums over users; the AUC over all rows compares rows of different users and is no such
-ratio, so it is resampled through its Hajek projection (Obuchowski, Biometrics 1997).
+Intervals come from a bootstrap over users, since rows of a user are similar. Metrics per user are
+ratios of sums over users. The AUC over all rows compares rows of different users and is no such
+ratio, so it is resampled by its Hajek projection (Obuchowski, Biometrics 1997).
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from invlearn.runtime.errors import ConfigError, DataError
 
 
 class Difference(NamedTuple):
-    """How much higher a metric of one run is than that of another, with its interval."""
+    """Difference of a metric between two runs, with its interval."""
 
     value: float
     low: float
     high: float
 
     def to_json(self) -> dict[str, float | None]:
-        """Value and ends of the interval; what is not a number becomes `None`."""
+        """Return value and interval; non-finite numbers become `None`."""
         return {name: _number(x) for name, x in self._asdict().items()}
 
 
@@ -37,18 +37,18 @@ class Evaluation:
     """Metrics of one run on one set of rows."""
 
     values: dict[str, float]
-    """Value of each metric; NaN where nothing defines it, such as GAUC without a scored user."""
+    """Value of each metric; NaN if undefined, for example GAUC without a scored user."""
     intervals: dict[str, tuple[float, float]]
     """Ends of the interval of each metric; empty without bootstrap draws."""
     counts: dict[str, int]
-    """How many rows and users the values rest on, and how many users were left out and why."""
+    """Numbers of rows and users evaluated, and of users left out by reason."""
     draws: dict[str, Floats] = field(repr=False, compare=False)
     """Each metric under each bootstrap draw, shape `(draws,)`; for paired differences only."""
     basis: str = field(repr=False, compare=False)
-    """What the draws rest on; two evaluations are comparable where it is equal."""
+    """Fingerprint of rows and draws; evaluations are comparable if it is equal."""
 
     def to_json(self) -> dict[str, Any]:
-        """Values, intervals and counts for a JSON file; what is not a number becomes `None`."""
+        """Return values, intervals and counts for JSON; non-finite numbers become `None`."""
         return {
             "values": {name: _number(x) for name, x in self.values.items()},
             "intervals": {
@@ -68,36 +68,36 @@ def evaluate(
     seed: int = 0,
     name: str = "run",
 ) -> Evaluation:
-    """Measure how well scores order labelled rows.
+    """Compute metrics of scores on labelled rows.
 
-    Users with one class are left out of the metrics per user and counted; `auc` and `log_loss`
+    Users with one class are excluded from the metrics per user, and counted; `auc` and `log_loss`
     are over all rows. Only the order of the scores matters, except for `log_loss`.
 
     Args:
         users: Integer user ids, shape `(rows,)`.
         labels: 1 or 0, shape `(rows,)`.
-        scores: Finite real scores, shape `(rows,)`; logits if `log_loss` is to mean anything.
-        ks: Cuts of NDCG.
+        scores: Finite real scores, shape `(rows,)`; `log_loss` requires logits.
+        ks: Cutoffs of NDCG.
         draws: Bootstrap draws over users for the intervals; 0 for none.
         seed: Seed of the draws; the same seed and users give the same draws.
-        name: What to call the scores in an error message.
+        name: Name of the scores in error messages.
 
     Raises:
-        DataError: Columns differ in length or are empty, users are no integers, a label is not 1
-            or 0, only one class is there, or a score is not finite.
-        ConfigError: A cut of NDCG is below 1.
+        DataError: Columns differ in length or are empty, users are not integers, a label is not 1
+            or 0, there is only one class, or a score is not finite.
+        ConfigError: A cutoff of NDCG is below 1.
     """
     columns = _columns(users, labels, scores, name=name)
     found, counts, basis = _by_user(columns, _check_cuts(ks))
-    del columns  # they need not stay while users are drawn
+    del columns  # free the memory before the bootstrap
     return summarise(found, counts, basis=basis, draws=draws, seed=seed)
 
 
 def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Difference]:
     """Compare two runs metric by metric on the same draws of the same users.
 
-    Much of the scatter of a metric comes from which users were drawn; it cancels in the
-    difference, so two runs can differ clearly although their own intervals overlap.
+    Much of the variance of a metric comes from the drawn users and cancels in the difference, so
+    two runs can differ significantly although their intervals overlap.
 
     Returns:
         `run - reference` for every metric that both have, with its interval.
@@ -126,28 +126,28 @@ def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Diffe
 def summarise(
     found: Mapping[str, Metric], counts: dict[str, int], *, basis: str, draws: int, seed: int
 ) -> Evaluation:
-    """Turn sums over users into values and intervals.
+    """Compute values and intervals from sums over users.
 
     Args:
         found: Metrics by name, all over the same users in the same order.
-        counts: What to say about the rows and users.
-        basis: Fingerprint of the rows; evaluations are comparable where it is equal.
+        counts: Counts of rows and users to report.
+        basis: Fingerprint of the rows; evaluations are comparable if it is equal.
         draws: Bootstrap draws over users; 0 for none.
         seed: Seed of the draws.
     """
     if draws < 0:
         raise ConfigError(f"the bootstrap needs 0 draws (no intervals) or more; found {draws}")
-    with np.errstate(over="ignore", invalid="ignore"):  # the log loss of huge scores is infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # huge scores have infinite log loss
         values = {name: value(metric) for name, metric in found.items()}
         drawn = resampled(found, draws=draws, seed=seed) if draws else {}
-    # The projection of the AUC is linear, and can leave its range.
+    # The projection of the AUC is linear, and can leave [0, 1].
     within = {n: draw.clip(0, 1) if n == "auc" else draw for n, draw in drawn.items()}
     intervals = {name: interval(sample) for name, sample in within.items()}
     return Evaluation(values, intervals, counts, drawn, f"{basis} {draws} {seed}")
 
 
 def fingerprint(*columns: npt.NDArray[np.integer[Any]]) -> str:
-    """SHA-256 of integer columns: equal for equal content."""
+    """Return the SHA-256 of integer columns."""
     digest = hashlib.sha256()
     for column in columns:
         digest.update(np.ascontiguousarray(column, np.int64).tobytes())
@@ -157,7 +157,7 @@ def fingerprint(*columns: npt.NDArray[np.integer[Any]]) -> str:
 def _by_user(
     columns: tuple[npt.NDArray[Any], npt.NDArray[Any], Floats], ks: Sequence[int]
 ) -> tuple[dict[str, Metric], dict[str, int], str]:
-    """Metrics as sums over users, what to say about the rows, and their fingerprint."""
+    """Return metrics as sums over users, counts, and the fingerprint of the rows."""
     groups = metrics.tie_groups(*columns)
     basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
     return _metrics(groups, ks), _counts(groups), basis
@@ -181,7 +181,7 @@ def _metrics(groups: TieGroups, ks: Sequence[int]) -> dict[str, Metric]:
 
 
 def _auc(groups: TieGroups) -> Metric:
-    """The projection of AUC: what its positive rows contribute, and what its negative rows do."""
+    """Return the projection of AUC: terms of the positive and of the negative rows."""
     by_positives, by_negatives = metrics.placements(groups)
     positives = groups.user_positives.astype(np.float64)
     negatives = groups.user_rows - positives
@@ -192,13 +192,13 @@ def _auc(groups: TieGroups) -> Metric:
 
 
 def _scored(groups: TieGroups) -> Floats:
-    """1 for each user with both classes, else 0."""
+    """Return 1 for each user with both classes, else 0."""
     mixed = (groups.user_positives > 0) & (groups.user_positives < groups.user_rows)
     return mixed.astype(np.float64)
 
 
 def _over_users(values: Floats, weights: Floats) -> Metric:
-    """Mean of one value per user, weighted; 0 weighs who has no value."""
+    """Return the weighted mean of one value per user; weight 0 for users without one."""
     return (Ratio(np.where(weights > 0, values, 0.0) * weights, weights),)
 
 
@@ -217,7 +217,7 @@ def _counts(groups: TieGroups) -> dict[str, int]:
 def _columns(
     users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike, *, name: str
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Floats]:
-    """The three columns as arrays, checked."""
+    """Return the three columns as checked arrays."""
     u, y, s = np.asarray(users), np.asarray(labels), np.asarray(scores, np.float64)
     if not (u.ndim == 1 and u.shape == y.shape == s.shape):
         raise DataError(
@@ -239,10 +239,10 @@ def _columns(
 
 
 def check_finite(scores: npt.NDArray[Any], *, name: str) -> None:
-    """Refuse scores that are NaN or infinite, since any order of them would be arbitrary.
+    """Refuse NaN or infinite scores, whose order would be arbitrary.
 
     Raises:
-        DataError: Says how many there are and whose.
+        DataError: A score is not finite; names their number and `name`.
     """
     if scores.size and np.isfinite([scores.min(), scores.max()]).all():
         return

@@ -1,12 +1,11 @@
-"""How well scores order labelled rows: pure mathematics on tie groups, in float64.
+"""Ranking metrics of labelled rows: pure functions of tie groups, in float64.
 
-Rows with the same user and the same score form a *tie group*; no metric can tell its rows apart,
-so the groups hold all there is to know and the order of rows changes no number. Where a position
-matters, a metric is its expected value under a random order inside each group (McSherry and
-Najork, ECIR 2008).
+Rows with the same user and score form a *tie group*. Metrics depend only on the groups, so the
+order of rows does not matter. Metrics of positions are expected values under a random order inside
+each group (McSherry and Najork, ECIR 2008).
 
 Legend of shapes: `rows` labelled rows, `groups` tie groups, `users` distinct users.
-Functions named `user_*` return one value per user, of shape `(users,)`; NaN where it has none.
+Functions named `user_*` return one value per user, shape `(users,)`; NaN if undefined.
 """
 
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ LOWER_IS_BETTER = frozenset({"log_loss"})
 
 
 def is_better(metric: str, score: float, best: float | None) -> bool:
-    """Whether a score beats the best one so far; none is beaten by any.
+    """Return whether a score beats the best one so far; any score beats none.
 
     Example:
         >>> is_better("log_loss", 0.5, 0.6), is_better("auc", 0.5, 0.6)
@@ -36,38 +35,38 @@ def is_better(metric: str, score: float, best: float | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TieGroups:
-    """Labelled rows, sorted by user and falling score, equal ones counted together."""
+    """Labelled rows sorted by user and descending score, with ties grouped."""
 
     ids: Integers
-    """Ids of the users that have rows, ascending, shape `(users,)`."""
+    """Ids of the users with rows, ascending, shape `(users,)`."""
     user: Integers
-    """Place in `ids` of each group's user, shape `(groups,)`, ascending."""
+    """Index in `ids` of each group's user, shape `(groups,)`, ascending."""
     level: Integers
-    """Place of each group's score among all distinct scores in rising order, `(groups,)`."""
+    """Index of each group's score among all distinct scores, ascending, `(groups,)`."""
     score: Floats
-    """The score of each group, shape `(groups,)`, falling within a user."""
+    """Score of each group, shape `(groups,)`, descending within a user."""
     before: Integers
     """Rows of the same user with a higher score, shape `(groups,)`."""
     size: Integers
     """Rows in each group, shape `(groups,)`."""
     positives: Integers
-    """Rows of label 1 in each group, shape `(groups,)`."""
+    """Rows with label 1 in each group, shape `(groups,)`."""
     user_rows: Integers
     """Rows of each user, shape `(users,)`."""
     user_positives: Integers
-    """Rows of label 1 of each user, shape `(users,)`."""
+    """Rows with label 1 of each user, shape `(users,)`."""
 
     def user_sums(self, values: npt.NDArray[np.number]) -> Floats:
-        """Sum `values` of shape `(groups,)` within each user."""
+        """Return the sum of `values`, shape `(groups,)`, within each user."""
         sums = np.bincount(self.user, weights=values, minlength=len(self.ids))
         return sums.astype(np.float64, copy=False)
 
 
 def tie_groups(users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike) -> TieGroups:
-    """Sort rows once, so that every metric is a sum over tie groups.
+    """Return the tie groups of labelled rows, by one sort.
 
-    User, rank of the score and label are packed into one integer, because sorting integers is
-    several times faster than sorting by three columns; they fit while `rows` is below 2^31.
+    User, rank of the score and label are packed into one integer, since sorting integers is several
+    times faster than sorting by three columns; they fit if `rows` is below 2^31.
 
     Args:
         users: Integer user ids, shape `(rows,)`, at least one.
@@ -90,14 +89,14 @@ def tie_groups(users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLik
 
 
 def placements(groups: TieGroups) -> tuple[Floats, Floats]:
-    """Count the pairs of a positive and a negative row that the scores order rightly.
+    """Count correctly ordered pairs of a positive and a negative row, by user.
 
     Each array sums to `AUC * positives * negatives` over all users (Mann-Whitney, ties 1/2).
-    They are the sums per user of DeLong's placement values, times a constant.
+    They are sums per user of DeLong's placement values, times a constant.
 
     Returns:
-        For the positive rows of each user, the negatives of anyone below them; and for its
-        negative rows, the positives of anyone above them; both of shape `(users,)`.
+        For each user's positive rows, the negatives (of all users) below them; and for its negative
+        rows, the positives above them; both of shape `(users,)`.
     """
     negatives = groups.size - groups.positives
     level_positives = np.bincount(groups.level, weights=groups.positives)
@@ -111,10 +110,10 @@ def placements(groups: TieGroups) -> tuple[Floats, Floats]:
 
 
 def auc(groups: TieGroups) -> float:
-    """Chance that a positive row scores above a negative one, whoever their users (ties 1/2).
+    """Compute the AUC over rows of all users, ties 1/2.
 
     Returns:
-        The area under the ROC curve; NaN if there is only one class.
+        Probability that a positive row scores above a negative one; NaN for one class.
 
     Example:
         >>> auc(tie_groups([0, 0, 1, 1], [1, 0, 1, 0], [2.0, 1.0, 1.0, -3.0]))
@@ -126,7 +125,7 @@ def auc(groups: TieGroups) -> float:
 
 
 def user_auc(groups: TieGroups) -> Floats:
-    """AUC of each user's own rows, ties 1/2; NaN for a user with one class."""
+    """Compute the AUC of each user's rows, ties 1/2; NaN for users with one class."""
     negatives = groups.size - groups.positives
     below = groups.user_sums(negatives)[groups.user] - _running(groups, negatives) + negatives / 2
     positives = groups.user_positives
@@ -135,24 +134,24 @@ def user_auc(groups: TieGroups) -> Floats:
 
 
 def user_ndcg(groups: TieGroups, k: int) -> Floats:
-    """Expected NDCG@k of each user: binary gain, discount `1 / log2(1 + position)`.
+    """Compute each user's expected NDCG@k: binary gain, discount `1 / log2(1 + position)`.
 
-    The ideal is the user's own: all its positives first, cut at `k`. NaN without positives.
+    The ideal has all positives of the user first, cut at `k`. NaN without positives.
     """
     return _user_gain(groups, discounts(k))
 
 
 def user_mrr_all(groups: TieGroups) -> Floats:
-    """Expected mean of `1 / position` over each user's positives, divided by its ideal."""
+    """Compute each user's expected mean of `1 / position` of positives, over its ideal."""
     longest = int(groups.user_rows.max())
     return _user_gain(groups, _cumulative(1 / np.arange(1.0, longest + 1)))
 
 
 def user_mrr(groups: TieGroups) -> Floats:
-    """Expected `1 / position` of each user's first positive; NaN without positives.
+    """Compute the expected `1 / position` of each user's first positive; NaN without one.
 
-    The first positive stands in the user's first group that holds one. With `p` positives among
-    the `m` rows of that group, it is the `j`-th of them with chance `C(m - j, p - 1) / C(m, p)`.
+    The first positive is in the user's first group with one. With `p` positives among the `m` rows
+    of that group, it is the `j`-th row with probability `C(m - j, p - 1) / C(m, p)`.
     """
     hits = np.flatnonzero(groups.positives)
     users, place = np.unique(groups.user[hits], return_index=True)
@@ -167,7 +166,7 @@ def user_mrr(groups: TieGroups) -> Floats:
 
 
 def user_log_loss(groups: TieGroups) -> Floats:
-    """Sum over each user's rows of the log loss of the scores read as logits."""
+    """Compute each user's sum of log losses, with scores as logits."""
     negatives = groups.size - groups.positives
     loss = groups.positives * np.logaddexp(0, -groups.score)
     loss += negatives * np.logaddexp(0, groups.score)
@@ -175,7 +174,7 @@ def user_log_loss(groups: TieGroups) -> Floats:
 
 
 def discounts(k: int) -> Floats:
-    """Sum of the discounts `1 / log2(1 + position)` of the first 0, 1, ..., k positions.
+    """Return sums of the discounts `1 / log2(1 + position)` of the first 0, ..., k positions.
 
     Example:
         >>> discounts(2).round(4).tolist()
@@ -185,14 +184,14 @@ def discounts(k: int) -> Floats:
 
 
 def expected_gain(before: Integers, size: Integers, cumulative: Floats) -> Floats:
-    """Mean discount over the positions `before + 1` to `before + size`; 0 past the table's end.
+    """Compute the mean discount of the positions `before + 1` to `before + size`.
 
-    This is what one row of a tie group earns under a random order inside the group.
+    This is the expected gain of a row of a tie group in random order; 0 past the table's end.
 
     Args:
         before: Rows ranked above the group, shape `(groups,)`.
         size: Rows in the group, shape `(groups,)`.
-        cumulative: Sum of the discounts of the first 0, 1, ... positions, such as `discounts(k)`.
+        cumulative: Sums of discounts of the first 0, 1, ... positions, as by `discounts(k)`.
     """
     end = len(cumulative) - 1
     top, bottom = np.minimum(before, end), np.minimum(before + size, end)
@@ -200,9 +199,9 @@ def expected_gain(before: Integers, size: Integers, cumulative: Floats) -> Float
 
 
 def _numbered(ids: Integers) -> tuple[Integers, Integers]:
-    """The distinct ids, rising, and the place of each id among them, as `np.unique` has it.
+    """Return the distinct ids, ascending, and the inverse, as `np.unique` does.
 
-    Ids that lie close together are ticked off on a list, which is much faster than sorting them.
+    Dense ids are marked in a boolean array, which is much faster than sorting.
     """
     low, high = int(ids.min()), int(ids.max())
     if high - low > 4 * len(ids):
@@ -214,11 +213,11 @@ def _numbered(ids: Integers) -> tuple[Integers, Integers]:
 
 
 def _levels(scores: Floats) -> tuple[Floats, Integers]:
-    """The distinct scores, rising, and the place of each score among them, as by `np.unique`.
+    """Return the distinct scores, ascending, and the inverse, as `np.unique` does.
 
-    A score that is a float32, as logits are, fits with the number of its row into one integer,
-    and integers are sorted several times faster than rows by their score. The bits of a float,
-    read as an integer, rise with it; those of a negative one fall.
+    A float32 score, such as a logit, is packed with its row number into one integer, since sorting
+    integers is several times faster. The bits of a float, read as an integer, increase with it;
+    those of a negative float decrease.
     """
     with np.errstate(over="ignore"):
         short = scores.astype(np.float32) + np.float32(0)  # -0.0 + 0.0 is 0.0
@@ -243,21 +242,21 @@ def _user_gain(groups: TieGroups, cumulative: Floats) -> Floats:
 
 
 def _first_positive_chance(m: Integers, p: Integers, j: Integers) -> Floats:
-    """`C(m - j, p - 1) / C(m, p)`, by logarithms of factorials since the terms overflow."""
+    """Return `C(m - j, p - 1) / C(m, p)`, by log factorials to avoid overflow."""
     logs = _cumulative(np.log(np.arange(1.0, m.max(initial=0) + 1)))
     some = logs[m - j] - logs[p - 1] - logs[m - j - p + 1]
     return np.exp(some - (logs[m] - logs[p] - logs[m - p]))
 
 
 def _running(groups: TieGroups, counts: Integers) -> Integers:
-    """Sum of `counts` over the same user's groups up to and including each group."""
+    """Return the running sum of `counts` over the groups of a user, inclusive."""
     total = np.cumsum(counts)
     start = np.flatnonzero(groups.before == 0)
     return total - (total[start] - counts[start])[groups.user]
 
 
 def _ranges(lengths: Integers) -> tuple[Integers, Integers]:
-    """For each length `n` in turn, its place `n` times, and 0, 1, ..., n - 1."""
+    """Return for each length `n` its index `n` times, and 0, 1, ..., n - 1."""
     place = np.repeat(np.arange(len(lengths)), lengths)
     return place, np.arange(len(place)) - (np.cumsum(lengths) - lengths)[place]
 
@@ -267,6 +266,6 @@ def _cumulative(values: Floats) -> Floats:
 
 
 def _share(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
-    """`part / whole`, NaN where `whole` is zero."""
+    """Return `part / whole`, NaN where `whole` is zero."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

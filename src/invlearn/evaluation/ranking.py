@@ -1,8 +1,8 @@
-"""Ranking the whole catalogue: does a user's list begin with what the user turned out to like?
+"""Ranking metrics and top-k lists over the whole catalogue.
 
-A harder and coarser question than the metrics of `evaluation.py`: every item that nobody showed
-the user counts as a miss, liked or not. Legend of shapes: `block` users ranked at a time,
-`relevant` test positives of those users.
+Harder and coarser than the metrics of `evaluation.py`: every item without a test positive counts as
+a miss, even if the user would like it. Legend of shapes: `block` users ranked at a time, `relevant`
+test positives of those users.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +26,11 @@ from invlearn.runtime.progress import Progress, silent
 
 Matrix = npt.NDArray[np.floating[Any]]
 BLOCK_USERS, BLOCK_SCORES = 256, 8_000_000
-"""Users ranked, and scores held, at a time at most."""
+"""Maximum of users ranked, and of scores in memory, at a time."""
 CACHED_SCORES = 2_000_000
-"""Scores at a time that a processor's cache still holds for the second look."""
+"""Scores per block that fit a processor's cache for the second pass."""
 ScoreUsers = Callable[[IntegerIds], Matrix]
-"""Scores of every item for some users, shape `(len(users), n_items)`."""
+"""From users to scores of every item, shape `(len(users), n_items)`."""
 
 
 def rank_catalogue(
@@ -48,11 +48,11 @@ def rank_catalogue(
     name: str = "run",
     progress: Progress = silent,
 ) -> Evaluation:
-    """Measure Recall@k and NDCG@k of ranking all items for each user.
+    """Compute Recall@k and NDCG@k of all items ranked for each user.
 
-    Relevant are the user's test positives; the user's training pairs are masked out. Ties count
-    as their expected value under a random order, so a constant score earns what chance would.
-    Recall is divided by all relevant items, also where they are more than `k`.
+    The user's test positives are relevant; the user's training pairs are masked out. Ties count as
+    their expected value under a random order, so a constant score gets the value of chance. Recall
+    is divided by all relevant items, even if they are more than `k`.
 
     Args:
         score_users: Scores of every item for a block of users, `(block, n_items)`; they are
@@ -60,19 +60,19 @@ def rank_catalogue(
         train: Pairs to mask, liked or not.
         test: Rows whose positives are relevant.
         n_items: Number of items; ids are below it.
-        users: Dense ids of the users to rank for, each once, shape `(users,)`.
+        users: Distinct dense ids of the users, shape `(users,)`.
         ks: Lengths of the list.
-        block: Users ranked at a time; by default at most 256, and so few that `block * n_items`
-            stays below 8 million scores, which memory holds three times.
+        block: Users ranked at a time; by default at most 256, with `block * n_items` at most
+            8 million scores, which are in memory three times.
         also_masked: Further parts to mask, such as the validation or the unlabelled part.
         draws: Bootstrap draws over users for the intervals; 0 for none.
         seed: Seed of the draws.
-        name: What to call the scores in an error message.
-        progress: Told of each block.
+        name: Name of the scores in error messages.
+        progress: Called for each block.
 
     Returns:
         `catalogue_recall@k` and `catalogue_ndcg@k`, means over the users with test positives;
-        the others are counted as `users_without_positives`.
+        other users are counted as `users_without_positives`.
 
     Raises:
         ConfigError: A length is below 1.
@@ -101,30 +101,30 @@ def rank_catalogue(
 
 
 class BlockScorer(Protocol):
-    """Scores every item for some users at a time, as `scoring.CatalogueScorer` does."""
+    """Scores every item for a block of users, as `scoring.CatalogueScorer` does."""
 
     n_items: int
     """Number of items; ids are below it."""
 
     def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
-        """Scores of shape `(users, n_items)`, float32, in the first rows of `out` if given."""
+        """Return float32 scores, shape `(users, n_items)`, in the first rows of `out` if given."""
         ...
 
     def empty(self, n_users: int) -> Tensor:
-        """Room for the scores of `n_users` users."""
+        """Return an uninitialized tensor for the scores of `n_users` users."""
         ...
 
 
 class TopItems(NamedTuple):
-    """The items that come first for some users."""
+    """Top items of a block of users."""
 
     users: IntegerIds
     """Dense user ids, shape `(block,)`."""
     items: Integers
-    """Dense item ids, best first, of equal scores the lowest id first; -1 where no item is left.
-    Shape `(block, k)`, or fewer columns if there are fewer items."""
+    """Dense item ids, best first, lowest id first among ties; -1 where no item is left. Shape
+    `(block, min(k, n_items))`."""
     scores: npt.NDArray[np.float32]
-    """Their scores, beside `items`; `-inf` where no item is left."""
+    """Scores of `items`, same shape; `-inf` where no item is left."""
 
 
 def catalogue_top_k(
@@ -138,19 +138,19 @@ def catalogue_top_k(
     name: str = "run",
     progress: Progress = silent,
 ) -> Iterator[TopItems]:
-    """Find the `k` items with the highest scores for each user, leaving out what it has seen.
+    """Yield the `k` items with the highest scores for each user, without seen items.
 
-    Never more than a block of scores is in memory, and it stays on the device of the weights.
+    At most one block of scores is in memory, on the device of the weights.
 
     Args:
         score_users: Scores of every item for a block of users.
         users: Dense ids of the users, shape `(users,)`.
         k: Length of the lists.
-        seen: Parts whose pairs are left out, or all of them sorted already.
-        excluded: Dense ids of items that nobody is to get, shape `(items,)`.
+        seen: Parts whose pairs are left out, or their sorted form.
+        excluded: Dense ids of items excluded for all users, shape `(items,)`.
         block: Users at a time; by default at most 256, and at most 2 million scores.
-        name: What to call the scores in an error message.
-        progress: Told of each block.
+        name: Name of the scores in error messages.
+        progress: Called for each block.
 
     Yields:
         The lists of a block of users, in the order of `users`.
@@ -178,11 +178,11 @@ def catalogue_top_k(
 
 
 class _Gain(NamedTuple):
-    """What a relevant item earns by its position, as sums over the first positions."""
+    """Gain of a relevant item by position, as cumulative sums."""
 
     cumulative: Floats
     capped: bool
-    """Whether the best that a user can reach is cut at the length of the list."""
+    """Whether the ideal gain of a user is cut at the length of the list."""
 
     def ideal(self, relevant: Integers) -> Floats:
         if not self.capped:
@@ -199,10 +199,10 @@ def _gains(ks: Sequence[int]) -> dict[str, _Gain]:
 
 
 def _earned(scores: Matrix, relevant: tuple[Integers, Integers], gains: dict[str, _Gain]) -> Floats:
-    """Sum of each gain over the relevant items of each user, shape `(gains, block)`.
+    """Return each gain summed over each user's relevant items, shape `(gains, block)`.
 
-    Only the highest scores of a row are looked at: a relevant item below them earns nothing, one
-    among them has everything above it among them too. Only equals of the lowest may lie outside.
+    Only the highest scores of a row are used: a relevant item below them has no gain, and all items
+    above one among them are also among them. Only ties of the lowest may be outside.
     """
     length = min(max(len(gain.cumulative) - 1 for gain in gains.values()), scores.shape[1])
     top = top_k(torch.from_numpy(scores), length)[1].numpy()

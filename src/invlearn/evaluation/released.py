@@ -1,7 +1,7 @@
-"""NDCG@20 as the code released with the paper has it: ties are broken by the order of the rows.
+"""NDCG@20 of the paper's released code, which breaks ties by the order of the rows.
 
-It is for comparison with Table 2 of the paper only (Lin et al., WSDM 2024); the order of the rows
-does not change any other metric of this library.
+Only for comparison with Table 2 of the paper (Lin et al., WSDM 2024); no other metric of this
+library depends on the order of the rows.
 """
 
 from collections.abc import Mapping
@@ -31,15 +31,15 @@ def with_released_ndcg(
     draws: int = 1000,
     seed: int = 0,
 ) -> Assessment:
-    """Add `ndcg@20_as_released` to an assessment, for the backbone and the baselines.
+    """Return an assessment with `ndcg@20_as_released` added, for backbone and baselines.
 
     Args:
-        found: What was measured on the rows, with the same draws and seed.
+        found: Assessment of the rows with the same draws and seed.
         module: The backbone.
-        dataset: The baselines learn from its training and unlabelled parts.
+        dataset: Dataset whose training and unlabelled parts the baselines use.
         rows: Labelled rows in dense ids.
         draws: Bootstrap draws over users; 0 for no intervals.
-        seed: Of the draws and of the baselines.
+        seed: Seed of the draws and of the baselines.
     """
 
     def added(evaluation: Evaluation, scores: npt.ArrayLike) -> Evaluation:
@@ -63,9 +63,9 @@ def with_released_ndcg(
 
 
 def released_order(scores: npt.ArrayLike) -> Floats:
-    """Replace scores by ranks that break ties as `argsort(scores)[::-1]` does, later rows first.
+    """Return ranks that break ties as `argsort(scores)[::-1]` does, later rows first.
 
-    A stable sort stands for the released unstable one, whose order depends on the machine.
+    A stable sort replaces the released unstable one, whose order depends on the machine.
     """
     order = np.argsort(np.asarray(scores, np.float64), kind="stable")
     ranks = np.empty(len(order))
@@ -74,5 +74,5 @@ def released_order(scores: npt.ArrayLike) -> Floats:
 
 
 def _renamed(values: Mapping[str, Value]) -> dict[str, Value]:
-    """NDCG@20 alone, under its own name; nothing where there are no values."""
+    """Return NDCG@20 alone, renamed; empty for no values."""
     return {f"{name}_as_released": value for name, value in values.items() if name == "ndcg@20"}

@@ -1,11 +1,10 @@
-"""Several runs that differ by their seed alone: means, spread, and intervals that hold for both.
+"""Means, spread and intervals over several runs that differ only by their seed.
 
-Two things could have come out otherwise: which users were tested, and the seed of the training.
-The bootstrap over users knows of the first only. The mean over n seeds adds the error of a mean
-of n numbers, Student's t with n - 1 degrees of freedom times their standard deviation over the
-root of n, and an interval is taken from draws of the sum of both. What a seed does to single users
-is counted in both parts, so that intervals are rather too wide than too narrow where seeds change
-little else.
+Results vary with the tested users and with the seed of the training. The bootstrap over users
+covers only the first. The mean over n seeds adds the error of a mean of n numbers, Student's t with
+n - 1 degrees of freedom times their standard deviation over the root of n, and an interval is taken
+from draws of the sum of both. The effect of a seed on single users is counted in both parts, so
+intervals are too wide rather than too narrow if seeds change little else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from invlearn.runtime.random import stream
 Floats = npt.NDArray[np.float64]
 
 NOISE_DRAWS = 100
-"""Draws of the seeds' part beside each draw of users: its far tails need many."""
+"""Draws of the seeds' error per draw of users; its heavy tails need many."""
 
 
 class Mean(NamedTuple):
@@ -31,21 +30,21 @@ class Mean(NamedTuple):
     value: float
     """Mean over the seeds."""
     spread: float
-    """Standard deviation over the seeds (n - 1); NaN for a single one."""
+    """Standard deviation over the seeds (n - 1); NaN for one seed."""
     low: float
     """Lower end of the 95 % interval for other users and other seeds."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
 
 
 def mean_over_seeds(runs: Sequence[Evaluation]) -> dict[str, Mean]:
-    """Average runs of one method, metric by metric.
+    """Compute means of each metric over runs of one method.
 
     Args:
-        runs: Evaluations on the same rows, with the same draws; one seed each.
+        runs: Evaluations on the same rows, with the same draws; one per seed.
 
     Raises:
-        DataError: They rest on different rows or draws, or there is none.
+        DataError: Rows or draws differ, or there is no run.
     """
     _check_basis(runs)
     return {
@@ -63,15 +62,15 @@ def paired_over_seeds(
     """Compare two methods, paired by user and by seed.
 
     Args:
-        runs: Evaluations of a method by seed. A method without seeds (a trivial baseline) may
-            stand under each of the reference's.
-        references: Of the method that it is compared with; only seeds that both have count.
+        runs: Evaluations of a method by seed. A method without seeds (a trivial baseline) may be
+            repeated for each seed of the reference.
+        references: Evaluations of the reference by seed; only common seeds are used.
 
     Returns:
         `run - reference` for every metric that both have, with its 95 % interval.
 
     Raises:
-        DataError: They rest on different rows or draws, or have no seed in common.
+        DataError: Rows or draws differ, or there is no common seed.
     """
     seeds = [seed for seed in runs if seed in references]
     _check_basis([*(runs[s] for s in seeds), *(references[s] for s in seeds)])
@@ -87,11 +86,11 @@ def paired_over_seeds(
 
 
 def _mean(values: Floats, draws: Floats) -> Mean:
-    """Mean of a value per seed, whose mean under each draw of users is given.
+    """Return the mean of a metric over seeds, with its interval.
 
     Args:
-        values: Shape `(seeds,)`.
-        draws: Shape `(draws,)`.
+        values: Value per seed, shape `(seeds,)`.
+        draws: Mean over seeds per draw of users, shape `(draws,)`.
     """
     n_seeds = len(values)
     spread = float(values.std(ddof=1)) if n_seeds > 1 else float("nan")

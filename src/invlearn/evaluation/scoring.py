@@ -1,4 +1,4 @@
-"""Logits of many pairs from a trained backbone, block by block."""
+"""Score many pairs with a trained backbone, block by block."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from invlearn.backbones.backbone import InnerProduct
 from invlearn.data.types import IntegerIds
 
 BLOCK_PAIRS = 1 << 16
-"""Pairs that a backbone is given at once."""
+"""Pairs per call of a backbone."""
 
 
 def score_pairs(module: nn.Module, users: IntegerIds, items: IntegerIds) -> npt.NDArray[np.float32]:
-    """Score pairs with dropout off.
+    """Return the logits of pairs, with dropout off.
 
     Args:
         module: The backbone; its mode is restored.
@@ -38,10 +38,10 @@ def score_pairs(module: nn.Module, users: IntegerIds, items: IntegerIds) -> npt.
 
 @final
 class CatalogueScorer:
-    """Scores every item for a few users at a time, with dropout off.
+    """Scores every item for a block of users, with dropout off.
 
-    The factors of a backbone that has them are taken here, once: make a new scorer when the
-    weights have changed.
+    A backbone's factors, if any, are computed once: create a new scorer after the parameters
+    change.
 
     Args:
         module: The backbone; its mode is restored after each use.
@@ -54,11 +54,11 @@ class CatalogueScorer:
             self._factors = module.as_factors() if isinstance(module, InnerProduct) else None
 
     def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
-        """Score every item for `users`.
+        """Return the logits of every item for `users`.
 
         Args:
             users: Dense user ids, shape `(users,)`.
-            out: Where to put the scores, from `empty`, at least as many rows; new if not given.
+            out: Output tensor from `empty`, with at least as many rows; allocated by default.
 
         Returns:
             Logits on the device of the weights, float32, shape `(users, n_items)`.
@@ -77,13 +77,13 @@ class CatalogueScorer:
         return out
 
     def empty(self, n_users: int) -> Tensor:
-        """Room for the scores of `n_users` users, to be used again and again."""
+        """Return a reusable output tensor for the scores of `n_users` users."""
         return torch.empty(n_users, self.n_items, device=self._device)
 
 
 @contextmanager
 def _at_rest(module: nn.Module) -> Generator[torch.device]:
-    """The device of the weights, with dropout and autograd off meanwhile."""
+    """Turn off dropout and autograd, and yield the device of the parameters."""
     was_training = module.training
     module.eval()
     try:

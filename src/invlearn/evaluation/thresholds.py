@@ -1,7 +1,7 @@
-"""From probabilities to suggested labels of a stated precision.
+"""Suggest labels of a stated precision from probabilities.
 
-A label is suggested where its probability lies beyond a threshold, such that the labelled rows
-beyond it bear the label often enough. Legend of shapes: `rows` labelled rows, `pairs` any pairs.
+A label is suggested if its probability is beyond a threshold, chosen so that enough of the labelled
+rows beyond it have the label. Legend of shapes: `rows` labelled rows, `pairs` any pairs.
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from invlearn.runtime.errors import ConfigError
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int8]
 UNCLEAR = -1
-"""The suggestion where neither label is likely enough."""
+"""Suggestion if neither label is likely enough."""
 LEAST_ROWS = 100
-"""Rows beyond a threshold that it takes to say anything of them."""
+"""Minimum of rows beyond a threshold."""
 STANDARD_ERRORS = 2.0
-"""By how many the rows beyond a threshold must keep their promise. Of all places the furthest that
-passes is taken, which is often one that was lucky, so one standard error is too few."""
+"""Standard errors by which the precision beyond a threshold must be reached. The furthest passing
+threshold is used, which often passes by chance, so one standard error is too few."""
 
 
 class Reach(NamedTuple):
-    """How far one label reaches at a stated precision."""
+    """Threshold of one label at a stated precision."""
 
     threshold: float | None
-    """Probability of label 1 from which on (label 1) or down to which (label 0) the label is
-    suggested; none if the precision is out of reach, and the label is never suggested."""
+    """Minimum (label 1) or maximum (label 0) probability of label 1 at which the label is
+    suggested; none if the precision is not reached, and the label is never suggested."""
     rows: int = 0
     """Labelled rows beyond the threshold."""
     precision: float | None = None
-    """Part of them that bears the label."""
+    """Fraction of them with the label."""
 
 
 class Thresholds(NamedTuple):
-    """Both labels' reach at a stated precision."""
+    """Thresholds of both labels at a stated precision."""
 
     positive: Reach
     negative: Reach
@@ -45,17 +45,16 @@ class Thresholds(NamedTuple):
 def find_thresholds(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, precision: float
 ) -> Thresholds:
-    """Find how far each label reaches: as many rows as keep the precision.
+    """Find the threshold of each label with the most rows at the precision.
 
-    Each row that gets a label is also likelier to bear it than not. A threshold needs
-    `LEAST_ROWS` rows beyond it, and what counts of their precision is the lower end of Wilson's
-    interval of `STANDARD_ERRORS` (Wilson 1927): it costs 8 points with 100 rows at 90 %,
-    one point with 4,000.
+    The probability of a suggested label is also at least 0.5. A threshold needs `LEAST_ROWS` rows
+    beyond it, and its precision is the lower end of Wilson's interval of `STANDARD_ERRORS` (Wilson
+    1927): it costs 8 points with 100 rows at 90 %, one point with 4,000.
 
     Args:
         labels: 1 or 0, shape `(rows,)`.
-        probabilities: Of label 1, from a model that was not fitted to these labels, `(rows,)`.
-        precision: What is promised, above 0.5 and below 1.
+        probabilities: Of label 1, from a model not fitted to these labels, shape `(rows,)`.
+        precision: Required precision, above 0.5 and below 1.
 
     Raises:
         ConfigError: The precision is out of range.
@@ -78,17 +77,17 @@ def find_thresholds(
 
 
 def check_precision(precision: float) -> None:
-    """Make sure that a precision can be promised.
+    """Check the range of a precision.
 
     Raises:
-        ConfigError: It is out of range.
+        ConfigError: It is not between 0.5 and 1.
     """
     if not 0.5 < precision < 1:
         raise ConfigError(f"precision must be above 0.5 and below 1; found {precision}")
 
 
 def _reach(bears: npt.NDArray[np.bool_], order: Floats, precision: float) -> Reach:
-    """The last place in rising `order` up to which enough rows bear the label."""
+    """Return the last value of ascending `order` up to which enough rows have the label."""
     by = order.argsort(kind="stable")
     order, hits = order[by], bears[by].cumsum()
     rows = np.arange(1, len(order) + 1)
@@ -102,7 +101,7 @@ def _reach(bears: npt.NDArray[np.bool_], order: Floats, precision: float) -> Rea
 
 
 def wilson_lower(hits: npt.ArrayLike, rows: npt.ArrayLike, *, z: float = STANDARD_ERRORS) -> Floats:
-    """Lower end of Wilson's interval of a share, for `hits` of `rows`, both `(n,)`.
+    """Return the lower end of Wilson's interval for `hits` of `rows`, both `(n,)`.
 
     Example:
         >>> wilson_lower([90, 3600], [100, 4000]).round(3).tolist()
@@ -115,11 +114,11 @@ def wilson_lower(hits: npt.ArrayLike, rows: npt.ArrayLike, *, z: float = STANDAR
 
 
 def suggested(probabilities: Floats, thresholds: Thresholds) -> Labels:
-    """Label of each pair: 1, 0 or `UNCLEAR`.
+    """Return the suggested label of each pair: 1, 0 or `UNCLEAR`.
 
     Args:
         probabilities: Of label 1, shape `(pairs,)`; NaN is unclear.
-        thresholds: Where the labels begin.
+        thresholds: Thresholds of both labels.
     """
     labels = np.full(len(probabilities), UNCLEAR, np.int8)
     above, below = (reach.threshold for reach in thresholds)
@@ -133,15 +132,15 @@ def suggested(probabilities: Floats, thresholds: Thresholds) -> Labels:
 def kept_promises(
     labels: npt.NDArray[Any], probabilities: Floats, promises: Sequence[Thresholds]
 ) -> list[dict[str, Any]]:
-    """How often suggested labels are right, for each of several promises.
+    """Compute the precision of suggested labels for several promised precisions.
 
     Args:
         labels: 1 or 0, shape `(rows,)`.
         probabilities: Of label 1, shape `(rows,)`.
-        promises: Thresholds of each.
+        promises: Thresholds for each promised precision.
 
     Returns:
-        For each promise and class, rows that got the label and the part of them that bear it
+        For each promise and class, the number of suggested rows and the fraction with that label
         (none without rows).
     """
     return [_kept(labels, suggested(probabilities, thresholds)) for thresholds in promises]

@@ -1,6 +1,6 @@
-"""The highest scores of each row, exactly and in an order that nothing but the scores decides.
+"""Exact top-k scores of each row, in a deterministic order.
 
-Legend of shapes: `users` rows, one for each user; `n_items` columns, one for each item.
+Legend of shapes: `users` rows, one per user; `n_items` columns, one per item.
 """
 
 import torch
@@ -9,18 +9,18 @@ from torch import Tensor
 from invlearn.runtime.errors import ConfigError, DataError
 
 RUN = 64
-"""Neighbouring items of which only the highest score is looked at first."""
+"""Adjacent items reduced to their maximum score in the first pass."""
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the `k` highest scores of each row, best first, of equal ones the first item first.
+    """Return the `k` highest scores of each row, exactly; ties go to the first item.
 
-    Most items cannot be among them, and one maximum for each run of neighbours tells which: an
-    item outside of the `k` runs with the highest maxima (of equal ones the first) has the maxima
-    of all of those before it. So one pass over the scores is left, and a search among few.
+    The maximum of each run of `RUN` items excludes most items: an item outside of the `k` runs with
+    the highest maxima (the first among ties) ranks after all of those maxima. So one pass over the
+    scores and a search among few remain.
 
     Args:
-        scores: Shape `(users, n_items)`, float32; `-inf` for an item that comes after all others.
+        scores: Float32, shape `(users, n_items)`; `-inf` ranks an item after all others.
         k: Length of the lists.
 
     Returns:
@@ -55,10 +55,10 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _first(scores: Tensor, ids: Tensor, k: int) -> Tensor:
-    """Columns of the `k` highest scores of each row, of equal ones the lowest id first.
+    """Return columns of the `k` highest scores of each row; ties go to the lowest id.
 
-    Score and id become one integer, so that no two are equal and any search finds the same. The
-    bits of a float, read as an integer, rise with it; those of a negative one fall.
+    Score and id are packed into one integer, so that all are distinct and every search agrees. The
+    bits of a float, read as an integer, increase with it; those of a negative float decrease.
 
     Raises:
         DataError: A score is NaN.

@@ -1,9 +1,9 @@
-"""Exposure factors: who was shown what, as columns of a logistic regression.
+"""Exposure factors: a logistic regression on factors of the exposure matrix.
 
 A truncated singular value decomposition of the matrix users x items, 1 where a pair was exposed in
 training, labelled or not, and a logistic regression of the training labels on its factors, on
-counts and on rates. The factors see no label: a model that does not beat this has learnt from
-single labels nothing that goes beyond who was shown what and how often each was liked.
+counts and on rates. The factors do not use labels: a model that does not beat this has learned
+nothing from individual labels beyond exposures and positive rates.
 
 Shapes: `users`, `items` and `labels` are `(rows,)`; `factors` is the number of singular values.
 """
@@ -27,7 +27,7 @@ FACTORS = 32
 L2 = 10.0
 """Penalty; chosen with `FACTORS` by validation log loss on four data sets (`docs/metrics.md`)."""
 BLOCK_ROWS = 1 << 14
-"""Rows whose columns are in memory at once."""
+"""Rows whose columns are in memory at a time."""
 
 Block = tuple[Floats, Floats]
 """Columns of shape `(rows, columns)` and labels of shape `(rows,)`."""
@@ -36,31 +36,31 @@ Block = tuple[Floats, Floats]
 class Tables(NamedTuple):
     """A model of pairs as inner products: the logit is `left[u] @ right[i] + users[u] + items[i]`.
 
-    The intercept is among the users' values.
+    `users` includes the intercept.
     """
 
     left: Floats
-    """Shape `(n_users, factors)`."""
+    """User factors, shape `(n_users, factors)`."""
     right: Floats
-    """Shape `(n_items, factors)`."""
+    """Item factors, shape `(n_items, factors)`."""
     users: Floats
-    """Shape `(n_users,)`."""
+    """User terms, shape `(n_users,)`."""
     items: Floats
-    """Shape `(n_items,)`."""
+    """Item terms, shape `(n_items,)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExposureModel:
-    """A logistic regression on exposure factors, fitted."""
+    """A fitted logistic regression on exposure factors."""
 
     users: "Side"
     items: "Side"
     coefficients: Floats
-    """Of the columns as they are, not standardised; shape `(columns,)`."""
+    """Coefficients of the unstandardized columns, shape `(columns,)`."""
     intercept: float
 
     def score(self, users: IntegerIds, items: IntegerIds) -> Floats:
-        """Logits of pairs, shape `(rows,)`; a training row's own label counts in its rates.
+        """Return the logits of pairs, shape `(rows,)`; rates include training rows' own labels.
 
         Args:
             users: Dense user ids, shape `(rows,)`.
@@ -74,7 +74,7 @@ class ExposureModel:
         return logits
 
     def tables(self) -> Tables:
-        """The same logits as inner products of a row a user and a row an item."""
+        """Return the model as tables of users and items."""
         k = self.users.factors.shape[1]
         of_users, of_items, products = np.split(self.coefficients, [k + 2, 2 * (k + 2)])
         own, other = (
@@ -98,24 +98,24 @@ def fit_exposure_factors(
     l2: float = L2,
     block_rows: int = BLOCK_ROWS,
 ) -> ExposureModel:
-    """Fit labels of training rows by exposures.
+    """Fit the labels of training rows on exposures.
 
     The columns are the factors of the user and of the item, their products, `log(1 + exposures)`
-    of each, and the logit of the shrunk positive rate of each, in which a training row's own label
-    is left out. All are standardised; then the columns of factor `k` are multiplied by
-    `s_k / s_1`, so that the less a factor explains of the exposures, the more is its use penalised.
+    of each, and the logit of the shrunk positive rate of each, without the training row's
+    own label. All are standardized; then the columns of factor `k` are multiplied by `s_k / s_1`,
+    so that factors are penalized more the less they explain of the exposures.
 
-    Memory is that of the exposures, of `(n_users + n_items) x factors`, and of one block.
+    Memory: the exposures, `(n_users + n_items) x factors`, and one block.
 
     Args:
         exposures: Training rows with and without a label. If all labels are equal, every logit is
-            that of their mean.
+            the logit of their mean.
         n_users: Number of users; ids are below it.
         n_items: Number of items; ids are below it.
-        seed: Of the randomised decomposition.
-        factors: Singular values to keep; fewer if the matrix has fewer.
-        l2: Half of it times the squared coefficients is added to the log loss summed over the rows.
-        block_rows: Rows whose columns are in memory at once.
+        seed: Seed of the randomized decomposition.
+        factors: Singular values to keep, at most the rank.
+        l2: Penalty: `l2 / 2` times the squared coefficients is added to the summed log loss.
+        block_rows: Rows whose columns are in memory at a time.
 
     Raises:
         ConfigError: `factors` is below 1, or `l2` is not above 0.
@@ -167,10 +167,10 @@ def exposure_svd(
     seed: int = 0,
     smoothing: float | None = None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Decompose the binary matrix of exposed pairs by randomised subspace iteration.
+    """Decompose the binary matrix of exposed pairs by randomized subspace iteration.
 
-    Halko, Martinsson and Tropp (2011), Algorithm 5.1, through `torch.svd_lowrank`; the matrix
-    stays sparse, and a pair that occurs twice counts once.
+    Halko, Martinsson and Tropp (2011), Algorithm 5.1, by `torch.svd_lowrank`; the matrix
+    is sparse, and repeated pairs count once.
 
     Args:
         users: Dense user ids, shape `(rows,)`.
@@ -178,15 +178,14 @@ def exposure_svd(
         n_users: Number of users; ids are below it.
         n_items: Number of items; ids are below it.
         factors: Singular values to keep.
-        seed: Of the iteration's start.
-        smoothing: Take the exposures relative to what degrees alone let expect, as correspondence
-            analysis does: each is divided by the roots of its user's and its item's exposures, so
-            many of them added to both, and the vectors once more by the root of their own side's,
-            so that they are means. None: as they are.
+        seed: Seed of the initial subspace.
+        smoothing: Normalize by degrees, as correspondence analysis does: each entry is divided by
+            the roots of its user's and item's exposures plus `smoothing`, and the vectors by the
+            roots of their own side's, so that they are means. None: no normalization.
 
     Returns:
-        Left vectors `(n_users, k)`, singular values `(k,)` in descending order, right vectors
-        `(n_items, k)`; `k` is `factors`, or the rank if that is lower.
+        Left vectors `(n_users, k)`, descending singular values `(k,)`, right vectors
+        `(n_items, k)`; `k` is the minimum of `factors` and the rank.
     """
     pairs = torch.from_numpy(np.stack([users, items]).astype(np.int64))
     ones = torch.ones(len(users), dtype=torch.float64)
@@ -210,26 +209,25 @@ def exposure_svd(
 
 
 def logistic_regression(blocks: Callable[[], Iterator[Block]], *, l2: float) -> Floats:
-    """Fit coefficients by Newton's method, in some six passes over the blocks.
+    """Fit coefficients by Newton's method, in about six passes over the blocks.
 
-    Of the sums that a pass adds up, the curvature is the largest, `(columns, columns)`; it is
-    worth its cost here because the columns of a block are made again in every pass, and methods
-    without it (L-BFGS) take ten times as many.
+    The Hessian has shape `(columns, columns)`. It is worth its cost since every pass recomputes
+    the columns, and methods without it (L-BFGS) take ten times as many passes.
 
     Args:
-        blocks: Makes the blocks, the same at each call; their last column is the constant 1. Both
-            labels occur.
-        l2: Penalty of half the squared coefficients, above 0; the constant's is none.
+        blocks: Yields the same blocks at each call; their last column is the constant 1. Both
+            labels must occur.
+        l2: Penalty of half the squared coefficients, above 0; the constant has none.
 
     Returns:
-        Coefficients of shape `(columns,)`, at which the penalised sum of the log losses is least.
+        Coefficients of shape `(columns,)` that minimize the penalized sum of log losses.
     """
     coefficients = np.zeros(next(blocks())[0].shape[1])
     here = _derivatives(blocks, coefficients, l2)
     for _ in range(100):
         step = np.linalg.solve(here.curvature, here.gradient)
         if here.gradient @ step <= 1e-9 * here.loss:
-            return coefficients - step  # quadratic: this step leaves about the square of the error
+            return coefficients - step  # quadratic convergence: the error is about squared
         while (there := _derivatives(blocks, coefficients - step, l2)).loss > here.loss:
             step /= 2
         coefficients, here = coefficients - step, there
@@ -261,7 +259,7 @@ def _derivatives(
 def _fit(
     blocks: Callable[[], Iterator[Block]], emphasis: Floats, l2: float
 ) -> tuple[Floats, float]:
-    """Coefficients and intercept for the columns as they are, fitted on standardised ones."""
+    """Return coefficients and intercept of raw columns, fitted on standardized ones."""
     mean, spread = _moments(blocks)
     scale = np.divide(emphasis, spread, out=np.zeros_like(spread), where=spread > 0)
 
@@ -276,7 +274,7 @@ def _fit(
 
 
 def _moments(blocks: Callable[[], Iterator[Block]]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column; the latter 0 if rounding is all there is."""
+    """Return each column's mean and standard deviation, 0 if only rounding error."""
     n_rows, total, squares = 0, 0.0, 0.0
     for columns, labels in blocks():
         n_rows += len(labels)
@@ -289,10 +287,10 @@ def _moments(blocks: Callable[[], Iterator[Block]]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What is known of the users, or of the items, each of shape `(ids,)` but the factors."""
+    """Data of users or of items; fields have shape `(ids,)` except `factors`."""
 
     factors: Floats
-    """Shape `(ids, factors)`."""
+    """Factors, shape `(ids, factors)`."""
     log_exposures: Floats
     rows: npt.NDArray[np.int64]
     positives: Floats
@@ -302,7 +300,7 @@ class Side:
     def of(
         cls, factors: Floats, shown: IntegerIds, labelled: IntegerIds, labels: npt.NDArray[np.int8]
     ) -> "Side":
-        """Count what was shown and labelled of each id."""
+        """Count the exposures and labels of each id."""
         n_ids = len(factors)
         return cls(
             factors,
@@ -313,7 +311,7 @@ class Side:
         )
 
     def columns(self, ids: IntegerIds, own: Floats | None) -> Floats:
-        """Factors, log count and rate; the mean keeps all labels, or it would tell the own one."""
+        """Return factors, log count and rate; `mean` keeps the own label, to not reveal it."""
         positives, rows = self.positives[ids], self.rows[ids]
         if own is not None:
             positives, rows = positives - own, rows - 1
@@ -328,14 +326,14 @@ def _columns(
     item_ids: IntegerIds,
     own: Floats | None = None,
 ) -> Floats:
-    """All columns of some pairs, shape `(rows, 3 factors + 4)`.
+    """Return all columns of pairs, shape `(rows, 3 factors + 4)`.
 
     Args:
-        users: What is known of the users.
-        items: What is known of the items.
+        users: Data of the users.
+        items: Data of the items.
         user_ids: Dense user ids, shape `(rows,)`.
         item_ids: Dense item ids, shape `(rows,)`.
-        own: Labels to leave out of the rates, if the pairs are training rows; shape `(rows,)`.
+        own: Labels to leave out of the rates, for training rows; shape `(rows,)`.
     """
     left, right = users.columns(user_ids, own), items.columns(item_ids, own)
     mine, its = users.factors[user_ids], items.factors[item_ids]

@@ -1,4 +1,4 @@
-"""The backbone that reads everything: exposures, labels of the history, factors of its own."""
+"""The hybrid backbone: exposures, labels of the history and trained factors."""
 
 from typing import Any, NamedTuple, final
 
@@ -21,35 +21,35 @@ from invlearn.data.exposures import Exposures
 from invlearn.data.types import IntegerIds
 
 MAP_SHRINKAGE, COEFFICIENT_SHRINKAGE, BETWEEN_SHRINKAGE = 15.0, 10.0, 60.0
-"""Ridge penalties of the maps of exposure factors, of their coefficients, and of those of their
-products, in rows."""
+"""Ridge penalties, in rows: maps of exposure factors, their coefficients, and the coefficients of
+their products."""
 MEMBERS = ("trained part", "exposure factors", "mixed model", "intercepts")
-"""Of the mix, in its order."""
+"""Members of the mix, in order."""
 
 
 @final
 class ExposureHybrid(nn.Module):
-    """Exposures in every form, mixed by validation with three regressions on them.
+    """SVD++ with exposure factors, mixed with three regressions by validation.
 
     The trained part is SVD++ with labels (Koren, KDD 2008, https://doi.org/10.1145/1401890.1401944,
     Eq. 15 and Section 4.3), whose factors add linear maps of exposure factors `x`:
     `z = b + b_u + b_i + v_u x_u + v_i x_i + x_u W x_i + (p_u + A x_u + s_u) (q_i + B x_i)`, with
     `s_u = |N(u)|^-1/2 sum y_j + |R(u)|^-1/2 sum y'_j` over the items `N(u)` that the user was shown
-    and the items `R(u)` that they labelled, `y'` being one table for likes and one for dislikes.
-    While it trains, the pair that is asked about is left out of the sums, as it is for a pair that
-    comes up later. Penalties are ridge, in rows. Those of the columns of `p`, `q`, `y` and `y'` go
-    up from `least_shrinkage` to `most_shrinkage` in equal ratios: a few strong tastes find columns
-    that hold them back little, many weak ones find columns that keep noise out, and no one constant
-    has to suit every dataset. Biases start where, and are penalised as, a model of biases alone
-    finds them by evidence (`invlearn.backbones.exposure_hybrid.mixed_model`).
+    and the items `R(u)` that they labelled, with one table `y'` for likes and one for dislikes.
+    In training, the scored pair is left out of the sums, as it is for later pairs. Penalties are
+    ridge, in rows. Those of the columns of `p`, `q`, `y` and `y'` increase geometrically from
+    `least_shrinkage` to `most_shrinkage`: strong factors use columns with little shrinkage, weak
+    ones use columns that suppress noise, and no single constant has to fit every dataset. Initial
+    values and penalties of the biases come from a model of biases alone, by evidence
+    (`invlearn.backbones.exposure_hybrid.mixed_model`).
 
-    At rest its logits are mixed with those of three regressions that are fitted when the exposures
-    are read: exposure factors (`exposure_factors.py`), the mixed model of intercepts and
-    exposure factors, and that of intercepts alone. Validation decides the four weights. So a
-    dataset with too few labels to learn factors from gets a regression, and one with many the
-    factors. At rest all is one inner product.
+    In evaluation mode its logits are mixed with those of three regressions, fitted when the
+    exposures are read: exposure factors (`exposure_factors.py`), the mixed model of intercepts and
+    exposure factors, and that of intercepts alone. The four weights are fitted on validation. So a
+    dataset with too few labels for factors gets a regression, and one with many gets the factors.
+    In evaluation mode all is one inner product.
 
-    With `unlabelled` off, rows without a label are not read, which shows what they are worth.
+    With `unlabelled` off, rows without a label are not read, to measure their value.
     It trains in the dense store, and best in batches of whole users.
     """
 
@@ -88,7 +88,7 @@ class ExposureHybrid(nn.Module):
         self.item_bias = nn.Parameter(torch.zeros(n_items))
         self.bias = nn.Parameter(torch.zeros(1))
         self.penalties: dict[str, float | Tensor] = {}
-        """Ridge penalty of each weight, or of each of its columns, for a row of the loss's mean."""
+        """Ridge penalty of each parameter, or of its columns, for the mean loss of rows."""
         rest = dim + width + factors + 2
         self.user_features: Tensor
         self.item_features: Tensor
@@ -102,10 +102,10 @@ class ExposureHybrid(nn.Module):
         self.register_buffer("mix", torch.eye(len(MEMBERS))[0])
         self._read: _Read | None = None
         self._rests = False
-        """Whether the tables of rest are those of the weights and the mix."""
+        """Whether the evaluation tables are current."""
 
     def fit_exposures(self, exposures: Exposures) -> None:
-        """Fit the regressions, take in the histories, start from intercepts."""
+        """Fit the regressions, store the histories, and initialize the biases."""
         n_users, n_items = self._shape
         if not self._reads_unlabelled:
             exposures = exposures.labelled
@@ -146,7 +146,7 @@ class ExposureHybrid(nn.Module):
         self.penalties = {name: shrinkage / n for name, shrinkage in rows.items()}
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)` for `users` and `items` of that shape."""
+        """Return logits, shape `(pairs,)`, like `users` and `items`."""
         if not self.training:
             return (self.user_rest[users] * self.item_rest[items]).sum(-1)
         self._rests = False
@@ -162,13 +162,13 @@ class ExposureHybrid(nn.Module):
         return mine + crossed + sides
 
     def train(self, mode: bool = True) -> "ExposureHybrid":
-        """Switch between training and rest, for which all is written as one inner product."""
+        """Set the mode; for evaluation the tables of one inner product are computed."""
         if self.training and not mode and self._read and not self._rests:
             self._rest(self._trained(self._read.shown))
         return super().train(mode)
 
     def fit_on_validation(self, users: IntegerIds, items: IntegerIds, labels: IntegerIds) -> None:
-        """Weigh the four members as suits labelled rows of the validation part best, by AUC.
+        """Fit the weights of the four members on labelled validation rows, by AUC.
 
         Args:
             users: Dense user ids, shape `(rows,)`.
@@ -191,11 +191,11 @@ class ExposureHybrid(nn.Module):
         return dict(zip(MEMBERS, self.mix.tolist(), strict=True))
 
     def as_factors(self) -> Factors:
-        """The tables of rest."""
+        """Return the evaluation tables."""
         return Factors(self.user_rest, self.item_rest)
 
     def _persons(self, users: Tensor) -> Tensor:
-        """`p_u + A x_u + s_u`, shape `(users, dim)`."""
+        """Return `p_u + A x_u + s_u`, shape `(users, dim)`."""
         own = self.users[users] + self.user_features[users] @ self.user_map
         if not self._read:
             return own
@@ -211,7 +211,7 @@ class ExposureHybrid(nn.Module):
 
     @torch.no_grad()
     def _trained(self, shown: Shown) -> "_Tables":
-        """The trained part as inner products, nothing left out of the sums."""
+        """Return the trained part as tables, with complete sums."""
         every = torch.arange(self._shape[0], device=self.bias.device)
         persons = torch.cat([self._persons(block) for block in shown.blocks()])
         return _Tables(
@@ -223,7 +223,7 @@ class ExposureHybrid(nn.Module):
 
     @torch.no_grad()
     def _rest(self, trained: "_Tables") -> None:
-        """Write the tables of rest for the mix: left times right, then sides."""
+        """Write the evaluation tables of the mix: factors, then user and item terms."""
         assert self._read is not None
         device, mix = self.bias.device, self.mix
         members = self._read.tables(self._factors, device)
@@ -248,13 +248,13 @@ class _Tables(NamedTuple):
 
     @classmethod
     def of(cls, tables: Tables, width: int, device: torch.device) -> "_Tables":
-        """Zeros fill up factors that are not there."""
+        """Move tables to a device, with factors padded by zeros."""
         left, right, users, items = (torch.from_numpy(t).float().to(device) for t in tables)
         pad = (0, max(0, width - left.shape[1]))
         return cls(nn.functional.pad(left, pad), nn.functional.pad(right, pad), users, items)
 
     def scores(self, users: IntegerIds, items: IntegerIds) -> Tensor:
-        """Logits of pairs of dense ids, shape `(rows,)`."""
+        """Return the logits of pairs of dense ids, shape `(rows,)`."""
         u, i = (
             torch.from_numpy(ids.astype(np.int64)).to(self.left.device) for ids in (users, items)
         )
@@ -262,7 +262,7 @@ class _Tables(NamedTuple):
 
 
 class _Read:
-    """What was read; a copy of a backbone shares it."""
+    """Fitted regressions and histories; shared by copies of a backbone."""
 
     def __init__(self, models: tuple[ExposureModel, MixedModel, MixedModel], shown: Shown) -> None:
         self.models, self.shown = models, shown
@@ -270,13 +270,13 @@ class _Read:
         self._scored: tuple[Any, Any, list[Floats]] | None = None
 
     def scores(self, users: Any, items: Any) -> list[Floats]:
-        """Logits of the regressions; those of the last pairs that were asked for are kept."""
+        """Return the logits of the regressions, cached for the last pairs."""
         if not self._scored or self._scored[0] is not users or self._scored[1] is not items:
             self._scored = users, items, [model.score(users, items) for model in self.models]
         return self._scored[2]
 
     def tables(self, width: int, device: torch.device) -> tuple[_Tables, ...]:
-        """The regressions as inner products on a device; they are kept."""
+        """Return the regressions as tables on a device, cached."""
         if not self._tables or self._tables[0].left.device != device:
             found = (_Tables.of(model.tables(), width, device) for model in self.models)
             self._tables = tuple(found)

@@ -1,4 +1,4 @@
-"""Intercepts of users and items, with the penalties that make labels likely.
+"""Intercepts of users and items, with penalties fitted by evidence.
 
 Half of a penalty times the squared intercepts is added to the log loss summed over the rows.
 """
@@ -11,12 +11,12 @@ from invlearn.backbones.rates import Floats, logit, mean_rate
 from invlearn.data.types import IntegerIds
 
 SWEEPS = 8
-"""Passes over the intercepts in a round."""
+"""Passes over the intercepts per round."""
 LEAST, MOST = 0.05, 1e5
-"""Bounds of every penalty: below, one class alone would send a coefficient far out; above, a
-coefficient is nothing."""
+"""Bounds of every penalty: below, a single class would give huge coefficients; above, coefficients
+are about 0."""
 LONGEST = 1.0
-"""Longest step of an intercept in a pass: from far out, Newton's method overshoots."""
+"""Maximum step of an intercept in a pass: Newton's method may overshoot."""
 
 
 class LabelledColumns(NamedTuple):
@@ -36,24 +36,24 @@ class Intercepts(NamedTuple):
 
     @classmethod
     def start(cls, rows: LabelledColumns, shape: tuple[int, int]) -> "Intercepts":
-        """All zero but the constant."""
+        """Return zeros, with the constant at the mean rate's logit."""
         mean = float(logit(mean_rate(rows.labels.astype(np.int8))))
         return cls(mean, (np.zeros(shape[0]), np.zeros(shape[1])), (1.0, 1.0))
 
     def of(self, rows: LabelledColumns) -> Floats:
-        """Their sum for each row."""
+        """Return the sum of the intercepts of each row."""
         return self.constant + self.values[0][rows.users] + self.values[1][rows.items]
 
 
 def swept(start: Intercepts, rows: LabelledColumns, offsets: Floats) -> Intercepts:
-    """Improve the intercepts by Newton steps for one side at a time, and their penalties.
+    """Improve the intercepts, by Newton steps for one side at a time, and the penalties.
 
-    Given the other side, a side's intercepts do not depend on each other.
+    Given the other side, a side's intercepts are independent of each other.
 
     Args:
-        start: Where to begin.
+        start: Initial intercepts.
         rows: Labelled rows.
-        offsets: What is added to each row's logit besides, shape `(rows,)`.
+        offsets: Offset of each row's logit, shape `(rows,)`.
     """
     constant, values, penalties = start.constant, [*start.values], [*start.penalties]
     ids = (rows.users, rows.items)
@@ -78,5 +78,5 @@ def swept(start: Intercepts, rows: LabelledColumns, offsets: Floats) -> Intercep
 
 
 def rate_of(logits: Floats) -> Floats:
-    """Sigmoid of logits, without overflow."""
+    """Return the sigmoid of logits, without overflow."""
     return 0.5 + 0.5 * np.tanh(logits / 2)

@@ -1,17 +1,16 @@
-"""Labels from exposures by a logistic regression whose penalties the labels themselves decide.
+"""A logistic regression of labels on exposures, with penalties fitted by evidence.
 
 The logit of a pair is `b + b_u + b_i + v_u x_u + v_i x_i + x_u W x_i`: an intercept for every user
-and item, coefficients for what is known of either (exposure factors, log count of exposures), and
-coefficients for products of the two. Each group of coefficients has a normal prior; its precision,
-which is the ridge penalty, is the one that makes the labels likely (empirical Bayes by Laplace's
-approximation: MacKay, Bayesian Interpolation, Neural Computation 1992,
-https://doi.org/10.1162/neco.1992.4.3.415, Eq. 3.21 and Section 4). So a dataset whose items differ
-much and whose factors tell little gets intercepts alone, and another gets factors, with no setting
-to choose. For intercepts it is the slower, steadier update of expectation maximisation, which ends
-after a fixed number of passes: where ids do not differ at all, their penalty is still on its way
-up.
+and item, coefficients of their columns (exposure factors, log count of exposures), and coefficients
+of products of the two. Each group of coefficients has a normal prior; its precision, the ridge
+penalty, maximizes the likelihood of the labels (empirical Bayes by Laplace's approximation: MacKay,
+Bayesian Interpolation, Neural Computation 1992, https://doi.org/10.1162/neco.1992.4.3.415, Eq. 3.21
+and Section 4). So a dataset with very different items and uninformative factors gets intercepts
+alone, and another gets factors, without a setting.
+Intercepts use the slower, more stable update of expectation maximization, with a fixed number of
+passes: if ids do not differ at all, their penalty has not converged.
 
-Shapes: `users`, `items` and `labels` are `(rows,)`; `width` is the factors and the log count.
+Shapes: `users`, `items` and `labels` are `(rows,)`; `width` counts the factors and the log count.
 """
 
 from collections.abc import Iterator
@@ -40,17 +39,17 @@ from invlearn.data.exposures import Exposures
 from invlearn.data.types import IntegerIds
 
 CROSSED = 16
-"""Leading factors of which all products are columns; of the others those of the same number are."""
+"""Leading factors whose products are all columns; the others have only like products."""
 SMOOTHING = 30.0
 """Exposures added to every degree before the decomposition (`exposure_svd`)."""
 ROUNDS = 10
-"""Rounds of intercepts, coefficients and penalties in turn."""
+"""Rounds of alternating updates of intercepts, coefficients and penalties."""
 
 FIRST_PENALTY = 10.0
-"""Of every coefficient, before the first evidence."""
+"""Initial penalty of every coefficient."""
 
 GROUPS = ("user_coefficients", "item_coefficients", "user_count", "item_count", "same", "crossed")
-"""Groups of coefficients with a penalty each."""
+"""Groups of coefficients; each has one penalty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,9 @@ class MixedModel:
 
     intercept: float
     user_bias: Floats
-    """Shape `(n_users,)`."""
+    """User intercepts, shape `(n_users,)`."""
     item_bias: Floats
-    """Shape `(n_items,)`."""
+    """Item intercepts, shape `(n_items,)`."""
     users: Floats
     """Columns `x_u`, shape `(n_users, width)`."""
     items: Floats
@@ -73,11 +72,11 @@ class MixedModel:
     between: Floats
     """`W`, shape `(width, width)`."""
     penalties: dict[str, float]
-    """By group, `user_bias` and `item_bias` among them: half of it times the squared coefficients
-    is added to the log loss summed over the rows."""
+    """Penalties by group, including `user_bias` and `item_bias`: half of one times the squared
+    coefficients is added to the summed log loss."""
 
     def score(self, users: IntegerIds, items: IntegerIds) -> Floats:
-        """Logits of pairs of dense ids, shape `(rows,)`."""
+        """Return the logits of pairs of dense ids, shape `(rows,)`."""
         left, right, of_users, of_items = self.tables()
         logits = of_users[users] + of_items[items]
         for start in range(0, len(logits), BLOCK_ROWS):
@@ -86,7 +85,7 @@ class MixedModel:
         return logits
 
     def tables(self) -> Tables:
-        """The same logits as inner products of a row a user and a row an item."""
+        """Return the model as tables of users and items."""
         return Tables(
             left=self.users @ self.between,
             right=self.items,
@@ -105,21 +104,19 @@ def fit_mixed_model(
     smoothing: float = SMOOTHING,
     seed: int = 0,
 ) -> MixedModel:
-    """Fit labels of training rows by exposures.
+    """Fit the labels of training rows on exposures.
 
-    Memory is that of the exposures, of the columns, and of one block of rows times the
-    coefficients.
+    Memory: the exposures, the columns, and one block of rows times the coefficients.
 
     Args:
         exposures: Training rows with and without a label. If all labels are equal, every logit is
-            that of their mean.
+            the logit of their mean.
         n_users: Number of users; ids are below it.
         n_items: Number of items; ids are below it.
-        factors: Exposure factors, relative to degrees; fewer if there are fewer. With 0 there are
-            intercepts alone.
+        factors: Exposure factors normalized by degrees, at most the rank. 0: intercepts alone.
         crossed: Leading factors of which all products are columns.
         smoothing: Exposures added to every degree (`exposure_svd`).
-        seed: Of the randomised decomposition.
+        seed: Seed of the randomized decomposition.
 
     Example:
         >>> labels = np.array([1, 0, 1, 0], np.int8)
@@ -152,7 +149,7 @@ def fit_mixed_model(
 def _fitted(
     design: "_Design", intercepts: Intercepts, coefficients: Floats, penalties: Floats
 ) -> tuple[Intercepts, Floats, Floats]:
-    """Intercepts, coefficients and penalties of the coefficients, found in turn."""
+    """Return intercepts, coefficients and their penalties, fitted in turn."""
     offsets, variances = np.zeros(len(design.rows.labels)), np.zeros(0)
     for _ in range(ROUNDS):
         intercepts = swept(intercepts, design.rows, offsets)
@@ -168,10 +165,10 @@ def _fitted(
 def _columns_of(
     exposures: Exposures, shape: tuple[int, int], factors: int, smoothing: float, seed: int
 ) -> tuple[tuple[Floats, Floats], Floats]:
-    """Columns of users and of items, and the singular values.
+    """Return the columns of users and of items, and the singular values.
 
-    Standardised over the ids; then those of factor `k` are multiplied by `s_k / s_1`, so that the
-    less a factor explains of the exposures, the more is its use penalised.
+    Columns are standardized over ids; then those of factor `k` are multiplied by `s_k / s_1`, so
+    that factors are penalized more the less they explain of the exposures.
     """
     if not factors:
         return (np.zeros((shape[0], 0)), np.zeros((shape[1], 0))), np.zeros(0)
@@ -190,27 +187,27 @@ def _columns_of(
         counts = np.log1p(np.bincount(shown, minlength=len(vectors)))
         found = np.column_stack([vectors, counts])
         spread, centred = found.std(axis=0), found - found.mean(axis=0)
-        is_more = spread > 1e-6 * np.abs(found).max(axis=0)  # than rounding
+        is_more = spread > 1e-6 * np.abs(found).max(axis=0)  # more than rounding error
         return np.divide(centred, spread, out=np.zeros_like(found), where=is_more) * emphasis
 
     return (columns(left, exposures.users), columns(right, exposures.items)), strengths
 
 
 class _Layout(NamedTuple):
-    """Places of the coefficients: those of users, of items, then entries of `between`."""
+    """Order of the coefficients: users, items, then entries of `between`."""
 
     groups: npt.NDArray[np.int64]
-    """Place in `GROUPS` of each coefficient's group."""
+    """Index in `GROUPS` of each coefficient's group."""
     left: npt.NDArray[np.int64]
     """Column of the user in each product, shape `(products,)`."""
     right: npt.NDArray[np.int64]
-    """Column of the item in each product."""
+    """Column of the item in each product, shape `(products,)`."""
     n_crossed: int = 0
-    """Factors of which all products come first; those of the same number follow."""
+    """Factors whose products all come first; like products of the others follow."""
 
     @classmethod
     def of(cls, k: int, crossed: int) -> "_Layout":
-        """For `k` factors."""
+        """Return the layout for `k` factors."""
         n = min(crossed, k)
         left, right = (index.ravel() for index in np.indices((n, n)))
         rest = np.arange(n, k)
@@ -221,12 +218,12 @@ class _Layout(NamedTuple):
 
     @classmethod
     def empty(cls) -> "_Layout":
-        """Without coefficients."""
+        """Return the layout without coefficients."""
         none = np.zeros(0, np.int64)
         return cls(none, none, none)
 
     def spread(self, coefficients: Floats, width: int) -> tuple[Floats, Floats, Floats]:
-        """The coefficients as vectors and a matrix."""
+        """Return the coefficients as two vectors and a matrix."""
         between = np.zeros((width, width))
         between[self.left, self.right] = coefficients[2 * width :]
         return coefficients[:width], coefficients[width : 2 * width], between
@@ -234,14 +231,14 @@ class _Layout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Design:
-    """The columns of labelled rows, made block by block."""
+    """The columns of labelled rows, computed block by block."""
 
     rows: LabelledColumns
     sides: tuple[Floats, Floats]
     layout: _Layout
 
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Parts of the rows, and their columns in single precision, which is twice as fast."""
+        """Yield parts of the rows and their columns in float32, which is twice as fast."""
         left, right = (side.astype(np.float32) for side in self.sides)
         n, rest = self.layout.n_crossed, slice(self.layout.n_crossed, -1)
         for part in self._parts():
@@ -250,7 +247,7 @@ class _Design:
             yield part, np.concatenate([mine, its, crossed, mine[:, rest] * its[:, rest]], axis=1)
 
     def times(self, coefficients: Floats) -> Floats:
-        """Columns times coefficients, shape `(rows,)`, without making the columns."""
+        """Return columns times coefficients, shape `(rows,)`, without the columns in memory."""
         width = self.sides[0].shape[1]
         of_users, of_items, between = self.layout.spread(coefficients, width)
         left, right = self.sides[0] @ between, self.sides[1]
@@ -268,17 +265,17 @@ class _Design:
 def _newton(
     design: _Design, base: Floats, coefficients: Floats, penalties: Floats, offsets: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """One Newton step of the coefficients, halved until it helps.
+    """Take one Newton step of the coefficients, halved until the loss does not rise.
 
     Args:
         design: The columns.
-        base: Sum of a row's intercepts, shape `(rows,)`.
-        coefficients: Where to step from.
-        penalties: Of each coefficient.
+        base: Sum of each row's intercepts, shape `(rows,)`.
+        coefficients: Coefficients to step from.
+        penalties: Penalty of each coefficient.
         offsets: Columns times coefficients, shape `(rows,)`.
 
     Returns:
-        Coefficients, columns times coefficients, and posterior variances of the coefficients.
+        New coefficients, columns times coefficients, and posterior variances.
     """
     labels = design.rows.labels
     rates = rate_of(base + offsets)
@@ -307,7 +304,7 @@ def _newton(
 def _by_evidence(
     coefficients: Floats, variances: Floats, penalties: Floats, groups: npt.NDArray[np.int64]
 ) -> Floats:
-    """Penalty of each group: coefficients that the labels determine, over their squared length."""
+    """Return penalties by group: well-determined coefficients over their squared length."""
     determined = np.bincount(groups, 1 - penalties * variances)
     squares = np.bincount(groups, coefficients**2)
     found = np.divide(determined, squares, out=np.full_like(squares, MOST), where=squares > 1e-12)

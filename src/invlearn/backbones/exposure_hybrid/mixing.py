@@ -1,7 +1,7 @@
-"""Which mix of several models ranks best, by labelled rows that none of them was fitted to.
+"""Find the best-ranking mix of several models, on held-out labelled rows.
 
-Shapes: `members` is `(models, rows)`, logits of two models or more; `labels` is `(rows,)`, 1 or 0;
-`parts` is `(models,)`, whole numbers that add up to `PARTS`.
+Shapes: `members` is `(models, rows)`, logits of at least two models; `labels` is `(rows,)`, 1 or 0;
+`parts` is `(models,)`, integers that add up to `PARTS`.
 """
 
 from collections.abc import Iterator
@@ -14,23 +14,22 @@ from invlearn.backbones.rates import Floats
 from invlearn.data.types import IntegerIds
 
 PARTS = 12
-"""Parts that models are weighed in."""
+"""Number of parts; weights are multiples of `1 / PARTS`."""
 COARSE = 3
-"""Models among which the parts are shared out evenly at first: every such mix is tried."""
+"""Equal shares of the initial grid."""
 
 LEVELS, TAIL = 1 << 16, 1e-3
-"""Scores that are told apart, and the part on either side that is not."""
+"""Distinct score levels, and the fraction clipped at either end."""
 
 Parts = npt.NDArray[np.int64]
 
 
 def best_parts(members: Floats, labels: IntegerIds, *, start: Parts) -> Parts:
-    """Find the mix of highest AUC: the best of a coarse grid and of `start`, then a climb.
+    """Find the mix of highest AUC: the best of a grid and `start`, then a local search.
 
-    The grid gives every third of the mix to some model, so it holds each model alone, and the climb
-    moves a part from one model to another while that helps: what is found ranks these rows no
-    worse than any model alone, as far as `_area` can tell. With scores that are no numbers `start`
-    stays.
+    The grid gives every third of the mix to some model, so it includes each model alone. The search
+    moves single parts between models while that helps. So the result ranks these rows no worse than
+    any model alone, up to the precision of `_area`. For non-finite scores `start` is returned.
 
     Example:
         >>> labels = np.array([1, 0, 1, 0])
@@ -51,13 +50,13 @@ def best_parts(members: Floats, labels: IntegerIds, *, start: Parts) -> Parts:
 
 
 def _grid(n_models: int) -> Iterator[Parts]:
-    """Every way to give `COARSE` equal shares to models."""
+    """Yield every assignment of `COARSE` equal shares to models."""
     for owners in combinations_with_replacement(range(n_models), COARSE):
         yield PARTS // COARSE * np.bincount(owners, minlength=n_models)
 
 
 def _neighbours(parts: Parts) -> Iterator[Parts]:
-    """Every mix that differs by one part."""
+    """Yield every mix that differs by one part."""
     unit = np.eye(len(parts), dtype=np.int64)
     for to, giver in permutations(range(len(parts)), 2):
         if parts[giver] > 0:
@@ -65,10 +64,10 @@ def _neighbours(parts: Parts) -> Iterator[Parts]:
 
 
 def _area(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
-    """AUC of the scores rounded to `LEVELS` levels, ties 1/2: no sorting, off by some 1e-6.
+    """Return the AUC of scores rounded to `LEVELS` levels, ties 1/2: error about 1e-6.
 
-    The outermost thousandth on either side counts as tied, or one score far out would leave no
-    levels to the others.
+    The outermost thousandth on either side counts as tied, so that outliers do not use up the
+    levels. Needs no sorting.
     """
     low, high = np.quantile(scores, [TAIL, 1 - TAIL])
     within = np.clip(scores, low, high) - low

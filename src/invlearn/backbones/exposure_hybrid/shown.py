@@ -1,4 +1,4 @@
-"""What each user was shown, as sums over tables with a row an item."""
+"""Histories of users, as sums over rows of item tables."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from torch import Tensor
 from invlearn.data.exposures import Exposures
 
 KINDS = ("shown", "liked", "disliked")
-"""What an item can be to a user: shown at all, and by its label."""
+"""Kinds of items in a history: all shown items, likes and dislikes."""
 BLOCK_ROWS = 1 << 20
-"""Exposures whose rows are in memory at once, where all users are gone through."""
+"""Exposures per block when iterating over all users."""
 
 
 class Kind(NamedTuple):
@@ -22,18 +22,18 @@ class Kind(NamedTuple):
     starts: Tensor
     counts: Tensor
     scales: Tensor
-    """One over the root of the number of items that the sum is divided by, shape `(n_users,)`."""
+    """Scale of each user's sum, one over a root of items, shape `(n_users,)`."""
 
 
 class Shown(NamedTuple):
-    """What every user was shown, and the label of each pair."""
+    """Items shown to every user, and the label of each pair."""
 
     kinds: tuple[Kind, ...]
-    """As `KINDS`."""
+    """In the order of `KINDS`."""
     keys: Tensor
-    """`user * n_items + item` of every exposed pair, ascending; then a key that no pair has."""
+    """`user * n_items + item` of every exposed pair, ascending; then a sentinel key."""
     labels: Tensor
-    """1, 0 or -1 of each."""
+    """Label of each key: 1, 0, or -1 for none."""
     n_items: int
 
     @classmethod
@@ -64,14 +64,14 @@ class Shown(NamedTuple):
         )
 
     def sums(self, users: Tensor, tables: Sequence[Tensor]) -> Tensor:
-        """Scaled sums of the rows of each kind's items in its table, added up over the kinds.
+        """Return the sum over kinds of scaled sums of their items' table rows.
 
         Args:
             users: Dense ids, shape `(users,)`.
-            tables: One for each kind, shape `(n_items, dim)`.
+            tables: One table per kind, shape `(n_items, dim)`.
 
         Returns:
-            Shape `(users, dim)`.
+            Sums, shape `(users, dim)`.
         """
         total = torch.zeros(len(users), tables[0].shape[1], device=users.device)
         for kind, table in zip(self.kinds, tables, strict=True):
@@ -85,7 +85,7 @@ class Shown(NamedTuple):
         return total
 
     def own(self, users: Tensor, items: Tensor, tables: Sequence[Tensor]) -> Tensor:
-        """What a pair's own item adds to its user's sums, shape `(pairs, dim)`."""
+        """Return the term of a pair's own item in its user's sums, shape `(pairs, dim)`."""
         keys = users * self.n_items + items
         place = torch.searchsorted(self.keys, keys)
         there, labels = self.keys[place] == keys, self.labels[place]
@@ -96,7 +96,7 @@ class Shown(NamedTuple):
         return total
 
     def blocks(self) -> list[Tensor]:
-        """All users in blocks of some `BLOCK_ROWS` exposures."""
+        """Return all users in blocks of about `BLOCK_ROWS` exposures."""
         shown = self.kinds[0].counts
         _, sizes = torch.unique_consecutive(shown.cumsum(0) // BLOCK_ROWS, return_counts=True)
         return list(torch.arange(len(shown), device=shown.device).split(sizes.tolist()))
