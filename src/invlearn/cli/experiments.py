@@ -163,7 +163,7 @@ def reproduce(
     data
         Folder with MovieLens-1M in the split of the paper's authors.
     out
-        Folder of the experiment; it is made, or gone on with.
+        Folder of the experiment; an experiment that is there is resumed.
     page
         Markdown file to write; its data and plots go into a folder of the same name beside it.
     row

@@ -42,7 +42,7 @@ def attempt(
     should_prune: Callable[[int, float], bool] = lambda epoch, score: False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrialRun:
-    """Train in a run folder; one that is there already is gone on with.
+    """Train in a run folder, or resume the run that is there.
 
     Args:
         folder: The run folder.

@@ -58,13 +58,13 @@ def swept(start: Intercepts, rows: LabelledColumns, offsets: Floats) -> Intercep
     constant, values, penalties = start.constant, [*start.values], [*start.penalties]
     ids = (rows.users, rows.items)
 
-    def misfit() -> tuple[Floats, Floats]:
+    def residuals() -> tuple[Floats, Floats]:
         rates = rate_of(constant + values[0][rows.users] + values[1][rows.items] + offsets)
         return rows.labels - rates, rates * (1 - rates)
 
     for _ in range(SWEEPS):
         for side in (1, 0):
-            error, weight = misfit()
+            error, weight = residuals()
             value, n = values[side], len(values[side])
             pull = np.bincount(ids[side], error, n) - penalties[side] * value
             precision = np.bincount(ids[side], weight, n) + penalties[side]
@@ -72,7 +72,7 @@ def swept(start: Intercepts, rows: LabelledColumns, offsets: Floats) -> Intercep
             has = np.bincount(ids[side], minlength=n) > 0
             spread = (values[side][has] ** 2 + 1 / precision[has]).sum()
             penalties[side] = float(np.clip(has.sum() / spread, LEAST, MOST))
-        error, weight = misfit()
+        error, weight = residuals()
         constant += float(np.clip(error.sum() / max(weight.sum(), 1e-9), -LONGEST, LONGEST))
     return Intercepts(constant, (values[0], values[1]), (penalties[0], penalties[1]))
 

@@ -104,8 +104,8 @@ class Text:
         """Raise if a column that the header declares as numeric holds another value."""
         for name, dtype in declared.items():
             if dtype == pl.Float64() and facts[f"float {name}"] > facts[f"null {name}"]:
-                misfit = pl.col(name).is_not_null() & _cast(name, dtype, strict=False).is_null()
-                file, row, value = self._first(files, misfit, name)
+                unfit = pl.col(name).is_not_null() & _cast(name, dtype, strict=False).is_null()
+                file, row, value = self._first(files, unfit, name)
                 raise DataError(
                     f"{file.name} row {row + 1}, column {name}: found '{value}' where the header "
                     "declares a number; fix the row or declare the column a token"
