@@ -37,6 +37,7 @@ ONE_THREAD = {
 """Environment of all commands."""
 os.environ |= ONE_THREAD
 FROM = [str(Path(p).resolve()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+FROM += [str(Path(__file__).resolve().parents[1])]  # the package `reproduction`
 os.environ["PYTHONPATH"] = os.pathsep.join(FROM)  # commands run in another folder
 
 from same_numbers_cases import INTERRUPTED, PREPARED, Case, cases, is_there, write_logs  # noqa: E402
@@ -50,7 +51,7 @@ RENAMED = {
     r"^settled$": "fitted_on_validation",
 }
 """Patterns in keys, columns, files and tensors of the record before, and what they are now."""
-WORDS: dict[str, str] = {}
+WORDS = {"ig-as-released": "reproduction.inverse_as_released:InverseGradientAsReleased"}
 """Words of commands as they were when the cases were written, and what they are now."""
 MAY_CHANGE = ("results/plan", "results/strategies", "results/backbones")
 """Paths whose differences are shown and not counted: a memory estimate, and help texts."""

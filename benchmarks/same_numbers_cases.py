@@ -277,7 +277,7 @@ def _result_cases() -> Iterator[Case]:
         yield case(f"export {model}", read, "export", run_folder(model), "--out", out, of=(model,))
     words = ("report", *three, "--out", "out/report.html")
     yield case("report", reading.report, *words, of=of_three)
-    words = ("evaluate", *three, "--catalogue", "--as-released", "--out", "out/evaluated.json")
+    words = ("evaluate", *three, "--catalogue", "--out", "out/evaluated.json")
     yield case("evaluate", partial(reading.json_file, name="evaluated.json"), *words, of=of_three)
     words = ("evaluate", ig, *("--part", "valid", "--draws", "50", "--seed", "4"))
     read = partial(reading.json_file, name="valid.json")

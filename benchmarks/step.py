@@ -38,11 +38,13 @@ from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, LabelledRows, Pairs
 from invlearn.runtime.environment import commit, machine, peak_bytes, reset_peak
 from invlearn.strategies import STRATEGIES
+from invlearn.training.registry import strategy_class
 from invlearn.training.stores import DenseStore, RowStore
 from invlearn.training.train_step import PAYING_STEPS, Stepper
 
 SIZES = {"ml-1m": (6_041, 3_953), "micro-video": (37_692, 131_690)}
 CATALOGUES, CATALOGUE_USERS, CATALOGUE_DIM = (10**4, 10**5, 10**6, 10**7), 10**6, 16
+RELEASED = "reproduction.inverse_as_released:InverseGradientAsReleased"
 BY_ROWS = [name for name, kind in STRATEGIES.items() if not kind().feed.whole_tables]
 FEW = ["none", "ns", "idl", "ig", "ig-sample"]
 """Strategies to measure where compiling all of them would take an hour."""
@@ -299,11 +301,11 @@ def agreement() -> dict[str, float]:
     def ours(kind: type, strategy: str, **options: object) -> tuple[Stepper, torch.nn.Module]:
         copy = deepcopy(module)
         store = kind(copy, GMF.tables, settings, seed=0)
-        return Stepper(store, STRATEGIES[strategy](**options)), copy
+        return Stepper(store, strategy_class(strategy)(**options)), copy
 
     eager, expected = ours(RowStore, "ig", alpha_ratio=ratio)
     fused = FusedGMF(module, settings, alpha_ratio=ratio)
-    released, whole = ours(DenseStore, "ig-as-released", alpha_ratio=1.0, clear_gradients=True)
+    released, whole = ours(DenseStore, RELEASED, alpha_ratio=1.0, clear_gradients=True)
     dense = DenseReference(deepcopy(module), lr=lr, alpha_ratio=1.0)
     for ours_, reference in ((eager, fused), (released, dense)):
         chosen = [(int(ours_(batch).log["choice"]), reference(batch)) for batch in batches]

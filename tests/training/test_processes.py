@@ -17,6 +17,7 @@ from invlearn.runtime.tensor_files import Shard
 from invlearn.strategies import STRATEGIES
 from invlearn.training import checkpoint
 from invlearn.training.checkpoint import TrainState
+from invlearn.training.registry import strategy_class
 from invlearn.training.sharing import build_model
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.distributed_scorer import replicas
@@ -43,7 +44,7 @@ def crew(tmp_path_factory):
 
 
 def strategy_named(name, options):
-    return STRATEGIES[name](**FITTING.get(name, {}) | ACTIVE.get(name, {}) | options)
+    return strategy_class(name)(**FITTING.get(name, {}) | ACTIVE.get(name, {}) | options)
 
 
 def trained(group, kind, backbone_name, strategy_name, options=(), **optimizer):
@@ -115,9 +116,12 @@ def test_every_backbone_with_tables_trains_on_several_processes(crew, kind, back
     assert_equals_one(crew, kind, backbone_name, "ig", l2=0.01)
 
 
+RELEASED = "reproduction.inverse_as_released:InverseGradientAsReleased"
+
+
 def test_whole_tables_are_shared_too(crew):
     assert_equals_one(crew, DenseStore, "mf", "ig", l2=0.01)
-    assert_equals_one(crew, DenseStore, "mf", "ig-as-released")
+    assert_equals_one(crew, DenseStore, "mf", RELEASED)
 
 
 def test_rows_of_unlabelled_pairs_rest_on_their_owners(crew):

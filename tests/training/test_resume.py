@@ -14,6 +14,7 @@ from invlearn.strategies import STRATEGIES
 from invlearn.training import checkpoint, run
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import Recorder
+from invlearn.training.registry import strategy_class
 from invlearn.training.stores import DenseStore, RowStore
 from invlearn.training.trainer import Trainer
 from toys import ACTIVE, checkerboard, small_backbone
@@ -77,7 +78,7 @@ def whole(board, tmp_path_factory):
 
 def train(board, out, strategy, setup, **more):
     given = {"epochs": 3, "batch_size": 16, "optimizer": {"lr": 0.05}, "seed": 5} | SETUPS[setup]
-    if STRATEGIES[strategy]().feed.whole_tables:
+    if strategy_class(strategy)().feed.whole_tables:
         given["store"] = "dense"
     given["method"] = ACTIVE.get(strategy, {})
     return invlearn.train(board, out, strategy=strategy, **given, **more)
@@ -134,11 +135,12 @@ def assert_same_kept(found, expected):
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-EVERYWHERE = ("none", "ig", "ig-as-released", "dcf")
+RELEASED = "reproduction.inverse_as_released:InverseGradientAsReleased"
+EVERYWHERE = ("none", "ig", RELEASED, "dcf")
 """Strategies that meet every setup: the others, which keep less between steps, meet one each."""
 MEETINGS = [
     (strategy, setup)
-    for number, strategy in enumerate(STRATEGIES)
+    for number, strategy in enumerate((*STRATEGIES, RELEASED))
     for place, setup in enumerate(SETUPS)
     if strategy in EVERYWHERE or place == number % len(SETUPS)
 ]

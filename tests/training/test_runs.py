@@ -624,11 +624,6 @@ def test_an_unfinished_run_is_called_so(feed, tmp_path):
     assert "95 %" not in shown.out
 
 
-def test_the_released_figure_is_shown_when_it_is_asked_for(feed):
-    assert "ndcg@20_as_released" not in call("evaluate", feed.none).out
-    assert "none: ndcg@20_as_released" in call("evaluate", feed.none, "--as-released").out
-
-
 def test_the_catalogue_is_ranked_by_the_test_part_only(feed):
     refused = call("evaluate", feed.none, "--catalogue", "--part", "valid")
     assert refused.code == 2

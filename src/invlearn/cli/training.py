@@ -102,7 +102,6 @@ def evaluate(
     other: Annotated[OtherLog | None, Parameter(name="*", negative_iterable="")] = None,
     dataset: MovedDataset = None,
     catalogue: Annotated[bool, FLAG] = False,
-    as_released: Annotated[bool, FLAG] = False,
     draws: Draws = 1000,
     seed: int = 0,
     out: Path | None = None,
@@ -116,8 +115,6 @@ def evaluate(
         Part of the dataset to measure on.
     catalogue
         Rank the whole catalogue as well, for 1,000 users.
-    as_released
-        Also compute NDCG@20 as in the paper's released code.
     seed
         Seed of the bootstrap.
     out
@@ -180,10 +177,6 @@ def _show_comparison(compared: "Comparison") -> None:
     intervals = {name: e.intervals for name, e in evaluations.items()}
     with_intervals = ", with 95 % intervals" if first.backbone.intervals else ""
     console.print(_metrics_table(first.part + with_intervals, rows, intervals))
-    for name, evaluation in evaluations.items():
-        for metric in evaluation.values:
-            if metric.endswith("_as_released"):
-                console.print(f"  {name}: {_line(evaluation, metric)}")
     for name, assessment in compared.assessments.items():
         if assessment.catalogue:
             console.print(f"  {name}, whole catalogue:")

@@ -9,7 +9,6 @@ from invlearn.data.prepare.lookup import find_rows
 from invlearn.evaluation.assessment import Assessment, PartName, assess_catalogue
 from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Difference, paired_difference
-from invlearn.evaluation.released import with_released_ndcg
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.runtime.progress import Progress, silent
@@ -55,7 +54,6 @@ def compare_runs(
     other: OtherLog | None = None,
     dataset: Path | None = None,
     catalogue: bool = False,
-    as_released: bool = False,
     draws: int = 1000,
     seed: int = 0,
     progress: Progress = silent,
@@ -68,7 +66,6 @@ def compare_runs(
         other: Measure on the labelled rows of this log instead.
         dataset: Where the dataset is now, if it was moved.
         catalogue: Rank the whole catalogue as well, for 1,000 users.
-        as_released: Also NDCG@20 as the paper's released code has it.
         draws: Bootstrap draws over users; 0 for no intervals, and no differences.
         seed: Of the draws.
         progress: Told of each set of scores.
@@ -107,9 +104,6 @@ def compare_runs(
             baselines=next(iter(assessments.values())).baselines if assessments else ALL_BASELINES,
             progress=progress,
         )
-        if as_released:
-            rows = found_rows.rows if found_rows else getattr(data, part)
-            found = with_released_ndcg(found, run.module, data, rows, draws=draws, seed=seed)
         if catalogue:
             ranked = assess_catalogue(run.module, data, draws=draws, seed=seed, progress=progress)
             found = replace(found, catalogue=ranked)

@@ -8,7 +8,6 @@ from invlearn.strategies.influence import InverseGradientPerPair
 from invlearn.strategies.inverse import InverseDual, InverseGradient
 from invlearn.strategies.plain import LabelledOnly, NegativeSampling
 from invlearn.strategies.positive_unlabelled import NonNegativePU, RelevanceMF
-from invlearn.strategies.released import InverseGradientAsReleased
 from invlearn.strategies.semi_supervised import EntropyMinimisation, PseudoLabel
 from invlearn.strategies.strategy import LossStrategy, Strategy
 
@@ -32,6 +31,5 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "eard": RankWeighted,
     "udt": UserTemperature,
     "pld": ResampledPositives,
-    "ig-as-released": InverseGradientAsReleased,
 }
 """Strategy classes by their names on the command line, in files and in tables."""

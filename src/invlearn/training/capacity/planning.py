@@ -15,7 +15,6 @@ from invlearn.evaluation.scoring import BLOCK_PAIRS
 from invlearn.runtime.memory import resident
 from invlearn.strategies import Strategy
 from invlearn.strategies.history import WeightedByHistory
-from invlearn.strategies.released import InverseGradientAsReleased
 from invlearn.training.build import exposed_fraction
 from invlearn.training.capacity.param_count import (
     FLOAT,
@@ -219,9 +218,7 @@ class Plan:
 
     @property
     def _state(self) -> float:
-        """Bytes of what the strategy keeps, for each labelled row or each parameter."""
-        if isinstance(self.strategy, InverseGradientAsReleased):  # sums of gradients, moments
-            return 5 * FLOAT * (self.params.of_rows(self.counts.ids) + self.params.whole)
+        """Bytes of what the strategy keeps, for each labelled row."""
         ids = torch.arange(32)
         state = self.strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
         return self.counts.train / 32 * sum(one.nbytes for one in state.values() if one.dim())

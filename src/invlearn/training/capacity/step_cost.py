@@ -9,7 +9,6 @@ from invlearn.strategies.agreement import CrossModelAgreement
 from invlearn.strategies.double_correction import DoubleCorrection
 from invlearn.strategies.influence import InverseGradientPerPair
 from invlearn.strategies.inverse import InverseGradient
-from invlearn.strategies.released import InverseGradientAsReleased
 from invlearn.training.capacity.param_count import FLOAT, LONG, ParamCount
 
 
@@ -28,7 +27,6 @@ class Calls(NamedTuple):
 
 CALLS: dict[type[Strategy], Calls] = {
     InverseGradient: Calls(3, 1, 2, moves=True),
-    InverseGradientAsReleased: Calls(4, 1, 2, moves=True),
     InverseGradientPerPair: Calls(1, 3, 2),
     CrossModelAgreement: Calls(3, 3, 3),
     DoubleCorrection: Calls(2, 2, 1),

@@ -6,8 +6,8 @@ import torch
 
 from invlearn.evaluation.assessment import assess
 from invlearn.evaluation.evaluation import paired_difference
-from invlearn.evaluation.released import released_order, with_released_ndcg
 from invlearn.evaluation.scoring import score_pairs
+from reproduction.released_ndcg import released_order, with_released_ndcg
 from toys import checkerboard, small_backbone
 
 NAME = "ndcg@20_as_released"

@@ -29,7 +29,7 @@ Sums = dict[str, Params]
 @final
 @dataclass(frozen=True, slots=True)
 class InverseGradientAsReleased(Strategy):
-    """`ig-as-released`: the authors' released code in every detail, for reproduction only.
+    """The authors' released code in every detail, for reproduction only.
 
     To learn from unlabelled pairs use `ig`. An epoch with learning rate `gamma` has three parts.
 
@@ -127,10 +127,10 @@ class Adam(NamedTuple):
         squares = {name: g.square() for name, g in gradients.items()}
         first = decayed(self.first, gradients, FIRST_DECAY)
         second = decayed(self.second, squares, SECOND_DECAY)
-        length = lr / (1 - FIRST_DECAY**n_steps)
-        spread = 1 - SECOND_DECAY**n_steps
+        rate = lr / (1 - FIRST_DECAY**n_steps)
+        correction = 1 - SECOND_DECAY**n_steps
         moved = {
-            name: weight - length * first[name] / ((second[name] / spread).sqrt() + EPSILON)
+            name: weight - rate * first[name] / ((second[name] / correction).sqrt() + EPSILON)
             for name, weight in params.items()
         }
         return moved, Adam(first, second, n_steps)

@@ -1,15 +1,20 @@
 """NDCG@20 of the paper's released code, which breaks ties by the order of the rows.
 
+    python -m reproduction.released_ndcg RUN ...
+
 Only for comparison with Table 2 of the paper (Lin et al., WSDM 2024); no other metric of this
 library depends on the order of the rows.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from rich import print as show
 from torch import nn
 
 from invlearn.data.dataset import Dataset
@@ -18,6 +23,7 @@ from invlearn.evaluation.assessment import Assessment, score_baseline
 from invlearn.evaluation.evaluation import Evaluation, evaluate
 from invlearn.evaluation.metrics import Floats
 from invlearn.evaluation.scoring import score_pairs
+from invlearn.training.run import Run
 
 Value = TypeVar("Value")
 
@@ -76,3 +82,18 @@ def released_order(scores: npt.ArrayLike) -> Floats:
 def _renamed(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return NDCG@20 alone, renamed; empty for no values."""
     return {f"{name}_as_released": value for name, value in values.items() if name == "ndcg@20"}
+
+
+def main(folders: list[str]) -> None:
+    """Print NDCG@20 of runs on their test rows, both ways."""
+    for folder in folders:
+        run = Run.open(Path(folder))
+        data = run.dataset()
+        found = run.evaluate(dataset=data, draws=0, baselines={})
+        values = with_released_ndcg(found, run.module, data, data.test, draws=0).backbone.values
+        named = (name for name in values if name.startswith("ndcg@20"))
+        show(f"{folder}: " + ", ".join(f"{name} {values[name]:.5f}" for name in named))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

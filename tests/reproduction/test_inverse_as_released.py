@@ -11,9 +11,9 @@ from invlearn.config.schema import OptimizerConfig
 from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
 from invlearn.runtime.errors import ConfigError, DivergedError
 from invlearn.strategies.inverse import CHOICES
-from invlearn.strategies.released import Adam, InverseGradientAsReleased
 from invlearn.training import checkpoint
 from invlearn.training.stores import DenseStore
+from reproduction.inverse_as_released import Adam, InverseGradientAsReleased
 from toys import checkerboard, small_backbone
 
 RATE = 0.05
@@ -166,9 +166,9 @@ def test_unlabelled_pairs_stand_beside_judges_if_they_are_used(board, unlabelled
 
 
 def test_trains_in_the_dense_store_alone(board, tmp_path):
-    given = {"strategy": "ig-as-released", "epochs": 1, "batch_size": 32}
+    given = {"strategy": InverseGradientAsReleased, "epochs": 1, "batch_size": 32}
     assert invlearn.train(board.folder, tmp_path / "run", **given).config.store == "dense"
-    with pytest.raises(ConfigError, match=r"ig-as-released works on whole tables.*--store dense"):
+    with pytest.raises(ConfigError, match=r"AsReleased works on whole tables.*--store dense"):
         invlearn.train(board.folder, tmp_path / "other", store="row", **given)
     assert not (tmp_path / "other").exists()
 
@@ -178,7 +178,7 @@ def test_a_step_to_nowhere_is_caught_before_it_is_taken(board, tmp_path):
         invlearn.train(
             board.folder,
             tmp_path / "run",
-            strategy="ig-as-released",
+            strategy=InverseGradientAsReleased,
             epochs=1,
             optimizer={"lr": 1e38},
             method={"unlabelled_step": False},
