@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import final
 
-import torch
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Key
@@ -13,17 +12,7 @@ from invlearn.runtime.distributed import ALONE, Group
 from invlearn.training.stores.data_parallel import over_replicas
 from invlearn.training.stores.huge_pages import on_huge_pages
 from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
-from invlearn.training.stores.store import (
-    IndexedBatch,
-    StepContext,
-    Store,
-    distinct,
-    penalties_of,
-    scorer,
-    sent,
-    sent_batch,
-)
-from invlearn.training.stores.strategy_state import StrategyState
+from invlearn.training.stores.store import IndexedBatch, StepContext, Store, distinct
 
 
 @final
@@ -34,6 +23,8 @@ class RowStore(Store):
     Parameters that are not tables are used whole. Frozen parameters (without `requires_grad`) do
     not change. Large tables move to huge pages, as the same parameters.
     """
+
+    _optimizer: RowOptimizer
 
     def __init__(
         self,
@@ -53,23 +44,16 @@ class RowStore(Store):
             seed: Seed of dropout masks.
             group: The processes, with replicated parameters, that share each batch.
         """
-        self._tables, self._group = dict(tables), group
-        self._score_at = scorer(module, seed)
         for name, weight in module.named_parameters():
-            if name in self._tables:
+            if name in tables:
                 weight.data = on_huge_pages(weight.data)
-        self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
-        everything = dict(module.named_parameters()) | dict(module.named_buffers())
-        self._frozen = {n: everything[n].detach() for n in tables if n not in self._weights}
-        self._device = next((w.device for w in everything.values()), torch.device("cpu"))
-        self._optimizer = RowOptimizer(self._weights, config, penalties_of(module))
-        self._strategy_state = StrategyState(self._weights)
+        super().__init__(module, tables, seed=seed, group=group)
+        self._optimizer = RowOptimizer(self._weights, config, self._penalties)
 
     def index(self, batch: Batch) -> IndexedBatch:
         """Return the batch on the device, with the rows that it uses."""
         rows, batch = distinct(batch)
-        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
-        return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
+        return self._on_device(batch, rows)
 
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
         """Return the context with the gathered rows."""
@@ -108,12 +92,3 @@ class RowStore(Store):
         yield from self._weights.values()
         yield from self._frozen.values()
         yield from self._optimizer.tensors()
-
-    def state(self) -> dict[str, Tensor]:
-        """Return moments by `parameter:number`, and the strategy's state."""
-        return self._strategy_state.state() | self._optimizer.state()
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore moments and the strategy's state."""
-        self._optimizer.load_state(state)
-        self._strategy_state.load_state(state)

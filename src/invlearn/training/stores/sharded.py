@@ -16,17 +16,7 @@ from invlearn.training.stores.data_parallel import share_of, shared, summed
 from invlearn.training.stores.huge_pages import on_huge_pages
 from invlearn.training.stores.row_exchange import RowExchange
 from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
-from invlearn.training.stores.store import (
-    IndexedBatch,
-    StepContext,
-    Store,
-    distinct,
-    penalties_of,
-    scorer,
-    sent,
-    sent_batch,
-)
-from invlearn.training.stores.strategy_state import StrategyState
+from invlearn.training.stores.store import IndexedBatch, StepContext, Store, distinct
 
 ELSEWHERE = -1
 """Row number of a user or item that only another process gathers."""
@@ -40,6 +30,8 @@ class ShardedStore(Store):
     gradients of the processes that gathered a row, and takes the optimizer step. Parameters that
     are not tables are replicated.
     """
+
+    _optimizer: RowOptimizer
 
     def __init__(
         self,
@@ -62,31 +54,27 @@ class ShardedStore(Store):
             group: The processes.
             n_rows: Rows of the whole tables of each key.
         """
-        self._group, self._keys, self._n_rows = group, dict(tables), dict(n_rows)
-        self._module, self._score_at = module, scorer(module, seed)
+        self._module, self._n_rows = module, dict(n_rows)
         weights = dict(module.named_parameters()) | dict(module.named_buffers())
-        for name, key in self._keys.items():
+        for name, key in tables.items():
             weight = weights[name]
             if len(weight) == n_rows[key]:
                 weight = weight.data[group.share(n_rows[key])].clone()
             weights[name].data = on_huge_pages(weight.data)
-        self._weights = {n: w.detach() for n, w in module.named_parameters() if w.requires_grad}
-        self._frozen = {n: weights[n].detach() for n in tables if n not in self._weights}
-        self._device = next((w.device for w in weights.values()), torch.device("cpu"))
-        self._optimizer = RowOptimizer(self._weights, config, penalties_of(module))
-        self._strategy_state = StrategyState(self._weights)
+        super().__init__(module, tables, seed=seed, group=group)
+        self._optimizer = RowOptimizer(self._weights, config, self._penalties)
         self._route: RowExchange | None = None
 
     @property
     def shards(self) -> dict[str, Shard]:
         """Rows on this process, by the names of sharded weights and moments."""
         names = {name: name.rpartition(":")[0] for name in self._optimizer.state()}
-        names |= {name: name for name in self._keys}
+        names |= {name: name for name in self._tables}
         return {
             name: Shard(own.start, own.stop, n_rows)
             for name, table in names.items()
-            if table in self._keys
-            for n_rows in [self._n_rows[self._keys[table]]]
+            if table in self._tables
+            for n_rows in [self._n_rows[self._tables[table]]]
             for own in [self._group.share(n_rows)]
         }
 
@@ -102,9 +90,9 @@ class ShardedStore(Store):
             labelled=self._elsewhere(batch.labelled, mine.labelled),
             unlabelled=self._elsewhere(batch.unlabelled, mine.unlabelled),
         )
-        rows = {key: sent(ids, self._device) for key, ids in rows.items()}
-        self._route = RowExchange(self._group, rows, self._n_rows)
-        return IndexedBatch(sent_batch(self._strategy_state.added_to(batch), self._device), rows)
+        indexed = self._on_device(batch, rows)
+        self._route = RowExchange(self._group, indexed.rows, self._n_rows)
+        return indexed
 
     def _elsewhere(self, pairs: Pairs, mine: Pairs) -> Pairs:
         """Return all pairs, with gathered row numbers for this process's pairs."""
@@ -124,7 +112,7 @@ class ShardedStore(Store):
 
         def add(gradients: Params) -> Params:
             cut, whole = self._parted(gradients)
-            sums = route.summed(cut, self._keys) | (summed(self._group, whole) if whole else {})
+            sums = route.summed(cut, self._tables) | (summed(self._group, whole) if whole else {})
             return {name: sums[name] for name in gradients}
 
         everywhere = shared(score_rows, self._group, _is_here, add)
@@ -134,8 +122,8 @@ class ShardedStore(Store):
         """Return the gathered trainable and frozen parameters."""
         everything = self._weights | self._frozen
         cut, whole = self._parted(everything)
-        owned = {name: table[route.rows(self._keys[name])] for name, table in cut.items()}
-        found = route.fetched(owned, self._keys) | whole
+        owned = {name: table[route.rows(self._tables[name])] for name, table in cut.items()}
+        found = route.fetched(owned, self._tables) | whole
         weights = {name: found[name] for name in self._weights}
         return weights, {name: found[name] for name in self._frozen}
 
@@ -148,28 +136,27 @@ class ShardedStore(Store):
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
         """Send the proposal to the owners of the rows, which take the step."""
-        route, moved = self._way(), proposal.params is not context.params
-        gradients, points = (
-            proposal.gradients,
-            proposal.params if moved or not proposal.gradients else {},
-        )
-        keys = {
-            f"{mark}{n}": key for n, key in self._keys.items() for mark in ("gradient:", "point:")
+        route, gradients = self._way(), proposal.gradients
+        is_moved = proposal.params is not context.params or not gradients
+        sent = {"gradient:": gradients, "params:": proposal.params if is_moved else {}}
+        keys = {mark + n: key for n, key in self._tables.items() for mark in sent}
+        cut = {
+            mark + name: values
+            for mark, tensors in sent.items()
+            for name, values in self._parted(tensors)[0].items()
         }
-        carried = {f"gradient:{n}": values for n, values in self._parted(gradients)[0].items()}
-        carried |= {f"point:{n}": values for n, values in self._parted(points)[0].items()}
-        owned = route.owned(carried, keys)
+        owned = route.owned(cut, keys)
         moment = Moment(
             context.batch.step + 1, context.batch.lr, proposal.skip_zero_grad_rows, is_finite
         )
         for name, weight in self._weights.items():
-            if name not in self._keys:
+            if name not in self._tables:
                 values = Values(context.params[name], proposal.params[name], gradients.get(name))
                 self._optimizer.step(name, weight, None, values, moment)
                 continue
-            rows = route.rows(self._keys[name])
+            rows = route.rows(self._tables[name])
             old = weight[rows]
-            values = Values(old, owned.get(f"point:{name}", old), owned.get(f"gradient:{name}"))
+            values = Values(old, owned.get(f"params:{name}", old), owned.get(f"gradient:{name}"))
             self._optimizer.step(name, weight, rows, values, moment)
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
@@ -198,17 +185,8 @@ class ShardedStore(Store):
 
     def _parted(self, values: Params) -> tuple[Params, Params]:
         """Return the values of tables, and those of other parameters."""
-        cut = {name: value for name, value in values.items() if name in self._keys}
-        return cut, {name: value for name, value in values.items() if name not in self._keys}
-
-    def state(self) -> dict[str, Tensor]:
-        """Return this shard's moments by `parameter:number`, and the strategy's state."""
-        return self._strategy_state.state() | self._optimizer.state()
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore moments and the strategy's state."""
-        self._optimizer.load_state(state)
-        self._strategy_state.load_state(state)
+        cut = {name: value for name, value in values.items() if name in self._tables}
+        return cut, {name: value for name, value in values.items() if name not in self._tables}
 
 
 def _is_here(pairs: Pairs) -> Tensor:

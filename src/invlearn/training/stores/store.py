@@ -8,7 +8,7 @@ ids. The rest is tensor arithmetic of known shapes on the device, and can be com
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from invlearn.backbones.auxiliary import name_in_backbone
-from invlearn.data.types import Batch, Pairs, Params, Proposal, Score
+from invlearn.backbones.backbone import Key
+from invlearn.data.types import NO_TENSORS, Batch, Pairs, Params, Proposal, Score
+from invlearn.runtime.distributed import Group
 from invlearn.runtime.random import torch_seed
-from invlearn.training.stores.strategy_state import StrategyState
+
+STEP_STATE, ROW_STATE = ":state:", ":row_state:"
+"""Prefixes of strategy state by name. No parameter has an empty name, so `parameter:number` never
+begins with either."""
+
+
+ON_HOST = ("labelled", "labels", "unlabelled", "rows", "origin")
+"""Parts of a batch that the sampler makes on the host."""
 
 
 class IndexedBatch(NamedTuple):
@@ -44,9 +53,34 @@ class StepContext(NamedTuple):
 
 
 class Store(ABC):
-    """Holds a backbone's parameters, the optimizer's moments and the strategy's state."""
+    """Holds a backbone's parameters, the optimizer's moments and the strategy's state.
 
-    _strategy_state: StrategyState
+    The strategy's state has two parts, saved with the moments: tensors that it passes from step to
+    step, and rows for the labelled training rows.
+    """
+
+    _optimizer: Any
+    """Holds the moments; its `state` and `load_state` name them `parameter:name`."""
+
+    def __init__(
+        self, module: nn.Module, tables: Mapping[str, Key], *, seed: int, group: Group
+    ) -> None:
+        """Collect the parameters of `module`, and start without strategy state.
+
+        Args:
+            module: A backbone in training mode.
+            tables: Index key of each table, by parameter or buffer name.
+            seed: Seed of dropout masks.
+            group: The processes that share each batch.
+        """
+        self._group, self._tables, self._score_at = group, dict(tables), scorer(module, seed)
+        named = dict(module.named_parameters())
+        self._weights = {n: w.detach() for n, w in named.items() if w.requires_grad}
+        named |= dict(module.named_buffers())
+        self._frozen = {n: named[n].detach() for n in tables if n not in self._weights}
+        self._device = next((w.device for w in named.values()), torch.device("cpu"))
+        self._penalties = penalties_of(module)
+        self._step_state = self._row_state = NO_TENSORS
 
     def gather(self, batch: Batch) -> StepContext:
         """Return the parameters that `batch` uses; nothing changes."""
@@ -62,21 +96,32 @@ class Store(ABC):
         self.update(context, proposal)
 
     def keep_state(self, state: Params) -> None:
-        """Replace the state that the strategy gets in the next step."""
-        self._strategy_state.keep(state)
+        """Replace the state that the strategy gets in the next step.
+
+        Tensors that share storage with a weight are copied, since weights are updated in place.
+        """
+        places = {w.untyped_storage().data_ptr() for w in self._weights.values()} if state else ()
+        self._step_state = {
+            name: tensor.clone() if tensor.untyped_storage().data_ptr() in places else tensor
+            for name, tensor in state.items()
+        }
 
     def write_row_state(self, rows: Tensor | None, row_updates: Params) -> None:
         """Write the strategy's updates of labelled rows into the row state."""
-        self._strategy_state.write_row_state(rows, row_updates)
+        for name, values in row_updates.items():
+            assert rows is not None, (
+                "a strategy with row updates must ask for row state in its feed"
+            )
+            self._row_state[name].index_copy_(0, rows, values.to(self._row_state[name]))
 
     @property
     def row_state(self) -> Params:
         """State of the labelled rows by name, not copied."""
-        return self._strategy_state.row_state
+        return self._row_state
 
     @row_state.setter
     def row_state(self, row_state: Mapping[str, Tensor]) -> None:
-        self._strategy_state.set_row_state(row_state)
+        self._row_state = {name: tensor.to(self._device) for name, tensor in row_state.items()}
 
     @abstractmethod
     def index(self, batch: Batch) -> IndexedBatch:
@@ -103,13 +148,40 @@ class Store(ABC):
         """Return whether a proposal is finite on all ranks, from the value of this rank."""
         return is_finite
 
-    @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Return optimizer state and strategy state by name, not copied."""
+        """Return strategy state and moments by name, not copied."""
+        return {
+            **{STEP_STATE + name: tensor for name, tensor in self._step_state.items()},
+            **{ROW_STATE + name: tensor for name, tensor in self._row_state.items()},
+            **self._optimizer.state(),
+        }
 
-    @abstractmethod
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore the result of `state`."""
+        self._optimizer.load_state(state)
+        self._step_state, self._row_state = (
+            {
+                name.removeprefix(mark): tensor.to(self._device, copy=True)
+                for name, tensor in state.items()
+                if name.startswith(mark)
+            }
+            for mark in (STEP_STATE, ROW_STATE)
+        )
+
+    def _on_device(self, batch: Batch, rows: Mapping[str, Tensor]) -> IndexedBatch:
+        """Return a batch with the strategy's state, and its rows, on the device."""
+        moved = {name: self._sent(getattr(batch, name)) for name in ON_HOST}
+        batch = batch._replace(**moved, state=self._step_state, row_state=self._row_state)
+        return IndexedBatch(batch, {key: self._sent(ids) for key, ids in rows.items()})
+
+    def _sent(self, value: Any) -> Any:
+        """Return host tensors on the device, copied asynchronously."""
+        if isinstance(value, Pairs):
+            return Pairs(*map(self._sent, value))
+        if value is None or self._device.type == "cpu":
+            return value
+        pinned = value.pin_memory() if self._device.type == "cuda" else value
+        return pinned.to(self._device, non_blocking=True)
 
 
 def scorer(module: nn.Module, seed: int) -> Callable[[int], Score]:
@@ -206,31 +278,6 @@ def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
     places = np.empty_like(values)
     places[order] = is_first.cumsum() - 1
     return torch.from_numpy(ascending[is_first]), torch.from_numpy(places)
-
-
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a host tensor on a device, copied asynchronously."""
-    if device.type == "cpu":
-        return tensor
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
-
-
-def sent_batch(batch: Batch, device: torch.device) -> Batch:
-    """Return a batch with ids and labels on a device."""
-    labelled, unlabelled = (
-        Pairs(sent(pairs.users, device), sent(pairs.items, device))
-        for pairs in (batch.labelled, batch.unlabelled)
-    )
-    labels = sent(batch.labels, device)
-    rows = None if batch.rows is None else sent(batch.rows, device)
-    origin = batch.origin
-    if origin is not None:
-        origin = Pairs(sent(origin.users, device), sent(origin.items, device))
-    return batch._replace(
-        labelled=labelled, labels=labels, unlabelled=unlabelled, rows=rows, origin=origin
-    )
 
 
 def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
