@@ -132,7 +132,7 @@ def test_features_of_another_dataset_are_refused(name):
     features = small_features(N_USERS, N_ITEMS)
     card = features.card.model_copy(update={"user": SideCard(categorical={"town": 3})})
     module = BACKBONES[name](N_USERS, N_ITEMS, features=card)
-    with pytest.raises(ConfigError, match=r"made for the features user town, .* item genre"):
+    with pytest.raises(ConfigError, match=r"built for the features user town, .* item genre"):
         module.read_features(features)
 
 

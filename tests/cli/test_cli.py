@@ -353,7 +353,7 @@ def test_a_stopped_run_says_how_to_resume_and_does(number, feed, unbroken, tmp_p
 def test_resuming_a_finished_run_changes_nothing(unbroken):
     before = (unbroken / "test.json").read_bytes()
     said = done("resume", unbroken)
-    assert said.startswith("Nothing was left to do: the run had finished")
+    assert said.startswith("The run had already finished")
     assert (unbroken / "test.json").read_bytes() == before
 
 

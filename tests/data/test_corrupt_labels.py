@@ -313,7 +313,7 @@ def test_both_classes_must_stay(tmp_path):
 def test_no_folder_is_replaced_unasked_and_never_the_source(board, tmp_path):
     out = tmp_path / "out"
     first = invlearn.corrupt_labels(board.folder, out, label_share=0.5)
-    with pytest.raises(InvlearnError, match="exists already"):
+    with pytest.raises(InvlearnError, match="already exists"):
         invlearn.corrupt_labels(board.folder, out, label_share=0.4)
     assert invlearn.Dataset.open(out).fingerprint == first.fingerprint
     second = invlearn.corrupt_labels(board.folder, out, label_share=0.4, overwrite=True)

@@ -334,7 +334,10 @@ def test_amounts_of_memory(memory, mib):
     ("given", "words"),
     [
         ({"name": "duck"}, "unknown engine 'duck'; did you mean 'duckdb'"),
-        ({"name": "duckdb", "memory": "4"}, "'4' is no amount of memory; write one such as 4GiB"),
+        (
+            {"name": "duckdb", "memory": "4"},
+            "'4' is not an amount of memory; write, for example, 4GiB",
+        ),
         ({"name": "duckdb", "memory": "-1GiB"}, "no amount of memory"),
         ({"name": "duckdb", "memory": "3MiB"}, "below 256 MiB"),
         ({"memory": "4GiB"}, "polars takes no memory limit"),

@@ -219,7 +219,7 @@ def test_summary_progress_and_reading_back(tmp_path):
 
 def test_a_folder_is_kept_unless_told_otherwise(tmp_path):
     simulate(tmp_path / "log", users=5, items=9, rows=10)
-    with pytest.raises(InvlearnError, match="exists already"):
+    with pytest.raises(InvlearnError, match="already exists"):
         simulate(tmp_path / "log", users=5, items=9, rows=10)
     simulate(tmp_path / "log", users=5, items=9, rows=20, overwrite=True)
     assert pl.read_parquet(tmp_path / "log" / "*.parquet").height == 20

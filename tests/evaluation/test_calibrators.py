@@ -132,5 +132,5 @@ def test_the_losses_told_are_those_of_the_probabilities():
     ("users", "labels"), [([1, 1, 1], [0, 1, 0]), ([1, 2, 3], [0, 0, 0]), ([1, 2], [1, 1])]
 )
 def test_too_little_to_calibrate_on(users, labels):
-    with pytest.raises(DataError, match="both classes of two users at least"):
+    with pytest.raises(DataError, match="both classes from at least two users"):
         choose_calibrator(users, labels, np.arange(len(users)))

@@ -131,7 +131,7 @@ def test_the_recommended_preset_is_a_file_of_settings(board, tmp_path):
     options = ("--epochs", 1, "--out", tmp_path / "run")
     answer = call("train", board, "--config", "recommended", *options)
     assert (answer.code, answer.err) == (0, "")
-    assert "Decided by validation: trained part " in " ".join(answer.out.split())
+    assert "Fitted on validation: trained part " in " ".join(answer.out.split())
     config = Run.open(tmp_path / "run").config
     n_rows = len(Dataset.open(board).train)
     assert config.backbone == "exposure-hybrid"

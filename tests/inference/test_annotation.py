@@ -395,7 +395,7 @@ def test_wrong_places_leave_with_exit_code_2(place, tmp_path):
         "a.csv": "an annotation is a Parquet file; give --out a name such as",
         "b.csv": "b.parquet\n",
         "nowhere/a.parquet": "there is no folder",
-        "b.parquet": "b.json exists already; choose another name or pass --overwrite",
+        "b.parquet": "b.json already exists; choose another name or pass --overwrite",
     }.items():
         answer = call(*command, tmp_path / name)
         assert (answer.code, answer.out) == (2, "")

@@ -118,7 +118,7 @@ def test_big_tables_go_into_a_file_of_their_own(tmp_path, monkeypatch):
 
 def test_without_its_packages_or_a_name_of_its_own_nothing_begins(tmp_path, monkeypatch):
     run, _ = shop(tmp_path)
-    with pytest.raises(InvlearnError, match="exists already"):
+    with pytest.raises(InvlearnError, match="already exists"):
         export(run, tmp_path / "run")
     with pytest.raises(InvlearnError, match=r"no export\.json in it"):
         export(run, tmp_path / "run", overwrite=True)

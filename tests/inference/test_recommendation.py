@@ -100,7 +100,7 @@ def test_without_what_asks_for_labels_no_dataset_is_needed(tmp_path):
     alone = {"leave_out": "nothing", "fallback": "none"}
     made = recommend(run, tmp_path / "l.csv", **alone)
     assert made.n_users == {MODEL: N_USERS}
-    with pytest.raises(RunError, match="say where it is with --dataset"):
+    with pytest.raises(RunError, match="pass its path with --dataset"):
         recommend(run, tmp_path / "other.csv")
     recommend(run, tmp_path / "other.csv", dataset=tmp_path / "moved")
 
@@ -279,6 +279,6 @@ def test_the_command_writes_lists_and_says_what_is_in_them(feed, tmp_path):
     assert set(table["user"]) == {ids[4], ids[2], "999999"}
     again = call("recommend", feed.none, "--out", out)
     assert (again.code, again.err.count("\n")) == (2, 1)
-    assert "exists already" in again.err
+    assert "already exists" in again.err
     done("recommend", feed.none, "--out", out, "--overwrite", "--approximate", "0.5", "--k", 3)
     assert len(pl.read_csv(out)) == 3 * len(ids)

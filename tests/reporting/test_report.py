@@ -395,7 +395,7 @@ def test_the_command_writes_once_and_says_what_it_found(feed, tmp_path):
     before = out.read_bytes()
     answer = call("report", feed.none, "-o", out)
     assert (answer.code, out.read_bytes()) == (2, before)
-    assert "exists already" in answer.err
+    assert "already exists" in answer.err
     done("report", feed.none, feed.ig, "-o", out, "--draws", DRAWS, "--overwrite")
     assert out.read_bytes() == before
     assert call("report", feed.none, feed.none, "-o", tmp_path / "two.html").code == 2

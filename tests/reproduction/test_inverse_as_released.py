@@ -174,7 +174,7 @@ def test_trains_in_the_dense_store_alone(board, tmp_path):
 
 
 def test_a_step_to_nowhere_is_caught_before_it_is_taken(board, tmp_path):
-    with pytest.raises(DivergedError, match="what was proposed is not finite"):
+    with pytest.raises(DivergedError, match="the proposed update is not finite"):
         invlearn.train(
             board.folder,
             tmp_path / "run",

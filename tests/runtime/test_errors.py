@@ -252,7 +252,7 @@ def test_impossible_simulations_are_refused(here):
 
 
 def test_nothing_is_overwritten_unasked(place):
-    exists = ["exists already", "--overwrite"]
+    exists = ["already exists", "--overwrite"]
     refused("simulate", "data", says=exists)
     refused("prepare", "log", "--rule", RULE, *IDS, "--out", "data", says=exists)
     refused("train", "data", "--out", "run", says=[*exists, "invlearn resume run"])
@@ -377,8 +377,8 @@ WRONG = {
     "--strategy igg": ["unknown strategy 'igg'", "did you mean 'ig'?", "Known: co-teaching, dcf, "],
     "--backbone gfm": ["unknown backbone 'gfm'", "did you mean 'gmf'?", "Known: deepfm"],
     "--select-by acu": ["unknown metric 'acu'", "did you mean 'auc'?", "log_loss"],
-    "--device gpu": ["device 'gpu' is not there", "--device cpu"],
-    "--device meta": ["device 'meta' is not there", "--device cpu"],
+    "--device gpu": ["device 'gpu' is not available", "--device cpu"],
+    "--device meta": ["device 'meta' is not available", "--device cpu"],
     "--backbone nowhere:Net": ["backbone 'nowhere:Net'", "No module named 'nowhere'"],
     "--backbone :Net": ["backbone ':Net'", "module:Class"],
     "--backbone torch.nn:Net": ["backbone 'torch.nn:Net'", "no attribute 'Net'"],
@@ -387,7 +387,7 @@ WRONG = {
     "--backbone torch.nn:Linear": ["model.in_features: a value is needed", "out_features"],
     "--backbone torch.nn:Identity": ["backbone Identity", "users and items"],
     "--strategy ig --method.judge-fraction 0.0001": ["would leave 0 judges", "label more rows"],
-    "extra": ["'extra' is one argument too many", "invlearn train --help"],
+    "extra": ["unexpected argument 'extra'", "invlearn train --help"],
     "--overwrite=perhaps": ["--overwrite takes no value", "'perhaps'"],
     "--out again": ["--out is given more than once"],
     "--epochs": ["--epochs needs a value (Maximum number of epochs)"],
@@ -415,10 +415,10 @@ YAML = {
     "{epochs: -1, seed: -2}": ["epochs", "got -1", "seed", "got -2"],
     "3: 4": ["3: names of options are text"],
     "- epochs": ["run.yaml must hold options by name", "list"],
-    "epochs: [1": ["run.yaml is not YAML", "line 1"],
-    "a: &a [*a]": ["run.yaml is not YAML", "within one another"],
-    "epochs: !!python/object:os.system {}": ["run.yaml is not YAML", "python/object"],
-    "\x00": ["run.yaml is not YAML"],
+    "epochs: [1": ["run.yaml is not valid YAML", "line 1"],
+    "a: &a [*a]": ["run.yaml is not valid YAML", "levels of lists or mappings"],
+    "epochs: !!python/object:os.system {}": ["run.yaml is not valid YAML", "python/object"],
+    "\x00": ["run.yaml is not valid YAML"],
 }
 
 
@@ -482,7 +482,7 @@ def test_what_is_no_run_is_refused(place):
             refused(command, "data/data.json", says=["data.json is a file", "invlearn train"]),
             refused(command, "data", says=["it is a dataset folder", "`invlearn train data --out"]),
             refused(command, "grid", says=["it is an experiment", "results.md"]),
-            refused(command, "letters", says=["letters has no run.json: it is no run folder"]),
+            refused(command, "letters", says=["letters has no run.json: it is not a run folder"]),
         ]
         assert "resume" not in " ".join(said)
     edit_json("run/run.json", format=99)
@@ -537,7 +537,7 @@ def test_a_dataset_that_vanished_moved_or_changed(place):
     Path("data").rename("elsewhere")
     edit_json("run/run.json", dataset=str(place / "data"))
     for command in ("resume", "evaluate"):
-        refused(command, "run", says=[str(place / "data"), "is not there", "--dataset"])
+        refused(command, "run", says=[str(place / "data"), "does not exist", "--dataset"])
         done(command, "run", "--dataset", "elsewhere")
     done("prepare", "log", "--rule", RULE, *IDS, "--seed", 5, "--out", "data")
     for command in ("resume", "evaluate"):
@@ -556,7 +556,7 @@ def test_runs_of_different_datasets_are_not_compared(place):
 
 def test_an_unfinished_run_says_how_to_go_on(place):
     Path("run/test.json").unlink()
-    with pytest.raises(RunError, match=r"no test.json: the run has not finished; go on with `invl"):
+    with pytest.raises(RunError, match=r"no test.json: the run has not finished; continue it"):
         _ = Run.open("run").test
     shutil.rmtree("run/checkpoints")
     refused("evaluate", "run", says=["checkpoints", "run"])
@@ -572,9 +572,9 @@ def test_wrong_options_of_evaluate_are_refused(place):
         "--log log --catalogue": ["catalogue", "log"],
         "--out nowhere/all.json": ["cannot write nowhere/all.json"],
         "--out run/run.json/all.json": ["cannot write run/run.json/all.json"],
-        "--out data": ["data exists already", "--overwrite"],
+        "--out data": ["data already exists", "--overwrite"],
         "--out data --overwrite": ["cannot write data"],
-        "--out log/part-00000.parquet": ["part-00000.parquet exists already", "--overwrite"],
+        "--out log/part-00000.parquet": ["part-00000.parquet already exists", "--overwrite"],
     }.items():
         refused("evaluate", "run", *options.split(), says=says)
 

@@ -436,7 +436,9 @@ def test_a_checkpoint_of_another_run_is_refused(board, made, place):
     shutil.rmtree("run/checkpoints")
     shutil.copytree("other/checkpoints", "run/checkpoints")
     for use in (invlearn.Run.open, invlearn.resume):
-        with pytest.raises(RunError, match=r"checkpoint of another run \(id .*put this run's own"):
+        with pytest.raises(
+            RunError, match=r"checkpoint of another run \(id .*restore this run's own"
+        ):
             use("run")
     card = json.loads(Path("run/run.json").read_text())
     del card["id"]  # as an earlier version made it
@@ -483,7 +485,7 @@ def test_records_that_a_checkpoint_rests_on_are_missed(board, place, name):
         ("".join(lines[:-1]), r"records of the \d+ that the last checkpoint"),
         ("", "records of the"),
         ("".join(lines[:-1]) + "broken\n" + lines[-1], r"line \d+ of .* is damaged"),
-        ("".join(lines[:-1]) + "3\n", "holds no record"),
+        ("".join(lines[:-1]) + "3\n", "is not a record"),
     ):
         file.write_text(text)
         with pytest.raises(RunError, match=words):
@@ -526,7 +528,7 @@ def test_a_run_at_work_is_neither_resumed_nor_replaced(board, made, place):
                 lambda: train(board, Path("run"), overwrite=True, seed=9),
                 lambda: train(board, Path("run"), resume_if_exists=True),
             ):
-                with pytest.raises(InvlearnError, match="another process is at work in run"):
+                with pytest.raises(InvlearnError, match="another process is using run"):
                     other()
         tried.append(0)
         return False
@@ -540,7 +542,7 @@ def test_a_run_is_held_until_it_is_measured(monkeypatch, board, place):
     real = run.assess
 
     def measured(*given, **options):
-        with pytest.raises(InvlearnError, match="another process is at work"):
+        with pytest.raises(InvlearnError, match="another process is using"):
             invlearn.resume("run")
         monkeypatch.setattr(run, "assess", real)
         return real(*given, **options)
@@ -556,7 +558,7 @@ def test_a_run_that_another_goes_on_with_is_held_from_its_first_instant(monkeypa
 
     def late(self, **options):
         monkeypatch.setattr(job.Job, "work", real)
-        with pytest.raises(InvlearnError, match="another process is at work"):
+        with pytest.raises(InvlearnError, match="another process is using"):
             train(board, Path("run"), overwrite=True)
         real(self, **options)
 
@@ -604,7 +606,7 @@ def test_a_dataset_replaced_before_its_ids_are_copied(monkeypatch, board, place)
 def test_going_on_or_replacing(board, made, place):
     """What a launcher asks for that starts a training with `--overwrite` a second time."""
     train(board, place / "run", seed=9)
-    with pytest.raises(RunError, match="trained with other settings"):
+    with pytest.raises(RunError, match="settings differ"):
         train(board, place / "run", resume_if_exists=True)
     train(board, place / "run", resume_if_exists=True, overwrite=True)
     assert killing.digest(place / "run") == killing.digest(made)
@@ -643,6 +645,6 @@ def test_a_request_to_stop_in_any_phase(monkeypatch, board, made, place, owner, 
     assert answer.code == code
     killing.open_everything(place)
     if code:
-        assert "go on with `invlearn resume run`" in answer.err
+        assert "continue with `invlearn resume run`" in answer.err
         done("resume", "run")
     assert killing.digest(place / "run") == killing.digest(made)

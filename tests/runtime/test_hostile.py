@@ -140,7 +140,7 @@ def test_aliases_are_counted_as_if_they_were_written_out():
 
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x: {1: 2, 1: 3}", "a: {}\n? a\n: 1"])
 def test_a_key_that_stands_twice_is_refused(text):
-    with pytest.raises(ValueError, match=r"stands twice in one place, line \d"):
+    with pytest.raises(ValueError, match=r"is repeated, line \d"):
         from_yaml(text)
 
 
@@ -398,9 +398,9 @@ def test_a_run_folder_imports_nothing_that_nobody_asked_for(run, tmp_path, monke
 
 
 def test_the_room_for_weights_is_looked_at_before_it_is_taken(run):
-    with pytest.raises(ConfigError, match=r"it would take .* bytes, and there is room"):
+    with pytest.raises(ConfigError, match=r"it would take .* bytes, and the limit"):
         make_backbone(RunConfig(backbone="mf", model={"dim": 10**9}), 10**6, 10**6)
-    with pytest.raises(ConfigError, match="and there is room for 1,000"):
+    with pytest.raises(ConfigError, match="and the limit is 1,000"):
         make_backbone(RunConfig(backbone="mf", model={"dim": 10}), 100, 100, max_bytes=1_000)
     text = (run / "config.yaml").read_text().replace("dim: 2", "dim: 2000000")
     (run / "config.yaml").write_text(text)

@@ -161,7 +161,7 @@ def test_no_other_checkpoint_is_promised_where_there_is_none(tmp_path):
     truncate(place(tmp_path, "last") / "weights.safetensors")
     with pytest.raises(RunError) as caught:
         checkpoint.load(tmp_path, "last")
-    assert "may still be whole" not in str(caught.value)
+    assert "may be intact" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_no_other_checkpoint_is_promised_where_there_is_none(tmp_path):
         ('{"last": {"name": "epoch-0001"}}', "index.json is damaged"),
         ('{"last": {"name": "epoch-0001", "sha256": 3}}', "index.json is damaged"),
         ('{"last": {"name": "epoch-0001", "sha256": {}}}', "optimizer.safetensors is missing"),
-        ('{"last": {"name": "../other", "sha256": {}}}', "names a folder elsewhere"),
-        ('{"last": {"name": "/etc", "sha256": {}}}', "names a folder elsewhere"),
+        ('{"last": {"name": "../other", "sha256": {}}}', "names a folder outside"),
+        ('{"last": {"name": "/etc", "sha256": {}}}', "names a folder outside"),
     ],
 )
 def test_a_foreign_index(folder, text, message):

@@ -449,7 +449,7 @@ def test_the_command(tmp_path):
     assert "It does not fit" in answer.out
     for given, said in (
         ((), "--users"),
-        ((board.folder, "--memory", "much"), "'much' is no amount"),
+        ((board.folder, "--memory", "much"), "'much' is not an amount"),
         ((board.folder, "--users", "5"), "--users is for a dataset that does not exist yet"),
         ((board.folder, "--hosts", "0"), "--hosts must be from 1"),
     ):
@@ -482,5 +482,5 @@ def test_amounts_of_memory(text, n_bytes):
 
 @pytest.mark.parametrize("text", ["", "4", "-1GiB", "1.5g", "1e3MB", "many GiB", "9" * 400 + "GB"])
 def test_what_is_no_amount_of_memory(text):
-    with pytest.raises(ConfigError, match="is no amount of memory; write one such as 4GiB"):
+    with pytest.raises(ConfigError, match="is not an amount of memory; write, for example, 4GiB"):
         bytes_of(text)

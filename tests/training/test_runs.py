@@ -262,7 +262,7 @@ def test_a_run_of_another_device_goes_on_where_it_is_told(feed, tmp_path):
     file.write_text(own.replace("device: cpu", "device: nowhere"))
     answer = call("resume", tmp_path / "run")
     assert answer.code == 2
-    assert "device 'nowhere' is not there" in answer.err
+    assert "device 'nowhere' is not available" in answer.err
     assert "--device cpu" in answer.err
     done("resume", tmp_path / "run", "--device", "cpu")
     assert file.read_text() == own
@@ -272,7 +272,7 @@ def test_a_run_of_another_device_goes_on_where_it_is_told(feed, tmp_path):
 def test_a_device_that_is_not_there_changes_nothing(feed, tmp_path):
     run = invlearn.train(feed.dataset, tmp_path / "run", **QUICK)
     before = (tmp_path / "run" / "config.yaml").read_bytes()
-    with pytest.raises(ConfigError, match="device 'nowhere' is not there"):
+    with pytest.raises(ConfigError, match="device 'nowhere' is not available"):
         invlearn.resume(tmp_path / "run", device="nowhere")
     assert (tmp_path / "run" / "config.yaml").read_bytes() == before
     assert invlearn.resume(tmp_path / "run").test == run.test
@@ -479,7 +479,7 @@ class OneColumn(Rates):
         (Swapped, "wrong: items.weight: user"),
         (Columns, r"logits of shape \(3, 1\)"),
         (OneColumn, "cannot be called with users and items"),
-        (Normed, "Normed keeps statistics of batches in norm, .*leave batch norm out"),
+        (Normed, "Normed keeps statistics of batches in norm, .*remove batch norm"),
         (Untracked, "keeps statistics of batches in norm"),
         (Counting, "keeps statistics of batches in calls,"),
     ],
@@ -595,7 +595,7 @@ def test_a_strategy_that_cannot_be_recorded_is_refused(feed, tmp_path):
         def loss(self, score, params, batch):
             return score(params, batch.labelled).mean()
 
-    with pytest.raises(ConfigError, match="Plain is no dataclass"):
+    with pytest.raises(ConfigError, match="Plain is not a dataclass"):
         invlearn.train(feed.dataset, tmp_path / "run", strategy=Plain(), **QUICK)
     assert not (tmp_path / "run").exists()
 

@@ -42,9 +42,9 @@ def attach_auxiliary_models(module: nn.Module, n_auxiliary: int) -> None:
         own = dict(module.named_parameters())
         if all(torch.equal(weight, own[name]) for name, weight in copy.named_parameters()):
             raise ConfigError(
-                f"backbone {type(module).__name__} starts with constant weights, so copies of it "
-                "that train beside it would stay the same; start them at random, or choose "
-                "another strategy"
+                f"backbone {type(module).__name__} starts with constant weights, so its copies "
+                "that train with it would stay equal; initialize it at random, or choose another "
+                "strategy"
             )
         module.add_module(f"{PREFIX}{number}", copy)
 

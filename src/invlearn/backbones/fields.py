@@ -98,7 +98,7 @@ class PairFields(nn.Module):
             return
         if features.card != self._card:
             raise ConfigError(
-                f"the backbone was made for {_in_words(self._card)}, and the dataset has "
+                f"the backbone was built for {_in_words(self._card)}, and the dataset has "
                 f"{_in_words(features.card)}, or others of their categories or scales; make it "
                 "with features=Dataset.open(...).feature_card"
             )

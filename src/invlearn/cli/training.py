@@ -90,7 +90,7 @@ def resume(run: Path, *, dataset: MovedDataset = None, device: str | None = None
         done = work(run, dataset=dataset, device=device, **shared)
     if shared["group"].is_first:
         if was_finished:
-            console.print("Nothing was left to do: the run had finished; it was measured again.")
+            console.print("The run had already finished; its test metrics were computed again.")
         _show_run(done)
 
 
@@ -158,7 +158,7 @@ def _show_run(run: "Run") -> None:
     )
     if fitted := test.get("fitted_on_validation"):
         weights = (f"{name} {weight:.2f}" for name, weight in fitted.items())
-        console.print(f"Decided by validation: {', '.join(weights)}")
+        console.print(f"Fitted on validation: {', '.join(weights)}")
     if test["epoch"] == config.epochs:
         console.print("The last epoch was the best one: more --epochs may do better.")
     rows = {"this run": test} | test["baselines"]
@@ -191,14 +191,14 @@ def _show_comparison(compared: "Comparison") -> None:
 
 def _show_warnings(compared: "Comparison") -> None:
     for name in compared.unfinished:
-        console.print(f"  {name} has not finished; these are figures of its best epoch so far.")
+        console.print(f"  {name} has not finished; its metrics are those of its best epoch so far.")
     for reason, rows in compared.left_out.items():
         console.print(f"  {counted(rows, 'row')} left out: {reason}")
     if compared.n_seen:
         console.print(
             f"  {counted(compared.n_seen, 'row has', 'rows have')} a pair that the runs were "
             "trained or validated on,\n"
-            "  so these figures flatter them; leave such rows out with --seen drop"
+            "  so these metrics are too high; remove such rows with --seen drop"
         )
 
 

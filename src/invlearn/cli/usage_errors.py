@@ -72,7 +72,7 @@ def _extra_argument(error: CycloptsError) -> str:
     word = (error.unused_tokens or [""])[0]
     if commands := [name for name in error.app or () if not name.startswith("-")]:
         return str(unknown("command", word, commands))
-    return f"'{word}' is one argument too many for {_command(error)}; leave it out"
+    return f"unexpected argument '{word}' for {_command(error)}; remove it"
 
 
 def _help(error: CycloptsError) -> str:

@@ -228,7 +228,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigError(f"{file} is not YAML that can be read: {error}") from error
+        raise ConfigError(f"{file} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -67,7 +67,7 @@ class IdMap(NamedTuple):
             content = file.read_bytes()
             if sha256 not in (None, hashlib.sha256(content).hexdigest()):
                 raise RunError(
-                    f"{file} was changed since it was written; copy that of the run's dataset, or "
+                    f"{file} was changed since it was written; copy it from the run's dataset, or "
                     "train the run again"
                 )
             return cls.of(pl.read_parquet(io.BytesIO(content), columns=["id"])["id"])

@@ -198,7 +198,7 @@ def read_card(folder: Path) -> DatasetCard:
     """
     atomic.recover(folder)
     if found := misplaced(folder):
-        raise DataError(f"{found}; put a file of its own there")
+        raise DataError(f"{found}; replace it with a regular file")
     file = folder / "data.json"
     if not file.is_file():
         raise DataError(

@@ -204,7 +204,7 @@ def choose_calibrator(
     ids, place = np.unique(np.asarray(users), return_inverse=True)
     if len(ids) < 2 or not 0 < y.sum() < len(y):
         raise DataError(
-            f"probabilities are calibrated on rows of both classes of two users at least; found "
+            "calibration needs rows of both classes from at least two users; found "
             f"{counted(len(ids), 'user')}, {int(y.sum())} positive and {int(len(y) - y.sum())} "
             "negative rows"
         )

@@ -108,8 +108,8 @@ def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Diffe
     """
     if run.basis != reference.basis:
         raise DataError(
-            "the two evaluations rest on different rows or draws, so their difference means "
-            "nothing; evaluate both on the same part of the same dataset with one seed"
+            "the two evaluations use different rows or draws, so their difference has no meaning; "
+            "evaluate both on the same part of the same dataset with one seed"
         )
     if not run.draws:
         raise ConfigError("a paired difference needs bootstrap draws; evaluate with draws above 0")
@@ -231,7 +231,7 @@ def _columns(
         raise DataError(f"{name} cannot be evaluated: {found}; give rows of both classes")
     if u.dtype.kind not in "iu":
         raise DataError(
-            f"users of {name} are of type {u.dtype}, wanted integers; number them first, as with "
+            f"users of {name} are of type {u.dtype}, expected integers; number them first, as with "
             "np.unique(users, return_inverse=True)[1]"
         )
     check_finite(s, name=name)

@@ -105,6 +105,6 @@ def _check_basis(runs: Sequence[Evaluation]) -> None:
         raise DataError("there is no run to average, or no seed that both methods have")
     if len({run.basis for run in runs}) > 1:
         raise DataError(
-            "the runs rest on different rows or draws, so they cannot be averaged; evaluate all "
+            "the runs use different rows or draws, so they cannot be averaged; evaluate all "
             "on the same part of the same dataset with one seed of the draws"
         )

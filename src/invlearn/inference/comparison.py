@@ -78,7 +78,7 @@ def compare_runs(
     """
     if catalogue and (other or part != "test"):
         raise ConfigError(
-            "the catalogue is ranked by the positives of the test part; leave --catalogue away "
+            "the catalogue is ranked by the positives of the test part; omit --catalogue "
             "with another part or a log"
         )
     if other and other.log is None:

@@ -65,7 +65,7 @@ def need_absent(path: Path, *, overwrite: bool) -> None:
         InvlearnError: The path exists, and `overwrite` is false.
     """
     if os.path.lexists(path) and not overwrite:
-        raise InvlearnError(f"{path} exists already; choose another name or pass --overwrite")
+        raise InvlearnError(f"{path} already exists; choose another name or pass --overwrite")
 
 
 @contextmanager
@@ -205,7 +205,7 @@ def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
     need_absent(path, overwrite=overwrite)
     if os.path.lexists(path) and not _replaceable(path, marker):
         raise InvlearnError(
-            f"{path} is not overwritten, since there is no {marker} in it; choose another name"
+            f"{path} is not overwritten, since it contains no {marker}; choose another name"
         )
 
 
@@ -252,7 +252,7 @@ def _beside(path: Path, suffix: str) -> Path:
     """
     if not path.name:
         raise InvlearnError(
-            f"what is written needs a name of its own; found '{path}', so name a new file or folder"
+            f"an output needs a name; found '{path}', so add the name of a file or folder"
         )
     return path.with_name(f".{path.name}.{suffix}")
 

@@ -133,8 +133,8 @@ def _talking() -> Generator[None, None, None]:
         reason = re.sub(r"^\[[^]]*\] ", "", str(error).strip().partition("\n")[0])
         reason = reason.partition(". ")[0].rstrip(".")  # drop the advice for programmers
         raise InvlearnError(
-            f"another process of this training is gone ({reason}); see what it said before or "
-            "after this, or in its own log, and fix that; the last checkpoint stands"
+            f"another process of this training has ended ({reason}); see its message here or in "
+            "its log; the last checkpoint is kept"
         ) from error
 
 
@@ -147,7 +147,7 @@ def joined() -> Generator[Group, None, None]:
     """Join the process group of a launcher such as `torchrun`; without one, yield `ALONE`.
 
     Raises:
-        ConfigError: Launcher variables are missing, or the other processes are not found.
+        ConfigError: Launcher variables are missing, or the other processes cannot be reached.
     """
     said = [name for name in VARIABLES if name in os.environ]
     if not said or os.environ.get("WORLD_SIZE") == "1":
@@ -156,8 +156,8 @@ def joined() -> Generator[Group, None, None]:
     if len(said) < len(VARIABLES):
         lacking = ", ".join(name for name in VARIABLES if name not in said)
         raise ConfigError(
-            f"{', '.join(said)} is set, as a launcher of several processes does it, but not "
-            f"{lacking}; start them with torchrun, or unset what is set"
+            f"{', '.join(said)} is set, as a launcher sets it, but {lacking} is not; start the "
+            "processes with torchrun, or unset it"
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -171,7 +171,7 @@ def joined() -> Generator[Group, None, None]:
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
-            f"the other processes are not found ({reason}); see that every one is started with "
+            f"the other processes cannot be reached ({reason}); check that each was started with "
             "the same --nnodes, --nproc-per-node and --rdzv-endpoint"
         ) from error
     try:

@@ -27,9 +27,7 @@ def locked(folder: Path) -> Generator[None, None, None]:
     with _opened(file) as handle:
         # If the folder was replaced between open and lock, the wrong folder is locked.
         if not (_got(handle, LOCK_EX | LOCK_NB) and _is_at(handle, file)):
-            raise InvlearnError(
-                f"another process is at work in {folder}; wait for it, or stop it first"
-            )
+            raise InvlearnError(f"another process is using {folder}; wait for it, or stop it first")
         yield
 
 
@@ -110,8 +108,7 @@ def _opened(file: Path) -> Generator[int, None, None]:
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise InvlearnError(
-            f"cannot write {file}: {reason}; whoever works in {file.parent} needs the right to "
-            "write there"
+            f"cannot write {file}: {reason}; work in {file.parent} needs write permission there"
         ) from error
     try:
         yield handle

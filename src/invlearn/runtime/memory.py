@@ -25,7 +25,7 @@ def bytes_of(amount: str) -> float:
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) *([A-Z]+)", amount.strip().upper())
     if not found or found[2] not in _UNITS:
-        raise ConfigError(f"'{amount}' is no amount of memory; write one such as 4GiB")
+        raise ConfigError(f"'{amount}' is not an amount of memory; write, for example, 4GiB")
     return float(found[1]) * _UNITS[found[2]]
 
 

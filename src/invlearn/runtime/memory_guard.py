@@ -20,7 +20,7 @@ class MemoryGuard(TorchFunctionMode):
         >>> with MemoryGuard(1_000):
         ...     torch.zeros(10**9)
         Traceback (most recent call last):
-        ValueError: it would take 4,000,000,000 bytes, and there is room for 1,000
+        ValueError: it would take 4,000,000,000 bytes, and the limit is 1,000
     """
 
     def __init__(self, n_bytes: int) -> None:
@@ -45,7 +45,7 @@ class MemoryGuard(TorchFunctionMode):
             self._taken += prod(_size(args, given)) * kind.itemsize
             if self._taken > self._most:
                 raise ValueError(
-                    f"it would take {self._taken:,} bytes, and there is room for {self._most:,}"
+                    f"it would take {self._taken:,} bytes, and the limit is {self._most:,}"
                 )
         return func(*args, **given)
 

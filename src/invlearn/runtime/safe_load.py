@@ -67,9 +67,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if isinstance(name, Hashable) and name in found:
-                raise ValueError(
-                    f"{name} stands twice in one place, line {key.start_mark.line + 1}"
-                )
+                raise ValueError(f"{name} is repeated, line {key.start_mark.line + 1}")
             found |= {name} if isinstance(name, Hashable) else set()
         return super().construct_mapping(node, deep)
 
@@ -159,7 +157,7 @@ def _check_size(values: Any, *, most: int | None = MAX_VALUES) -> None:
         value, depth = todo.pop()
         count += 1
         if most is not None and count > most:
-            raise ValueError(f"it holds more than {most:,} values, its aliases written out")
+            raise ValueError(f"it has more than {most:,} values, with aliases expanded")
         if depth >= MAX_DEPTH and isinstance(value, Mapping | list | tuple | set):
             raise ValueError(_too_deep())
         if isinstance(value, Mapping):
@@ -169,4 +167,4 @@ def _check_size(values: Any, *, most: int | None = MAX_VALUES) -> None:
 
 
 def _too_deep() -> str:
-    return f"more than {MAX_DEPTH} lists or mappings are within one another"
+    return f"more than {MAX_DEPTH} levels of lists or mappings"

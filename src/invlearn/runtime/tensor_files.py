@@ -180,8 +180,8 @@ def _write_together(
         group.barrier()
     except FileNotFoundError as error:
         raise InvlearnError(
-            f"{file.parent} has gone while it was written; another process says why, or this one "
-            "does not see the same disk"
+            f"{file.parent} disappeared while it was written; see the message of another process, "
+            "or check that all see the same disk"
         ) from error
     except OSError as error:
         raise atomic.cannot_write(file, error) from error

@@ -127,7 +127,9 @@ def usable_device(name: str) -> str:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ConfigError(f"device '{name}' is not there ({reason}); try --device cpu") from error
+        raise ConfigError(
+            f"device '{name}' is not available ({reason}); pass --device cpu"
+        ) from error
     return name
 
 
@@ -148,7 +150,7 @@ def decide_compile(
     device = torch.device(config.device).type
     obstacles = {
         f"the {config.store} store does more than arithmetic": config.store != "row",
-        "several processes talk within a step": n_processes > 1,
+        "processes communicate within a step": n_processes > 1,
         f"backbone {config.backbone} draws random numbers": draws_random_numbers(module),
         "no C++ compiler is found (set CXX to one)"
         if device == "cpu"
@@ -196,8 +198,8 @@ def make_backbone(
             return kind(n_users, n_items, **known, **config.model)
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ConfigError(
-            f"backbone {config.backbone} cannot be made from n_users, n_items and its options "
-            f"({error}); fix its class, or give the module itself from Python"
+            f"backbone {config.backbone} cannot be built from n_users, n_items and its options "
+            f"({error}); fix its class, or pass a module from Python"
         ) from error
 
 
@@ -256,8 +258,8 @@ def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int)
     if learning:
         raise ConfigError(
             f"backbone {type(module).__name__} keeps statistics of batches in "
-            f"{', '.join(learning)}, so the score of a pair would depend on the pairs beside it; "
-            "leave batch norm out, or take layer norm"
+            f"{', '.join(learning)}, so the score of a pair would depend on the rest of its batch; "
+            "remove batch norm, or use layer norm"
         )
     if shape != (3,):
         raise ConfigError(
@@ -347,8 +349,8 @@ def named_strategy(strategy: str | Strategy | type[Strategy] | None) -> dict[str
         return {"strategy": path_of(strategy, STRATEGIES)}
     if not is_dataclass(strategy):
         raise ConfigError(
-            f"strategy {type(strategy).__name__} is no dataclass, so its options cannot be "
-            "recorded; make it one, or give the class and its options as method={...}"
+            f"strategy {type(strategy).__name__} is not a dataclass, so its options cannot be "
+            "recorded; make it one, or pass the class and its options as method={...}"
         )
     options = {f.name: getattr(strategy, f.name) for f in fields(strategy)}
     return {"strategy": path_of(type(strategy), STRATEGIES), "method": options}

@@ -253,7 +253,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{file} is damaged ({error!r}); train the run again") from error
     if any(Path(entry["name"]).name != entry["name"] for entry in index.values()):
-        raise RunError(f"{file} names a folder elsewhere; it did not come from invlearn")
+        raise RunError(f"{file} names a folder outside of it, so it was not written by invlearn")
     return index
 
 
@@ -269,7 +269,7 @@ def _damaged(file: Path, found: str, which: str, index: Mapping[str, Any]) -> Ru
     """Return the error for a missing or changed file."""
     other = "best" if which == "last" else "last"
     spare = index.get(other, index[which])["name"]
-    hint = f"; the {other} checkpoint, {spare}, may still be whole"
+    hint = f"; the {other} checkpoint, {spare}, may be intact"
     hint = hint if spare != index[which]["name"] else ""
     return RunError(f"{file} {found}; restore it or train the run again{hint}")
 

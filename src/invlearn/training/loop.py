@@ -64,7 +64,7 @@ class TrainLoop:
                     self._save_within_epoch()
             scores = self._close_epoch(perf_counter() - started, self.n_steps - done_before)
             if should_prune(state.epoch - 1, scores):
-                raise Stopped(f"given up after epoch {state.epoch}; saved")
+                raise Stopped(f"pruned after epoch {state.epoch}; saved")
 
     def _step(self) -> Mapping[str, Tensor]:
         """Take and log the step of the next batch."""
@@ -159,9 +159,9 @@ class FiniteCheck:
             if not step.is_finite:
                 raise DivergedError(
                     f"training diverged at step {number + 1} of epoch {epoch + 1}: the loss is "
-                    f"{float(step.log['loss']):g} or what was proposed is not finite, at learning "
-                    f"rate {lr:g}; stopped before the optimizer step, and the last checkpoint "
-                    "stands; train it again with a lower --optimizer.lr or a higher "
+                    f"{float(step.log['loss']):g} or the proposed update is not finite, at "
+                    f"learning rate {lr:g}; stopped before the optimizer step, and the last "
+                    "checkpoint is kept; train it again with a lower --optimizer.lr or a higher "
                     "--optimizer.l2, and --overwrite"
                 )
         self._waiting.clear()

@@ -120,7 +120,7 @@ def _record(line: bytes, place: str) -> dict[str, Any]:
     try:
         record = from_json(line)
         if not isinstance(record, dict):
-            raise ValueError("it holds no record")
+            raise ValueError("it is not a record")
     except ValueError as error:
         raise RunError(
             f"{place} is damaged ({error}); restore the file or train the run again"
@@ -152,8 +152,8 @@ def _keep(file: Path, key: str, bound: int) -> None:
     kept = [line for place, line in places if isinstance(place, int) and place < bound]
     if [line[key] for line in kept] != [*range(bound)]:
         raise RunError(
-            f"{file} has {len(kept):,} whole records of the {bound:,} that the last checkpoint has "
-            "behind it; restore the file or train the run again"
+            f"{file} has {len(kept):,} whole records of the {bound:,} that the last checkpoint "
+            "needs; restore the file or train the run again"
         )
     atomic.write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -180,7 +180,7 @@ def _open_board(folder: Path, n_steps: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "tensorboard is not installed; pip install 'invlearn[tensorboard]' or leave "
-            "--tensorboard away"
+            "tensorboard is not installed; pip install 'invlearn[tensorboard]' or omit "
+            "--tensorboard"
         ) from error
     return SummaryWriter(str(folder), purge_step=n_steps or None)

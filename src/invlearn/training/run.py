@@ -242,8 +242,8 @@ def train(
         )
     if exists and not overwrite:
         raise RunError(
-            f"{out} exists already; go on with `invlearn resume {out}`, choose another --out, or "
-            "pass --overwrite"
+            f"{out} already exists; continue it with `invlearn resume {out}`, choose another "
+            "--out, or pass --overwrite"
         )
     job = Job.start(out, data, settings, module, group=group)
     with (
@@ -322,7 +322,7 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
         job.work(progress=progress, should_stop=should_stop)
     except Stopped as stop:
         again = f"invlearn resume {quote(str(job.folder))}"
-        raise Stopped(f"{stop}; go on with `{again}`") from stop
+        raise Stopped(f"{stop}; continue with `{again}`") from stop
     run = _opened(job)
     tested = run.evaluate(dataset=job.trainer.dataset, baselines=BASELINES, progress=progress)
     epoch = None if job.trainer.state.best_epoch is None else job.trainer.state.best_epoch + 1

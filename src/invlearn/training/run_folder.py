@@ -142,7 +142,7 @@ def read_run(folder: Path) -> tuple[RunCard, RunConfig]:
     """
     atomic.recover(folder)
     if found := misplaced(folder):
-        raise RunError(f"{found}; put a file of its own there")
+        raise RunError(f"{found}; replace it with a regular file")
     card = read_json(folder / "run.json")
     if card.get("format") != FORMAT:
         raise RunError(
@@ -190,15 +190,15 @@ def check_same(folder: Path, dataset: Dataset, config: RunConfig) -> None:
     card, own = read_run(folder)
     if card.fingerprint != dataset.fingerprint:
         raise RunError(
-            f"{folder} was trained on another dataset than {dataset.folder}, so it is not gone on "
-            "with; choose another --out, or pass --overwrite"
+            f"cannot resume {folder}: it was trained on another dataset than {dataset.folder}; "
+            "choose another --out, or pass --overwrite"
         )
     decided = {"compile", "device"}  # depend on the machine
     theirs, ours = (c.model_dump(mode="json", exclude=decided) for c in (own, config))
     differing = [name for name, value in ours.items() if theirs[name] != value]
     if differing:
         raise RunError(
-            f"{folder} was trained with other settings, so it is not gone on with: "
+            f"cannot resume {folder}: settings differ: "
             + "; ".join(f"{name} {theirs[name]}, now {ours[name]}" for name in differing)
             + "; choose another --out, or pass --overwrite"
         )
@@ -217,7 +217,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{file} is damaged ({error}); train the run again") from error
     if not isinstance(content, dict):
-        raise RunError(f"{file} is damaged (it holds no object); train the run again")
+        raise RunError(f"{file} is damaged (it is not an object); train the run again")
     return content
 
 
@@ -225,17 +225,17 @@ def _absent(folder: Path, name: str) -> RunError:
     """Return the error for a missing file of a run, with the kind of the folder."""
     place = quote(str(folder))
     if not folder.exists():
-        return RunError(f"{folder} does not exist; name a run folder, which `invlearn train` makes")
+        return RunError(f"{folder} does not exist; name a run folder written by `invlearn train`")
     if not folder.is_dir():
-        return RunError(f"{folder} is a file; name a run folder, which `invlearn train` makes")
+        return RunError(f"{folder} is a file; name a run folder written by `invlearn train`")
     if (folder / "run.json").is_file():
         rest = (
-            f"the run has not finished; go on with `invlearn resume {place}`"
+            f"the run has not finished; continue it with `invlearn resume {place}`"
             if name == "test.json"
             else "the run is damaged; train it again"
         )
         return RunError(f"{folder} has no {name}: {rest}")
-    what = "no run folder; name one, which `invlearn train` makes"
+    what = "not a run folder; name one written by `invlearn train`"
     if (folder / "data.json").is_file():
         what = f"a dataset folder; train a run on it with `invlearn train {place} --out RUN`"
     elif (folder / "experiment.yaml").is_file():
@@ -252,7 +252,7 @@ def open_dataset(folder: Path, card: RunCard) -> Dataset:
     """
     if not folder.exists():
         raise RunError(
-            f"the run's dataset {folder} is not there; if it was moved, say where it is with "
+            f"the run's dataset {folder} does not exist; if it was moved, pass its path with "
             "--dataset"
         )
     dataset = Dataset.open(folder, verify=True)
@@ -281,7 +281,7 @@ def check_own(saved: Checkpoint, folder: Path) -> None:
     if saved.run and own and saved.run != own:
         raise RunError(
             f"{folder / 'checkpoints'} holds a checkpoint of another run (id {saved.run}, that of "
-            f"{folder / 'run.json'} is {own}); put this run's own back, or train it again"
+            f"{folder / 'run.json'} is {own}); restore this run's own, or train it again"
         )
 
 
@@ -296,7 +296,7 @@ def check_ids(folder: Path, card: RunCard) -> None:
         if not file.is_file() or sha256(file) != expected:
             found = "was changed since it was written" if file.is_file() else "is missing"
             raise RunError(
-                f"{file} {found}; copy that of the run's dataset, or train the run again"
+                f"{file} {found}; copy it from the run's dataset, or train the run again"
             )
 
 
@@ -327,5 +327,5 @@ def load_weights(
         reason = " ".join(str(error).split())
         raise RunError(
             f"{folder}: weights do not fit the backbone ({reason}); a backbone that was given from "
-            "Python must be given again, as backbone=..."
+            "Python must be passed again, as backbone=..."
         ) from error

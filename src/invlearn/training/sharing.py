@@ -52,7 +52,7 @@ def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) 
         if min(sizes.values()) < group.size:
             raise ConfigError(
                 f"{dataset.folder} has {sizes['user']:,} users and {sizes['item']:,} items, too "
-                f"few for {group.size} processes to share; leave --store sharded out"
+                f"few for {group.size} processes to share; omit --store sharded"
             )
         sizes = {key: len(range(n)[group.share(n)]) for key, n in sizes.items()}
     check_backbone(module, config.store, n_users=sizes["user"], n_items=sizes["item"])

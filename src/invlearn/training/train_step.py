@@ -86,8 +86,8 @@ class Stepper:
         except self._failures as error:
             reason = " ".join(str(error).split("\n")[:2]).strip()
             warn(
-                f"compiling the step failed ({type(error).__name__}: {reason}); going on without, "
-                "pass --compile off to leave it out",
+                f"compiling the step failed ({type(error).__name__}: {reason}); continuing "
+                "without; pass --compile off to skip it",
                 InvlearnWarning,
                 stacklevel=2,
             )

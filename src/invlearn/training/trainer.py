@@ -254,7 +254,7 @@ class Trainer:
         if not np.isfinite(logits).all():
             raise DivergedError(
                 f"training diverged at the last step of epoch {self.state.epoch + 1}: the scores "
-                "of the validation part are not finite; the last checkpoint stands; lower "
+                "of the validation part are not finite; the last checkpoint is kept; lower "
                 "--optimizer.lr or raise --optimizer.l2"
             )
         found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")

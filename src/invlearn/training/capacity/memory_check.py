@@ -51,16 +51,15 @@ def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
         return
     if fits:
         raise ConfigError(
-            "another machine has too little memory for its processes of this training; what they "
-            "said is above or in their own log"
+            "another machine has too little memory for its processes of this training; see their "
+            "message above or in their log"
         )
     parts = found.lasting | found.passing
     largest = max(parts, key=parts.__getitem__)
     raise ConfigError(
         f"this training would take {gib(needed)} more memory on this machine, which can give "
         f"{gib(free)}; {largest} alone {gib(parts[largest])} for each of {group.n_here} "
-        f"processes here. {_advice(found, dataset, group)}; `invlearn plan` says what each would "
-        "take"
+        f"processes here. {_advice(found, dataset, group)}; `invlearn plan` estimates each part"
     )
 
 

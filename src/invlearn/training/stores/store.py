@@ -77,7 +77,7 @@ class Store(ABC):
         named = dict(module.named_parameters())
         self._weights = {n: w.detach() for n, w in named.items() if w.requires_grad}
         named |= dict(module.named_buffers())
-        self._frozen = {n: named[n].detach() for n in tables if n not in self._weights}
+        self._frozen = {n: named[n].detach() for n in tables if n in named.keys() - self._weights}
         self._device = next((w.device for w in named.values()), torch.device("cpu"))
         self._penalties = penalties_of(module)
         self._step_state = self._row_state = NO_TENSORS
