@@ -53,7 +53,7 @@ import sys
 import invlearn.cli.main
 from invlearn.training.capacity.memory_check import plan_for
 dataset, config, n = sys.argv[1:]
-print(plan_for(dataset, {}, config=config, n_processes=int(n)).memory)
+print(plan_for(dataset, config=config, n_processes=int(n)).memory)
 """
 
 

@@ -15,7 +15,7 @@ from console import call, done
 from invlearn.backbones import BACKBONES
 from invlearn.backbones.auxiliary import attach_auxiliary_models, tables_with_auxiliary
 from invlearn.backbones.backbone import ReadsFeatures
-from invlearn.config.schema import OptimizerConfig, RunConfig, load_config
+from invlearn.config.schema import DatasetSizes, OptimizerConfig, RunConfig, load_config
 from invlearn.data.features import NO_FEATURES, FeatureCard, Scale, SideCard
 from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
 from invlearn.data.types import Feed, Pairs
@@ -400,9 +400,9 @@ def test_limits_of_the_groups_around_a_process_count(tmp_path):
 
 
 def test_a_plan_without_a_dataset():
-    sizes = {"users": 10**8, "items": 2 * 10**8, "rows": 10**9, "unlabelled_rows": 10**9}
+    sizes = DatasetSizes(users=10**8, items=2 * 10**8, rows=10**9, unlabelled_rows=10**9)
     given = {"model": {"dim": 32}, "strategy": "ig", "store": "sharded", "batch_size": 2**17}
-    found = plan_for(None, sizes, n_processes=16, **given)
+    found = plan_for(sizes, n_processes=16, **given)
     lasting = found.lasting
     assert lasting["parameters"] == pytest.approx(4 * 32 * 3e8 / 16, rel=0.01)
     moments = lasting["moments of the optimizer"]
@@ -416,26 +416,27 @@ def test_a_plan_without_a_dataset():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"items": None}, "--items is missing"),
-        ({"users": 0}, "--users must be from 1 to 2,147,483,647; found 0"),
-        ({"users": 5 * 10**9}, "--users must be from 1 to"),
-        ({"items": -5}, "--items must be from 1"),
-        ({"rows": -100}, "--rows must be from 1"),
-        ({"rows": 10**400}, "--rows must be from 1"),
-        ({"unlabelled_rows": -50}, "--unlabelled-rows must be from 0"),
-        ({"n_processes": 0}, "--processes must be from 1"),
-        ({"n_hosts": 0}, "--hosts must be from 1"),
-        ({"n_hosts": -2}, "--hosts must be from 1"),
-        ({"n_hosts": 2}, "--processes 1 cannot be spread evenly over --hosts 2"),
-        ({"n_processes": 5, "n_hosts": 2}, "--processes 5 cannot be spread evenly over --hosts 2"),
+        ({"rows": 9, "users": 9}, "--items: a value is needed"),
+        ({"rows": 9, "users": 0, "items": 9}, "--users: a number above 0 is needed; got '0'"),
+        ({"rows": 9, "users": 5 * 10**9, "items": 9}, "--users: a number below 2147483648"),
+        ({"rows": 9, "users": 9, "items": -5}, "--items: a number above 0"),
+        ({"rows": -100, "users": 9, "items": 9}, "--rows: a number above 0"),
+        ({"rows": 10**30, "users": 9, "items": 9}, "--rows: a number below"),
+        ({"rows": 9, "users": 9, "items": 9, "unlabelled-rows": -5}, "--unlabelled-rows: a number"),
     ],
 )
-def test_numbers_that_cannot_be(given, said):
-    sizes = {"users": 9, "items": 9, "rows": 100, "unlabelled_rows": 0}
-    spread = {name: given[name] for name in given if name.startswith("n_")}
-    sizes |= {name: given[name] for name in given if name not in spread}
+def test_sizes_that_cannot_be(given, said):
+    answer = call("plan", *(word for name, n in given.items() for word in (f"--{name}", n)))
+    assert answer.code == 2
+    assert said in answer.err
+
+
+@pytest.mark.parametrize(("n_processes", "n_hosts"), [(0, 1), (1, 0), (1, -2), (1, 2), (5, 2)])
+def test_processes_that_cannot_be_spread(n_processes, n_hosts):
+    sizes = DatasetSizes(users=9, items=9, rows=100)
+    said = f"--processes {n_processes} cannot be spread evenly over --hosts {n_hosts};"
     with pytest.raises(ConfigError, match=said):
-        plan_for(None, sizes, **spread)
+        plan_for(sizes, n_processes=n_processes, n_hosts=n_hosts)
 
 
 def test_the_command(tmp_path):
@@ -450,8 +451,11 @@ def test_the_command(tmp_path):
     for given, said in (
         ((), "--users"),
         ((board.folder, "--memory", "much"), "'much' is not an amount"),
-        ((board.folder, "--users", "5"), "--users is for a dataset that does not exist yet"),
-        ((board.folder, "--hosts", "0"), "--hosts must be from 1"),
+        (
+            (board.folder, *["--users", "5", "--items", "5", "--rows", "5"]),
+            "either a dataset folder, or",
+        ),
+        ((board.folder, "--hosts", "0"), "cannot be spread evenly over --hosts 0"),
     ):
         answer = call("plan", *given)
         assert answer.code == 2

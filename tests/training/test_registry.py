@@ -18,10 +18,9 @@ from invlearn.training import registry
 from invlearn.training.registry import (
     backbone_class,
     complete_options,
-    describe_backbones,
-    describe_strategies,
     options_of,
     strategy_class,
+    summary_of,
 )
 
 
@@ -160,12 +159,13 @@ def test_wrong_options(options, says):
         complete_options(Net, options, "model")
 
 
-@pytest.mark.parametrize("describe", [describe_backbones, describe_strategies])
-def test_everything_built_in_is_described_with_types_and_defaults(describe):
-    for name, (sentence, options) in describe().items():
+@pytest.mark.parametrize("known", [BACKBONES, STRATEGIES])
+def test_everything_built_in_is_described_with_types_and_defaults(known):
+    for name, cls in known.items():
+        sentence = summary_of(cls)
         assert sentence.endswith("."), name
         assert "\n" not in sentence
-        assert all(default is not ... for _, default in options.values())
+        assert all(default is not ... for _, default in options_of(cls).values())
 
 
 def test_defaults_of_every_built_in_class_are_valid():

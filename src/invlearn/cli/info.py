@@ -1,7 +1,6 @@
 """Commands that list strategies and backbones, and describe the installation."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.table import Table
 
@@ -10,16 +9,16 @@ from invlearn.cli.display import console
 
 def strategies() -> None:
     """List the strategies and their options."""
-    from invlearn.training.registry import describe_strategies
+    from invlearn.strategies import STRATEGIES
 
-    _show_choices(describe_strategies(), "method")
+    _show_choices(STRATEGIES, "method")
 
 
 def backbones() -> None:
     """List the backbones and their options."""
-    from invlearn.training.registry import describe_backbones
+    from invlearn.backbones import BACKBONES
 
-    _show_choices(describe_backbones(), "model")
+    _show_choices(BACKBONES, "model")
 
 
 def doctor() -> None:
@@ -42,14 +41,14 @@ def doctor() -> None:
     console.print(grid)
 
 
-def _show_choices(
-    choices: Mapping[str, tuple[str, Mapping[str, tuple[Any, Any]]]], prefix: str
-) -> None:
-    """Print names, one sentence about each, and their options under `--PREFIX`."""
+def _show_choices(classes: Mapping[str, type], prefix: str) -> None:
+    """Print names, one sentence about each class, and its options under `--PREFIX`."""
+    from invlearn.training.registry import options_of, summary_of
+
     grid = Table.grid(padding=(0, 2))
-    for name, (sentence, options) in choices.items():
-        text = sentence.removeprefix(f"`{name}`: ")
+    for name, cls in classes.items():
+        text = summary_of(cls).removeprefix(f"`{name}`: ")
         grid.add_row(f"[bold]{name}[/bold]", text[:1].upper() + text[1:])
-        for option, (_, default) in options.items():
+        for option, (_, default) in options_of(cls).items():
             grid.add_row("", f"--{prefix}.{option.replace('_', '-')}, {default} by default")
     console.print(grid)

@@ -8,7 +8,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from invlearn.cli.display import console
-from invlearn.config.schema import RunConfig
+from invlearn.config.schema import DatasetSizes, RunConfig
+from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.memory import available, bytes_of, gib
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ def plan(
     hosts: int = 1,
     memory: str | None = None,
     dim: int | None = None,
-    users: int | None = None,
-    items: int | None = None,
-    rows: int | None = None,
-    unlabelled_rows: int | None = None,
+    sizes: Annotated[DatasetSizes | None, Parameter(name="*")] = None,
     config: Path | None = None,
     options: Annotated[RunConfig | None, Parameter(name="*")] = None,
 ) -> None:
@@ -50,15 +48,6 @@ def plan(
         Memory of a machine, such as 64GiB; default: what is available on this one.
     dim
         Short for --model.dim.
-    users
-        Users of a dataset that does not exist yet.
-    items
-        Items of it.
-    rows
-        Labelled rows of it, split as `prepare` does by default: a tenth for validation, a tenth
-        for the test.
-    unlabelled_rows
-        Unlabelled rows of it.
     config
         YAML file of the options below; options given here override it.
     """
@@ -67,9 +56,14 @@ def plan(
     given = options.model_dump(exclude_unset=True) if options else {}
     if dim is not None:
         given["model"] = {"dim": dim} | given.get("model", {})
-    sizes = {"users": users, "items": items, "rows": rows, "unlabelled_rows": unlabelled_rows}
+    source = dataset or sizes
+    if source is None or (dataset and sizes):
+        raise ConfigError(
+            "a plan needs either a dataset folder, or --users, --items and --rows of a dataset "
+            "that does not exist yet"
+        )
     free = available() if memory is None else bytes_of(memory)
-    found = plan_for(dataset, sizes, config=config, n_processes=processes, n_hosts=hosts, **given)
+    found = plan_for(source, config=config, n_processes=processes, n_hosts=hosts, **given)
     fits = found.memory * (processes // hosts) <= MARGIN * free
     _show_plan(found, hosts=hosts, free=free, fits=fits)
     if not fits:

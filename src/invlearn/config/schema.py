@@ -160,6 +160,20 @@ class OtherLog(Settings):
     """What to do with rows of --log whose pair the runs were trained or validated on."""
 
 
+class DatasetSizes(Settings):
+    """Sizes of a dataset that does not exist yet."""
+
+    users: Count
+    """Users of a dataset that does not exist yet."""
+    items: Count
+    """Items of it."""
+    rows: Annotated[int, Field(gt=0, lt=2**48)]
+    """Labelled rows of it, split as `prepare` does by default: a tenth for validation, a tenth
+    for the test."""
+    unlabelled_rows: Annotated[int, Field(ge=0, lt=2**48)] = 0
+    """Unlabelled rows of it."""
+
+
 def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None = None) -> RunConfig:
     """Build the configuration of a run from a YAML file and values that override it.
 

@@ -74,7 +74,7 @@ def tie_groups(users: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLik
         scores: Finite real scores, shape `(rows,)`.
     """
     ids, user = _numbered(np.asarray(users, np.int64))
-    levels, level = _levels(np.asarray(scores, np.float64))
+    levels, level = np.unique(np.asarray(scores, np.float64), return_inverse=True)
     key = (user * len(levels) + (len(levels) - 1 - level)) * 2 + np.asarray(labels, np.int64)
     key.sort()
     label, group = key & 1, key >> 1
@@ -210,29 +210,6 @@ def _numbered(ids: Integers) -> tuple[Integers, Integers]:
     there = np.zeros(high - low + 1, np.bool_)
     there[offset] = True
     return np.flatnonzero(there) + low, (np.cumsum(there) - 1)[offset]
-
-
-def _levels(scores: Floats) -> tuple[Floats, Integers]:
-    """Return the distinct scores, ascending, and the inverse, as `np.unique` does.
-
-    A float32 score, such as a logit, is packed with its row number into one integer, since sorting
-    integers is several times faster. The bits of a float, read as an integer, increase with it;
-    those of a negative float decrease.
-    """
-    with np.errstate(over="ignore"):
-        short = scores.astype(np.float32) + np.float32(0)  # -0.0 + 0.0 is 0.0
-    if not np.array_equal(short, scores):
-        return np.unique(scores, return_inverse=True)
-    bits = short.view(np.int32)
-    key = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64) << 31
-    key |= np.arange(len(key))
-    key.sort()
-    row = key & 0x7FFFFFFF
-    key >>= 31
-    new = np.concatenate([[True], key[1:] != key[:-1]])
-    level = np.empty_like(key)
-    level[row] = np.cumsum(new) - 1
-    return scores[row[new]], level
 
 
 def _user_gain(groups: TieGroups, cumulative: Floats) -> Floats:

@@ -43,7 +43,7 @@ from invlearn.data.sampling.sampler import UnlabelledSource, check_source
 from invlearn.experiments.cell import Cell, Tuning
 from invlearn.experiments.search import Choices, Range, Space, check_default, nested, value_at
 from invlearn.runtime.errors import ConfigError, InvlearnError
-from invlearn.training.build import complete, exposed_fraction
+from invlearn.training.build import check_metric, complete, exposed_fraction
 from invlearn.training.registry import strategy_class
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -315,6 +315,7 @@ def _cell(experiment: Experiment, dataset: Dataset, backbone: str, strategy: str
     for entry in entries:
         config = load_config(entry.settings, config)
     config = complete(config, dataset, None)
+    check_metric(config.select_by, dataset)
     _check_unlabelled(config, dataset)
     return Cell(
         dataset=dataset.folder.resolve(),

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, Params, Score
+from invlearn.data.types import Batch, Params, Score
 from invlearn.strategies.losses import cross_entropy, reweighting, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
 
@@ -38,11 +38,6 @@ class TruncatedCrossEntropy(LossStrategy):
     """Steps over which the dropped fraction grows from 0 (`num_gradual` of the authors)."""
     exponent: PositiveFloat = 1.0
     """The ramp ends at `drop_fraction ** exponent`, as in the authors' code."""
-
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
 
     def dropped_fraction(self, step: int) -> float:
         """Return the fraction dropped at a step: linear from 0, then `drop_fraction`.
@@ -77,11 +72,6 @@ class ReweightedCrossEntropy(LossStrategy):
     """Pairs that are reweighted; the others have weight 1."""
     alpha: NonNegativeFloat = 0.2
     """Strength of the reweighting; 0 is plain negative sampling."""
-
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Return the mean over all pairs of weight times log loss."""

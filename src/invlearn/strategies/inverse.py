@@ -27,11 +27,6 @@ STRIDES = (0.0, 1.0, -1.0)
 class InverseDual(LossStrategy):
     """`idl`: unlabelled pairs are trained under both labels, weighted by belief (Eq. 4)."""
 
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
-
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Return the mean over all pairs of log loss (labelled) or inverse dual loss (others)."""
         return mean_loss(score, params, batch, inverse_dual_loss)

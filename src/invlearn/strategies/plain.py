@@ -30,11 +30,6 @@ class LabelledOnly(LossStrategy):
 class NegativeSampling(LossStrategy):
     """`ns`: every unlabelled pair is used as a negative."""
 
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
-
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Return the mean log loss of all pairs, unlabelled ones with label 0."""
         return mean_loss(score, params, batch, negative_loss)

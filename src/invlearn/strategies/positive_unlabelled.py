@@ -43,11 +43,6 @@ class NonNegativePU(LossStrategy):
     beta: NonNegativeFloat = 0.0
     """The negative part may fall to `-beta` (the authors' code: 0)."""
 
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
-
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Return the risk, with the gradient of Algorithm 1 if its negative part is too low."""
         labels = batch.labels

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
-from invlearn.data.types import Batch, Feed, Params, Score
+from invlearn.data.types import Batch, Params, Score
 from invlearn.strategies.losses import cross_entropy, entropy
 from invlearn.strategies.strategy import LossStrategy, split_logits
 
@@ -27,11 +27,6 @@ class EntropyMinimisation(LossStrategy):
     weight: NonNegativeFloat = 0.1
     """Weight `lambda` of the unlabelled pairs' mean entropy relative to the labelled pairs' mean
     loss. The paper chooses it by cross-validation; the default is ours."""
-
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Return the labelled mean log loss plus `weight` times the others' mean entropy."""
@@ -59,11 +54,6 @@ class PseudoLabel(LossStrategy):
     """Step at which the weight starts to grow from 0 (`T1` of Lee)."""
     ramp_end: NonNegativeInt = 600
     """Step at which the weight is reached (`T2` of Lee)."""
-
-    @property
-    def feed(self) -> Feed:
-        """Labelled and unlabelled pairs."""
-        return Feed(unlabelled=True)
 
     def weight_at(self, step: int) -> float:
         """Return the weight of the unlabelled pairs at a step (Eq. 16).

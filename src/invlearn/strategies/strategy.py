@@ -61,7 +61,12 @@ class Strategy(ABC):
 
 
 class LossStrategy(Strategy):
-    """A strategy defined by a loss."""
+    """A strategy defined by a loss; by default it uses labelled and unlabelled pairs."""
+
+    @property
+    def feed(self) -> Feed:
+        """Labelled and unlabelled pairs."""
+        return Feed(unlabelled=True)
 
     @abstractmethod
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:

@@ -30,17 +30,7 @@ BY_ROWS = ("row", "sharded")
 
 
 def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> RunConfig:
-    """Return the settings with all defaults and `auto` values filled in.
-
-    Args:
-        config: Settings as given.
-        dataset: The dataset to train on.
-        given: An existing backbone; its options are not checked.
-
-    Raises:
-        ConfigError: Settings contradict each other, the dataset or the machine.
-    """
-    _check_metric(config.select_by, dataset)
+    """Return the settings with all defaults and `auto` values filled in (`complete_settings`)."""
     return complete_settings(
         config, n_train=len(dataset.train), n_unlabelled=len(dataset.unlabelled), given=given
     )
@@ -49,7 +39,13 @@ def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> Ru
 def complete_settings(
     config: RunConfig, *, n_train: int, n_unlabelled: int, given: nn.Module | None = None
 ) -> RunConfig:
-    """Return the completed settings, given the numbers of training rows.
+    """Return the settings with all defaults and `auto` values filled in.
+
+    Args:
+        config: Settings as given; complete settings do not change.
+        n_train: Labelled training rows.
+        n_unlabelled: Unlabelled rows.
+        given: An existing backbone; its options are not checked.
 
     Raises:
         ConfigError: Settings contradict each other or the machine.
@@ -317,8 +313,12 @@ def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
         )
 
 
-def _check_metric(name: str, dataset: Dataset) -> None:
-    """Check that a metric exists and is defined on the validation part."""
+def check_metric(name: str, dataset: Dataset) -> None:
+    """Check that a metric exists and is defined on the validation part.
+
+    Raises:
+        ConfigError: It is not.
+    """
     rows = dataset.valid
     known = evaluate(
         rows.users, rows.labels, np.zeros(len(rows)), draws=0, name="the validation part"

@@ -143,10 +143,7 @@ def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) ->
     Raises:
         RunError: There is no checkpoint, or a file of it is missing, truncated or changed.
     """
-    index = _read_index(folder)
-    if which not in index:
-        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
-    place = folder / index[which]["name"]
+    index, place = _find(folder, which)
     for name in FILES:
         _check(place / name, which, index)
     with _readable(place):
@@ -166,13 +163,18 @@ def load_private(folder: Path, which: Which) -> Checkpoint:
     Raises:
         RunError: There is no checkpoint, or a file of it is missing, truncated or changed.
     """
-    index = _read_index(folder)
-    if which not in index:
-        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
-    place = folder / index[which]["name"]
+    index, place = _find(folder, which)
     _check(place / "state.json", which, index)
     weights = _read_private(place / "weights.safetensors", which, index)
     return Checkpoint(weights, {}, *_read_state(place))
+
+
+def _find(folder: Path, which: Which) -> tuple[dict[str, Any], Path]:
+    """Return the index and the folder of a checkpoint."""
+    index = _read_index(folder)
+    if which not in index:
+        raise RunError(f"{folder} has no {which} checkpoint yet; resume the run to make one")
+    return index, folder / index[which]["name"]
 
 
 def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Training in a run folder: a trainer with logs, checkpoints and beliefs on disk."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import RunError
 from invlearn.runtime.progress import Progress
 from invlearn.runtime.random import stream
-from invlearn.runtime.tensor_files import NO_SHARDS, Shard
 from invlearn.strategies.losses import belief_in_positive
 from invlearn.training import checkpoint
 from invlearn.training.capacity.memory_check import check_memory
@@ -25,7 +24,6 @@ from invlearn.training.checkpoint import Checkpoint
 from invlearn.training.loop import ShouldPrune
 from invlearn.training.metrics_log import Recorder
 from invlearn.training.run_folder import load_weights, run_id
-from invlearn.training.stores import ShardedStore
 from invlearn.training.trainer import Trainer, never
 
 BELIEF_PAIRS = 10_000
@@ -66,18 +64,14 @@ class Job:
         if module is None:
             check_memory(config, dataset, group)
         scratch = Scratch(folder)
-        trainer = Trainer.of(config, dataset, module, n_runs=n_runs, group=group, scratch=scratch)
+        trainer = Trainer(
+            module, None, dataset, config, n_runs=n_runs, group=group, scratch=scratch
+        )
         return cls(folder, trainer)
-
-    @property
-    def shards(self) -> Mapping[str, Shard]:
-        """Weights and moments that are rows of larger tables."""
-        store = self.trainer.store
-        return store.shards if isinstance(store, ShardedStore) else NO_SHARDS
 
     def load(self, which: checkpoint.Which) -> Checkpoint:
         """Return a checkpoint; of sharded tables only this process's rows."""
-        return checkpoint.load(self.folder / "checkpoints", which, self.shards)
+        return checkpoint.load(self.folder / "checkpoints", which, self.trainer.store.shards)
 
     def restore(self, saved: Checkpoint) -> None:
         """Load parameters, moments and state from a checkpoint.
@@ -159,6 +153,6 @@ class Job:
             saved,
             best=is_best,
             keep=trainer.config.keep_epochs,
-            shards=self.shards,
+            shards=trainer.store.shards,
             group=trainer.group,
         )

@@ -104,19 +104,9 @@ def complete_options(cls: type, options: Mapping[str, Any], where: str) -> dict[
     return dict(getattr(checked, where))
 
 
-def describe_backbones() -> dict[str, tuple[str, dict[str, tuple[Any, Any]]]]:
-    """Return a one-sentence description and the options of each built-in backbone."""
-    return {name: _described(cls) for name, cls in BACKBONES.items()}
-
-
-def describe_strategies() -> dict[str, tuple[str, dict[str, tuple[Any, Any]]]]:
-    """Return a one-sentence description and the options of each built-in strategy."""
-    return {name: _described(cls) for name, cls in STRATEGIES.items()}
-
-
-def _described(cls: type) -> tuple[str, dict[str, tuple[Any, Any]]]:
-    sentence = (inspect.getdoc(cls) or "").split("\n\n")[0]
-    return " ".join(sentence.split()), options_of(cls)
+def summary_of(cls: type) -> str:
+    """Return the first paragraph of a class's docstring in one line."""
+    return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
 
 
 def _find(kind: str, name: str, known: Mapping[str, type[Class]], wanted: type) -> type[Class]:
@@ -125,7 +115,8 @@ def _find(kind: str, name: str, known: Mapping[str, type[Class]], wanted: type) 
     if ":" in name:
         found: Any = _given.get(name) or _import(kind, name)
     else:
-        plugins = {e.name: e.value for e in entry_points(group=f"invlearn.{_plural(kind)}")}
+        group = {"backbone": "invlearn.backbones", "strategy": "invlearn.strategies"}[kind]
+        plugins = {e.name: e.value for e in entry_points(group=group)}
         if name not in plugins:
             raise unknown(kind, name, [*known, *plugins])
         found = _import(kind, plugins[name])
@@ -134,10 +125,6 @@ def _find(kind: str, name: str, known: Mapping[str, type[Class]], wanted: type) 
             f"{kind} '{name}' is {found!r}; it must be a subclass of {wanted.__qualname__}"
         )
     return found
-
-
-def _plural(kind: str) -> str:
-    return {"backbone": "backbones", "strategy": "strategies"}[kind]
 
 
 def _import(kind: str, name: str) -> object:

@@ -29,6 +29,7 @@ from invlearn.runtime.errors import DivergedError
 from invlearn.runtime.progress import Progress, silent
 from invlearn.strategies import Strategy
 from invlearn.training.build import (
+    check_metric,
     complete,
     decide_compile,
     exposed_fraction,
@@ -72,6 +73,10 @@ class Trainer:
         strategy: str | Strategy | type[Strategy] | None,
         dataset: Dataset,
         config: RunConfig | str | Path | None = None,
+        *,
+        n_runs: int = 1,
+        group: Group = ALONE,
+        scratch: Scratch = Scratch(),  # noqa: B008  it is immutable
         **options: Any,
     ) -> None:
         """Build the model, the store of its parameters, and the sampler.
@@ -83,6 +88,9 @@ class Trainer:
                 the one of `config`.
             dataset: The dataset to train on.
             config: Settings, or a YAML file of them.
+            n_runs: Trainings of the same shapes in this process, which share compilation.
+            group: The processes that train together.
+            scratch: Storage for the order of many rows.
             options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
 
         Raises:
@@ -91,46 +99,8 @@ class Trainer:
         """
         module = backbone if isinstance(backbone, nn.Module) else None
         named = named_backbone(backbone) | named_strategy(strategy) | options
-        self._build(complete(load_config(named, config), dataset, module), dataset, module)
-
-    @classmethod
-    def of(
-        cls,
-        config: RunConfig,
-        dataset: Dataset,
-        module: nn.Module | None = None,
-        *,
-        n_runs: int = 1,
-        group: Group = ALONE,
-        scratch: Scratch = Scratch(),  # noqa: B008  it is immutable
-    ) -> "Trainer":
-        """Build a trainer from complete settings (see `invlearn.training.build.complete`).
-
-        Args:
-            config: Settings; only `compile` is resolved here.
-            dataset: The dataset to train on.
-            module: An existing backbone.
-            n_runs: Trainings of the same shapes in this process, which share compilation.
-            group: The processes that train together.
-            scratch: Storage for the order of many rows.
-
-        Raises:
-            ConfigError: The backbone violates its contract.
-        """
-        trainer = cls.__new__(cls)
-        trainer._build(config, dataset, module, n_runs=n_runs, group=group, scratch=scratch)
-        return trainer
-
-    def _build(
-        self,
-        config: RunConfig,
-        dataset: Dataset,
-        module: nn.Module | None,
-        *,
-        n_runs: int = 1,
-        group: Group = ALONE,
-        scratch: Scratch = Scratch(),  # noqa: B008
-    ) -> None:
+        config = complete(load_config(named, config), dataset, module)
+        check_metric(config.select_by, dataset)
         torch.manual_seed(config.seed)
         if module is None:
             sizes = dataset.n_users, dataset.n_items

@@ -1,25 +1,22 @@
 """Whether a training fits into memory: checked before it starts, or planned long before."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from invlearn.backbones import BACKBONES
-from invlearn.config.schema import RunConfig, load_config
+from invlearn.config.schema import DatasetSizes, RunConfig, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.data.features import NO_FEATURES
 from invlearn.data.prepare.splits import Split
 from invlearn.runtime.distributed import Group
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.memory import available, gib
-from invlearn.training.build import complete, complete_settings
+from invlearn.training.build import complete_settings
 from invlearn.training.capacity.param_count import Counts
 from invlearn.training.capacity.planning import Plan, plan
 
 MARGIN = 0.9
 """Part of the available memory that a training may take by this estimate."""
-MOST_IDS, MOST_ROWS = 2**31 - 1, 2**48
-"""Users or items of a dataset, and anything else that is planned for, at most."""
 
 
 def counts_of(dataset: Dataset) -> Counts:
@@ -86,8 +83,7 @@ def _advice(found: Plan, dataset: Dataset, group: Group) -> str:
 
 
 def plan_for(
-    dataset: str | Path | None,
-    sizes: Mapping[str, int | None],
+    dataset: str | Path | DatasetSizes,
     *,
     config: RunConfig | str | Path | None = None,
     n_processes: int = 1,
@@ -97,70 +93,33 @@ def plan_for(
     """Estimate what a training takes, on a dataset or on one that does not exist yet.
 
     Args:
-        dataset: Dataset folder, if there is one.
-        sizes: Else `users`, `items`, `rows` (labelled; split as `prepare` does by
-            default) and `unlabelled_rows`.
+        dataset: Dataset folder, or sizes of a dataset that `prepare` would split as by default.
         config: Settings, or a YAML file of them.
         n_processes: How many share it.
         n_hosts: Machines that they are spread over evenly.
         options: Settings that override `config`.
 
     Raises:
-        ConfigError: A setting or a size is wrong, or neither a dataset nor sizes are given.
+        ConfigError: A setting is wrong.
         DataError: The dataset is missing or damaged.
     """
     settings = load_config(options, config)
-    _check_processes(n_processes, n_hosts)
-    if dataset is None:
-        counts = _counts(sizes)
-        settings = complete_settings(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
-        return plan(settings, counts, NO_FEATURES, n_processes=n_processes)
-    for name, size in sizes.items():
-        if size is not None:
-            raise ConfigError(
-                f"{_option(name)} is for a dataset that does not exist yet, and {dataset} has its "
-                "own size; leave one of them out"
-            )
-    data = Dataset.open(dataset)
-    settings = complete(settings, data, None)
-    return plan(settings, counts_of(data), data.feature_card, n_processes=n_processes)
-
-
-def _check_processes(n_processes: int, n_hosts: int) -> None:
-    _check_size("processes", n_processes, 1, MOST_IDS)
-    _check_size("hosts", n_hosts, 1, MOST_IDS)
-    if n_processes % n_hosts:
+    if not 1 <= n_hosts <= n_processes or n_processes % n_hosts:
         raise ConfigError(
-            f"--processes {n_processes} cannot be spread evenly over --hosts {n_hosts}; give a "
-            "multiple of the hosts"
+            f"--processes {n_processes} cannot be spread evenly over --hosts {n_hosts}; give at "
+            "least one host, and a multiple of the hosts"
         )
+    if isinstance(dataset, DatasetSizes):
+        counts, features = _counts(dataset), NO_FEATURES
+    else:
+        data = Dataset.open(dataset)
+        counts, features = counts_of(data), data.feature_card
+    settings = complete_settings(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
+    return plan(settings, counts, features, n_processes=n_processes)
 
 
-def _counts(sizes: Mapping[str, int | None]) -> Counts:
-    """Sizes of a dataset that `prepare` would split as it does by default."""
-    given = {name: size for name, size in sizes.items() if size is not None}
-    for name, least, most in (
-        ("users", 1, MOST_IDS),
-        ("items", 1, MOST_IDS),
-        ("rows", 1, MOST_ROWS),
-        ("unlabelled_rows", 0, MOST_ROWS),
-    ):
-        if name not in given and least:
-            raise ConfigError(
-                "a plan needs a dataset folder, or --users, --items and --rows; "
-                f"{_option(name)} is missing"
-            )
-        _check_size(name, given.setdefault(name, 0), least, most)
-    rows, split = given["rows"], Split()
-    valid, test = int(rows * split.valid_fraction), int(rows * split.test_fraction)
-    train = rows - valid - test
-    return Counts(given["users"], given["items"], train, valid, test, given["unlabelled_rows"])
-
-
-def _check_size(name: str, size: int, least: int, most: int) -> None:
-    if not least <= size <= most:
-        raise ConfigError(f"{_option(name)} must be from {least} to {most:,}; found {size}")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _counts(sizes: DatasetSizes) -> Counts:
+    split = Split()
+    valid, test = int(sizes.rows * split.valid_fraction), int(sizes.rows * split.test_fraction)
+    train = sizes.rows - valid - test
+    return Counts(sizes.users, sizes.items, train, valid, test, sizes.unlabelled_rows)

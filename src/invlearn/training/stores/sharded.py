@@ -64,18 +64,13 @@ class ShardedStore(Store):
         super().__init__(module, tables, seed=seed, group=group)
         self._optimizer = RowOptimizer(self._weights, config, self._penalties)
         self._route: RowExchange | None = None
-
-    @property
-    def shards(self) -> dict[str, Shard]:
-        """Rows on this process, by the names of sharded weights and moments."""
         names = {name: name.rpartition(":")[0] for name in self._optimizer.state()}
-        names |= {name: name for name in self._tables}
-        return {
-            name: Shard(own.start, own.stop, n_rows)
+        names |= {name: name for name in tables}
+        self.shards = {
+            name: Shard(own.start, own.stop, n_rows[tables[table]])
             for name, table in names.items()
-            if table in self._tables
-            for n_rows in [self._n_rows[self._tables[table]]]
-            for own in [self._group.share(n_rows)]
+            if table in tables
+            for own in [group.share(n_rows[tables[table]])]
         }
 
     def index(self, batch: Batch) -> IndexedBatch:

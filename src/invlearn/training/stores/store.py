@@ -20,6 +20,7 @@ from invlearn.backbones.backbone import Key
 from invlearn.data.types import NO_TENSORS, Batch, Pairs, Params, Proposal, Score
 from invlearn.runtime.distributed import Group
 from invlearn.runtime.random import torch_seed
+from invlearn.runtime.tensor_files import NO_SHARDS, Shard
 
 STEP_STATE, ROW_STATE = ":state:", ":row_state:"
 """Prefixes of strategy state by name. No parameter has an empty name, so `parameter:number` never
@@ -59,6 +60,8 @@ class Store(ABC):
     step, and rows for the labelled training rows.
     """
 
+    shards: Mapping[str, Shard] = NO_SHARDS
+    """Rows on this process, by the names of sharded weights and moments."""
     _optimizer: Any
     """Holds the moments; its `state` and `load_state` name them `parameter:name`."""
 
