@@ -174,7 +174,9 @@ class Store(ABC):
     def _on_device(self, batch: Batch, rows: Mapping[str, Tensor]) -> IndexedBatch:
         """Return a batch with the strategy's state, and its rows, on the device."""
         moved = {name: self._sent(getattr(batch, name)) for name in ON_HOST}
-        batch = batch._replace(**moved, state=self._step_state, row_state=self._row_state)
+        if self._step_state or self._row_state:
+            moved |= {"state": self._step_state, "row_state": self._row_state}
+        batch = batch._replace(**moved)
         return IndexedBatch(batch, {key: self._sent(ids) for key, ids in rows.items()})
 
     def _sent(self, value: Any) -> Any:
