@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 
-import numpy as np
 import polars as pl
 
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
-from invlearn.data.types import IntegerIds
 from invlearn.inference.recommend.recommendation import Recommender
 from invlearn.inference.serving.schemas import (
     Health,
@@ -46,7 +44,12 @@ class Handlers:
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """Return the highest-scoring items of each user."""
         users = _dense(self._recommender.users, request.users)
-        excluded, n_unknown_items = self._excluded(request)
+        known = self._recommender.items
+        only, never = (
+            None if ids is None else _dense(known, list(dict.fromkeys(ids)))
+            for ids in (request.items, request.exclude_items)
+        )
+        excluded, n_unknown_items = self._recommender.excluded(only, never)
         lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
         n_unknown = int((users == UNKNOWN).sum())
         for block in self._recommender.lists(
@@ -57,7 +60,7 @@ class Handlers:
             ):
                 filled = row != UNKNOWN
                 lists[place].source = block.source
-                lists[place].items = self._recommender.items.original(row[filled]).to_list()
+                lists[place].items = known.original(row[filled]).to_list()
                 lists[place].scores = scores[filled].tolist()
         self._requests += 1
         self._unknown_users += n_unknown
@@ -73,16 +76,6 @@ class Handlers:
             unknown_users=self._unknown_users,
             unknown_items=self._unknown_items,
         )
-
-    def _excluded(self, request: RecommendRequest) -> tuple[IntegerIds, int]:
-        """Return the items to exclude, and the number of different unknown ids."""
-        allowed = np.full(len(self._recommender.items), request.items is None)
-        n_unknown = 0
-        for ids, value in ((request.items or [], True), (request.exclude_items, False)):
-            dense = _dense(self._recommender.items, list(dict.fromkeys(ids)))
-            n_unknown += int((dense == UNKNOWN).sum())
-            allowed[dense[dense != UNKNOWN]] = value
-        return np.flatnonzero(~allowed), n_unknown
 
 
 def _dense(known: IdMap, ids: Sequence[Id]) -> Integers:
