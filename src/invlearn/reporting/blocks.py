@@ -4,7 +4,6 @@ All content is plain text, which the page escapes. Nothing here depends on runs 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
 
@@ -29,8 +28,7 @@ Value = Cell | str | float | None
 """Content of a cell: whole numbers get commas, others four decimals, nothing a dash."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table; the first cell of each row is its head."""
 
     caption: str
@@ -40,8 +38,7 @@ class Table:
     """Whether it is collapsed at first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(NamedTuple):
     """A chart with its numbers as a table."""
 
     title: str
@@ -54,8 +51,7 @@ class Chart:
     """The run that it is about, if it is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Charts:
+class Charts(NamedTuple):
     """Charts and their tables, in columns if the screen is wide enough."""
 
     charts: tuple[Chart | Table, ...]
@@ -86,8 +82,7 @@ class Ribbon(NamedTuple):
     title: str
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """A flow chart of rows; the thickness of a ribbon is its number of rows."""
 
     heads: tuple[tuple[str, float], ...]
@@ -100,22 +95,19 @@ class Flow:
     """Text for readers who do not see the chart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph."""
 
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading within a section."""
 
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """Lines to copy, collapsed unless `open`."""
 
     label: str

@@ -46,7 +46,7 @@ INTERVAL = {"value": ".4f", "low": ".4f", "high": ".4f"}
 """Tooltip of a mark with an interval: format by field."""
 FREE, UNIT = {"zero": False}, {"domain": [0, 1]}
 """Scale of a metric, which need not start at 0, and of a fraction."""
-WHOLE = {"tickCount": 6, "format": "d", "labelExpr": "datum.value % 1 ? '' : datum.label"}
+WHOLE: Spec = {"tickCount": 6, "format": "d", "labelExpr": "datum.value % 1 ? '' : datum.label"}
 """Axis of whole numbers: ticks between them have no label."""
 THIN = {"type": "line", "strokeWidth": 2}
 SHOWN = "indexof(shown, datum.run) >= 0"
@@ -133,16 +133,19 @@ def levels_chart(rows: Rows, series: Sequence[Series], title: str) -> Spec:
     return _page_chart(rows, encoding, _intervals("x", x, series), series, height, shown)
 
 
-def against_chart(rows: Rows, series: Sequence[Series], x: Spec, title: str) -> Spec:
+def against_chart(
+    rows: Rows, series: Sequence[Series], titles: tuple[str, str], scale: Spec
+) -> Spec:
     """Draw a metric with its interval against a number of the run.
 
     Args:
         rows: `run`, `x`, `value`, `low`, `high`.
         series: Series of the page.
-        x: Axis of the number, from `number`.
-        title: Title of the axis of the metric.
+        titles: Titles of the axes of number and metric.
+        scale: Scale of the number.
     """
-    y = number("value", title, {"zero": False, "padding": 6}, tickCount=5)
+    x = number("x", titles[0], scale, tickCount=5, grid=False)
+    y = number("value", titles[1], {"zero": False, "padding": 6}, tickCount=5)
     encoding = {"x": x, "tooltip": _tips(run="", x=".4~g", **INTERVAL)}
     return _page_chart(rows, encoding, _intervals("y", y, series), series)
 
@@ -240,26 +243,18 @@ def share_chart(
     colors = dict(zip(distinct(measured, "series"), METHOD_COLORS, strict=False))
     color = category("series", "method", colors)
     styles = dict(zip(distinct(trivial, "series"), map(list, DASHES), strict=False))
-    dash = category("series", "trivial baseline", styles) | {
-        "legend": {"symbolSize": 600, "symbolStrokeColor": "#666666"}
-    }
-    band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": color}
-    layers: list[Spec] = [
-        {
-            "data": values(trivial),
-            "mark": {"type": "line", "color": "#666666", "strokeWidth": 1.5},
-            "encoding": {"x": x, "y": y, "strokeDash": dash},
-        },
-        {
-            "data": values([row for row in measured if row["low"] is not None]),
-            "mark": {"type": "area", "opacity": 0.15},
-            "encoding": band,
-        },
-        {
-            "data": values(measured),
-            "mark": THIN | {"point": True},
-            "encoding": {"x": x, "y": y, "color": color},
-        },
+    legend = {"legend": {"symbolSize": 600, "symbolStrokeColor": "#666666"}}
+    dash = category("series", "trivial baseline", styles) | legend
+
+    def layer(rows: Rows, mark: Spec, **encoding: Spec) -> Spec:
+        return {"data": values(rows), "mark": mark, "encoding": {"x": x, "y": y, **encoding}}
+
+    banded = [row for row in measured if row["low"] is not None]
+    ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
+    layers = [
+        layer(trivial, {"type": "line", "color": "#666666", "strokeWidth": 1.5}, strokeDash=dash),
+        layer(banded, {"type": "area", "opacity": 0.15}, **ends, color=color),
+        layer(measured, THIN | {"point": True}, color=color),
     ]
     return framed({"layer": layers, "width": 470, "height": 340}, title, note)
 
@@ -297,12 +292,11 @@ def distinct(rows: Rows, key: str) -> list[str]:
 
 def values(rows: Rows) -> Spec:
     """Return rows as the data of a chart; numbers that are not finite become gaps."""
-    return {
-        "values": [
-            {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
-            for row in rows
-        ]
-    }
+
+    def is_gap(value: Any) -> bool:
+        return isinstance(value, float) and not isfinite(value)
+
+    return {"values": [{k: None if is_gap(v) else v for k, v in row.items()} for row in rows]}
 
 
 def bins(beliefs: Beliefs, epoch: str, weight: str) -> list[dict[str, Any]]:
@@ -362,12 +356,11 @@ def _look(series: Sequence[Series], channel: str) -> Spec:
 
 def _tips(**formats: str) -> list[Spec]:
     """Return the tooltip of a mark: format by field, empty for text."""
-    return [
-        {"field": name, "type": "quantitative", "format": form}
-        if form
-        else {"field": name, "type": "nominal"}
-        for name, form in formats.items()
+    number = {"type": "quantitative"}
+    kinds = [
+        number | {"format": form} if form else {"type": "nominal"} for form in formats.values()
     ]
+    return [{"field": name, **kind} for name, kind in zip(formats, kinds, strict=True)]
 
 
 def _shown(series: Sequence[Series]) -> Spec:

@@ -94,12 +94,10 @@ def beliefs_section(material: Material) -> Iterator[Block]:
 
 def _belief_table(beliefs: Beliefs, epoch: str) -> Table:
     width, counts = BINS // GROUPS, beliefs.counts[epoch]["w1"]
+    sums = [sum(counts[start : start + width]) for start in range(0, BINS, width)]
     rows = (
-        (
-            Cell(f"{at / GROUPS:.1f} to {(at + 1) / GROUPS:.1f}", order=at),
-            sum(counts[at * width : (at + 1) * width]),
-        )
-        for at in range(GROUPS)
+        (Cell(f"{n / GROUPS:.1f} to {(n + 1) / GROUPS:.1f}", order=n), pairs)
+        for n, pairs in enumerate(sums)
     )
     return table("Pairs by belief", ("belief", "pairs"), rows)
 
@@ -144,8 +142,7 @@ def judges_section(material: Material) -> Iterator[Block]:
 def cost_section(material: Material) -> Iterator[Block]:
     """Yield the cost of each run, and its AUC against it."""
     seconds = {record.name: record.seconds for record in material.records}
-    scale = {"zero": True, "nice": True}
-    axis = charts.number("x", "seconds of training", scale, tickCount=5, grid=False)
+    titles, scale = ("seconds of training", "AUC"), {"zero": True, "nice": True}
     for results in reversed(material.results):
         rows = [
             {"run": run, "x": seconds[run], **levels["auc"]._asdict()}
@@ -154,7 +151,7 @@ def cost_section(material: Material) -> Iterator[Block]:
         if len(rows) > 1:
             title = "AUC and seconds of training"
             title += f", {results.dataset}" * (len(material.results) > 1)
-            spec = charts.against_chart(rows, material.series, axis, "AUC")
+            spec = charts.against_chart(rows, material.series, titles, scale)
             words = "Each run's test AUC against the seconds that its training took."
             yield Charts((Chart(title, words, spec),))
     heads = ("run", "epochs", "best epoch", "training, s", "validation, s", "pairs/s", "on")

@@ -67,7 +67,7 @@ def _levels(results: Results) -> Iterator[Finding]:
     if trivial and absent:
         yield _caution(
             f"Of the trivial baselines {listed([*trivial])} were measured; {listed(absent)} "
-            f"{_verb(absent, 'was', 'were')} not, and may be ahead of all of these."
+            f"{'was' if len(absent) == 1 else 'were'} not, and may be ahead of all of these."
         )
 
 
@@ -79,7 +79,7 @@ def _differences(results: Results) -> Iterator[Finding]:
         text = f"{name} ({decimals(difference.value, sign=True)})"
         groups.setdefault(STANDINGS[outcome("auc", difference)], []).append(text)
     for standing, names in groups.items():
-        verb = _verb(names, "is", "are")
+        verb = "is" if len(names) == 1 else "are"
         yield Finding(f"{listed(names)} {verb} {standing} {results.reference} by AUC, paired.")
 
 
@@ -97,7 +97,7 @@ def _cautions(results: Results) -> Iterator[Finding]:
 def _run_cautions(records: Sequence[RunRecord]) -> Iterator[Finding]:
     unfinished = [record.name for record in records if record.test is None]
     if unfinished:
-        verb = _verb(unfinished, "has", "have")
+        verb = "has" if len(unfinished) == 1 else "have"
         yield _caution(
             f"{listed(unfinished)} {verb} not finished; figures are of the best epoch so far."
         )
@@ -121,10 +121,6 @@ def _seed_caution(records: Sequence[RunRecord]) -> Iterator[Finding]:
             f"{which}: a difference between settings may be the seed's. invlearn compare trains "
             "with several."
         )
-
-
-def _verb(names: Sequence[str], one: str, several: str) -> str:
-    return one if len(names) == 1 else several
 
 
 def listed(names: Sequence[str]) -> str:

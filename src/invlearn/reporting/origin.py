@@ -12,6 +12,7 @@ from invlearn.reporting.blocks import (
     Cell,
     Code,
     Text,
+    Value,
     cell,
     decimals,
     run_cell,
@@ -24,14 +25,7 @@ from invlearn.reporting.results import by_dataset
 from invlearn.runtime.text import counted
 
 KINDS = ("positive", "negative", "unlabelled", "users", "items")
-PART_FACTS = {
-    "positive": "positive",
-    "negative": "negative",
-    "users": "users",
-    "users_scored": "with both classes",
-    "items": "items",
-}
-"""Heads of the table of parts, by the name of the fact."""
+PART_FACTS = ("positive", "negative", "users", "users_scored", "items")
 NOT_ABOUT_PREPARATION = {"audit", "files", "format", "features", "rows", "weakened"}
 """Keys of a dataset's card that do not describe how it was prepared."""
 
@@ -60,21 +54,16 @@ def _audit(results: Results) -> Iterator[Block]:
             "Rows of the log on the left, their labels in the middle, the dataset on the right. "
             "The tables below have the numbers.",
         )
-    stages = (
-        (
-            stage.name,
-            *(getattr(stage.after, kind) for kind in KINDS),
-            cell(sum(stage.dropped.values()))._replace(
-                detail=", ".join(f"{reason}: {n:,}" for reason, n in stage.dropped.items())
-            ),
-        )
-        for stage in audit.stages
-    )
+    stages: list[tuple[Value, ...]] = []
+    for stage in audit.stages:
+        reasons = ", ".join(f"{reason}: {n:,}" for reason, n in stage.dropped.items())
+        dropped = cell(sum(stage.dropped.values()))._replace(detail=reasons)
+        counts = (getattr(stage.after, kind) for kind in KINDS)
+        stages.append((stage.name, *counts, dropped))
     yield table("Rows after each step", ("step", *KINDS, "dropped"), stages)
-    parts = (
-        (name, *(getattr(part, fact) for fact in PART_FACTS)) for name, part in audit.parts.items()
-    )
-    yield table("Content of the dataset", ("part", *PART_FACTS.values()), parts)
+    heads = ("part", "positive", "negative", "users", "with both classes", "items")
+    parts = ((name, *(getattr(p, fact) for fact in PART_FACTS)) for name, p in audit.parts.items())
+    yield table("Content of the dataset", heads, parts)
     if "weakened" in card:
         done = card["weakened"]
         flipped = done["n_flipped_positives"] + done["n_flipped_negatives"]

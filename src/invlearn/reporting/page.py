@@ -7,13 +7,12 @@ interprets its expressions, so the page needs no `eval`.
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from invlearn.reporting.blocks import Block, Chart, Charts, Page
+from invlearn.reporting.blocks import Block, Chart, Page
 from invlearn.reporting.charts import CONFIG, require
 
 HERE = Path(__file__).parent
@@ -49,18 +48,23 @@ def rendered(page: Page) -> str:
         lstrip_blocks=True,
     )
     scripts = [in_script(code) for code in (_bundle(), _file("page.js"))]
-    charts = {id(chart): (f"chart-{n}", chart.spec) for n, chart in enumerate(_charts(page))}
+    charts: dict[str, Any] = {}
+
+    def address(chart: Chart) -> str:
+        """Return the address of a chart, and keep its specification for the end of the page."""
+        charts[key := f"chart-{len(charts)}"] = chart.spec
+        return key
+
     return environment.get_template("template.html").render(
         page=page,
-        addresses={key: address for key, (address, _) in charts.items()},
+        address=address,
         kind_of=_kind_of,
         looks={one.name: one for one in page.series},
         shapes=SHAPES,
-        identity=id,
         scripts=map(Markup, scripts),
         digests=map(digest, scripts),
         style=Markup(_file("style.css")),
-        data=Markup(as_json({"config": CONFIG, "charts": dict(charts.values())})),
+        data=lambda: Markup(as_json({"config": CONFIG, "charts": charts})),
     )
 
 
@@ -98,10 +102,3 @@ def _kind_of(block: Block) -> str:
 
 def _file(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
-
-
-def _charts(page: Page) -> Iterator[Chart]:
-    for section in page.sections:
-        for block in section.blocks:
-            if isinstance(block, Charts):
-                yield from (one for one in block.charts if isinstance(one, Chart))

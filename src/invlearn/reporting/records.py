@@ -18,7 +18,7 @@ from pydantic import (
 
 from invlearn.config.schema import RunConfig
 from invlearn.config.validation_errors import describe_validation_error
-from invlearn.evaluation.calibration import Calibration, ReliabilityBin
+from invlearn.evaluation.calibration import Calibration
 from invlearn.inference.comparison import run_names
 from invlearn.reporting.traces import Beliefs, Judges, read_beliefs, read_judges
 from invlearn.runtime.errors import RunError
@@ -63,14 +63,6 @@ class _Test(BaseModel):
     rows: NonNegativeInt
     users: NonNegativeInt
     users_scored: NonNegativeInt
-
-
-class _Calibration(BaseModel):
-    model_config = STRICT
-
-    ece: Number
-    brier: Number
-    table: list[Metrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +126,11 @@ def _read(folder: Path, name: str) -> RunRecord:
     files = [folder / f"beliefs-{epoch}.npy" for epoch in ("first", "last")]
     try:
         epochs = tuple(read_lines(folder / "epochs.jsonl"))
-        _check(list[_Epoch], epochs)
+        _checked(list[_Epoch], epochs)
         test = read_json(folder / "test.json") if (folder / "test.json").is_file() else None
         if test is not None:
-            _check(_Test, test)
-            _check(Metrics, {metric: test.get(metric) for metric in test["intervals"]})
+            _checked(_Test, test)
+            _checked(Metrics, {metric: test.get(metric) for metric in test["intervals"]})
         is_judged = any("choices" in epoch for epoch in epochs)
         return RunRecord(
             name,
@@ -157,10 +149,10 @@ def _read(folder: Path, name: str) -> RunRecord:
         raise RunError(reason) from error
 
 
-def _check(kind: Any, record: Any) -> None:
-    """Raise `ValueError` if a record lacks a value that the report shows."""
+def _checked(kind: Any, record: Any) -> Any:
+    """Return a validated record; raise `ValueError` if it lacks a value that the report shows."""
     try:
-        TypeAdapter(kind).validate_python(record)
+        return TypeAdapter(kind).validate_python(record)
     except ValidationError as error:
         raise ValueError(describe_validation_error(None, error)) from error
 
@@ -172,13 +164,11 @@ def _annotation(folder: Path, origin: tuple[str, int | None]) -> Calibration | N
         return None
     try:
         summary = json_of(file)
-        test = summary["test"]
-        _check(_Calibration, test)
-        bins = tuple(ReliabilityBin(**one) for one in test["table"])
-        is_current = (summary["fingerprint"], summary["epoch"]) == origin
+        test = {name: summary["test"][name] for name in Calibration._fields}
+        calibration: Calibration = _checked(Calibration, test)
+        if (summary["fingerprint"], summary["epoch"]) == origin:
+            return calibration
         reason = "is of another dataset or best epoch than the run has now"
-        if is_current:
-            return Calibration(test["ece"], test["brier"], bins)
     except (ValueError, TypeError, KeyError) as error:
         reason = f"is damaged or no annotation ({error!r})"
     raise RunError(

@@ -158,40 +158,29 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def alpha_section(material: Material) -> Iterator[Block]:
     """Yield metrics over the step length alpha, if runs differ in nothing else."""
-    axis = charts.number(
-        "x",
-        "alpha in units of the learning rate",
-        {"type": "log", "padding": 12},
-        tickCount=5,
-        grid=False,
-    )
+    title, scale = "alpha in units of the learning rate", {"type": "log", "padding": 12}
     for results in material.results:
         alphas = sweep([record for record in material.records if record.name in results.runs])
         if not alphas:
             continue
-        levels = {run: results.runs[run] for run in alphas}
         drawn: list[Chart] = []
         for metric, name in METRICS.items():
             rows = [
-                {"run": run, "x": alpha, **levels[run][metric]._asdict()}
+                {"run": run, "x": alpha, **results.runs[run][metric]._asdict()}
                 for run, alpha in alphas.items()
             ]
-            spec = charts.against_chart(rows, material.series, axis, name)
+            spec = charts.against_chart(rows, material.series, (title, name), scale)
             drawn.append(Chart(name, f"Test {name} over alpha, with intervals.", spec))
         yield Text(
             f"{len(alphas)} runs differ only in the length of the judges' trial step: how far the "
             "direct and the inverse candidate are from the current parameters."
         )
         yield Charts(tuple(drawn), columns=2)
-        ordered = sorted(alphas.items(), key=lambda pair: pair[1])
-        yield table(
-            "Metrics by alpha",
-            ("run", "alpha", *METRICS.values()),
-            (
-                (run_cell(run), cell(alpha, 3), *_levels(levels[run], METRICS))
-                for run, alpha in ordered
-            ),
-        )
+        lines = [
+            (run_cell(run), cell(alpha, 3), *_levels(results.runs[run], METRICS))
+            for run, alpha in sorted(alphas.items(), key=lambda pair: pair[1])
+        ]
+        yield table("Metrics by alpha", ("run", "alpha", *METRICS.values()), lines)
 
 
 def sweep(records: Sequence[RunRecord]) -> dict[str, float]:
