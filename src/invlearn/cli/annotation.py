@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Summary = Mapping[str, Any]
 """The JSON file of an annotation."""
 MEASURES = {"auc": "AUC", "ece": "ECE", "brier": "Brier", "log_loss": "log loss"}
+RELIABILITY = ("mean_probability", "positive_fraction")
 MARGIN = 0.02
 """Shortfall of the measured precision from which a promise counts as broken."""
 CLASSES = ("positive", "negative")
@@ -111,19 +112,13 @@ def _reliability_table(summary: Summary) -> Table:
     heads = [f"{name}\n{what}" for name in known for what in ("rows", "claimed", "true")]
     table = number_table("Reliability", "probability", heads)
     for low in sorted({low for bins in known.values() for low in bins}):
-        cells = (cell for bins in known.values() for cell in _reliability(bins.get(low)))
+        cells: list[str] = []
+        for bins in known.values():
+            found = bins.get(low)
+            cells += [f"{found['rows']:,}"] if found else [""]
+            cells += [f"{found[key]:.1%}" if found else "" for key in RELIABILITY]
         table.add_row(f"{low:.1f}-{low + 0.1:.1f}", *cells)
     return table
-
-
-def _reliability(bin_: Summary | None) -> tuple[str, str, str]:
-    if bin_ is None:
-        return "", "", ""
-    return (
-        f"{bin_['rows']:,}",
-        f"{bin_['mean_probability']:.1%}",
-        f"{bin_['positive_fraction']:.1%}",
-    )
 
 
 def _promises_table(summary: Summary) -> Table:

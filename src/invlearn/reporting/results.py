@@ -77,16 +77,14 @@ def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
 def _level_chart(results: Results, metric: str, series: Sequence[Series]) -> Chart:
     title = METRICS[metric]
     better = "lower" if metric == "log_loss" else "higher"
-    rows = [
-        {"run": run, "trivial": False, **levels[metric]._asdict()}
-        for run, levels in results.runs.items()
-        if metric in levels
-    ] + [
+    lines = [(run, False, levels) for run, levels in results.runs.items()]
+    for name, levels in _baselines(results).items():
         # A run may have the name of a baseline.
-        {"run": f"{name} (baseline)" if name in results.runs else name, "trivial": True}
-        | levels[metric]._asdict()
-        for name, levels in results.baselines.items()
-        if metric in levels and not _is_undefined(name, metric)
+        lines.append((f"{name} (baseline)" if name in results.runs else name, True, levels))
+    rows = [
+        {"run": name, "trivial": trivial, **levels[metric]._asdict()}
+        for name, trivial, levels in lines
+        if metric in levels
     ]
     return Chart(
         f"{title} ({better} is better)",
@@ -100,10 +98,17 @@ def _level_table(
     results: Results, metrics: Mapping[str, str], caption: str, *, folded: bool = False
 ) -> Table:
     rows = [(run_cell(run), *_levels(levels, metrics)) for run, levels in results.runs.items()]
-    for name, levels in results.baselines.items():
-        defined = {m: level for m, level in levels.items() if not _is_undefined(name, m)}
-        rows.append((Cell(name, "trivial baseline"), *_levels(defined, metrics)))
+    for name, levels in _baselines(results).items():
+        rows.append((Cell(name, "trivial baseline"), *_levels(levels, metrics)))
     return table(caption, ("run", *metrics.values()), rows, folded=folded)
+
+
+def _baselines(results: Results) -> dict[str, Levels]:
+    """Return the levels of the baselines, without the log loss of scores that are not logits."""
+    return {
+        name: {m: level for m, level in levels.items() if m != "log_loss" or name not in NO_LOSS}
+        for name, levels in results.baselines.items()
+    }
 
 
 def _levels(levels: Levels, metrics: Iterable[str]) -> Iterator[Cell]:
@@ -111,10 +116,6 @@ def _levels(levels: Levels, metrics: Iterable[str]) -> Iterator[Cell]:
     for metric in metrics:
         level = levels.get(metric, Level(None))
         yield cell(level.value)._replace(detail=_interval(level.low, level.high))
-
-
-def _is_undefined(baseline: str, metric: str) -> bool:
-    return metric == "log_loss" and baseline in NO_LOSS
 
 
 def _interval(low: float | None, high: float | None, *, sign: bool = False) -> str:
