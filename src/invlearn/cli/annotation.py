@@ -151,7 +151,7 @@ def _notes(summary: Summary) -> list[str]:
     labelled = counted(counts["labelled_already"], "pair is", "pairs are")
     valid = summary["calibration"]["calibrated"]["positive_fraction"]
     return [
-        "none: no threshold keeps the promise on validation, so nobody gets the label"
+        "none: no threshold keeps the promise on validation, so no pair gets the label"
         if any(p[name]["threshold"] is None for p in summary["promises"] for name in CLASSES)
         else "",
         _lower_precision(summary),
@@ -160,7 +160,7 @@ def _notes(summary: Summary) -> list[str]:
         f"rows {valid:.1%}",
         _broken(summary),
         f"{unknown} a user or item unknown to the run" if counts["unknown"] else "",
-        f"{labelled} labelled in the dataset, and not held against truth"
+        f"{labelled} labelled in the dataset, and not compared with the truth"
         if counts["labelled_already"]
         else "",
         _agreement(summary["agreement"]),
@@ -178,7 +178,7 @@ def _lower_precision(summary: Summary) -> str:
     lower = [p for p in summary["promises"] if p["precision"] < requested and p["share"]]
     if not lower:
         rows = counted(summary["calibration"]["raw"]["rows"], "validation row")
-        return f"nothing is labelled, and no lower precision would do: {rows} prove too little"
+        return f"nothing is labelled, and no lower precision would do: {rows} are too few"
     best = lower[-1]
     pairs = counted(sum(best[name]["pairs"] for name in CLASSES), "pair")
     return (

@@ -27,7 +27,8 @@ class Handlers:
 
     def __init__(self, recommender: Recommender) -> None:
         self._recommender = recommender
-        self._requests = self._unknown_pairs = self._unknown_users = self._unknown_items = 0
+        counts = dict.fromkeys(("requests", "unknown_pairs", "unknown_users", "unknown_items"), 0)
+        self._health = Health(version=version("invlearn"), **counts)
 
     def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Return the logits of pairs."""
@@ -36,8 +37,8 @@ class Handlers:
         known = (users != UNKNOWN) & (items != UNKNOWN)
         scores = iter(self._recommender.run.score(users[known], items[known]).tolist())
         n_unknown = int((~known).sum())
-        self._requests += 1
-        self._unknown_pairs += n_unknown
+        self._health.requests += 1
+        self._health.unknown_pairs += n_unknown
         logits = [next(scores) if is_known else None for is_known in known]
         return ScoreAnswer(logits=logits, unknown_pairs=n_unknown)
 
@@ -62,20 +63,14 @@ class Handlers:
                 lists[place].source = block.source
                 lists[place].items = known.original(row[filled]).to_list()
                 lists[place].scores = scores[filled].tolist()
-        self._requests += 1
-        self._unknown_users += n_unknown
-        self._unknown_items += n_unknown_items
+        self._health.requests += 1
+        self._health.unknown_users += n_unknown
+        self._health.unknown_items += n_unknown_items
         return RecommendAnswer(lists=lists, unknown_users=n_unknown, unknown_items=n_unknown_items)
 
     def health(self) -> Health:
         """Return the counts so far."""
-        return Health(
-            version=version("invlearn"),
-            requests=self._requests,
-            unknown_pairs=self._unknown_pairs,
-            unknown_users=self._unknown_users,
-            unknown_items=self._unknown_items,
-        )
+        return self._health.model_copy()
 
 
 def _dense(known: IdMap, ids: Sequence[Id]) -> Integers:
