@@ -160,6 +160,8 @@ def report(work: Path) -> Any:
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     charts = json.loads(data[1])["charts"] if data else {}
     found: dict[str, Any] = {}
+    # The record was made when the page had two drawings of the flow chart, for two widths.
+    page = re.sub(r'<svg class="flow" .*?</svg>.*?</svg>', r"\g<0>\g<0>", page, flags=re.S)
     for name, content in re.findall(r'<section id="([^"]+)"(.*?)</section>', page, re.S):
         text = html.unescape(re.sub(r"<[^>]+>", " ", content))
         drawn = dict.fromkeys(re.findall(r"chart-\d+", content))

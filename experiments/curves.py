@@ -17,7 +17,7 @@ from statistics import fmean
 import yaml
 
 from invlearn.experiments.markdown import MARKS, METRICS, NO_LOSS
-from invlearn.reporting.plots import Reading, save, share_chart
+from invlearn.reporting.charts import Reading, save, share_chart
 
 SHOWN = ("auc", "gauc")
 DRAWN_BASELINES = ("item+user-rate", "exposure-factors")

@@ -21,7 +21,7 @@ from invlearn.data.dataset import Dataset
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.search import require as require_search
-from invlearn.reporting.plots import require as require_charts
+from invlearn.reporting.charts import require as require_charts
 from invlearn.runtime.errors import ConfigError, unknown
 from invlearn.training.build import complete
 from invlearn.training.registry import backbone_class, complete_options, strategy_class

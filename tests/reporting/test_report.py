@@ -26,12 +26,11 @@ from invlearn.evaluation.calibration import calibration
 from invlearn.inference.comparison import compare_runs
 from invlearn.reporting import page as page_module
 from invlearn.reporting.blocks import Chart, Charts, Code, Page, Table, Text, decimals
-from invlearn.reporting.flow import GAP, drawn, streams
+from invlearn.reporting.flow import GAP, HEIGHT, draw, streams
 from invlearn.reporting.measures import measured
 from invlearn.reporting.page import as_json, in_script, rendered
 from invlearn.reporting.records import read_records
-from invlearn.reporting.results import outcome
-from invlearn.reporting.sweep import sweep
+from invlearn.reporting.results import outcome, sweep
 from invlearn.reporting.write import page_of
 from invlearn.runtime.errors import ConfigError, InvlearnError, RunError
 from invlearn.training.run import Run
@@ -68,9 +67,7 @@ def blocks_of(page, kind):
 
 def table(page, caption):
     (one,) = [t for t in blocks_of(page, Table) if t.caption.startswith(caption)]
-    return {
-        row.cells[0].text: dict(zip(one.heads[1:], row.cells[1:], strict=True)) for row in one.rows
-    }
+    return {row[0].text: dict(zip(one.heads[1:], row[1:], strict=True)) for row in one.rows}
 
 
 def words(page):
@@ -111,7 +108,7 @@ def test_reliability_is_that_of_the_test_rows(feed, page):
     test = Dataset.open(feed.dataset).test
     logits = Run.open(feed.ig).score(test.users, test.items).astype(np.float64)
     expected = calibration(test.labels, 1 / (1 + np.exp(-logits)))
-    cell = table(page, "How far off they are")["ig"]
+    cell = table(page, "Calibration errors")["ig"]
     assert cell["ECE"].order == pytest.approx(expected.ece)
     assert cell["Brier"].order == pytest.approx(expected.brier)
 
@@ -126,7 +123,7 @@ def test_charts_hold_what_the_records_hold(feed, found, page):
     last = next(chart for title, chart in charts.items() if title.startswith("ig, last epoch"))
     weights = np.load(feed.ig / "beliefs-last.npy")
     assert sum(r["part"] for r in rows_of(last)) == pytest.approx(1)
-    assert sum(row.cells[1].order for row in last.table.rows) == len(weights)
+    assert sum(row[1].order for row in last.table.rows) == len(weights)
 
 
 def test_charts_are_such_as_vega_lite_knows(page):
@@ -143,16 +140,13 @@ def assert_drawable(spec):
 
 
 def rows_of(chart):
-    """The longest data within a chart, wherever Altair put them."""
-    todo, found = [chart.spec], []
+    """The longest data within a chart."""
+    todo, data = [chart.spec], []
     while todo:
         node = todo.pop()
-        if isinstance(node, dict):
-            todo += node.values()
-        elif isinstance(node, list) and all(isinstance(row, dict) for row in node):
-            todo += node
-            found.append(node)
-    return max((rows for rows in found if "layer" not in str(rows)[:9]), key=len)
+        data += [node["data"]["values"]] if "data" in node else []
+        todo += node.get("layer", [])
+    return max(data, key=len)
 
 
 def test_the_settings_that_differ_and_the_commands_that_repeat(page):
@@ -223,7 +217,7 @@ def test_a_run_may_have_a_baseline_s_name(feed, tmp_path):
     assert "random" in losses
     assert "random (baseline)" not in losses
     (metrics,) = [t for t in blocks_of(page, Table) if t.caption.startswith("Metrics on the test")]
-    own = [row.cells[-1].text for row in metrics.rows if row.cells[0].text == "random"]
+    own = [row[-1].text for row in metrics.rows if row[0].text == "random"]
     assert own == [decimals(results.runs["random"]["log_loss"].value), decimals(None)]
 
 
@@ -319,7 +313,7 @@ def test_runs_of_different_datasets_are_never_compared_across(feed, tmp_path):
     change(run / "run.json", dataset="/somewhere/else")
     records = read_records([feed.none, run])
     found = measured(records, dataset=feed.dataset, draws=DRAWS)
-    own = records[0].fingerprint[:8]
+    own = records[0].card.fingerprint[:8]
     assert [r.dataset for r in found] == [f"{feed.dataset.name} ({own})", "else (ffffffff)"]
     page = page_of(records, found)
     assert "2 different datasets" in words(page)
@@ -333,7 +327,7 @@ def test_what_validation_decided_is_told(feed, tmp_path):
     records = read_records([run])
     page = page_of(records, measured(records, draws=0))
     told = [text.words for text in blocks_of(page, Text)]
-    assert "Validation decided for mixed: exposures 0.75, rates 0.25." in told
+    assert "Fitted on validation for mixed: exposures 0.75, rates 0.25." in told
     assert "mixed reaches an AUC of" in words(page)
 
 
@@ -444,12 +438,12 @@ def test_every_row_of_the_log_flows_somewhere(audit):
     assert sum(s.rows for s in found if s.target in ends) == read
 
 
-@given(audits(), st.sampled_from([(860, 220), (350, 200)]))
-def test_bars_are_as_high_as_their_rows_are_many_and_never_overlap(audit, size):
-    flow = drawn(streams(audit), width=size[0], height=size[1])
-    scale = size[1] / audit.stages[0].after.rows
+@given(audits())
+def test_bars_are_as_high_as_their_rows_are_many_and_never_overlap(audit):
+    flow = draw(streams(audit))
+    scale = HEIGHT / audit.stages[0].after.rows
     columns = {}
-    for node in flow.nodes:
+    for node in flow.bars:
         assert node.height == pytest.approx(node.rows * scale)
         assert node.y + node.height <= flow.height
         columns.setdefault(node.x, []).append(node)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from invlearn.reporting.plots import save
+from invlearn.reporting.charts import save
 from invlearn.runtime.errors import ConfigError
 from reproduction.figures import Dot, figure_chart, figure_data, table2_chart
 from reproduction.plans import figures
@@ -57,7 +57,7 @@ def test_a_missing_end_of_an_interval_draws_no_interval(tmp_path):
     assert marks == [1, 0]
 
 
-def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "altair", None)
+def test_without_the_extra_the_error_says_what_to_install(charts, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\[report\]'"):
-        table2_chart([], "Table 2")
+        save(charts["table2"][0], tmp_path / "chart.svg")

@@ -313,7 +313,7 @@ def test_a_full_size_that_is_not_wanted_is_refused(tmp_path, data):
         run("table2", data, tmp_path / "out", full_size=True, stand_in=False)
 
 
-@pytest.mark.parametrize("package", ["altair", "vl_convert", "optuna"])
+@pytest.mark.parametrize("package", ["jinja2", "vl_convert", "optuna"])
 def test_a_missing_extra_is_said_before_any_work(tmp_path, data, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=r"pip install 'invlearn\["):

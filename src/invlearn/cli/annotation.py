@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Summary = Mapping[str, Any]
 """The JSON file of an annotation."""
 MEASURES = {"auc": "AUC", "ece": "ECE", "brier": "Brier", "log_loss": "log loss"}
+RELIABILITY = ("mean_probability", "positive_fraction")
 MARGIN = 0.02
 """Shortfall of the measured precision from which a promise counts as broken."""
 CLASSES = ("positive", "negative")
@@ -111,19 +112,13 @@ def _reliability_table(summary: Summary) -> Table:
     heads = [f"{name}\n{what}" for name in known for what in ("rows", "claimed", "true")]
     table = number_table("Reliability", "probability", heads)
     for low in sorted({low for bins in known.values() for low in bins}):
-        cells = (cell for bins in known.values() for cell in _reliability(bins.get(low)))
+        cells: list[str] = []
+        for bins in known.values():
+            found = bins.get(low)
+            cells += [f"{found['rows']:,}"] if found else [""]
+            cells += [f"{found[key]:.1%}" if found else "" for key in RELIABILITY]
         table.add_row(f"{low:.1f}-{low + 0.1:.1f}", *cells)
     return table
-
-
-def _reliability(bin_: Summary | None) -> tuple[str, str, str]:
-    if bin_ is None:
-        return "", "", ""
-    return (
-        f"{bin_['rows']:,}",
-        f"{bin_['mean_probability']:.1%}",
-        f"{bin_['positive_fraction']:.1%}",
-    )
 
 
 def _promises_table(summary: Summary) -> Table:
@@ -156,7 +151,7 @@ def _notes(summary: Summary) -> list[str]:
     labelled = counted(counts["labelled_already"], "pair is", "pairs are")
     valid = summary["calibration"]["calibrated"]["positive_fraction"]
     return [
-        "none: no threshold keeps the promise on validation, so nobody gets the label"
+        "none: no threshold keeps the promise on validation, so no pair gets the label"
         if any(p[name]["threshold"] is None for p in summary["promises"] for name in CLASSES)
         else "",
         _lower_precision(summary),
@@ -165,7 +160,7 @@ def _notes(summary: Summary) -> list[str]:
         f"rows {valid:.1%}",
         _broken(summary),
         f"{unknown} a user or item unknown to the run" if counts["unknown"] else "",
-        f"{labelled} labelled in the dataset, and not held against truth"
+        f"{labelled} labelled in the dataset, and not compared with the truth"
         if counts["labelled_already"]
         else "",
         _agreement(summary["agreement"]),
@@ -183,7 +178,7 @@ def _lower_precision(summary: Summary) -> str:
     lower = [p for p in summary["promises"] if p["precision"] < requested and p["share"]]
     if not lower:
         rows = counted(summary["calibration"]["raw"]["rows"], "validation row")
-        return f"nothing is labelled, and no lower precision would do: {rows} prove too little"
+        return f"nothing is labelled, and no lower precision would do: {rows} are too few"
     best = lower[-1]
     pairs = counted(sum(best[name]["pairs"] for name in CLASSES), "pair")
     return (

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from invlearn.experiments.results import Group, Method, Results
-from invlearn.reporting.plots import Reading, is_installed, save, share_chart
+from invlearn.reporting.charts import Reading, is_installed, save, share_chart
 
 METRICS = ("auc", "gauc")
 BASELINES = ("item+user-rate", "exposure-factors")

@@ -1,16 +1,18 @@
-"""Several runs measured on the same rows, and paired with the first of them."""
+"""Comparison of runs on the same rows, paired with the first run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from invlearn.config.schema import OtherLog
-from invlearn.data.prepare.lookup import find_rows
-from invlearn.evaluation.assessment import Assessment, PartName, assess_catalogue
+from invlearn.data.parts import PARTS
+from invlearn.data.prepare.lookup import FoundRows, find_rows
+from invlearn.evaluation.assessment import Assessment, PartName, assess, assess_catalogue
 from invlearn.evaluation.baselines import ALL_BASELINES
-from invlearn.evaluation.evaluation import Difference, paired_difference
+from invlearn.evaluation.evaluation import Difference, Evaluation, paired_difference
 from invlearn.runtime import atomic
-from invlearn.runtime.errors import ConfigError, RunError
+from invlearn.runtime.errors import ConfigError, RunError, unknown
 from invlearn.runtime.progress import Progress, silent
 from invlearn.training.run import Run
 
@@ -22,16 +24,16 @@ class Comparison:
     assessments: dict[str, Assessment]
     """By name of the run folder, in the order given."""
     differences: dict[str, dict[str, Difference]]
-    """Of every run but the first: its metrics less those of the first, paired by user."""
+    """Metrics of every run but the first minus those of the first, paired by user."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """Rows of another log that were not measured on, by reason."""
+    """Rows of another log that were left out, by reason."""
     n_seen: int = 0
     """Rows of another log whose pair the runs were trained or validated on."""
     unfinished: tuple[str, ...] = ()
-    """Runs that have not gone to their end yet; they are measured at their best epoch so far."""
+    """Runs that have not finished; they are measured at their best epoch so far."""
 
     def write(self, file: Path) -> None:
-        """Write everything as JSON; what is not a number becomes null."""
+        """Write everything as JSON; numbers that are not finite become null."""
         atomic.write_json(
             file,
             {
@@ -64,17 +66,17 @@ def compare_runs(
         folders: Run folders.
         part: Part of the dataset.
         other: Measure on the labelled rows of this log instead.
-        dataset: Where the dataset is now, if it was moved.
-        catalogue: Rank the whole catalogue as well, for 1,000 users.
-        draws: Bootstrap draws over users; 0 for no intervals, and no differences.
-        seed: Of the draws.
-        progress: Told of each set of scores.
+        dataset: Path of the dataset, if it was moved.
+        catalogue: Also rank the whole catalogue, for 1,000 users.
+        draws: Bootstrap draws over users; 0 for no intervals and no differences.
+        seed: Seed of the draws.
+        progress: Called for each set of scores.
 
     Raises:
-        RunError: A folder is no run, or the runs were trained on different datasets.
+        RunError: A folder is not a run, or the runs were trained on different datasets.
         DataError: The log is damaged, labels nothing, or names users or items unknown to the
             runs, or pairs that they were trained on.
-        ConfigError: A folder is named twice, or a setting does not fit.
+        ConfigError: A folder is named twice, or a setting is not valid.
     """
     if catalogue and (other or part != "test"):
         raise ConfigError(
@@ -92,38 +94,32 @@ def compare_runs(
             "compare runs of one dataset only"
         )
     data = next(iter(runs.values())).dataset(dataset)
-    found_rows = find_rows(other, data) if other else None
+    if part not in PARTS[:3]:
+        raise unknown("part", part, PARTS[:3])
+    log = find_rows(other, data) if other else FoundRows(part, getattr(data, part), 0, {})
+    options: Any = {"draws": draws, "seed": seed}
+    baselines: Mapping[str, Evaluation] | Sequence[str] = ALL_BASELINES
     assessments: dict[str, Assessment] = {}
     for name, run in runs.items():
-        found = run.evaluate(
-            found_rows.rows if found_rows else None,
-            part=found_rows.name if found_rows else part,
-            dataset=data,
-            draws=draws,
-            seed=seed,
-            baselines=next(iter(assessments.values())).baselines if assessments else ALL_BASELINES,
-            progress=progress,
-        )
+        given = {"part": log.name, "baselines": baselines, "progress": progress}
+        found = assess(run.module, data, log.rows, **given, **options)
+        baselines = found.baselines
         if catalogue:
-            ranked = assess_catalogue(run.module, data, draws=draws, seed=seed, progress=progress)
+            ranked = assess_catalogue(run.module, data, progress=progress, **options)
             found = replace(found, catalogue=ranked)
         assessments[name] = found
-    first, *others = assessments
-    reference = assessments[first].backbone
-    differences = {
-        name: paired_difference(assessments[name].backbone, reference) for name in others if draws
-    }
+    reference, *others = [(name, found.backbone) for name, found in assessments.items()]
     return Comparison(
         assessments,
-        differences,
-        left_out=found_rows.left_out if found_rows else {},
-        n_seen=found_rows.n_seen if found_rows else 0,
+        {name: paired_difference(own, reference[1]) for name, own in others if draws},
+        left_out=log.left_out,
+        n_seen=log.n_seen,
         unfinished=tuple(name for name, run in runs.items() if not run.is_finished),
     )
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """Name each run by its folder's own name, or by its whole path where two share a name.
+    """Return a name for each run: that of its folder, or its path if two runs share a name.
 
     Raises:
         ConfigError: A folder is named twice.

@@ -1,9 +1,9 @@
-"""What a report is made of: sections of words, tables, charts and pictures.
+"""Vocabulary of a report: sections of text, tables, charts, code, and a flow chart.
 
-Everything is plain text; the page escapes it. Nothing here knows of runs or of HTML.
+All content is plain text, which the page escapes. Nothing here depends on runs or on HTML.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import isnan
 from typing import Any, NamedTuple
 
@@ -14,129 +14,117 @@ class Cell(NamedTuple):
     """One cell of a table."""
 
     text: str
-    """What it says."""
     detail: str = ""
-    """Smaller, below it, such as an interval."""
+    """Small text below it, for example an interval."""
     order: float | None = None
-    """What it is sorted by; none for text, which is sorted as such."""
+    """Sort key; none: sort by the text."""
     tone: str = ""
-    """`good`, `bad` or `even`, where a number is for or against something."""
-
-
-class Row(NamedTuple):
-    """One row of a table; its first cell is its head."""
-
-    cells: tuple[Cell, ...]
+    """`good`, `bad` or `even`, for a number that compares two runs."""
     run: str = ""
-    """The run that it is about, if it is about one alone."""
+    """In the first cell of a row: the run that the row is about, if it is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows under heads."""
+Value = Cell | str | float | None
+"""Content of a cell: whole numbers get commas, others four decimals, nothing a dash."""
+
+
+class Table(NamedTuple):
+    """A table; the first cell of each row is its head."""
 
     caption: str
     heads: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[tuple[Cell, ...], ...]
     folded: bool = False
-    """Whether it is folded away at first."""
+    """Whether it is collapsed at first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawing for eyes, with the table behind it for everybody."""
+class Chart(NamedTuple):
+    """A chart with its numbers as a table."""
 
     title: str
     description: str
-    """What it shows, for those who do not see it."""
+    """Text for readers who do not see the chart."""
     spec: dict[str, Any]
-    """In Vega-Lite."""
+    """Vega-Lite specification."""
     table: Table | None = None
     run: str = ""
-    """The run that it is about, if it is about one alone."""
+    """The run that it is about, if it is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Charts:
-    """Charts, and tables that belong to them, side by side where there is room."""
+class Charts(NamedTuple):
+    """Charts and their tables, in columns if the screen is wide enough."""
 
     charts: tuple[Chart | Table, ...]
     columns: int = 3
-    """At most."""
+    """Maximum."""
 
 
-class Node(NamedTuple):
-    """A bar of a flow."""
+class Bar(NamedTuple):
+    """A bar of a flow chart."""
 
     label: str
     rows: int
     kind: str
     x: float
+    """Left end in percent of the width."""
     y: float
+    """Top in pixels."""
     height: float
+    """In pixels."""
 
 
 class Ribbon(NamedTuple):
-    """What goes from one bar of a flow to another."""
+    """A stream from one bar of a flow chart to another."""
 
     path: str
-    """In SVG."""
+    """SVG path: x in percent of the width, y in pixels."""
     kind: str
     title: str
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Where rows went, as ribbons whose width is a number of rows."""
+class Flow(NamedTuple):
+    """A flow chart of rows; the thickness of a ribbon is its number of rows."""
 
-    width: int
-    height: int
-    nodes: tuple[Node, ...]
+    heads: tuple[tuple[str, float], ...]
+    """Heads of the columns, with their left ends in percent of the width."""
+    height: float
+    """In pixels."""
+    bars: tuple[Bar, ...]
     ribbons: tuple[Ribbon, ...]
+    description: str = ""
+    """Text for readers who do not see the chart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A flow drawn for wide and for narrow screens; the table after it says the same."""
-
-    wide: Flow
-    narrow: Flow
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph."""
 
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Lines to copy, folded away unless they are `open`."""
-
-    label: str
-    text: str
-    open: bool = False
-    run: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading within a section."""
 
     words: str
 
 
-Block = Text | Heading | Table | Charts | Picture | Code
+class Code(NamedTuple):
+    """Lines to copy, collapsed unless `open`."""
+
+    label: str
+    text: str
+    open: bool = False
+    run: str = ""
+    """The run that it is about, if it is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page with a heading and an address."""
+Block = Text | Heading | Table | Charts | Flow | Code
+
+
+class Section(NamedTuple):
+    """A part of the page with a heading."""
 
     key: str
-    """Its address within the page."""
+    """Address within the page."""
     title: str
     blocks: tuple[Block, ...]
 
@@ -149,18 +137,17 @@ class Finding(NamedTuple):
 
 
 class Series(NamedTuple):
-    """How a run is told from the others in every chart."""
+    """Look of a run in every chart."""
 
     name: str
-    colour: str
+    color: str
     shape: str
     about: str
     """Strategy and backbone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """All of a report."""
+class Page(NamedTuple):
+    """Content of a report."""
 
     title: str
     findings: tuple[Finding, ...]
@@ -169,8 +156,37 @@ class Page:
     made_by: str
 
 
+def table(
+    caption: str, heads: Iterable[str], rows: Iterable[Iterable[Value]], *, folded: bool = False
+) -> Table:
+    """Return a table of plain values."""
+    return Table(caption, tuple(heads), tuple(tuple(map(cell, row)) for row in rows), folded)
+
+
+def cell(value: Value, places: int = 4) -> Cell:
+    """Return the cell of a value; `places` are the decimals of a number that is not whole.
+
+    Example:
+        >>> cell(1234).text, cell(0.5).text, cell(None).text
+        ('1,234', '0.5000', '–')
+    """
+    if isinstance(value, Cell):
+        return value
+    if isinstance(value, str):
+        return Cell(value)
+    if value is None or isnan(value):
+        return Cell(DASH)
+    text = f"{value:,}" if isinstance(value, int) else decimals(value, places)
+    return Cell(text, order=value)
+
+
+def run_cell(name: str, detail: str = "") -> Cell:
+    """Return the first cell of a row about a run."""
+    return Cell(name, detail, run=name)
+
+
 def decimals(value: float | None, places: int = 4, *, sign: bool = False) -> str:
-    """A number as the page writes it, with a true minus; a dash for what is none.
+    """Format a number with a minus sign of its own width, or as a dash if there is none.
 
     Example:
         >>> decimals(0.82461), decimals(0.5, 2, sign=True), decimals(None)
@@ -179,14 +195,3 @@ def decimals(value: float | None, places: int = 4, *, sign: bool = False) -> str
     if value is None or isnan(value):
         return DASH
     return f"{value:{'+' if sign else ''}.{places}f}".replace("-", MINUS)
-
-
-def count(value: float | None) -> Cell:
-    """A cell with a whole number."""
-    return Cell(DASH) if value is None else Cell(f"{value:,.0f}", order=value)
-
-
-def measure(value: float | None, places: int = 4) -> Cell:
-    """A cell with a number."""
-    known = None if value is None or isnan(value) else value
-    return Cell(decimals(value, places), order=known)

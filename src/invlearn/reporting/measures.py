@@ -1,4 +1,4 @@
-"""What runs reached: measured again where their dataset is there, else as their records say."""
+"""Results of runs: measured again if their dataset exists, else as recorded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,58 +10,63 @@ from invlearn.evaluation.calibration import Calibration, calibration
 from invlearn.evaluation.calibrators import sigmoid
 from invlearn.evaluation.evaluation import Difference, Evaluation
 from invlearn.evaluation.scoring import score_pairs
-from invlearn.inference.comparison import compare_runs
+from invlearn.inference.comparison import Comparison, compare_runs
+from invlearn.reporting.blocks import Series
 from invlearn.reporting.records import RunRecord
 from invlearn.runtime.errors import InvlearnError, RunError
 from invlearn.runtime.progress import Progress, silent
 from invlearn.training.run import Run
 
+NO_EPOCH = "no run has finished an epoch"
+
 
 class Level(NamedTuple):
-    """A metric with the ends of its interval, where there is one."""
+    """A metric with the ends of its interval, if it has one."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
 
 
-NO_EPOCH = "no run of it has the record of a finished epoch"
 Levels = Mapping[str, Level]
-"""By metric."""
+"""Levels by metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What the runs of one dataset reached on its test part."""
+    """Results of the runs of one dataset on its test part."""
 
     dataset: str
-    """What to call the dataset."""
-    runs: Mapping[str, Levels]
-    """By name of the run, in the order given; runs without an epoch are absent."""
-    baselines: Mapping[str, Levels]
-    counts: Mapping[str, int]
-    """Rows and users that the metrics rest on."""
+    """Name of the dataset."""
+    runs: Mapping[str, Levels] = field(default_factory=dict[str, Levels])
+    """By name of the run, in the order given, without runs that have no epoch."""
+    baselines: Mapping[str, Levels] = field(default_factory=dict[str, Levels])
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Numbers of rows and users of the test part."""
     differences: Mapping[str, Mapping[str, Difference]] = field(
         default_factory=dict[str, Mapping[str, Difference]]
     )
-    """Of every run but the first: its metrics less those of the first, paired by user."""
+    """Metrics of every run but the first minus those of the first, paired by user."""
     reliability: Mapping[str, Calibration] = field(default_factory=dict[str, Calibration])
-    """How well the sigmoids of each run's logits came true, nothing calibrated."""
-    unfinished: tuple[str, ...] = ()
-    """Runs that were measured at their best epoch so far, or have none yet."""
+    """Calibration of the sigmoids of each run's logits."""
     missing: str = ""
-    """Why there are no paired differences, if there are none for want of the dataset."""
+    """Why the runs were not measured again, if they were not."""
     card: Mapping[str, Any] | None = None
-    """The content of the dataset's `data.json`, where it is there."""
+    """Content of the dataset's `data.json`, if the dataset exists."""
 
     @property
     def reference(self) -> str:
         """The run that the others are compared with."""
         return next(iter(self.runs), "")
 
-    def leader(self, metric: str) -> str:
-        """The run with the highest value of a metric."""
-        return max(self.runs, key=lambda name: self.runs[name][metric].value or 0.0)
+
+class Material(NamedTuple):
+    """Content of a report before it is written out."""
+
+    records: Sequence[RunRecord]
+    results: Sequence[Results]
+    """By dataset."""
+    series: tuple[Series, ...]
 
 
 def measured(
@@ -75,92 +80,75 @@ def measured(
     """Measure runs, those of one dataset together.
 
     Args:
-        records: Of the runs.
-        dataset: Where the dataset is now, if it was moved.
-        draws: Bootstrap draws over users; 0 for no intervals, and no differences.
-        seed: Of the draws.
-        progress: Told of each set of scores.
+        records: Records of the runs.
+        dataset: Path of the dataset, if it was moved.
+        draws: Bootstrap draws over users; 0 for no intervals and no differences.
+        seed: Seed of the draws.
+        progress: Called for each set of scores.
 
     Raises:
-        DataError: `dataset` is no dataset.
-        RunError: `dataset` is that of none of the runs.
+        DataError: `dataset` is not a dataset.
+        RunError: No run was trained on `dataset`.
     """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        groups.setdefault(record.fingerprint, []).append(record)
+        groups.setdefault(record.card.fingerprint, []).append(record)
     moved = Dataset.open(dataset).fingerprint if dataset else ""
     if moved and moved not in groups:
         raise RunError(
             f"{dataset} is the dataset of none of these runs; pass the one that they were trained "
             "on, or leave --dataset away"
         )
-    found: list[Results] = []
+    every: list[Results] = []
     for fingerprint, group in groups.items():
-        ready = [record for record in group if record.has_weights]
-        place = dataset if moved == fingerprint else None
-        name = _name(group[0], place)
+        path = dataset if dataset and moved == fingerprint else None
+        name = (path or Path(group[0].card.dataset)).resolve().name
         name = name if len(groups) == 1 else f"{name} ({fingerprint[:8]})"
-        waiting = tuple(record.name for record in group if record.test is None)
-        if not ready:
-            found.append(Results(name, {}, {}, {}, unfinished=waiting, missing=NO_EPOCH))
-            continue
+        ready = [record for record in group if record.has_weights]
+        folders = [record.folder for record in ready]
+        options: Any = {"dataset": path, "draws": draws, "seed": seed, "progress": progress}
         try:
-            results = _anew(ready, name, waiting, place, draws, seed, progress)
+            results = (
+                _measured(name, ready, compare_runs(folders, **options), path, progress)
+                if ready
+                else Results(name, missing=NO_EPOCH)
+            )
         except InvlearnError as error:
-            results = _as_recorded(ready, name, waiting, str(error))
-        found.append(results)
-    return tuple(found)
+            results = _recorded(name, ready, str(error))
+        every.append(results)
+    return tuple(every)
 
 
-def _name(record: RunRecord, moved: Path | None) -> str:
-    """What to call a run's dataset: by where it is, or where it was when the run was trained."""
-    return (moved or Path(record.card.dataset)).resolve().name
-
-
-def _anew(
-    records: Sequence[RunRecord],
+def _measured(
     name: str,
-    waiting: tuple[str, ...],
+    records: Sequence[RunRecord],
+    compared: Comparison,
     dataset: Path | None,
-    draws: int,
-    seed: int,
     progress: Progress,
 ) -> Results:
-    """Measure on the dataset."""
-    folders = [record.folder for record in records]
-    compared = compare_runs(folders, dataset=dataset, draws=draws, seed=seed, progress=progress)
-    data = Dataset.open(dataset or records[0].card.dataset)  # its checksums were compared above
-    names = dict(zip(compared.assessments, (record.name for record in records), strict=True))
-    first = next(iter(compared.assessments.values()))
+    """Return results measured on the dataset, with the reliability of each run's logits."""
+    data = Dataset.open(dataset or records[0].card.dataset)  # `compare_runs` checked its checksums
+    reliability: dict[str, Calibration] = {}
+    for done, record in enumerate(records):
+        progress("reliability", done, len(records))
+        logits = score_pairs(Run.open(record.folder).module, data.test.users, data.test.items)
+        reliability[record.name] = calibration(data.test.labels, sigmoid(logits))
+    progress("reliability", len(records), len(records))
+    names, found = list(reliability), list(compared.assessments.values())
     return Results(
         name,
-        runs={names[n]: _levels(a.backbone) for n, a in compared.assessments.items()},
-        baselines={n: _levels(e) for n, e in first.baselines.items()},
-        counts=first.backbone.counts,
-        differences={names[n]: found for n, found in compared.differences.items()},
-        reliability=_reliability(records, data, progress),
-        unfinished=waiting,
+        runs={run: _levels(one.backbone) for run, one in zip(names, found, strict=True)},
+        baselines={n: _levels(one) for n, one in found[0].baselines.items()},
+        counts=found[0].backbone.counts,
+        # Without draws there are no differences.
+        differences=dict(zip(names[1:], compared.differences.values(), strict=False)),
+        reliability=reliability,
         card=data.card.to_json(),
     )
 
 
-def _reliability(
-    records: Sequence[RunRecord], data: Dataset, progress: Progress
-) -> dict[str, Calibration]:
-    """Compare the sigmoids of each run's logits with the labels of the test part."""
-    found: dict[str, Calibration] = {}
-    for done, record in enumerate(records):
-        progress("reliability", done, len(records))
-        logits = score_pairs(Run.open(record.folder).module, data.test.users, data.test.items)
-        found[record.name] = calibration(data.test.labels, sigmoid(logits))
-    progress("reliability", len(records), len(records))
-    return found
-
-
-def _as_recorded(
-    records: Sequence[RunRecord], name: str, waiting: tuple[str, ...], why: str
-) -> Results:
-    """Read what the runs wrote at their ends."""
+def _recorded(name: str, records: Sequence[RunRecord], why: str) -> Results:
+    """Return the results that the runs recorded at their ends."""
     tests = {record.name: record.test for record in records if record.test is not None}
     first: Mapping[str, Any] = next(iter(tests.values()), {})
     return Results(
@@ -168,7 +156,7 @@ def _as_recorded(
         runs={
             run: {
                 metric: Level(test[metric], *ends)
-                for metric, ends in test.get("intervals", {}).items()
+                for metric, ends in test["intervals"].items()
                 if metric in test
             }
             for run, test in tests.items()
@@ -178,13 +166,12 @@ def _as_recorded(
             for baseline, values in first.get("baselines", {}).items()
         },
         counts={key: n for key, n in first.items() if key == "rows" or key.startswith("users")},
-        unfinished=waiting,
         missing=why,
     )
 
 
-def _levels(found: Evaluation) -> dict[str, Level]:
-    plain = found.to_json()
+def _levels(evaluation: Evaluation) -> dict[str, Level]:
+    plain = evaluation.to_json()
     return {
         metric: Level(value, *plain["intervals"].get(metric, ()))
         for metric, value in plain["values"].items()

@@ -1,8 +1,8 @@
-"""Sections about where things come from: the label audit, settings, how to do it again."""
+"""Sections about origins: the label audit, settings, commands that repeat the runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 from typing import Any
 
 from invlearn.data.prepare.audit import Audit
@@ -11,38 +11,35 @@ from invlearn.reporting.blocks import (
     Block,
     Cell,
     Code,
-    Heading,
-    Picture,
-    Row,
-    Section,
-    Table,
     Text,
-    count,
+    Value,
+    cell,
     decimals,
+    run_cell,
+    table,
 )
-from invlearn.reporting.flow import drawn, streams
-from invlearn.reporting.measures import Results
+from invlearn.reporting.flow import draw, streams
+from invlearn.reporting.measures import Material, Results
 from invlearn.reporting.records import RunRecord
+from invlearn.reporting.results import by_dataset
 from invlearn.runtime.text import counted
 
-WIDE, NARROW = 860, 350
-"""Widths in pixels of the flow on a desk and on a phone."""
+KINDS = ("positive", "negative", "unlabelled", "users", "items")
+PART_FACTS = ("positive", "negative", "users", "users_scored", "items")
+NOT_ABOUT_PREPARATION = {"audit", "files", "format", "features", "rows", "weakened"}
+"""Keys of a dataset's card that do not describe how it was prepared."""
 
 
-def audit_section(found: Sequence[Results]) -> Section:
-    """What became of the rows of the log: labels, parts, and what was dropped and why."""
-    blocks: list[Block] = []
-    for results in found:
-        if len(found) > 1:
-            blocks.append(Heading(results.dataset))
-        if results.card is None or "audit" not in results.card:
-            blocks.append(Text("There is no audit: the dataset is not there, or was not prepared."))
-        else:
-            blocks += _audit(results.card)
-    return Section("labels", "From rows to labels", tuple(blocks))
+def audit_section(material: Material) -> Iterator[Block]:
+    """Yield labels, parts, and dropped rows of the log of each dataset."""
+    yield from by_dataset(material.results, _audit)
 
 
-def _audit(card: Mapping[str, Any]) -> Iterator[Block]:
+def _audit(results: Results) -> Iterator[Block]:
+    card = results.card or {}
+    if "audit" not in card:
+        yield Text("There is no audit: the dataset does not exist, or was not prepared.")
+        return
     audit = Audit.from_json(card["audit"])
     final = audit.final
     rules = "; ".join(card.get("rule", ()))
@@ -51,13 +48,22 @@ def _audit(card: Mapping[str, Any]) -> Iterator[Block]:
         f"{final.negative:,} negative and left {final.unlabelled:,} unlabelled: "
         f"{final.labelled_fraction:.1%} of {counted(final.rows, 'pair is', 'pairs are')} labelled."
     )
-    found = streams(audit)
-    if found:
-        said = "Rows of the log on the left, their labels in the middle, the dataset on the right."
-        wide, narrow = (drawn(found, width=w, height=220) for w in (WIDE, NARROW))
-        yield Picture(wide, narrow, f"{said} The tables below have the numbers.")
-    yield _stages(audit)
-    yield _parts(audit)
+    if flow := streams(audit):
+        yield draw(
+            flow,
+            "Rows of the log on the left, their labels in the middle, the dataset on the right. "
+            "The tables below have the numbers.",
+        )
+    stages: list[tuple[Value, ...]] = []
+    for stage in audit.stages:
+        reasons = ", ".join(f"{reason}: {n:,}" for reason, n in stage.dropped.items())
+        dropped = cell(sum(stage.dropped.values()))._replace(detail=reasons)
+        counts = (getattr(stage.after, kind) for kind in KINDS)
+        stages.append((stage.name, *counts, dropped))
+    yield table("Rows after each step", ("step", *KINDS, "dropped"), stages)
+    heads = ("part", "positive", "negative", "users", "with both classes", "items")
+    parts = ((name, *(getattr(p, fact) for fact in PART_FACTS)) for name, p in audit.parts.items())
+    yield table("Content of the dataset", heads, parts)
     if "weakened" in card:
         done = card["weakened"]
         flipped = done["n_flipped_positives"] + done["n_flipped_negatives"]
@@ -68,71 +74,42 @@ def _audit(card: Mapping[str, Any]) -> Iterator[Block]:
         )
 
 
-def _stages(audit: Audit) -> Table:
-    rows = tuple(
-        Row(
-            (
-                Cell(stage.name),
-                *(count(getattr(stage.after, kind)) for kind in _KINDS),
-                count(sum(stage.dropped.values()))._replace(
-                    detail=", ".join(f"{reason}: {n:,}" for reason, n in stage.dropped.items())
-                ),
-            )
-        )
-        for stage in audit.stages
-    )
-    return Table("What each step left", ("step", *_KINDS, "dropped"), rows)
-
-
-_KINDS = ("positive", "negative", "unlabelled", "users", "items")
-
-
-def _parts(audit: Audit) -> Table:
-    facts = ("positive", "negative", "users", "users_scored", "items")
-    rows = tuple(
-        Row((Cell(name), *(count(getattr(part, fact)) for fact in facts)))
-        for name, part in audit.parts.items()
-    )
-    heads = ("part", "positive", "negative", "users", "with both classes", "items")
-    return Table("What the dataset holds", heads, rows)
-
-
-def setup_section(records: Sequence[RunRecord], found: Sequence[Results]) -> Section:
-    """What the runs were told, and the commands that do it again."""
-    blocks: list[Block] = []
-    told = {record.name: dict(_flat(record.config.model_dump(mode="json"))) for record in records}
-    names = dict.fromkeys(name for settings in told.values() for name in settings)
-    differing = [n for n in names if len({repr(s.get(n)) for s in told.values()}) > 1]
+def setup_section(material: Material) -> Iterator[Block]:
+    """Yield the settings of the runs, and the commands that repeat them."""
+    records = material.records
+    settings = {r.name: dict(_flat(r.config.model_dump(mode="json"))) for r in records}
+    names = dict.fromkeys(name for own in settings.values() for name in own)
+    differing = [n for n in names if len({repr(own.get(n)) for own in settings.values()}) > 1]
     if differing:
-        rows = tuple(
-            Row((Cell(run), *(_setting(settings.get(name)) for name in differing)), run)
-            for run, settings in told.items()
+        rows = (
+            (run_cell(run), *(_setting(own.get(name)) for name in differing))
+            for run, own in settings.items()
         )
-        blocks.append(Table("Settings in which the runs differ", ("run", *differing), rows))
+        yield table("Settings in which the runs differ", ("run", *differing), rows)
     elif len(records) > 1:
-        blocks.append(Text("The runs have the same settings."))
-    blocks += [Text(words) for record in records if (words := _settled(record))]
-    folders = " ".join(quote(str(_near(record.folder))) for record in records)
-    commands = "\n".join(
-        [*(_again(r) for r in records), f"invlearn report {folders} -o report.html"]
-    )
-    blocks.append(Code("How to train each run and make this page again", commands, open=True))
-    blocks += [Code(f"Every setting of {r.name}", r.config.to_yaml(), run=r.name) for r in records]
-    for results in (one for one in found if one.card is not None):
-        blocks.append(Code(f"How {results.dataset} was prepared", _facts(results.card or {})))
-    blocks.append(Code("Software and machines", _machines(records)))
-    return Section("setup", "Settings, and how to do it again", tuple(blocks))
-
-
-def _settled(record: RunRecord) -> str:
-    """What validation decided for the run's backbone, such as the parts of a mix."""
-    found = (record.test or {}).get("fitted_on_validation", {})
-    parts = ", ".join(f"{name} {decimals(weight, 2)}" for name, weight in found.items())
-    return f"Validation decided for {record.name}: {parts}." if parts else ""
+        yield Text("The runs have the same settings.")
+    for record in records:
+        fitted = (record.test or {}).get("fitted_on_validation", {})
+        if fitted:
+            parts = ", ".join(f"{name} {decimals(weight, 2)}" for name, weight in fitted.items())
+            yield Text(f"Fitted on validation for {record.name}: {parts}.")
+    folders = " ".join(quote(str(_nearby(record.folder))) for record in records)
+    report = f"invlearn report {folders} -o report.html"
+    commands = "\n".join([*map(_train_command, records), report])
+    yield Code("How to train each run and make this page again", commands, open=True)
+    for record in records:
+        yield Code(f"Every setting of {record.name}", record.config.to_yaml(), run=record.name)
+    for results in material.results:
+        if results.card is not None:
+            facts = (
+                f for f in _flat(results.card) if f[0].split(".")[0] not in NOT_ABOUT_PREPARATION
+            )
+            yield Code(f"How {results.dataset} was prepared", _lines(facts))
+    yield Code("Software and machines", _machines(records))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by dotted name."""
+    """Yield settings by dotted name."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -140,38 +117,33 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
+def _lines(facts: Iterator[tuple[str, Any]], indent: str = "") -> str:
+    return "\n".join(f"{indent}{name}: {value}" for name, value in facts)
+
+
 def _setting(value: Any) -> Cell:
     order = float(value) if isinstance(value, int | float) else None
     return Cell(DASH if value is None else str(value), order=order)
 
 
-def _again(record: RunRecord) -> str:
-    dataset, folder = _near(Path(record.card.dataset)), _near(record.folder)
-    beside = folder.parent if folder.name not in ("", "..") else folder / ".."
-    config, out = folder / "config.yaml", beside / f"{record.folder.resolve().name}-again"
-    words = ("invlearn", "train", str(dataset), "--config", str(config), "--out", str(out))
-    return " ".join(map(quote, words))
+def _train_command(record: RunRecord) -> str:
+    """Return the command that trains a run again, into a folder next to it."""
+    dataset, folder = _nearby(Path(record.card.dataset)), _nearby(record.folder)
+    parent = folder.parent if folder.name not in ("", "..") else folder / ".."
+    out = parent / f"{record.folder.resolve().name}-again"
+    words = ["invlearn", "train", dataset, "--config", folder / "config.yaml", "--out", out]
+    return join(map(str, words))
 
 
-def _near(path: Path) -> Path:
-    """The path as seen from here, if it is below."""
-    here = Path.cwd()
+def _nearby(path: Path) -> Path:
+    """Return a path relative to the working folder, if it is below it."""
     whole = path.resolve()
-    return whole.relative_to(here) if whole.is_relative_to(here) else path
-
-
-def _facts(card: Mapping[str, Any]) -> str:
-    """What a dataset's card says of its making, a line a fact."""
-    left_out = ("audit", "files", "format", "features", "rows", "weakened")
-    return "\n".join(
-        f"{name}: {value}" for name, value in _flat(card) if name.split(".")[0] not in left_out
-    )
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else path
 
 
 def _machines(records: Sequence[RunRecord]) -> str:
-    """Environments, each once with the runs that it is of."""
-    found: dict[str, list[str]] = {}
+    """Describe each environment once, with its runs."""
+    runs: dict[str, list[str]] = {}
     for record in records:
-        facts = "\n".join(f"  {name}: {value}" for name, value in _flat(record.environment))
-        found.setdefault(facts, []).append(record.name)
-    return "\n".join(f"{', '.join(runs)}\n{facts}" for facts, runs in found.items())
+        runs.setdefault(_lines(_flat(record.environment), "  "), []).append(record.name)
+    return "\n".join(f"{', '.join(names)}\n{facts}" for facts, names in runs.items())

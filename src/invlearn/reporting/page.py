@@ -1,25 +1,23 @@
-"""A report as one HTML file that opens without a network and runs nothing but its own scripts.
+"""A report as one HTML file that opens without a network and runs only its own scripts.
 
-Text from data is escaped by the template; data for charts travel as JSON in which no tag can
-begin. A content security policy allows the two scripts of the page by their digests, and no
-request to anywhere. Vega interprets its expressions, so that the page may forbid `eval`.
+The template escapes all text. Data for charts are JSON in which no tag can begin. A content
+security policy allows the two scripts of the page by their digests, and no request. Vega
+interprets its expressions, so the page needs no `eval`.
 """
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from invlearn.reporting.blocks import Block, Chart, Charts, Page
-from invlearn.reporting.charts import CONFIG
-from invlearn.reporting.plots import require
+from invlearn.reporting.blocks import Block, Chart, Page
+from invlearn.reporting.charts import CONFIG, require
 
 HERE = Path(__file__).parent
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""All of the bundle that the page uses."""
+"""The part of the bundle that the page uses."""
 SHAPES = {
     "circle": "M0-5.5A5.5 5.5 0 1 1 0 5.5A5.5 5.5 0 1 1 0-5.5Z",
     "square": "M-5-5H5V5H-5Z",
@@ -29,11 +27,11 @@ SHAPES = {
     "cross": "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
     "triangle-right": "M6 0L-5 6V-6Z",
 }
-"""Outlines of the shapes that charts draw, for the page's own marks."""
+"""SVG outlines of the shapes in charts, for the marks of the page itself."""
 
 
 def rendered(page: Page) -> str:
-    """The page in HTML.
+    """Return the page as HTML.
 
     Raises:
         ConfigError: The extra `report` is not installed.
@@ -49,29 +47,29 @@ def rendered(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    bundle = in_script(_bundle())
-    script = in_script((HERE / "page.js").read_text(encoding="utf-8"))
-    charts = {id(chart): f"chart-{n}" for n, chart in enumerate(_charts(page))}
-    data = {
-        "config": CONFIG,
-        "charts": {charts[id(chart)]: chart.spec for chart in _charts(page)},
-    }
+    scripts = [in_script(code) for code in (_bundle(), _file("page.js"))]
+    charts: dict[str, Any] = {}
+
+    def address(chart: Chart) -> str:
+        """Return the address of a chart, and keep its specification for the end of the page."""
+        charts[key := f"chart-{len(charts)}"] = chart.spec
+        return key
+
     return environment.get_template("template.html").render(
         page=page,
-        addresses=charts,
+        address=address,
         kind_of=_kind_of,
         looks={one.name: one for one in page.series},
         shapes=SHAPES,
-        identity=id,
-        scripts=[Markup(bundle), Markup(script)],
-        digests=[digest(bundle), digest(script)],
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        data=Markup(as_json(data)),
+        scripts=map(Markup, scripts),
+        digests=map(digest, scripts),
+        style=Markup(_file("style.css")),
+        data=lambda: Markup(as_json({"config": CONFIG, "charts": charts})),
     )
 
 
 def as_json(value: Any) -> str:
-    r"""JSON that may stand within a script element, whatever its texts hold.
+    r"""Return JSON that is safe within a script element, for any text.
 
     Example:
         >>> as_json({"run": "</script>"})
@@ -81,18 +79,18 @@ def as_json(value: Any) -> str:
 
 
 def in_script(code: str) -> str:
-    """Code that may stand within a script element: no text of it can end the element."""
+    """Return code that is safe within a script element: it cannot end the element."""
     return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def digest(code: str) -> str:
-    """A script as a content security policy names it."""
+    """Return the digest of a script for a content security policy."""
     return f"sha256-{b64encode(sha256(code.encode()).digest()).decode()}"
 
 
 @cache
 def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed, which take seconds to be put together."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script; building it takes seconds."""
     import vl_convert
 
     return vl_convert.javascript_bundle(SNIPPET)
@@ -102,8 +100,5 @@ def _kind_of(block: Block) -> str:
     return type(block).__name__
 
 
-def _charts(page: Page) -> Iterator[Chart]:
-    for section in page.sections:
-        for block in section.blocks:
-            if isinstance(block, Charts):
-                yield from (one for one in block.charts if isinstance(one, Chart))
+def _file(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

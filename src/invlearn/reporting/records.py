@@ -1,4 +1,4 @@
-"""A run folder as a report reads it: its records alone, without weights and without a dataset."""
+"""Records of a run folder that a report shows, without weights and without a dataset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,13 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
+    TypeAdapter,
     ValidationError,
 )
 
 from invlearn.config.schema import RunConfig
 from invlearn.config.validation_errors import describe_validation_error
-from invlearn.evaluation.calibration import Calibration, ReliabilityBin
+from invlearn.evaluation.calibration import Calibration
 from invlearn.inference.comparison import run_names
 from invlearn.reporting.traces import Beliefs, Judges, read_beliefs, read_judges
 from invlearn.runtime.errors import RunError
@@ -34,37 +35,27 @@ def _not_infinite(value: float | None) -> float | None:
 
 
 Number = Annotated[float | None, AfterValidator(_not_infinite)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Metrics = dict[str, Number]
+STRICT = ConfigDict(strict=True)
 
 
-class _Record(BaseModel):
-    """Types of the figures that a report shows."""
+class _Epoch(BaseModel):
+    model_config = STRICT
 
-    model_config = ConfigDict(strict=True)
-
-
-class _Metrics(_Record):
-    metrics: Metrics
-
-
-class _Epoch(_Record):
     epoch: NonNegativeInt
     train_loss: Number
-    train_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    validate_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    train_seconds: Seconds
+    validate_seconds: Seconds
     valid: Metrics
     choices: dict[str, NonNegativeInt] = {}
     pairs_per_second: Number = None
     best: bool = False
 
 
-class _Annotated(_Record):
-    ece: Number
-    brier: Number
-    table: list[dict[str, Number]]
+class _Test(BaseModel):
+    model_config = STRICT
 
-
-class _Test(_Record):
     auc: Number
     epoch: int | None = None
     intervals: dict[str, Annotated[list[Number], Field(min_length=2, max_length=2)]]
@@ -76,31 +67,26 @@ class _Test(_Record):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run wrote down."""
+    """Records of a run."""
 
     name: str
-    """Folder's own name, or its whole path where two runs share a name."""
+    """Name of the folder, or its path if two runs share a name."""
     folder: Path
     config: RunConfig = field(repr=False)
     card: RunCard = field(repr=False)
     environment: dict[str, Any] = field(repr=False)
-    """The content of `environment.json`."""
+    """Content of `environment.json`."""
     epochs: tuple[dict[str, Any], ...] = field(repr=False)
-    """A record of each finished epoch."""
+    """Record of each finished epoch."""
     test: dict[str, Any] | None = field(repr=False)
-    """The content of `test.json`; none before the run's end."""
+    """Content of `test.json`; none before the end of the run."""
     beliefs: Beliefs | None = field(repr=False)
-    """At the first and the last epoch, where the strategy has any."""
+    """Beliefs after the first and the last epoch, if the strategy has any."""
     judges: Judges | None = field(repr=False)
-    """Where the strategy judges."""
+    """Judged steps, if the strategy has any."""
     annotation: Calibration | None = field(repr=False)
-    """Of the probabilities on the test part after calibration, where the run's folder holds the
-    summary `annotation.json` of an annotation (`--out RUN/annotation.parquet`)."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the dataset that it was trained on."""
-        return self.card.fingerprint
+    """Calibrated probabilities on the test part, if the run folder contains the summary
+    `annotation.json` of an annotation (`--out RUN/annotation.parquet`)."""
 
     @property
     def has_weights(self) -> bool:
@@ -109,12 +95,12 @@ class RunRecord:
 
     @property
     def best_epoch(self) -> int | None:
-        """Number from 1 of the epoch whose weights were kept; none before the first one."""
+        """Number of the epoch whose weights were kept, from 1; none before the first epoch."""
         return best_epoch(self.epochs)
 
     @property
     def seconds(self) -> float:
-        """Spent in training, validation left out."""
+        """Seconds of training, without validation."""
         return sum(epoch["train_seconds"] for epoch in self.epochs)
 
 
@@ -122,7 +108,7 @@ def read_records(folders: Sequence[str | Path]) -> tuple[RunRecord, ...]:
     """Read run folders, finished or not.
 
     Raises:
-        RunError: A folder is no run, or a file of it is damaged.
+        RunError: A folder is not a run, or a file of it is damaged.
         ConfigError: A folder is named twice.
     """
     paths = [Path(folder) for folder in folders]
@@ -137,10 +123,15 @@ def read_records(folders: Sequence[str | Path]) -> tuple[RunRecord, ...]:
 
 def _read(folder: Path, name: str) -> RunRecord:
     card, config = read_run(folder)
+    files = [folder / f"beliefs-{epoch}.npy" for epoch in ("first", "last")]
     try:
         epochs = tuple(read_lines(folder / "epochs.jsonl"))
+        _checked(list[_Epoch], epochs)
         test = read_json(folder / "test.json") if (folder / "test.json").is_file() else None
-        _check(epochs, test)
+        if test is not None:
+            _checked(_Test, test)
+            _checked(Metrics, {metric: test.get(metric) for metric in test["intervals"]})
+        is_judged = any("choices" in epoch for epoch in epochs)
         return RunRecord(
             name,
             folder,
@@ -149,10 +140,8 @@ def _read(folder: Path, name: str) -> RunRecord:
             environment=read_json(folder / "environment.json"),
             epochs=epochs,
             test=test,
-            beliefs=_beliefs(folder, name),
-            judges=read_judges(folder, name)
-            if any("choices" in epoch for epoch in epochs)
-            else None,
+            beliefs=read_beliefs(folder, name) if all(map(Path.is_file, files)) else None,
+            judges=read_judges(folder, name) if is_judged else None,
             annotation=_annotation(folder, (card.fingerprint, best_epoch(epochs))),
         )
     except (ValueError, TypeError, KeyError) as error:
@@ -160,48 +149,30 @@ def _read(folder: Path, name: str) -> RunRecord:
         raise RunError(reason) from error
 
 
-def _check(epochs: Sequence[dict[str, Any]], test: dict[str, Any] | None) -> None:
-    """Raise `ValueError` if a record lacks a figure that the report shows."""
-    for epoch in epochs:
-        _fits(_Epoch, epoch)
-    if test is not None:
-        _fits(_Test, test)
-        _fits(_Metrics, {"metrics": {name: test.get(name) for name in test["intervals"]}})
-
-
-def _fits(model: type[BaseModel], record: dict[str, Any]) -> None:
+def _checked(kind: Any, record: Any) -> Any:
+    """Return a validated record; raise `ValueError` if it lacks a value that the report shows."""
     try:
-        model.model_validate(record)
+        return TypeAdapter(kind).validate_python(record)
     except ValidationError as error:
-        raise ValueError(describe_validation_error(model, error)) from error
+        raise ValueError(describe_validation_error(None, error)) from error
 
 
-def _annotation(folder: Path, made_of: tuple[str, int | None]) -> Calibration | None:
-    """What an annotation says of the test part, if it is of this dataset and best epoch."""
+def _annotation(folder: Path, origin: tuple[str, int | None]) -> Calibration | None:
+    """Return the calibration of an annotation, which must be of this dataset and best epoch."""
     file = folder / "annotation.json"
     if not file.is_file():
         return None
     try:
-        said = json_of(file)
-        test, found = said["test"], (said["fingerprint"], said["epoch"])
-        _fits(_Annotated, test)
-        bins = tuple(ReliabilityBin(**b) for b in test["table"])
-        calibration = Calibration(test["ece"], test["brier"], bins)
+        summary = json_of(file)
+        test = {name: summary["test"][name] for name in Calibration._fields}
+        calibration: Calibration = _checked(Calibration, test)
+        if (summary["fingerprint"], summary["epoch"]) == origin:
+            return calibration
+        reason = "is of another dataset or best epoch than the run has now"
     except (ValueError, TypeError, KeyError) as error:
-        raise _annotate_again(file, f"is damaged or no annotation ({error!r})") from error
-    if found != made_of:
-        raise _annotate_again(file, "is of another dataset or best epoch than the run has now")
-    return calibration
-
-
-def _annotate_again(file: Path, what: str) -> RunError:
-    out = file.with_suffix(".parquet")
-    return RunError(
-        f"{file} {what}; annotate again with "
-        f"`invlearn annotate {file.parent} --out {out} --overwrite`, or remove it"
+        reason = f"is damaged or no annotation ({error!r})"
+    raise RunError(
+        f"{file} {reason}; annotate again with "
+        f"`invlearn annotate {folder} --out {file.with_suffix('.parquet')} --overwrite`, "
+        "or remove it"
     )
-
-
-def _beliefs(folder: Path, name: str) -> Beliefs | None:
-    files = [folder / f"beliefs-{epoch}.npy" for epoch in ("first", "last")]
-    return read_beliefs(folder, name) if all(file.is_file() for file in files) else None

@@ -1,9 +1,10 @@
-"""The section about what runs reached: metrics with intervals, and paired differences."""
+"""Sections about results: metrics with intervals, paired differences, alpha, reliability."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from invlearn.evaluation.baselines import NO_LOSS
+from invlearn.evaluation.calibration import Calibration
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.metrics import is_better
 from invlearn.reporting import charts
@@ -13,30 +14,37 @@ from invlearn.reporting.blocks import (
     Chart,
     Charts,
     Heading,
-    Row,
-    Section,
     Series,
     Table,
     Text,
+    Value,
+    cell,
     decimals,
-    measure,
+    run_cell,
+    table,
 )
-from invlearn.reporting.measures import Level, Levels, Results
+from invlearn.reporting.measures import Level, Levels, Material, Results
+from invlearn.reporting.records import RunRecord
 from invlearn.runtime.text import counted
 
 METRICS = {"auc": "AUC", "gauc": "GAUC", "ndcg@10": "NDCG@10", "log_loss": "log loss"}
-"""Metrics that are drawn, with their names on the page; the tables' details hold all of them."""
-NOBODY = Level(None)
+"""Metrics with a chart, and their names on the page; a table has all metrics."""
+MARKS = {"good": "▲", "bad": "▼", "even": "="}
 
 
-def results_section(found: Sequence[Results], series: Sequence[Series]) -> Section:
-    """The paper's Table 2 for the runs given: every metric with its interval, and differences."""
-    blocks: list[Block] = []
-    for results in found:
-        if len(found) > 1:
-            blocks.append(Heading(results.dataset))
-        blocks += _results(results, series)
-    return Section("results", "Results on the test part", tuple(blocks))
+def by_dataset(
+    results: Sequence[Results], blocks_of: Callable[[Results], Iterable[Block]]
+) -> Iterator[Block]:
+    """Yield the blocks of each dataset, under a heading if there are several."""
+    for one in results:
+        if len(results) > 1:
+            yield Heading(one.dataset)
+        yield from blocks_of(one)
+
+
+def results_section(material: Material) -> Iterator[Block]:
+    """Yield every metric with its interval, and differences (Table 2 of the paper)."""
+    yield from by_dataset(material.results, lambda one: _results(one, material.series))
 
 
 def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
@@ -46,99 +54,85 @@ def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
     yield Charts(tuple(_level_chart(results, metric, series) for metric in METRICS), columns=2)
     yield _level_table(results, METRICS, "Metrics on the test part, 95 % intervals below them")
     if results.differences:
-        yield _difference_table(results)
+        yield table(
+            f"Difference from {results.reference}, paired on the same users; ▲ better, ▼ worse, "
+            "= neither by the 95 % interval",
+            ("run", *METRICS.values()),
+            (
+                (run_cell(run), *(_difference(metric, differences[metric]) for metric in METRICS))
+                for run, differences in results.differences.items()
+            ),
+        )
     elif results.missing:
         yield Text(
-            f"Numbers are those that the runs recorded at their ends. Paired differences, the "
-            f"baselines' intervals and reliability are left out, since the runs could not be "
-            f"measured again: {results.missing}."
+            "These are the numbers that the runs recorded at their ends. There are no paired "
+            "differences, no intervals of the baselines and no reliability, since the runs could "
+            f"not be measured again: {results.missing}."
         )
     yield Text(_counts(results.counts))
     others = {m: m for levels in results.runs.values() for m in levels if m not in METRICS}
-    yield replace(_level_table(results, others, "All other metrics"), folded=True)
+    yield _level_table(results, others, "All other metrics", folded=True)
 
 
 def _level_chart(results: Results, metric: str, series: Sequence[Series]) -> Chart:
+    title = METRICS[metric]
+    better = "lower" if metric == "log_loss" else "higher"
+    lines = [(run, False, levels) for run, levels in results.runs.items()]
+    for name, levels in _baselines(results).items():
+        # A run may have the name of a baseline.
+        lines.append((f"{name} (baseline)" if name in results.runs else name, True, levels))
     rows = [
-        {"run": name, "trivial": False, **levels[metric]._asdict()}
-        for name, levels in results.runs.items()
+        {"run": name, "trivial": trivial, **levels[metric]._asdict()}
+        for name, trivial, levels in lines
         if metric in levels
     ]
-    rows += [
-        {"run": _apart(name, results), "trivial": True, **levels[metric]._asdict()}
-        for name, levels in results.baselines.items()
-        if metric in levels and not _means_nothing(name, metric)
-    ]
-    better = "lower" if metric == "log_loss" else "higher"
     return Chart(
-        f"{METRICS[metric]} ({better} is better)",
-        f"Each run and baseline with its {METRICS[metric]} and 95 % interval; the table "
-        "after the charts has the numbers.",
-        charts.levels_chart(rows, series, METRICS[metric]),
+        f"{title} ({better} is better)",
+        f"Each run and baseline with its {title} and 95 % interval; the table after the charts "
+        "has the numbers.",
+        charts.levels_chart(rows, series, title),
     )
 
 
-def _level_table(results: Results, metrics: Mapping[str, str], caption: str) -> Table:
-    rows = [
-        Row((Cell(name), *level_cells(levels, metrics)), run=name)
-        for name, levels in results.runs.items()
-    ]
-    rows += [
-        Row((Cell(name, "trivial baseline"), *level_cells(_meant(name, levels), metrics)))
+def _level_table(
+    results: Results, metrics: Mapping[str, str], caption: str, *, folded: bool = False
+) -> Table:
+    rows = [(run_cell(run), *_levels(levels, metrics)) for run, levels in results.runs.items()]
+    for name, levels in _baselines(results).items():
+        rows.append((Cell(name, "trivial baseline"), *_levels(levels, metrics)))
+    return table(caption, ("run", *metrics.values()), rows, folded=folded)
+
+
+def _baselines(results: Results) -> dict[str, Levels]:
+    """Return the levels of the baselines, without the log loss of scores that are not logits."""
+    return {
+        name: {m: level for m, level in levels.items() if m != "log_loss" or name not in NO_LOSS}
         for name, levels in results.baselines.items()
-    ]
-    return Table(caption, ("run", *metrics.values()), tuple(rows))
+    }
 
 
-def level_cells(levels: Levels, metrics: Mapping[str, str]) -> Iterator[Cell]:
-    """Cells of a run's or a baseline's metrics, intervals below them."""
+def _levels(levels: Levels, metrics: Iterable[str]) -> Iterator[Cell]:
+    """Yield the cells of metrics, with intervals below them."""
     for metric in metrics:
-        level = levels.get(metric, NOBODY)
-        yield measure(level.value)._replace(detail=_ends(level.low, level.high))
+        level = levels.get(metric, Level(None))
+        yield cell(level.value)._replace(detail=_interval(level.low, level.high))
 
 
-def _apart(baseline: str, results: Results) -> str:
-    """A baseline's name on a chart, where a run may have the same."""
-    return f"{baseline} (baseline)" if baseline in results.runs else baseline
-
-
-def _meant(baseline: str, levels: Levels) -> Levels:
-    return {m: level for m, level in levels.items() if not _means_nothing(baseline, m)}
-
-
-def _means_nothing(baseline: str, metric: str) -> bool:
-    return metric == "log_loss" and baseline in NO_LOSS
-
-
-def _ends(low: float | None, high: float | None, *, sign: bool = False) -> str:
+def _interval(low: float | None, high: float | None, *, sign: bool = False) -> str:
     if low is None or high is None:
         return ""
     return f"{decimals(low, sign=sign)} to {decimals(high, sign=sign)}"
 
 
-def _difference_table(results: Results) -> Table:
-    rows = tuple(
-        Row((Cell(name), *(_difference(metric, found[metric]) for metric in METRICS)), run=name)
-        for name, found in results.differences.items()
-    )
-    return Table(
-        f"Difference from {results.reference}, paired on the same users; ▲ better, ▼ worse, "
-        "= neither by the 95 % interval",
-        ("run", *METRICS.values()),
-        rows,
-    )
+def _difference(metric: str, difference: Difference) -> Cell:
+    value, low, high = difference.to_json().values()
+    tone = outcome(metric, difference)
+    text = f"{MARKS[tone]} {decimals(value, sign=True)}"
+    return Cell(text, _interval(low, high, sign=True), value, tone)
 
 
-def _difference(metric: str, found: Difference) -> Cell:
-    plain = found.to_json()
-    tone = outcome(metric, found)
-    mark = {"good": "▲", "bad": "▼", "even": "="}[tone]
-    text = f"{mark} {decimals(plain['value'], sign=True)}"
-    return Cell(text, _ends(plain["low"], plain["high"], sign=True), plain["value"], tone)
-
-
-def outcome(metric: str, found: Difference) -> str:
-    """`good` or `bad` where the whole interval is on one side of 0, else `even`.
+def outcome(metric: str, difference: Difference) -> str:
+    """Return `good` or `bad` if the whole interval is on one side of 0, else `even`.
 
     Example:
         >>> outcome("auc", Difference(0.02, 0.01, 0.03))
@@ -146,18 +140,99 @@ def outcome(metric: str, found: Difference) -> str:
         >>> outcome("log_loss", Difference(0.02, -0.01, 0.03))
         'even'
     """
-    if found.low > 0 or found.high < 0:
-        return "good" if is_better(metric, found.value, 0.0) else "bad"
+    if difference.low > 0 or difference.high < 0:
+        return "good" if is_better(metric, difference.value, 0.0) else "bad"
     return "even"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
     return (
         f"{counted(counts['rows'], 'row')} of {counted(counts['users'], 'user')}. Metrics per user "
-        f"rest on the {counted(counts['users_scored'], 'user')} with both classes: "
+        f"are over the {counted(counts['users_scored'], 'user')} with both classes: "
         f"{counted(counts['users_all_positive'], 'has', 'have')} only positives, "
         f"{counts['users_all_negative']:,} only negatives. Intervals cover "
         "which users were tested, not the seed of the training."
-        if counts
-        else ""
     )
+
+
+def alpha_section(material: Material) -> Iterator[Block]:
+    """Yield metrics over the step length alpha, if runs differ in nothing else."""
+    title, scale = "alpha in units of the learning rate", {"type": "log", "padding": 12}
+    for results in material.results:
+        alphas = sweep([record for record in material.records if record.name in results.runs])
+        if not alphas:
+            continue
+        drawn: list[Chart] = []
+        for metric, name in METRICS.items():
+            rows = [
+                {"run": run, "x": alpha, **results.runs[run][metric]._asdict()}
+                for run, alpha in alphas.items()
+            ]
+            spec = charts.against_chart(rows, material.series, (title, name), scale)
+            drawn.append(Chart(name, f"Test {name} over alpha, with intervals.", spec))
+        yield Text(
+            f"{len(alphas)} runs differ only in the length of the judges' trial step: how far the "
+            "direct and the inverse candidate are from the current parameters."
+        )
+        yield Charts(tuple(drawn), columns=2)
+        lines = [
+            (run_cell(run), cell(alpha, 3), *_levels(results.runs[run], METRICS))
+            for run, alpha in sorted(alphas.items(), key=lambda pair: pair[1])
+        ]
+        yield table("Metrics by alpha", ("run", "alpha", *METRICS.values()), lines)
+
+
+def sweep(records: Sequence[RunRecord]) -> dict[str, float]:
+    """Return alpha by run for the largest set of runs that differ in `alpha_ratio` alone."""
+    families: dict[str, dict[str, float]] = {}
+    for record in records:
+        method: dict[str, Any] = dict(record.config.method)
+        alpha = method.pop("alpha_ratio", None)
+        if isinstance(alpha, int | float):
+            rest = record.config.model_copy(update={"method": method}).model_dump_json()
+            families.setdefault(rest + record.card.fingerprint, {})[record.name] = float(alpha)
+    largest = max(families.values(), key=lambda runs: len(set(runs.values())), default={})
+    return largest if len(set(largest.values())) > 1 else {}
+
+
+def reliability_section(material: Material) -> Iterator[Block]:
+    """Yield whether logits can be read as probabilities, before and after calibration."""
+    several = len(material.results) > 1
+    groups = {r.dataset * several: r.reliability for r in material.results if r.reliability}
+    annotated = {r.name: r.annotation for r in material.records if r.annotation}
+    if annotated:
+        groups["Probabilities, as invlearn annotate calibrated them"] = annotated
+    if groups:
+        yield Text(
+            "Read this before you use logits to label unclear pairs: of the test rows whose logit "
+            "has a sigmoid of 0.7, are 70\u00a0% positive? That is not so unless the logits are "
+            "calibrated. Points below the dashed line are claims that are too high."
+        )
+    for title, calibrations in groups.items():
+        if title:
+            yield Heading(title)
+        chart = Chart(
+            "Claimed and observed",
+            "Claimed against observed fraction of positives, in ten bins of equal width.",
+            charts.reliability_chart(calibrations, material.series),
+            table(
+                "Reliability",
+                ("run", "bin", "rows", "claimed", "observed"),
+                (row for run, one in calibrations.items() for row in _bins(run, one)),
+            ),
+        )
+        errors = table(
+            "Calibration errors: ECE is the mean difference of claimed and observed, Brier the "
+            "mean squared error; lower is better",
+            ("run", "ECE", "Brier"),
+            ((run_cell(run), one.ece, one.brier) for run, one in calibrations.items()),
+        )
+        yield Charts((chart, errors), columns=2)
+
+
+def _bins(run: str, calibration: Calibration) -> Iterator[tuple[Value, ...]]:
+    for low, high, rows, claimed, observed in calibration.table:
+        name = Cell(f"{low:.1f} to {high:.1f}", order=low)
+        yield run_cell(run), name, rows, cell(claimed, 3), cell(observed, 3)

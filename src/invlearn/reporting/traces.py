@@ -1,6 +1,6 @@
-"""What the records of a run say of its beliefs and of its judges, as small plain values.
+"""Beliefs and judged steps of a run, from its records, as small plain values.
 
-No more points than can be seen; whatever is counted is counted before any point is left out.
+Counts are over all records; points for charts are a subset.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from invlearn.strategies.inverse import CHOICES
 from invlearn.training.metrics_log import read_lines
 
 BINS = 50
-"""Equal bins over [0, 1] that weights are counted in."""
+"""Equal bins over [0, 1] in which weights are counted."""
 MAX_POINTS = 250
-"""Points drawn of one series at most."""
+"""Maximum number of points of one series."""
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
-"""Relative difference below which two mean losses in float32 do not tell two points apart."""
+"""Relative difference below which two mean losses in float32 count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,45 +28,54 @@ class Beliefs:
     """Distributions of the weights of both labels, at the first and the last epoch."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     n_pairs: int
-    """Unlabelled pairs that were counted."""
+    """Unlabelled pairs counted."""
     counts: dict[str, dict[str, tuple[int, ...]]]
     """Pairs in each of `BINS` equal bins over [0, 1], by epoch (`first`, `last`), then by weight
     (`w1`, `w0`)."""
     positive_fraction: dict[str, float]
-    """Part of the pairs with w1 above one half, by epoch."""
+    """Fraction of the pairs with w1 above one half, by epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """Losses of training-test batches at the chosen point, and what was chosen."""
+    """Losses of training-test batches at the chosen candidates, and the choices."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     n_steps: int
     """Judged steps of the run."""
     every: int
-    """One of so many judged steps is among the points, from the first on."""
+    """The points are every so many judged steps, from the first on."""
     steps: tuple[int, ...]
     """Numbers of the points among the judged steps, from 1."""
     losses: tuple[float, ...]
-    """Mean log loss of the training-test batch at the chosen point, after `steps`."""
+    """Mean log loss of the training-test batch at the chosen candidate of each point."""
     choices: tuple[str, ...]
-    """What was chosen there: direct, inverse or stay."""
+    """Choice of each point: direct, inverse or stay."""
     counts: dict[str, int]
-    """How often each was chosen, over all judged steps."""
+    """Number of each choice, over all judged steps."""
     n_rounding: int
-    """Judged steps whose three losses agree to within rounding, so that chance chose."""
+    """Judged steps whose three losses agree to within rounding, so that chance decided."""
 
 
 def read_beliefs(run: Path, title: str) -> Beliefs:
-    """Distributions of w1 and w0 from the beliefs that a run folder keeps (Figures 3 and 4).
+    """Return distributions of w1 and w0 from the beliefs in a run folder (Figures 3 and 4).
 
     Raises:
-        RunError: The run kept none.
+        RunError: The folder has no beliefs.
     """
-    w1 = {epoch: _read_weights(run / f"beliefs-{epoch}.npy") for epoch in ("first", "last")}
+    w1: dict[str, npt.NDArray[np.float64]] = {}
+    for epoch in ("first", "last"):
+        file = run / f"beliefs-{epoch}.npy"
+        try:
+            w1[epoch] = column_of(file).astype(np.float64)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{file} is missing or damaged ({error}); this figure needs a run with a strategy "
+                "that uses unlabelled pairs"
+            ) from error
     return Beliefs(
         title,
         n_pairs=len(w1["last"]),
@@ -82,12 +91,11 @@ def binned(weights: npt.NDArray[np.floating[Any]]) -> tuple[int, ...]:
         >>> binned(np.array([0.0, 0.01, 1.0]))[::49]
         (2, 1)
     """
-    counts, _ = np.histogram(weights, bins=BINS, range=(0.0, 1.0))
-    return tuple(counts.tolist())
+    return tuple(np.histogram(weights, bins=BINS, range=(0.0, 1.0))[0].tolist())
 
 
 def read_judges(run: Path, title: str) -> Judges:
-    """Losses of judged steps from the record of a run (Figures 5 and 6).
+    """Return losses and choices of judged steps from the records of a run (Figures 5 and 6).
 
     Raises:
         RunError: No step of the run was judged, or a record of one is damaged.
@@ -107,25 +115,14 @@ def read_judges(run: Path, title: str) -> Judges:
             f"a line of {run / 'steps.jsonl'} is damaged ({error!r}); train the run again"
         ) from error
     every = -(-len(lines) // MAX_POINTS)
-    shown = np.arange(0, len(lines), every)
-    times = np.bincount(choices, minlength=len(CHOICES))
+    times = np.bincount(choices, minlength=len(CHOICES)).tolist()
     return Judges(
         title,
         n_steps=len(lines),
         every=every,
-        steps=tuple((shown + 1).tolist()),
-        losses=tuple(round(float(loss), 6) for loss in best[shown]),
-        choices=tuple(CHOICES[choice] for choice in choices[shown]),
-        counts={name: int(times[number]) for number, name in enumerate(CHOICES)},
+        steps=tuple(range(1, len(lines) + 1, every)),
+        losses=tuple(round(float(loss), 6) for loss in best[::every]),
+        choices=tuple(CHOICES[choice] for choice in choices[::every]),
+        counts=dict(zip(CHOICES, times, strict=True)),
         n_rounding=int((np.ptp(losses, axis=1) <= ROUNDING * losses.min(axis=1)).sum()),
     )
-
-
-def _read_weights(file: Path) -> npt.NDArray[np.float64]:
-    try:
-        return column_of(file).astype(np.float64)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{file} is missing or damaged ({error}); this figure needs a run with a strategy that "
-            "uses unlabelled pairs"
-        ) from error

@@ -1,31 +1,40 @@
-"""From run folders to one HTML file."""
+"""Reports: from run folders to one HTML file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from invlearn.reporting.blocks import Page, Section
-from invlearn.reporting.charts import series_of
-from invlearn.reporting.cost import cost_section
-from invlearn.reporting.course import beliefs_section, curves_section, judges_section
+from invlearn.reporting.blocks import Block, Page, Section
+from invlearn.reporting.charts import require, series_of
+from invlearn.reporting.course import beliefs_section, cost_section, curves_section, judges_section
 from invlearn.reporting.findings import findings
-from invlearn.reporting.measures import Results, measured
+from invlearn.reporting.measures import Material, Results, measured
 from invlearn.reporting.origin import audit_section, setup_section
 from invlearn.reporting.page import rendered
-from invlearn.reporting.plots import require
 from invlearn.reporting.records import RunRecord, read_records
-from invlearn.reporting.results import results_section
-from invlearn.reporting.sweep import sweep_section
-from invlearn.reporting.trust import reliability_section
+from invlearn.reporting.results import alpha_section, reliability_section, results_section
 from invlearn.runtime import atomic
 from invlearn.runtime.environment import environment
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.progress import Progress, silent
 
+SECTIONS: dict[tuple[str, str], Callable[[Material], Iterator[Block]]] = {
+    ("results", "Results on the test part"): results_section,
+    ("alpha", "Length of the trial step"): alpha_section,
+    ("labels", "From rows to labels"): audit_section,
+    ("curves", "Learning curves"): curves_section,
+    ("beliefs", "Belief in unlabelled pairs"): beliefs_section,
+    ("judges", "What the judges chose"): judges_section,
+    ("reliability", "Can logits be read as probabilities?"): reliability_section,
+    ("cost", "Cost"): cost_section,
+    ("setup", "Settings, and how to do it again"): setup_section,
+}
+"""Sections of the page by address and title; one without blocks is left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report that was written."""
+    """A written report."""
 
     file: Path
     findings: tuple[str, ...]
@@ -42,27 +51,27 @@ def report(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Write one HTML file about runs: what they reached, how they got there, what it cost.
+    """Write one HTML file about runs: results, labels, learning curves, cost, reproduction.
 
-    It opens without a network. Runs whose dataset is there are measured on its test part, paired
-    with the first of them; of others the page shows what they recorded, and says so.
+    The file opens without a network. Runs whose dataset exists are measured on its test part,
+    paired with the first run; for others the page shows the recorded results, and says so.
 
     Args:
         runs: Run folders, finished or not.
-        out: The file to write.
-        dataset: Where the dataset is now, if it was moved.
+        out: File to write.
+        dataset: Path of the dataset, if it was moved.
         draws: Bootstrap draws over users for the intervals; 0 for none.
-        seed: Of the draws.
-        overwrite: Replace a file of that name.
-        progress: Told of each part of the work.
+        seed: Seed of the draws.
+        overwrite: Replace an existing file.
+        progress: Called for each part of the work.
 
     Returns:
-        Where it is, and its first sentences.
+        The file, and its first sentences.
 
     Raises:
-        RunError: A folder is no run, or is damaged.
-        ConfigError: No run or one twice is given, or the extra `report` is not installed.
-        InvlearnError: There is no folder for `out`, or it is there already.
+        RunError: A folder is not a run, or is damaged.
+        ConfigError: No run or the same run twice is given, or the extra `report` is not installed.
+        InvlearnError: The folder of `out` does not exist, or `out` does.
     """
     out = Path(out)
     require()
@@ -73,46 +82,31 @@ def report(
         raise ConfigError(f"draws must be 0 (no intervals) or more; found {draws}")
     atomic.need_absent(out, overwrite=overwrite)
     records = read_records(runs)
-    found = measured(
-        records,
-        dataset=Path(dataset) if dataset else None,
-        draws=draws,
-        seed=seed,
-        progress=progress,
-    )
+    moved = Path(dataset) if dataset else None
+    results = measured(records, dataset=moved, draws=draws, seed=seed, progress=progress)
     progress("page", 0, 1)
-    page = page_of(records, found)
+    page = page_of(records, results)
     with atomic.new_file(out, overwrite=overwrite) as partial:
         partial.write_text(rendered(page), encoding="utf-8")
     progress("page", 1, 1)
     return Report(out, tuple(finding.words for finding in page.findings))
 
 
-def page_of(records: Sequence[RunRecord], found: Sequence[Results]) -> Page:
-    """All that the page says, in order.
+def page_of(records: Sequence[RunRecord], results: Sequence[Results]) -> Page:
+    """Return the content of the page.
 
     Args:
-        records: Of the runs.
-        found: What they reached, by dataset.
+        records: Records of the runs.
+        results: Their results, by dataset.
     """
-    series = series_of(records)
-    sections: tuple[Section | None, ...] = (
-        results_section(found, series),
-        sweep_section(records, found, series),
-        audit_section(found),
-        curves_section(records, series),
-        beliefs_section(records),
-        judges_section(records),
-        reliability_section(records, found, series),
-        cost_section(records, found, series),
-        setup_section(records, found),
-    )
-    datasets = " and ".join(results.dataset for results in found)
+    material = Material(records, results, series_of(records))
+    sections = (Section(*name, tuple(make(material))) for name, make in SECTIONS.items())
+    datasets = " and ".join(one.dataset for one in results)
     runs = f"{len(records)} runs" if len(records) > 1 else records[0].name
     return Page(
         title=f"{runs} on {datasets}",
-        findings=findings(records, found),
-        series=series,
-        sections=tuple(section for section in sections if section),
+        findings=findings(material),
+        series=material.series,
+        sections=tuple(section for section in sections if section.blocks),
         made_by=f"invlearn {environment()['versions']['invlearn']}",
     )

@@ -1,1 +1,1 @@
-"""Unlabelled pairs, annotated with calibrated probabilities and labels."""
+"""Annotation of unlabelled pairs with calibrated probabilities and labels."""

@@ -1,5 +1,6 @@
-"""Annotation: what a trained model says of unlabelled pairs, and how far it can be believed."""
+"""Annotation of unlabelled pairs: calibrated probabilities, labels, and their measured quality."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from invlearn.data.prepare.queried_pairs import QueriedPairs, pairs_of, unlabell
 from invlearn.evaluation.thresholds import check_precision
 from invlearn.inference.annotation.annotation_facts import (
     Tally,
-    all_ranks_finite,
+    agreement_accuracy,
     facts,
     influence_auc,
     promised,
@@ -26,12 +27,12 @@ from invlearn.training.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What `annotate` wrote."""
+    """A written annotation."""
 
     file: Path
     """The annotated pairs, as Parquet."""
     summary: dict[str, Any]
-    """The content of the JSON file beside it (`docs/annotation.md`)."""
+    """Content of the JSON file next to it (`docs/annotation.md`)."""
 
 
 def annotate(
@@ -49,30 +50,31 @@ def annotate(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Annotation:
-    """Say of every unlabelled pair how likely it is positive, and label it where that is sure.
+    """Estimate how likely each unlabelled pair is positive, and label the pairs that are certain.
 
-    Probabilities are calibrated, and thresholds set, on validation rows alone. In memory are the
-    backbone, a block of pairs, and what is known of those pairs whose truth is known.
+    Probabilities are calibrated and thresholds set on validation rows alone. Memory holds the
+    backbone, a block of pairs, and the predictions of pairs whose truth is known.
 
     Args:
         run: A run, or its folder.
-        out: The Parquet file to write; a JSON file of the same name goes beside it.
-        pairs: Log files or a table of the pairs to annotate; without them, all unlabelled pairs
-            of the run's dataset.
-        format: Of the files.
-        user: Their column of user ids, if not named as in the dataset's log.
-        item: Their column of item ids, likewise.
-        truth: Their column of 1, 0 or null, or a label rule, to measure by and for nothing else.
-            The dataset's own pairs are measured by labels that `weaken` has hidden.
-        precision: How many of the suggested labels are to be right, of either class.
-        dataset: Where the run's dataset is now, if it was moved.
-        seed: Of the folds of the calibration.
-        overwrite: Replace files of that name.
-        progress: Told of each block of pairs.
+        out: Parquet file to write; a JSON file of the same name is written next to it.
+        pairs: Log files or a table of the pairs to annotate; default: all unlabelled pairs of the
+            run's dataset.
+        format: Format of the files.
+        user: Column of user ids, if it is not named as in the dataset's log.
+        item: Column of item ids, likewise.
+        truth: Column of 1, 0 or null, or a label rule, used only to measure the annotation. The
+            dataset's own pairs are measured by labels that `weaken` has hidden.
+        precision: Fraction of the suggested labels of each class that must be right.
+        dataset: Path of the run's dataset, if it was moved.
+        seed: Seed of the calibration folds.
+        overwrite: Replace existing files.
+        progress: Called for each block of pairs.
 
     Raises:
-        ConfigError: A setting does not exist or does not fit.
-        DataError: The dataset or the pairs are missing or damaged, or too few rows validate.
+        ConfigError: A setting does not exist or is not valid.
+        DataError: The dataset or the pairs are missing or damaged, or there are too few
+            validation rows.
         RunError: The run folder is missing or damaged, or the dataset is not the run's own.
         InvlearnError: `out` exists or cannot be written.
     """
@@ -80,28 +82,29 @@ def annotate(
     check_precision(precision)
     _check_places(out, overwrite=overwrite)
     if pairs is None:
-        _check_idle(truth, user=user, item=item, format=None if format == "auto" else format)
+        _check_unused(truth, user=user, item=item, format=None if format == "auto" else format)
     run = run if isinstance(run, Run) else Run.open(run)
     data = run.dataset(dataset)
     annotator = Annotator(run, data, precision=precision, seed=seed)
     with atomic.scratch(out) as place:
-        _check_places(out, overwrite=overwrite)  # another may just have written them
-        if pairs is None:
-            summary = _write(annotator, unlabelled_pairs(data), place, out, progress)
-        else:
-            columns = {"user": user, "item": item, "truth": truth}
-            with pairs_of(pairs, data, place=place, format=format, **columns) as asked:
-                summary = _write(annotator, asked, place, out, progress)
-        atomic.write_json(_beside(out), summary)
+        _check_places(out, overwrite=overwrite)  # another process may have written them
+        columns = {"user": user, "item": item, "truth": truth}
+        with (
+            nullcontext(unlabelled_pairs(data))
+            if pairs is None
+            else pairs_of(pairs, data, place=place, format=format, **columns)
+        ) as queried:
+            summary = _write(annotator, queried, place, out, progress)
+        atomic.write_json(_summary_file(out), summary)
     return Annotation(out, summary)
 
 
-def _beside(out: Path) -> Path:
+def _summary_file(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _check_idle(truth: str | None, **options: str | None) -> None:
-    """Make sure that without a file of pairs nothing is said of one."""
+def _check_unused(truth: str | None, **options: str | None) -> None:
+    """Check that without a file of pairs no option describes one."""
     if truth is not None:
         raise ConfigError(
             f"truth '{truth}' is a column of a file of pairs; name the file with --pairs, "
@@ -119,26 +122,25 @@ def _check_places(out: Path, *, overwrite: bool) -> None:
     if out.suffix != ".parquet":
         better = out.with_suffix(".parquet") if out.name else "annotation.parquet"
         raise ConfigError(f"an annotation is a Parquet file; give --out a name such as {better}")
-    if not out.parent.is_dir():
-        raise ConfigError(f"there is no folder {out.parent} to write {out.name} to; make it first")
-    for file in (out, _beside(out)):
+    atomic.need_folder(out)
+    for file in (out, _summary_file(out)):
         atomic.need_absent(file, overwrite=overwrite)
 
 
 def _write(
-    annotator: Annotator, asked: QueriedPairs, place: Path, out: Path, progress: Progress
+    annotator: Annotator, queried: QueriedPairs, place: Path, out: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Write the pairs block by block, and tell what there is to say of them all."""
+    """Write the pairs block by block, and return the summary."""
     others = OtherEpochs(annotator.run)
-    n_others, n_pairs = len(others.numbers), asked.n_pairs
+    n_others, n_pairs = len(others.numbers), queried.n_pairs
 
     def tell(done: int) -> None:
         progress("annotate", done, (n_others + 1) * n_pairs)
 
-    above = others.counts_above(asked, place, tell)
+    above = others.counts_above(queried, place, tell)
     tally = Tally(annotator.promises, annotator.data)
     done, parts = 0, list[Path]()
-    for number, block in enumerate(asked.blocks()):
+    for number, block in enumerate(queried.blocks()):
         at = slice(done, done := done + len(block.users))
         said = annotator.say(block, None if above is None else above[at] / n_others)
         tally.see(block, said)
@@ -147,14 +149,14 @@ def _write(
         tell(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
         sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
-        _beside(out).unlink(missing_ok=True)  # of an earlier annotation, which this one replaces
-    return _summary(annotator, asked, tally, others)
+        _summary_file(out).unlink(missing_ok=True)  # of the annotation that this one replaces
+    return _summary(annotator, queried, tally, others)
 
 
 def _summary(
-    annotator: Annotator, asked: QueriedPairs, tally: Tally, others: OtherEpochs
+    annotator: Annotator, queried: QueriedPairs, tally: Tally, others: OtherEpochs
 ) -> dict[str, Any]:
-    """The content of the JSON file beside an annotation."""
+    """Return the content of the JSON file next to an annotation."""
     known, test = tally.known, annotator.judged(annotator.data.test)
     measured = {"test": test} | ({"truth": known} if len(known.labels) else {})
     levels, influence = tally.column("agreement"), annotator.influence
@@ -162,18 +164,18 @@ def _summary(
         "run": annotator.run.folder.resolve().name,
         "fingerprint": annotator.data.fingerprint,
         "epoch": others.best,
-        "from": asked.name,
+        "from": queried.name,
         "precision": annotator.precision,
-        "counts": {"pairs": asked.n_pairs}
+        "counts": {"pairs": queried.n_pairs}
         | {name: tally.counts[name] for name in (*WORDS, "unknown", "labelled_already")},
-        "mean_probability": tally.probability / max(asked.n_pairs - tally.counts["unknown"], 1),
+        "mean_probability": tally.probability / max(queried.n_pairs - tally.counts["unknown"], 1),
         "calibration": annotator.calibration,
-        "promises": promised(tally, asked.n_pairs, measured),
+        "promises": promised(tally, queried.n_pairs, measured),
         "test": facts(test),
         "truth": facts(known),
         "agreement": {
             "epochs": others.numbers,
-            "truth": all_ranks_finite(known, levels) if others.numbers and len(levels) else None,
+            "truth": agreement_accuracy(known, levels) if others.numbers and len(levels) else None,
         },
         "influence": influence
         and {

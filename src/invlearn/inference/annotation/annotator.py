@@ -1,4 +1,4 @@
-"""What a run says of pairs: columns of numbers, and labels where these are sure enough."""
+"""Predictions of a run for pairs: numbers, and labels for pairs that are certain enough."""
 
 from typing import Any, final
 
@@ -21,9 +21,9 @@ from invlearn.training.run import Run
 
 Floats = npt.NDArray[np.float32]
 PRECISIONS = (0.8, 0.9, 0.95)
-"""What is told of every annotation, whatever precision was asked for."""
+"""Precisions in every summary, in addition to the requested one."""
 LOWER = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55)
-"""What is tried, one after the other, where the precision asked for is out of reach."""
+"""Precisions to try in order if the requested one is not reached."""
 WORDS = ("negative", "positive", "unclear")
 """Suggestions 0, 1 and `UNCLEAR`."""
 
@@ -31,38 +31,39 @@ WORDS = ("negative", "positive", "unclear")
 def reachable(
     labels: npt.NDArray[Any], probabilities: npt.NDArray[Any], precision: float
 ) -> list[Promise]:
-    """Say what can be promised, and below what cannot be the highest precision that can.
+    """Return what can be promised, with a lower precision if the requested one is not reached.
 
     Args:
-        labels: Of the validation rows, shape `(rows,)`.
-        probabilities: Of the same, from maps that were not fitted to them, shape `(rows,)`.
-        precision: What was asked for.
+        labels: Labels of the validation rows, shape `(rows,)`.
+        probabilities: Probabilities of the same rows, from maps that were not fitted to them,
+            shape `(rows,)`.
+        precision: Requested precision.
 
     Returns:
-        Promises at `PRECISIONS` and at the one asked for, by rising precision; if that one labels
-        nobody, also at the highest of `LOWER` that labels somebody.
+        Promises at `PRECISIONS` and at the requested one, by ascending precision; if that one
+        labels no pair, also at the highest of `LOWER` that labels one.
     """
 
     def at(precision: float) -> Promise:
         return Promise(precision, find_thresholds(labels, probabilities, precision))
 
-    told = {p: at(p) for p in (*PRECISIONS, precision)}
-    if not told[precision].labels_any:
-        lower = (told.get(p) or at(p) for p in LOWER if p < precision)
+    promises = {p: at(p) for p in (*PRECISIONS, precision)}
+    if not promises[precision].labels_any:
+        lower = (at(p) for p in LOWER if p < precision)
         reached = next((promise for promise in lower if promise.labels_any), None)
-        told |= {reached.precision: reached} if reached else {}
-    return [told[p] for p in sorted(told)]
+        promises |= {reached.precision: reached} if reached else {}
+    return [promises[p] for p in sorted(promises)]
 
 
 @final
 class Annotator:
-    """A run whose logits were calibrated on its validation part, thresholds set.
+    """Predicts pairs with a run whose logits are calibrated on its validation part.
 
     Args:
         run: The run.
         data: Its dataset.
-        precision: What is promised of the suggested labels.
-        seed: Of the folds of the calibration.
+        precision: Promised precision of the suggested labels.
+        seed: Seed of the calibration folds.
     """
 
     def __init__(self, run: Run, data: Dataset, *, precision: float, seed: int) -> None:
@@ -71,8 +72,8 @@ class Annotator:
         chosen = choose_calibrator(valid.users, valid.labels, logits, seed=seed)
         self._calibrator = chosen.calibrator
         self.promises = reachable(valid.labels, chosen.probabilities, precision)
-        """At each precision that is told of, by rising precision."""
-        raw = Judged(valid.labels, logits, sigmoid(logits))  # no probabilities yet, only measured
+        """Promises of the summary, by ascending precision."""
+        raw = Judged(valid.labels, logits, sigmoid(logits))  # raw logits, for comparison
         n_users = len(np.unique(valid.users))
         self.calibration: dict[str, Any] = {
             "chosen": chosen.name,
@@ -83,22 +84,27 @@ class Annotator:
             "raw": facts(raw),
             "calibrated": facts(raw._replace(probabilities=chosen.probabilities)),
         }
-        """How the probabilities came about, and how they fare on rows that were not fitted."""
-        self.influence = self._influence(seed)
-        """What gives pairs their influence, for a run of `ig-sample` that can say it."""
+        """Calibration, and its quality on rows that it was not fitted to."""
+        influence = (
+            PairInfluence(run.module, data.train, seed=seed)
+            if run.config.strategy == "ig-sample"
+            else None
+        )
+        self.influence = influence if influence and influence.is_defined else None
+        """Computes the influence of pairs, for a run of `ig-sample` that defines it."""
 
     def judged(self, part: Part) -> Judged:
-        """Labelled rows beside what is said of them."""
+        """Return labelled rows with their predictions."""
         logits = self._logits(part.users, part.items)
         return Judged(part.labels, logits, self._probabilities(logits))
 
     def say(self, block: Block, above: npt.NDArray[Any] | None) -> Said:
-        """Say all there is to say of a block of pairs.
+        """Return the predictions for a block of pairs.
 
         Args:
             block: The pairs.
-            above: Share of the run's other epochs that have each logit above 0, shape `(pairs,)`;
-                none if there are no others.
+            above: Fraction of the run's other epochs that have each logit above 0, shape
+                `(pairs,)`; none if there are no other epochs.
         """
         known = (block.users != UNKNOWN) & (block.items != UNKNOWN)
         users, items = block.users[known], block.items[known]
@@ -107,16 +113,21 @@ class Annotator:
             "logit": logits,
             "probability": self._probabilities(logits),
             "belief": belief_in_positive(torch.from_numpy(logits)).numpy(),
-            "agreement": _agreement(logits, None if above is None else above[known]),
+            # Fraction of the other epochs whose logit has the same sign; NaN without others.
+            "agreement": np.full(len(logits), np.nan, np.float32)
+            if above is None
+            else np.where(logits > 0, above[known], 1 - above[known]).astype(np.float32),
         }
         if self.influence:
             said["influence"] = self.influence(users, items)
-        columns = {name: _spread(values, known) for name, values in said.items()}
-        asked_for = next(p for p in self.promises if p.precision == self.precision)
-        return Said(known, suggested(columns["probability"], asked_for.thresholds), columns)
+        columns = {name: np.full(len(known), np.nan, np.float32) for name in said}
+        for name, values in said.items():
+            columns[name][known] = values
+        requested = next(p for p in self.promises if p.precision == self.precision)
+        return Said(known, suggested(columns["probability"], requested.thresholds), columns)
 
     def table(self, block: Block, said: Said) -> pl.DataFrame:
-        """A block's rows of the annotation."""
+        """Return the rows of a block as the annotation file contains them."""
         columns = [pl.Series(name, values).fill_nan(None) for name, values in said.columns.items()]
         words = pl.Series("label", WORDS).gather(np.where(said.labels < 0, 2, said.labels))
         rows = block.ids.with_columns(*columns, words)
@@ -128,25 +139,5 @@ class Annotator:
         return score_pairs(self.run.module, users, items)
 
     def _probabilities(self, logits: Floats) -> Floats:
-        """Probabilities as the file holds them, so that its readers find the same labels."""
+        """Return probabilities as the file stores them, so that they give the same labels."""
         return self._calibrator(logits).astype(np.float32)
-
-    def _influence(self, seed: int) -> PairInfluence | None:
-        if self.run.config.strategy != "ig-sample":
-            return None
-        found = PairInfluence(self.run.module, self.data.train, seed=seed)
-        return found if found.is_defined else None
-
-
-def _agreement(logits: Floats, above: npt.NDArray[Any] | None) -> Floats:
-    """Share of the other epochs on the same side as the logits; NaN without others."""
-    if above is None:
-        return np.full(len(logits), np.nan, np.float32)
-    return np.where(logits > 0, above, 1 - above).astype(np.float32)
-
-
-def _spread(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:
-    """Values at the known pairs, NaN at the others."""
-    spread = np.full(len(known), np.nan, np.float32)
-    spread[known] = values
-    return spread

@@ -1,4 +1,4 @@
-"""Which side of the decision a run's kept epochs take, pair by pair."""
+"""Agreement of a run's kept epochs: the sign of their logits, pair by pair."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from invlearn.training.run_folder import load_weights
 
 @final
 class OtherEpochs:
-    """The epochs of a run whose weights were kept, its best one left out."""
+    """Epochs of a run whose weights were kept, except the best one."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._place = run, run.folder / "checkpoints"
@@ -27,54 +27,52 @@ class OtherEpochs:
         """Number of the best epoch, from 1."""
         kept = checkpoint.kept_epochs(self._place)
         self.numbers = [epoch for epoch in kept if epoch != self.best]
-        """Their numbers, from 1, rising."""
+        """Numbers of the epochs, from 1, ascending."""
 
     def counts_above(
-        self, asked: QueriedPairs, place: Path, tell: Callable[[int], None]
+        self, queried: QueriedPairs, place: Path, tell: Callable[[int], None]
     ) -> npt.NDArray[np.uint16] | None:
         """Count for each pair the epochs whose logit is above 0.
 
-        The backbone holds the weights of one epoch after the other meanwhile, and in the end
-        those of the best again, so that no two of them are in memory.
+        The backbone gets the weights of one epoch after the other, and those of the best one at
+        the end, so memory never holds two sets of weights.
 
         Args:
-            asked: The pairs.
-            place: A folder for the counts.
-            tell: Told how many pairs are done, those of each epoch counted.
+            queried: The pairs.
+            place: Folder for the counts.
+            tell: Called with the number of pairs done, over all epochs.
 
         Returns:
-            A file of shape `(pairs,)`, mapped; 0 for strangers. None without epochs.
+            A memory-mapped file of shape `(pairs,)`, or none if there are no other epochs.
 
         Raises:
             RunError: The weights of an epoch are missing or damaged.
         """
-        if not self.numbers or not asked.n_pairs:
+        if not self.numbers or not queried.n_pairs:
             return None
-        above = _zeros(place / "above", asked.n_pairs)
+        above = _zeros(place / "above", queried.n_pairs)
         try:
             for number, epoch in enumerate(self.numbers):
                 self._put(checkpoint.load_kept(self._place, epoch))
                 start = 0
-                for block in asked.blocks():
+                for block in queried.blocks():
                     users, items = np.maximum(block.users, 0), np.maximum(block.items, 0)
                     at = slice(start, start := start + len(users))
                     above[at] += score_pairs(self._run.module, users, items) > 0
-                    tell(number * asked.n_pairs + start)
+                    tell(number * queried.n_pairs + start)
         finally:
             self._put(checkpoint.load_private(self._place, "best").weights)
         return above
 
     def _put(self, weights: dict[str, Tensor]) -> None:
-        load_weights(
-            self._run.module,
-            Checkpoint(weights, {}, TrainState()),
-            self._run.folder,
-            as_they_are=True,
-        )
+        saved = Checkpoint(weights, {}, TrainState())
+        load_weights(self._run.module, saved, self._run.folder, as_they_are=True)
 
 
 def _zeros(file: Path, n_pairs: int) -> npt.NDArray[np.uint16]:
-    """A mapped file of zeros, written out: a full disk would kill whoever writes to a hole.
+    """Return a memory-mapped file of zeros, written in full.
+
+    A write to a hole of a mapped file on a full disk would kill the process.
 
     Raises:
         InvlearnError: The disk is full or cannot be written.

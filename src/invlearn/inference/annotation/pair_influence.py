@@ -1,4 +1,4 @@
-"""What the labelled rows of training would have of each pair: its influence on their loss."""
+"""Influence of pairs on the loss of the labelled training rows."""
 
 from typing import final
 
@@ -16,47 +16,46 @@ from invlearn.runtime.random import stream
 from invlearn.strategies.influence import influences
 
 LABELLED_ROWS = 1_000_000
-"""Labelled rows that the gradient is taken over; of more, so many are drawn."""
+"""Maximum number of labelled rows in the gradient; of more rows this many are drawn."""
 
 
 @final
 class PairInfluence:
-    """The influence of pairs on the labelled rows, as `ig-sample` means it, dropout off.
+    """Computes the influence of pairs on the labelled rows as `ig-sample` does, without dropout.
 
     With `G` the gradient of the mean log loss of the labelled training rows, a pair's influence is
-    `<grad z, G>`: a small step that raises its logit changes that loss in proportion to it. So
-    below 0 the labelled rows speak for the pair, above 0 against it.
+    `<grad z, G>`: a small step that raises its logit changes that loss in proportion to it. A
+    negative influence means that a higher logit of the pair lowers that loss.
 
     Args:
         module: A trained backbone, in evaluation mode.
-        rows: The labelled rows of training.
-        seed: Of the draw among more than `LABELLED_ROWS`.
+        rows: The labelled training rows.
+        seed: Seed of the draw among more than `LABELLED_ROWS`.
     """
 
     def __init__(self, module: nn.Module, rows: Part, *, seed: int = 0) -> None:
         self._module = module
         self.n_rows = min(len(rows), LABELLED_ROWS)
         chosen = stream(seed, "influence").permutation(len(rows))[: self.n_rows]
-        self._point = {name: weight.detach() for name, weight in module.named_parameters()}
+        self._params = {name: weight.detach() for name, weight in module.named_parameters()}
         self._gradient = _gradient(module, rows, np.sort(chosen))
 
     @property
     def is_defined(self) -> bool:
-        """Whether the logits depend on the weights at rest.
+        """Whether the logits depend on the weights in evaluation mode.
 
-        Those of a backbone that is at rest two tables made of them, such as `exposure-hybrid`,
-        do not.
+        Those of `exposure-hybrid`, which then scores with two tables computed before, do not.
         """
         return bool(self._gradient)
 
     def __call__(self, users: IntegerIds, items: IntegerIds) -> npt.NDArray[np.float32]:
-        """Influence of pairs of dense ids, shape `(pairs,)`."""
+        """Return the influence of pairs of dense ids, shape `(pairs,)`."""
         found = np.empty(len(users), np.float32)
         for start in range(0, len(users), BLOCK_PAIRS):
             block = slice(start, start + BLOCK_PAIRS)
             pairs = _pairs(self._module, users[block], items[block])
-            along = influences(self._score, self._point, pairs, self._gradient)[1]
-            found[block] = along.cpu().numpy()
+            influence = influences(self._score, self._params, pairs, self._gradient)[1]
+            found[block] = influence.cpu().numpy()
         return found
 
     def _score(self, weights: Params, pairs: Pairs) -> Tensor:
@@ -64,7 +63,7 @@ class PairInfluence:
 
 
 def _gradient(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> Params:
-    """Gradient of the mean log loss of some rows, by parameter name; empty if there is none."""
+    """Return the gradient of the mean log loss by parameter name; empty if it is not defined."""
     weights = dict(module.named_parameters())
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for start in range(0, len(chosen), BLOCK_PAIRS):
@@ -81,6 +80,6 @@ def _gradient(module: nn.Module, rows: Part, chosen: npt.NDArray[np.int64]) -> P
 
 
 def _pairs(module: nn.Module, users: IntegerIds, items: IntegerIds) -> Pairs:
-    """Pairs on the device of the weights."""
+    """Return pairs on the device of the weights."""
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     return Pairs(*(torch.from_numpy(ids.astype(np.int64)).to(device) for ids in (users, items)))

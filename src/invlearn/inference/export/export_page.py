@@ -1,4 +1,4 @@
-"""The page that lies beside an exported model."""
+"""README of an exported model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ item = np.array([item_row[i] for _, i in pairs], np.int64)
 (logit,) = session.run(["logit"], {{"user": user, "item": item}})
 ```
 {embeddings}
-ONNX Runtime agrees with PyTorch on {n_pairs:,} random pairs: the largest difference is
+ONNX Runtime agrees with PyTorch on {pairs:,} random pairs: the largest difference is
 {difference:.1e} of a logit's size, or of 1 where that is larger. `export.json` says from which run
 and by which versions this was made, and has the SHA-256 of every file.
 """
@@ -62,27 +62,23 @@ the kind that a name begins with. Inner products of these rows are not logits.
 
 
 def page(card: Mapping[str, Any], tables: Mapping[str, tuple[int, ...]]) -> str:
-    """Say in Markdown what an export holds and how it is used.
+    """Return a page in Markdown about the content and the use of an export.
 
     Args:
-        card: The content of its `export.json`.
+        card: Content of its `export.json`.
         tables: Shapes of its embeddings, by name.
     """
     shapes = "".join(f"\n* `{name}`: {' x '.join(map(str, s))}" for name, s in tables.items())
     form = FACTORS if "user_factors" in tables else TABLES if tables else ""
     weights = "model.onnx.data" if "model.onnx.data" in card["sha256"] else "model.onnx"
-    return PAGE.format(
-        run=card["run"].replace("`", "'"),
-        seed=card["seed"],
-        epoch=f"best epoch {card['epoch']}" if card["epoch"] else "weights of no recorded epoch",
-        weights=weights,
-        digest=card["sha256"][weights],
-        backbone=card["backbone"],
-        strategy=card["strategy"],
-        form=card["form"],
-        last_user=card["n_users"] - 1,
-        last_item=card["n_items"] - 1,
-        embeddings=form.format(shapes=shapes + "\n"),
-        n_pairs=card["compared"]["pairs"],
-        difference=card["compared"]["largest_difference"],
-    )
+    words = {
+        "run": card["run"].replace("`", "'"),
+        "epoch": f"best epoch {card['epoch']}" if card["epoch"] else "weights of no recorded epoch",
+        "weights": weights,
+        "digest": card["sha256"][weights],
+        "difference": card["compared"]["largest_difference"],
+        "last_user": card["n_users"] - 1,
+        "last_item": card["n_items"] - 1,
+        "embeddings": form.format(shapes=shapes + "\n"),
+    }
+    return PAGE.format(**{**card, **card["compared"], **words})

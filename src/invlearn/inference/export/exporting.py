@@ -1,12 +1,12 @@
-"""A run in forms that other programs read: ONNX, safetensors, Parquet.
+"""Export of a run for other programs: ONNX, safetensors, Parquet.
 
 ```
 OUT/
-  model.onnx              (user, item) -> logit; model.onnx.data beside it where tables are big
-  embeddings.safetensors  a row an id: the factors, or the tables that a network looks up
+  model.onnx              (user, item) -> logit; large tables are in model.onnx.data
+  embeddings.safetensors  one row per id: factors, or the tables of a network
   users.parquet           column `id`: original ids, row number = dense id; items.parquet likewise
   README.md               inputs, outputs, and an example
-  export.json             which run, digests, and how far ONNX Runtime was from PyTorch
+  export.json             run, digests, and the difference between ONNX Runtime and PyTorch
 ```
 """
 
@@ -43,28 +43,28 @@ from invlearn.training.run_folder import check_ids
 
 FORMAT = 1
 MARKER = "export.json"
-"""What only an export holds: a `model.onnx` alone may be anybody's, and is never replaced."""
+"""File that identifies an export: other folders with a `model.onnx` are never replaced."""
 CHECKED_PAIRS = 100_000
 TOLERANCE = 1e-5
-"""How far a logit of ONNX Runtime may be from PyTorch's, in units of its size or of 1, whichever is
-larger."""
+"""Maximum difference of a logit between ONNX Runtime and PyTorch, relative to its size or to 1,
+whichever is larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and how well it agrees."""
+    """A written export."""
 
     folder: Path
     form: str
-    """What the model is in the file."""
+    """Form of the model in the file."""
     difference: float
-    """Largest difference from PyTorch, in units of the tolerance's own."""
+    """Largest difference from PyTorch, relative as the tolerance is."""
     n_pairs: int
-    """Random pairs that were compared."""
+    """Random pairs compared."""
     tables: dict[str, tuple[int, ...]]
-    """Shapes of the tables in `embeddings.safetensors`; without any there is no such file."""
+    """Shapes of the tables in `embeddings.safetensors`; without tables there is no file."""
     files: dict[str, int]
-    """Bytes of each file."""
+    """Size of each file in bytes."""
 
 
 def export(
@@ -72,19 +72,20 @@ def export(
 ) -> Exported:
     """Write a run as ONNX with its id maps, and its embeddings as safetensors.
 
-    A backbone that is an inner product is written as its two tables of factors and a product, any
-    other as it is. Before the folder gets its name, ONNX Runtime scores random pairs from it, and
-    must agree with PyTorch to 1e-5 of the logit's size, or of 1 where that is larger.
+    A backbone that is an inner product is written as two tables of factors and a product, any
+    other backbone as it is. Before the folder gets its name, ONNX Runtime scores random pairs, and
+    must agree with PyTorch to 1e-5 of the logit's size, or of 1 if that is larger.
 
     Args:
         run: The run, or its folder.
-        out: Folder to make.
-        overwrite: Replace an export of that name.
-        progress: Told of the stages.
+        out: Folder to write.
+        overwrite: Replace an existing export.
+        progress: Called for each stage.
 
     Raises:
-        ConfigError: The extra `onnx` is not installed, or ONNX cannot say the backbone.
-        RunError: The run is damaged, or ONNX Runtime does not agree; nothing is written then.
+        ConfigError: The extra `onnx` is not installed, or ONNX lacks an operation of the
+            backbone.
+        RunError: The run is damaged, or ONNX Runtime does not agree; then nothing is written.
         InvlearnError: `out` exists, or cannot be written.
     """
     check_packages()
@@ -92,44 +93,45 @@ def export(
     check_ids(run.folder, run.card)
     with atomic.new_folder(out, overwrite=overwrite, marker=MARKER) as partial:
         progress("export", 0, 3)
-        module = _as_it_is_written(run.module)
+        module = _exported_form(run.module)
         opset = write_onnx(module, partial / "model.onnx", run.config.backbone)
         progress("export", 1, 3)
         difference = _difference(run, OnnxScorer(partial / "model.onnx"))
-        _check(difference, run)
+        if not difference <= TOLERANCE:  # NaN is no agreement either
+            raise RunError(
+                f"the ONNX file of {run.folder} differs from PyTorch by {difference:.1e} of a "
+                f"logit's size, more than {TOLERANCE:.0e}, so it was not kept; score by `invlearn "
+                "serve`"
+            )
         progress("export", 2, 3)
         tables = embeddings(run.module)
         for name in ("users.parquet", "items.parquet"):
             shutil.copyfile(run.folder / name, partial / name)
         if tables:
-            _save(partial / "embeddings.safetensors", tables)
-            # Safetensors lets nobody but its writer read; an export is for other programs.
-            shutil.copymode(partial / "users.parquet", partial / "embeddings.safetensors")
+            file = partial / "embeddings.safetensors"
+            try:
+                save_file(tables, file)
+            except SafetensorError as error:  # its own error for a full disk
+                raise atomic.cannot_write(file, OSError(str(error))) from error
+            # Safetensors makes the file private to its owner; an export is for other programs.
+            shutil.copymode(partial / "users.parquet", file)
         digests = {file.name: sha256(file) for file in sorted(partial.iterdir())}
         card: dict[str, Any] = _card(run, module, difference, opset) | {"sha256": digests}
         atomic.write_json(partial / MARKER, card)
-        text = page(card, {name: tuple(t.shape) for name, t in tables.items()})
-        (partial / "README.md").write_text(text, encoding="utf-8")
+        shapes = {name: tuple(table.shape) for name, table in tables.items()}
+        (partial / "README.md").write_text(page(card, shapes), encoding="utf-8")
         files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
         progress("export", 3, 3)
-    shapes = {name: tuple(table.shape) for name, table in tables.items()}
     return Exported(out, card["form"], difference, CHECKED_PAIRS, shapes, files)
 
 
-def _save(file: Path, tables: dict[str, Tensor]) -> None:
-    try:
-        save_file(tables, file)
-    except SafetensorError as error:  # its own error for a full disk
-        raise atomic.cannot_write(file, OSError(str(error))) from error
-
-
 def embeddings(module: nn.Module) -> dict[str, Tensor]:
-    """Tables with a row an id: factors, or the weights that a backbone looks up by id.
+    """Return the tables with one row per id: factors, or the weights that a backbone looks up.
 
     Returns:
-        By name; `user_factors` and `item_factors` where their inner products are the logits.
+        Tables by name; `user_factors` and `item_factors` if their inner products are the logits.
     """
-    product = _as_it_is_written(module)
+    product = _exported_form(module)
     if isinstance(product, FactorProduct):
         return dict(product.named_buffers())
     known = getattr(module, "tables", {})
@@ -137,7 +139,7 @@ def embeddings(module: nn.Module) -> dict[str, Tensor]:
     return {f"{known[name]}.{name}": weight.contiguous() for name, weight in weights.items()}
 
 
-def _as_it_is_written(module: nn.Module) -> nn.Module:
+def _exported_form(module: nn.Module) -> nn.Module:
     if isinstance(module, InnerProduct):
         with torch.no_grad():
             return FactorProduct(module.eval().as_factors())
@@ -145,7 +147,7 @@ def _as_it_is_written(module: nn.Module) -> nn.Module:
 
 
 def _difference(run: Run, scorer: OnnxScorer) -> float:
-    """Largest difference of logits of random pairs, all at once and alone."""
+    """Return the largest difference of logits of random pairs, in one batch and of one pair."""
     rng = stream(0, "export")
     sizes = run.card.n_users, run.card.n_items
     columns = [rng.integers(n, size=CHECKED_PAIRS) for n in sizes]
@@ -156,14 +158,6 @@ def _difference(run: Run, scorer: OnnxScorer) -> float:
         differences = np.abs(scorer(users, items) - wanted) / np.maximum(1, np.abs(wanted))
         found.append(float(differences.max()))
     return float(np.max(found))  # NaN if there is one
-
-
-def _check(difference: float, run: Run) -> None:
-    if not difference <= TOLERANCE:  # NaN is no agreement either
-        raise RunError(
-            f"the ONNX file of {run.folder} differs from PyTorch by {difference:.1e} of a logit's "
-            f"size, more than {TOLERANCE:.0e}, so it was not kept; score by `invlearn serve`"
-        )
 
 
 def _card(run: Run, module: nn.Module, difference: float, opset: int) -> dict[str, Any]:

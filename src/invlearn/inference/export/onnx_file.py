@@ -1,4 +1,4 @@
-"""A backbone as an ONNX file, and its logits from there."""
+"""A backbone as an ONNX file, and logits computed from it."""
 
 import logging
 import warnings
@@ -20,14 +20,14 @@ from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import ConfigError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""What the extra `onnx` installs."""
+"""Packages of the extra `onnx`."""
 INPUTS, OUTPUT = ("user", "item"), "logit"
 ONE_FILE_BYTES = 1 << 30
-"""Weights above this size go into a file beside the graph; ONNX itself ends at 2 GB."""
+"""Weights above this size go into a second file; a file of ONNX is limited to 2 GB."""
 
 
 class FactorProduct(nn.Module):
-    """A backbone as what it comes to: two tables, looked up and multiplied."""
+    """A backbone as the inner product of the rows of two tables."""
 
     def __init__(self, factors: Factors) -> None:
         super().__init__()
@@ -37,28 +37,28 @@ class FactorProduct(nn.Module):
         self.register_buffer("item_factors", factors.items.detach().cpu().contiguous())
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of shape `(pairs,)`."""
+        """Return logits of shape `(pairs,)`."""
         return (self.user_factors[users] * self.item_factors[items]).sum(-1)
 
 
 def check_packages() -> None:
-    """Refuse to begin without the extra `onnx` (`ConfigError`)."""
+    """Check that the extra `onnx` is installed (`ConfigError`)."""
     require_extra("onnx", PACKAGES, "an export")
 
 
 def write_onnx(module: nn.Module, file: Path, name: str) -> int:
-    """Write a backbone with a dynamic number of pairs; it is put into evaluation mode.
+    """Write a backbone for any number of pairs; the module is set to evaluation mode.
 
     Args:
-        module: On the CPU.
-        file: Where to; big tables go into `file` with `.data` at its end.
-        name: What to call the backbone in a message.
+        module: The backbone, on the CPU.
+        file: File to write; large tables go into a second file with the suffix `.data`.
+        name: Name of the backbone in error messages.
 
     Returns:
-        Version of the ONNX operators.
+        The version of the ONNX operators.
 
     Raises:
-        ConfigError: The backbone does something that ONNX cannot say.
+        ConfigError: The backbone uses an operation that ONNX lacks.
     """
     module.eval()
     one = torch.zeros(2, dtype=torch.int64)
@@ -79,17 +79,17 @@ def write_onnx(module: nn.Module, file: Path, name: str) -> int:
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"{name} cannot be exported, since ONNX has no words for what it does ({reason}); "
+            f"{name} cannot be exported, since ONNX lacks an operation that it uses ({reason}); "
             "score its pairs by `invlearn serve`, or train another backbone"
         ) from error
     return int(program.model.opset_imports[""])
 
 
 class OnnxScorer:
-    """Logits of pairs by ONNX Runtime, as `scoring.score_pairs` gives them by PyTorch.
+    """Computes logits of pairs with ONNX Runtime, as `scoring.score_pairs` does with PyTorch.
 
     Args:
-        file: What `write_onnx` wrote.
+        file: File of `write_onnx`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -99,7 +99,7 @@ class OnnxScorer:
         self._session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, users: IntegerIds, items: IntegerIds) -> npt.NDArray[np.float32]:
-        """Logits of shape `(pairs,)` of dense ids, block by block."""
+        """Return logits of pairs of dense ids, shape `(pairs,)`, computed block by block."""
         logits = np.empty(len(users), np.float32)
         for start in range(0, len(users), BLOCK_PAIRS):
             some = slice(start, start + BLOCK_PAIRS)
@@ -111,7 +111,7 @@ class OnnxScorer:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Silence what the exporter says of its own insides, such as that torchvision is missing."""
+    """Suppress messages of the exporter about itself, for example that torchvision is missing."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

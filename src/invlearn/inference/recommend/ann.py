@@ -1,7 +1,7 @@
-"""An index of items that finds nearly all of the best ones without looking at every item.
+"""Approximate search: an index that finds nearly all top items without scoring every item.
 
-For backbones whose logits are inner products, and for catalogues so large (a million items and
-more) that looking at every item is too slow. Shapes: `width` is that of the factors.
+For backbones whose logits are inner products, and for catalogues of a million items and more.
+Shapes: `width` is the width of the factors.
 """
 
 from collections.abc import Iterator
@@ -24,25 +24,25 @@ from invlearn.runtime.progress import Progress, silent
 
 BLOCK_USERS = 256
 BLOCK_CELLS = 1 << 24
-"""Numbers of the vectors that are looked at closely at once, unless one user alone needs more."""
+"""Numbers in the vectors that are scored at once, unless one user needs more."""
 SAMPLE = 64
-"""Items of each cell that the cells are learnt from."""
+"""Items per cell that the cells are fitted to."""
 
 
 class ItemIndex:
-    """Items in cells of neighbours; of a user's, only the cells that lie nearest are looked at.
+    """Items in cells of neighbors; a search scores only the items of the cells nearest to a user.
 
-    The highest inner product is made the nearest neighbour by one more column: with the largest
-    length `m` of all items, `|(u, 0) - (v, sqrt(m^2 - |v|^2))|^2 = |u|^2 + m^2 - 2 u v`.
-    There are about as many cells as the root of the number of items.
+    One more column makes the highest inner product the nearest neighbor: with the largest length
+    `m` of all items, `|(u, 0) - (v, sqrt(m^2 - |v|^2))|^2 = |u|^2 + m^2 - 2 u v`. The number of
+    cells is about the square root of the number of items.
 
     Args:
-        factors: Of the backbone.
-        probed: Part of the cells that is looked at, above 0 and at most 1; with 1 it is exact.
-        excluded: Dense ids of items that nobody is to get.
+        factors: Factors of the backbone.
+        probed: Fraction of the cells to search, above 0 and at most 1; with 1 it is exact.
+        excluded: Dense ids of items to leave out.
 
     Raises:
-        ConfigError: `probed` is not such a part, or the extra `ann` is not installed.
+        ConfigError: `probed` is out of range, or the extra `ann` is not installed.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class ItemIndex:
             raise ConfigError(
                 f"the part of the index to look at must be above 0 and at most 1; found {probed}"
             )
-        faiss = _faiss()
+        require_extra("ann", ["faiss"], "an index")
+        faiss: Any = import_module("faiss")
         self._users, self._items = factors
         allowed = np.ones(len(self._items), np.bool_)
         if excluded is not None:
@@ -72,13 +73,13 @@ class ItemIndex:
     def top_k(
         self, users: IntegerIds, *, k: int, seen: SeenItems, progress: Progress = silent
     ) -> Iterator[TopItems]:
-        """Find nearly the best `k` items of each user, as `ranking.catalogue_top_k` does.
+        """Find nearly the top `k` items of each user, as `ranking.catalogue_top_k` does exactly.
 
         Args:
             users: Dense ids, shape `(users,)`.
-            k: Length of the lists; of at least 1.
-            seen: Pairs that are left out.
-            progress: Told of each block.
+            k: Length of the lists, at least 1.
+            seen: Pairs to leave out.
+            progress: Called for each block.
         """
         if k < 1:
             raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
@@ -92,7 +93,7 @@ class ItemIndex:
     def _found(
         self, users: IntegerIds, k: int, wanted: int, seen: SeenItems
     ) -> tuple[Integers, npt.NDArray[np.float32]]:
-        """Items and scores; `wanted` are asked for, so that `k` are left without the seen ones."""
+        """Return items and scores; searches for `wanted` items, of which `k` are not seen."""
         own = self._users[torch.from_numpy(users.astype(np.int64))]
         raised = torch.cat([own, torch.zeros_like(own[:, :1])], dim=1)
         found = self._index.search(raised.cpu().numpy(), wanted)[1] if wanted else None
@@ -106,19 +107,19 @@ class ItemIndex:
         return np.where(scores == -np.inf, -1, items), scores
 
     def _scores(self, own: torch.Tensor, items: Integers) -> npt.NDArray[np.float32]:
-        """Inner products, which distances give up to `|u|^2 + m^2` only."""
+        """Return inner products, which are more precise than those from the distances."""
         vectors = self._items[torch.from_numpy(items.clip(0))]
         return torch.einsum("uw,ukw->uk", own, vectors).cpu().numpy()
 
 
 def blocks(wanted: Integers, most: int) -> Iterator[slice]:
-    """Cut users into blocks of which none looks at more than `most` items, if one user does not.
+    """Split users into blocks that search for at most `most` items, or contain a single user.
 
-    Every user of a block is given as many items as the one who wants most.
+    The search of a block finds the same number of items for all its users: the largest.
 
     Args:
-        wanted: Items that each user wants, shape `(users,)`.
-        most: Users of a block times the items of each.
+        wanted: Items to find for each user, shape `(users,)`.
+        most: Maximum number of users of a block times items per user.
 
     Example:
         >>> [(b.start, b.stop) for b in blocks(np.array([2, 2, 2, 9, 1, 1]), 6)]
@@ -135,10 +136,10 @@ def blocks(wanted: Integers, most: int) -> Iterator[slice]:
 
 
 def factors_of(module: nn.Module, name: str) -> Factors:
-    """Factors of a backbone, with dropout off and without autograd.
+    """Return the factors of a backbone, without dropout and autograd.
 
     Raises:
-        ConfigError: Its logits are no inner products.
+        ConfigError: Its logits are not inner products.
     """
     if not isinstance(module, InnerProduct):
         raise ConfigError(
@@ -151,19 +152,14 @@ def factors_of(module: nn.Module, name: str) -> Factors:
 
 
 def _raised(items: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Items with the column that brings all of them to the same length, `(items, width + 1)`."""
+    """Return items with a column that makes their lengths equal, `(items, width + 1)`."""
     squares = items.square().sum(dim=1)
     rest = (squares.max() - squares).clamp_min(0).sqrt() if len(items) else squares
     return torch.cat([items, rest[:, None]], dim=1).cpu().numpy().astype(np.float32)
 
 
 def _is_seen(items: Integers, row: Integers, column: Integers) -> npt.NDArray[np.bool_]:
-    """Whether each item of each row is among those that are told as cells."""
+    """Return whether each item of each row is among the cells given by `row` and `column`."""
     size = 1 + max(int(items.max(initial=0)), int(column.max(initial=0)))
     keys = np.arange(len(items))[:, None] * size + items
     return np.isin(keys, row * size + column) & (items >= 0)
-
-
-def _faiss() -> Any:
-    require_extra("ann", ["faiss"], "an index")
-    return import_module("faiss")

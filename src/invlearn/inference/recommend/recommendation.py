@@ -1,7 +1,7 @@
-"""The items that come first for each user: what a trained run is for.
+"""The highest-scoring items of each user.
 
-The model answers for the users that its training knew. For all others there is a stated fallback,
-the same list for everybody, so that nobody takes the noise of untrained weights for taste.
+The model makes the lists of users known to training. Other users get the same list from a fallback,
+because the scores of untrained weights are noise.
 """
 
 from collections.abc import Iterator
@@ -32,26 +32,26 @@ LeaveOut = Literal["labelled", "shown", "all", "nothing"]
 """Pairs that are not recommended: those with a training label, all of training, all of the
 dataset (validation and test as well), or none."""
 Fallback = Literal["item-rate", "popularity", "none"]
-"""What answers for users that training did not know: items by their shrunk positive rate, as a
-logit, or by their number of positive training rows; or nothing."""
+"""Source of lists for users unknown to training: the shrunk positive rate of each item as a logit,
+its number of positive training rows, or nothing."""
 MODEL = "model"
-"""Source of the lists that the model made."""
+"""Source of the model's lists."""
 
 
 class Lists(NamedTuple):
     """Lists of a block of users, best item first."""
 
     places: Integers
-    """Where the users stand among those who were asked for, shape `(block,)`."""
+    """Positions of the users among the requested ones, shape `(block,)`."""
     top: TopItems
-    """Their lists; a user that the run does not have has the dense id -1."""
+    """Their lists; an unknown user has the dense id -1."""
     source: str
     """`model`, or the name of the fallback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommender:
-    """A run, ready to answer with lists of items."""
+    """A loaded run that makes lists of items."""
 
     run: Run
     users: IdMap = field(repr=False)
@@ -60,9 +60,9 @@ class Recommender:
     fallback: "SameForAll | None" = field(repr=False)
     seen: SeenItems = field(repr=False)
     is_new: npt.NDArray[np.bool_] = field(repr=False)
-    """Whether the model knows nothing of a user of the run, shape `(n_users,)`."""
+    """Whether a user of the run is unknown to the model, shape `(n_users,)`."""
     columns: dict[str, str] = field(default_factory=dict[str, str], repr=False)
-    """Names of the columns `user` and `item` in the dataset's log, where it is at hand."""
+    """Names of the columns `user` and `item` in the dataset's log, if the dataset was opened."""
 
     @classmethod
     def of(
@@ -73,21 +73,21 @@ class Recommender:
         fallback: Fallback = "item-rate",
         dataset: str | Path | None = None,
     ) -> "Recommender":
-        """Make a run ready.
+        """Load a run.
 
-        Only with nothing to leave out and no fallback is the dataset not needed; every user of the
-        run is then taken for known.
+        Without a fallback and with nothing to leave out the dataset is not needed, and every user
+        of the run counts as known.
 
         Args:
             run: The run.
             leave_out: Pairs that are not recommended.
-            fallback: What answers for users that training did not know.
-            dataset: Where the run's dataset is now, if it was moved.
+            fallback: Source of lists for users unknown to training.
+            dataset: Path of the run's dataset, if it was moved.
 
         Raises:
-            ConfigError: There is no such choice.
+            ConfigError: A choice does not exist.
             DataError: The dataset is missing or damaged.
-            RunError: It is not the run's own.
+            RunError: The dataset is not the run's own.
         """
         for kind, value, choices in (
             ("choice of what to leave out", leave_out, get_args(LeaveOut)),
@@ -95,28 +95,38 @@ class Recommender:
         ):
             if value not in choices:
                 raise unknown(kind, value, choices)
-        ids = run.card.ids
-        users, items = (
-            IdMap.open(run.folder / name, ids.get(name))
-            for name in ("users.parquet", "items.parquet")
-        )
-        needed = leave_out != "nothing" or fallback != "none"
-        data = run.dataset(dataset) if needed else None
-        n_users, n_items = run.card.n_users, run.card.n_items
+        files = ("users.parquet", "items.parquet")
+        users, items = (IdMap.open(run.folder / file, run.card.ids.get(file)) for file in files)
+        is_needed = leave_out != "nothing" or fallback != "none"
+        data = run.dataset(dataset) if is_needed else None
         return cls(
             run,
             users,
             items,
-            CatalogueScorer(run.module, n_items),
+            CatalogueScorer(run.module, run.card.n_items),
             SameForAll.of(fallback, data) if data and fallback != "none" else None,
             SeenItems.of(_left_out(data, leave_out) if data else ()),
-            _is_new(run, data) if data else np.zeros(n_users, np.bool_),
+            _is_new(run, data) if data else np.zeros(run.card.n_users, np.bool_),
             dict(data.card.columns) if data else {},
         )
 
     def known(self, users: IntegerIds) -> npt.NDArray[np.bool_]:
-        """Whether the model can say something of dense user ids, -1 among them or not."""
+        """Return whether the model knows each dense user id; -1 is unknown."""
         return (users != UNKNOWN) & ~self.is_new[users]
+
+    def excluded(self, only: Integers | None, never: Integers | None) -> tuple[Integers, int]:
+        """Return the items to exclude, and how many of the given ids are unknown.
+
+        Args:
+            only: Dense ids of the items to recommend; none for all.
+            never: Dense ids of items to exclude.
+        """
+        allowed, n_unknown = np.full(len(self.items), only is None), 0
+        for dense, value in ((only, True), (never, False)):
+            if dense is not None:
+                n_unknown += int((dense == UNKNOWN).sum())
+                allowed[dense[dense != UNKNOWN]] = value
+        return np.flatnonzero(~allowed), n_unknown
 
     def lists(
         self,
@@ -128,28 +138,26 @@ class Recommender:
         index: ItemIndex | None = None,
         progress: Progress = silent,
     ) -> Iterator[Lists]:
-        """Find the best `k` items of each user, block by block, exactly.
+        """Find the `k` highest-scoring items of each user, block by block.
 
         Args:
             users: Dense ids, -1 for a user that the run does not have; shape `(users,)`.
             k: Length of the lists; those of users with fewer items left end in -1.
-            excluded: Dense ids of items that nobody is to get.
-            with_seen: Recommend also what would be left out.
-            index: Search it for the model's lists, nearly exactly; made without the barred items.
-            progress: Told of each block.
+            excluded: Dense ids of items to exclude for all users.
+            with_seen: Also recommend seen pairs.
+            index: Index to search for the model's lists; it must not contain excluded items.
+            progress: Called for each block.
 
         Yields:
-            First the lists that the model makes, then those of the fallback. Without a fallback
-            nobody answers for the others.
+            First the lists of the model, then those of the fallback if there is one.
         """
         known, seen = self.known(users), SeenItems.of(()) if with_seen else self.seen
-        groups: tuple[tuple[str, BlockScorer | None, Integers], ...] = (
-            (MODEL, self.scorer, np.flatnonzero(known)),
-            (self.fallback.name if self.fallback else "", self.fallback, np.flatnonzero(~known)),
-        )
+        groups: list[tuple[str, BlockScorer, Integers]] = [
+            (MODEL, self.scorer, np.flatnonzero(known))
+        ]
+        if self.fallback:
+            groups.append((self.fallback.name, self.fallback, np.flatnonzero(~known)))
         for source, scorer, places in groups:
-            if scorer is None:
-                continue
             some = users[places]
             if index and source == MODEL:
                 blocks = index.top_k(some, k=k, seen=seen, progress=progress)
@@ -165,7 +173,7 @@ class Recommender:
 
 
 class SameForAll:
-    """One score for each item, whoever the user is."""
+    """Scores items, the same for all users."""
 
     def __init__(self, name: str, scores: npt.NDArray[np.floating]) -> None:
         self.name, self.n_items = name, len(scores)
@@ -173,34 +181,28 @@ class SameForAll:
 
     @classmethod
     def of(cls, name: str, dataset: Dataset) -> "SameForAll":
-        """Count training labels, as `invlearn.evaluation.baselines` does."""
+        """Return a baseline of `invlearn.evaluation.baselines`, fitted to the training labels."""
         items = np.arange(dataset.n_items)
         sizes = {"n_users": dataset.n_users, "n_items": dataset.n_items}
         return cls(name, baseline_scores(name, dataset.train, np.zeros_like(items), items, **sizes))
 
     def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
-        """Scores of shape `(users, n_items)`."""
+        """Return scores of shape `(users, n_items)`."""
         out = (self.empty(len(users)) if out is None else out)[: len(users)]
         return out.copy_(self._scores.expand_as(out))
 
     def empty(self, n_users: int) -> Tensor:
-        """Room for the scores of `n_users` users."""
+        """Return an uninitialized tensor for the scores of `n_users` users."""
         return torch.empty(n_users, self.n_items)
 
 
 def _left_out(dataset: Dataset, leave_out: LeaveOut) -> tuple[Part, ...]:
-    shown = dataset.train, dataset.unlabelled
-    parts: dict[LeaveOut, tuple[Part, ...]] = {
-        "labelled": shown[:1],
-        "shown": shown,
-        "all": (*shown, dataset.valid, dataset.test),
-        "nothing": (),
-    }
-    return parts[leave_out]
+    every = dataset.train, dataset.unlabelled, dataset.valid, dataset.test
+    return every[: {"nothing": 0, "labelled": 1, "shown": 2, "all": 4}[leave_out]]
 
 
 def _is_new(run: Run, dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Whether a user has no training label, nor anything else that the backbone reads of them."""
+    """Return whether a user has no training label, and no other data that the backbone reads."""
     parts = [dataset.train]
     if isinstance(run.module, FitsExposures):
         parts.append(dataset.unlabelled)

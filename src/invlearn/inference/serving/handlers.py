@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 
-import numpy as np
 import polars as pl
 
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
-from invlearn.data.types import IntegerIds
 from invlearn.inference.recommend.recommendation import Recommender
 from invlearn.inference.serving.schemas import (
     Health,
@@ -29,7 +27,8 @@ class Handlers:
 
     def __init__(self, recommender: Recommender) -> None:
         self._recommender = recommender
-        self._requests = self._unknown_pairs = self._unknown_users = self._unknown_items = 0
+        counts = dict.fromkeys(("requests", "unknown_pairs", "unknown_users", "unknown_items"), 0)
+        self._health = Health(version=version("invlearn"), **counts)
 
     def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Return the logits of pairs."""
@@ -38,15 +37,20 @@ class Handlers:
         known = (users != UNKNOWN) & (items != UNKNOWN)
         scores = iter(self._recommender.run.score(users[known], items[known]).tolist())
         n_unknown = int((~known).sum())
-        self._requests += 1
-        self._unknown_pairs += n_unknown
+        self._health.requests += 1
+        self._health.unknown_pairs += n_unknown
         logits = [next(scores) if is_known else None for is_known in known]
         return ScoreAnswer(logits=logits, unknown_pairs=n_unknown)
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """Return the highest-scoring items of each user."""
         users = _dense(self._recommender.users, request.users)
-        excluded, n_unknown_items = self._excluded(request)
+        known = self._recommender.items
+        only, never = (
+            None if ids is None else _dense(known, list(dict.fromkeys(ids)))
+            for ids in (request.items, request.exclude_items)
+        )
+        excluded, n_unknown_items = self._recommender.excluded(only, never)
         lists = [ItemList(user=user, source=None, items=[], scores=[]) for user in request.users]
         n_unknown = int((users == UNKNOWN).sum())
         for block in self._recommender.lists(
@@ -57,32 +61,16 @@ class Handlers:
             ):
                 filled = row != UNKNOWN
                 lists[place].source = block.source
-                lists[place].items = self._recommender.items.original(row[filled]).to_list()
+                lists[place].items = known.original(row[filled]).to_list()
                 lists[place].scores = scores[filled].tolist()
-        self._requests += 1
-        self._unknown_users += n_unknown
-        self._unknown_items += n_unknown_items
+        self._health.requests += 1
+        self._health.unknown_users += n_unknown
+        self._health.unknown_items += n_unknown_items
         return RecommendAnswer(lists=lists, unknown_users=n_unknown, unknown_items=n_unknown_items)
 
     def health(self) -> Health:
         """Return the counts so far."""
-        return Health(
-            version=version("invlearn"),
-            requests=self._requests,
-            unknown_pairs=self._unknown_pairs,
-            unknown_users=self._unknown_users,
-            unknown_items=self._unknown_items,
-        )
-
-    def _excluded(self, request: RecommendRequest) -> tuple[IntegerIds, int]:
-        """Return the items to exclude, and the number of different unknown ids."""
-        allowed = np.full(len(self._recommender.items), request.items is None)
-        n_unknown = 0
-        for ids, value in ((request.items or [], True), (request.exclude_items, False)):
-            dense = _dense(self._recommender.items, list(dict.fromkeys(ids)))
-            n_unknown += int((dense == UNKNOWN).sum())
-            allowed[dense[dense != UNKNOWN]] = value
-        return np.flatnonzero(~allowed), n_unknown
+        return self._health.model_copy()
 
 
 def _dense(known: IdMap, ids: Sequence[Id]) -> Integers:
