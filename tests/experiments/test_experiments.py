@@ -562,11 +562,11 @@ def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
     command = command_line(slow, tmp_path / "out", "--workers", "2")[1:]
     process = APART.Process(target=main, args=(list(map(str, command)),))
     process.start()
-    while len(list(tmp_path.glob("out/cells/*/trial-000/checkpoints/index.json"))) < 2:
+    while len(list(tmp_path.glob("out/cells/*/trial-000/epochs.jsonl"))) < 2:
         assert process.is_alive()
         time.sleep(0.02)
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == (130 if number == signal.SIGTERM else -number)
     deadline = time.monotonic() + 30
     for folder in tmp_path.glob("out/cells/*/trial-000"):
