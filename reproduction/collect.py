@@ -10,7 +10,7 @@ from statistics import fmean
 from invlearn.evaluation.evaluation import Evaluation
 from invlearn.evaluation.replication import mean_over_seeds, paired_over_seeds
 from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import Cell, CellFolder, SeedRecord
+from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.experiments.search import Range
 from invlearn.runtime.environment import machine
 from reproduction.plans import NAMES, Source, Way, row
@@ -81,7 +81,7 @@ def comparisons_of(experiment: Path, source: Source, cells: Cells) -> list[Compa
 def provenance_of(experiment: Path, cells: Sequence[Cell], command: str) -> Provenance:
     """Return where the numbers of some cells come from, by their records."""
     folders = [CellFolder(experiment, cell) for cell in cells]
-    records = [(folder, record) for folder in folders for record in _records(folder)]
+    records = [(folder, record) for folder in folders for record in folder.records()]
     commits = {record.commit for _, record in records}
     commits |= {trial.commit for folder in folders for trial in folder.trials()}
     last = max((f.path / f"seed-{record.seed}.json").stat().st_mtime for f, record in records)
@@ -145,7 +145,7 @@ def _row(
 
 def _measured(folder: CellFolder, provenance: Provenance) -> MeasuredRow:
     """Means over the seeds, one at least."""
-    records = [record for record in _records(folder) if record.state == "complete"]
+    records = [record for record in folder.records() if record.state == "complete"]
     costs = [record.cost for record in records if record.cost]
     peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
     return MeasuredRow(
@@ -182,17 +182,12 @@ def _at_end(folder: CellFolder) -> Iterator[str]:
             yield name
 
 
-def _records(folder: CellFolder) -> list[SeedRecord]:
-    found = [folder.record(seed) for seed in folder.cell.seeds]
-    return [record for record in found if record is not None]
-
-
 def _failures(folder: CellFolder) -> Iterator[str]:
     """What failed, and why."""
     for trial in folder.trials():
         if trial.state == "failed":
             yield f"trial {trial.number}: {trial.reason}"
-    for record in _records(folder):
+    for record in folder.records():
         if record.state == "failed":
             yield f"seed {record.seed}: {record.reason}"
 

@@ -20,7 +20,7 @@ from invlearn.data.prepare.prepare import prepare
 from invlearn.data.simulation.simulate import simulate
 from invlearn.experiments.cell import Cell
 from invlearn.experiments.compare import check_folder
-from invlearn.experiments.workers import work_together
+from invlearn.experiments.work import work_together
 from invlearn.runtime import atomic, locks
 from invlearn.runtime.errors import ConfigError, DataError, RunError
 from invlearn.runtime.progress import Progress, silent
@@ -73,12 +73,11 @@ def reproduce(
     _check_page(page)
     read_results(results_file(page))  # a damaged file must be found before hours of work
     request.out.mkdir(parents=True, exist_ok=True)
-    with locks.in_turn(request.out, "plan"):
+    with locks.locked(request.out):
         work = _Work.planned(request, progress)
-    work_together(
-        request.out, work.cells(), workers=workers, progress=progress, should_stop=should_stop
-    )
-    with locks.in_turn(request.out, "page"):
+        work_together(
+            request.out, work.cells(), workers=workers, progress=progress, should_stop=should_stop
+        )
         _write(request, work, page)
     return page
 

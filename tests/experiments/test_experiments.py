@@ -18,14 +18,14 @@ import yaml
 
 from console import call
 from invlearn.cli.main import main
-from invlearn.config.schema import load_config, read_yaml
+from invlearn.config.schema import load_config, read_yaml, validated
 from invlearn.data.dataset import Dataset
 from invlearn.data.parts import PARTS
 from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds
 from invlearn.experiments import work as at_work
-from invlearn.experiments.cell import CellFolder, cells_of
+from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.experiments.compare import compare
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
@@ -274,8 +274,8 @@ def test_reported_trainings_are_those_that_train_gives(whole, board, tmp_path):
 
 
 def folders_of(out):
-    cells = cells_of([json.loads(f.read_text()) for f in sorted(out.glob("cells/*/cell.json"))])
-    return [CellFolder(out, cell) for cell in cells]
+    files = sorted(out.glob("cells/*/cell.json"))
+    return [CellFolder(out, validated(Cell, json.loads(file.read_text()))) for file in files]
 
 
 # What comes out
@@ -442,14 +442,19 @@ def test_a_kill_at_the_worst_moments_changes_nothing(
 
 def test_a_removed_record_is_made_again_and_no_other(whole, grid, tmp_path, monkeypatch):
     out = copied(whole, tmp_path)
-    record = sorted(out.glob("cells/*/trials/001.json"))[0]
+    record = sorted(out.glob("cells/*/seed-1.json"))[0]
     record.write_text(record.read_text()[:50])
-    with pytest.raises(RunError, match=r"001.json is damaged .* remove it"):
+    with pytest.raises(RunError, match=r"seed-1.json is damaged .* remove it"):
         compare(grid, out)
     record.unlink()
     trained = counted(monkeypatch)
     compare(grid, out)
-    assert [folder.name for folder in trained] == ["trial-001"]
+    assert [folder.name for folder in trained] == ["seed-1"]
+    assert results_of(out) == results_of(whole)
+    log = sorted(out.glob("cells/*/trials.log"))[0]
+    log.write_bytes(log.read_bytes()[:-50])  # the last trial, cut off
+    compare(grid, out)
+    assert [folder.name for folder in trained] == ["seed-1", "trial-003"]
     assert results_of(out) == results_of(whole)
     draws = sorted(out.glob("cells/*/seed-0.npz"))[0]
     draws.write_bytes(draws.read_bytes()[:100])
@@ -464,20 +469,6 @@ def test_a_stop_is_kept_and_gone_on_from(whole, grid, tmp_path):
             compare(grid, tmp_path, should_stop=lambda asked=asked: next(asked, None) is None)
     compare(grid, tmp_path)
     assert results_of(tmp_path) == results_of(whole)
-
-
-def test_a_stop_is_heard_while_others_work(grid, tmp_path):
-    (cell, *_) = cells_of_grid(load_experiment(grid), tmp_path).values()
-    folder = CellFolder(tmp_path, cell)
-    tasks = at_work.tasks_of(tmp_path, [cell])
-    asked = iter(range(3))
-    with locks.claimed(folder.prepared(), "search"):
-        baselines = next(task for task in tasks if task.name == "baselines")
-        assert baselines.place.is_dir()
-        baselines.carry_out(lambda: False)
-        with pytest.raises(Stopped):
-            at_work.work(tmp_path, [cell], should_stop=lambda: next(asked, None) is None)
-    assert folder.n_trials == 0
 
 
 # Several processes
@@ -523,21 +514,38 @@ def test_two_workers_find_what_one_finds(grid, tmp_path, monkeypatch):
     assert not (tmp_path / "two" / "worker.log").exists()
 
 
-def test_two_that_start_at_once_share_the_work(whole, grid, tmp_path):
-    weak = grid | {"label_shares": [0.5]}
-    both = [APART.Process(target=compare, args=(weak, tmp_path / "out")) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(60)
-    assert [process.exitcode for process in both] == [0, 0]
-    compare(weak, tmp_path / "alone")
-    assert results_of(tmp_path / "out") == results_of(tmp_path / "alone")
+def test_an_experiment_has_one_process_at_a_time(whole, grid, tmp_path):
+    out = copied(whole, tmp_path)
+    with (
+        locks.locked(out),
+        pytest.raises(InvlearnError, match=r"another process is at work in .*experiment; wait"),
+    ):
+        compare(grid, out)
+    compare(grid, out)
+
+
+def test_equal_cells_are_trained_once_with_the_seeds_of_all(grid, tmp_path, monkeypatch):
+    plan = load_experiment(grid | {"strategies": ["none"], "tuning": {"trials": 2}})
+    (cell,) = cells_of_grid(plan, tmp_path).values()
+    trained = counted(monkeypatch)
+    other = cell.model_copy(update={"seeds": (1, 5)})
+    at_work.work_together(tmp_path, [cell, other])
+    names = ["trial-000", "trial-001", "seed-0", "seed-1", "seed-5"]
+    assert [folder.name for folder in trained] == names
+
+
+def test_a_script_without_a_main_guard_may_start_workers(grid, tmp_path):
+    script = tmp_path / "script.py"
+    options = grid | {"tuning": {"trials": 1}, "seeds": 1}
+    script.write_text(f"import invlearn\ninvlearn.compare({options!r}, 'out', workers=2)\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "results.md").exists()
 
 
 def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole, grid, tmp_path):
     process = started(command_line(grid, tmp_path / "out"))
-    while not list(tmp_path.glob("out/cells/*/trials/*.json")) and process.poll() is None:
+    while not list(tmp_path.glob("out/cells/*/trials.log")) and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -558,16 +566,22 @@ def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
         assert process.is_alive()
         time.sleep(0.02)
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == (130 if number == signal.SIGTERM else -number)
     deadline = time.monotonic() + 30
-    for folder in tmp_path.glob("out/cells/*"):
-        mine = False
-        while not mine and time.monotonic() < deadline:
-            with locks.claimed(folder, "search") as mine:
-                time.sleep(0.02)
-        assert mine
-        assert (folder / "trial-000" / "checkpoints" / "index.json").exists()
+    for folder in tmp_path.glob("out/cells/*/trial-000"):
+        while is_held(folder) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not is_held(folder)
+        assert (folder / "checkpoints" / "index.json").exists()
+
+
+def is_held(folder):
+    try:
+        with locks.locked(folder):
+            return False
+    except InvlearnError:
+        return True
 
 
 def test_a_worker_that_dies_is_an_error_with_its_reason(grid, tmp_path, monkeypatch):
@@ -583,7 +597,39 @@ def test_a_worker_that_dies_is_an_error_with_its_reason(grid, tmp_path, monkeypa
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RunError, match=r"ended early: BufferError: out of luck; fix that \(\S+l"):
         compare(grid | {"backbones": ["deadly:Deadly"]}, tmp_path / "out", workers=2)
-    assert "Traceback" in (tmp_path / "out" / "worker.log").read_text()
+    assert "in forward" in (tmp_path / "out" / "worker.log").read_text()
+
+
+def test_a_worker_that_is_killed_is_an_error_and_what_is_done_is_kept(
+    whole, grid, tmp_path, monkeypatch
+):
+    (tmp_path / "deadly.py").write_text(
+        "import os, pathlib, signal\n"
+        "from invlearn.backbones import BiasedMF\n\n\n"
+        "class Deadly(BiasedMF):\n"
+        "    def forward(self, users, items):\n"
+        f"        if list(pathlib.Path({str(tmp_path)!r}).glob('out/cells/*/seed-0.json')):\n"
+        f"            if os.getpid() != {os.getpid()}:\n"
+        "                os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().forward(users, items)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    given = grid | {"backbones": ["deadly:Deadly"]}
+    with pytest.raises(RunError, match=r"ended early: it was killed, perhaps for want of memory; "):
+        compare(given, tmp_path / "out", workers=2)
+    trained = counted(monkeypatch)
+    compare(given, tmp_path / "out")
+    assert 0 < len(trained) < 12
+    values = [methods_of(out)["ig"]["means"]["auc"] for out in (tmp_path / "out", whole)]
+    assert values[0] == values[1]
+
+
+def test_an_error_of_a_worker_is_the_one_of_a_single_process(grid, tmp_path):
+    made = checkerboard(tmp_path / "board")
+    cells = cells_of_grid(load_experiment(grid | {"datasets": [made.folder]}), tmp_path)
+    shutil.rmtree(made.folder)
+    with pytest.raises(DataError, match="board"):
+        at_work.work_together(tmp_path, [*cells.values()], workers=2)
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -656,10 +702,10 @@ def test_a_dataset_that_changed_after_the_plan_is_refused(grid, tmp_path):
     shutil.rmtree(made.folder)
     checkerboard(tmp_path / "board", seed=1)
     with pytest.raises(RunError, match="has changed since the experiment was planned"):
-        at_work.work(tmp_path, [cell])
+        at_work.work_together(tmp_path, [cell])
     shutil.rmtree(made.folder)
     with pytest.raises(DataError, match="board"):
-        at_work.work(tmp_path, [cell])
+        at_work.work_together(tmp_path, [cell])
 
 
 def test_another_dataset_of_the_same_name_gets_cells_of_its_own(grid, whole, tmp_path, monkeypatch):

@@ -141,8 +141,9 @@ def test_what_failed_is_kept_with_its_reason(tabled, tmp_path):
     folder = CellFolder(out, cells["GMF IG"]["printed"])
     folder.write_record(SeedRecord(seed=0, state="failed", settings={}, reason="went wrong"))
     folder = CellFolder(out, cells["GMF IG"]["tuned"])
-    record, first = folder.record(0), folder.trial(0)
+    record, first = folder.record(0), folder.trials()[0]
     folder.write_record(record.model_copy(update={"commit": ""}))
+    (folder.path / "trials.log").unlink()
     folder.write_trial(first.model_copy(update={"commit": ""}))
     changes = {"number": 1, "state": "failed", "reason": "no memory", "commit": "aaa"}
     folder.write_trial(first.model_copy(update=changes))

@@ -1,7 +1,7 @@
 """Commands that train many times: compare methods, advise, repeat the paper."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,6 +31,7 @@ MAX_FULL_TABLES = 2
 """Most groups to show with every metric; more are shown as AUC and a tally."""
 STRONG_BASELINES = ("item+user-rate", "exposure-factors")
 """Trivial baselines in the short tables."""
+ANSWERS = {"helps": "yes", "hurts": "no, worse", "unsure": "not for sure"}
 ADVICE_METRICS = ("auc", "gauc", "ndcg@10")
 GROUPS_PER_TABLE = 3
 
@@ -150,11 +151,11 @@ def reproduce(
     trials: int | None = None,
     stand_in: bool = True,
     full_size: Annotated[bool, FLAG] = False,
-    workers: int = 1,
+    workers: Workers = 1,
 ) -> None:
-    """Measure the paper's Table 2 and Figures 3 to 6 again, beside the published numbers.
+    """Measure the paper's Table 2 and Figures 3 to 6, and compare them with the published numbers.
 
-    Hours for everything; the same command goes on after a stop.
+    Everything takes hours. Run the same command again after a stop.
 
     Parameters
     ----------
@@ -163,23 +164,21 @@ def reproduce(
     data
         Folder with MovieLens-1M in the split of the paper's authors.
     out
-        Folder of the experiment; an experiment that is there is resumed.
+        Experiment folder; created, or continued if it exists.
     page
-        Markdown file to write; its data and plots go into a folder of the same name beside it.
+        Markdown file to write; its data and plots go into the folder of the same name next to it.
     row
-        Row of the table, such as "GMF IG"; all of them if left out.
+        Row of the table, such as "GMF IG"; default: all rows.
     way
-        How to repeat the rows; in all ways if left out.
+        How to repeat the rows; default: all ways.
     seeds
-        Seeds of each row, if not 3 as printed and 5 otherwise.
+        Seeds of each row, default: 3 as printed, 5 otherwise.
     trials
-        Trainings that the search of each tuned row may take, if not the plan's own number.
+        Trainings of the search of each tuned row, default: as planned.
     stand_in
-        Measure on simulated data in the place of Micro Video, which was never released.
+        Measure on simulated data instead of Micro Video, which was never released.
     full_size
         Simulate them at full size; hours more.
-    workers
-        Processes that share the work.
     """
     for option, given in (("--row", row), ("--way", way)):
         if given is not None and not given:
@@ -192,7 +191,9 @@ def reproduce(
         written = work.reproduce(
             request, page, workers=workers, progress=progress, should_stop=should_stop
         )
-    _show_page(written, work.summary(written))
+    for line in work.summary(written):
+        console.print(line, markup=False)
+    console.print(f"Wrote {written}; its data and plots are in {written.with_suffix('')}.")
 
 
 def _reproduction(module: str) -> Any:
@@ -215,7 +216,9 @@ def _show_results(results: "Results", out: Path) -> None:
     """Print the tables of an experiment, or the AUC and a tally if there are many."""
     if len(results.groups) <= MAX_FULL_TABLES:
         for group in results.groups:
-            _show_group(group, results.reference)
+            title = f"{group.title}: means, below them the difference from {results.reference}"
+            rows = group.methods | group.baselines
+            _show_table(title, SHOWN, {n: [_cell(m, x) for x in SHOWN] for n, m in rows.items()})
     else:
         _show_sweeps(results)
         _show_tally(results)
@@ -231,71 +234,52 @@ def _show_results(results: "Results", out: Path) -> None:
     console.print(f"Wrote {out}: every table is in results.md, all of it in results.json{curves}.")
 
 
-def _show_page(page: Path, summary: Sequence[str]) -> None:
-    """Print the main comparisons of the page about the paper, and where the page is."""
-    for line in summary:
-        console.print(line, markup=False)
-    console.print(f"Wrote {page}; its data and plots are in {page.with_suffix('')}.")
-
-
-def _show_group(group: "Group", reference: str) -> None:
-    title = f"{group.title}: means, below them the difference from {reference}"
-    table = number_table(title, "", SHOWN)
-    for method in (*group.methods.values(), *group.baselines.values()):
-        table.add_row(method.name, *(_cell(method, metric) for metric in SHOWN))
+def _show_table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    table = number_table(title, "", heads)
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     console.print(table)
 
 
-def _cell(method: "Method", metric: str) -> str:
+def _cell(method: "Method", metric: str, *, ends: bool = True) -> str:
+    """Format a mean with its mark, and below it the interval of the difference."""
     if is_hidden(metric, method.name):
         return ""
     if metric not in method.means:
-        return "-"
-    mean, difference = method.means[metric], method.differences.get(metric)
+        return "-" if ends else "-  "
+    value, difference = short(method.means[metric].value), method.differences.get(metric)
     if difference is None:
-        return f"{short(mean.value)}  "
-    mark = MARKS[method.outcome(metric)]
-    return f"{short(mean.value)} {mark}\n{interval(difference.low, difference.high, '+')}"
+        return f"{value}  "
+    below = f"\n{interval(difference.low, difference.high, '+')}" if ends else ""
+    return f"{value} {MARKS[method.outcome(metric)]}{below}"
 
 
 def _show_sweeps(results: "Results") -> None:
     """Print the AUC by label corruption, one table per dataset and backbone."""
-    lines: dict[tuple[str, str], list[Group]] = {}
+    lines: dict[str, list[Group]] = {}
     for group in results.groups:
-        lines.setdefault((group.dataset, group.backbone), []).append(group)
-    for (dataset, backbone), groups in lines.items():
+        lines.setdefault(f"{group.dataset}, {group.backbone}: AUC", []).append(group)
+    for title, groups in lines.items():
         for start in range(0, len(groups), GROUPS_PER_TABLE):
             some = groups[start : start + GROUPS_PER_TABLE]
             heads = ["\n".join(group.weakening) or "all labels" for group in some]
-            table = number_table(f"{dataset}, {backbone}: AUC", "", heads)
-            for name in (*some[0].methods, *STRONG_BASELINES):
-                methods = [(group.methods | group.baselines)[name] for group in some]
-                table.add_row(name, *(_marked(method, "auc") for method in methods))
-            console.print(table)
-
-
-def _marked(method: "Method", metric: str) -> str:
-    if metric not in method.means:
-        return "-  "
-    mark = MARKS[method.outcome(metric)] if metric in method.differences else " "
-    return f"{short(method.means[metric].value)} {mark}"
+            columns = [group.methods | group.baselines for group in some]
+            names = (*some[0].methods, *STRONG_BASELINES)
+            _show_table(
+                title, heads, {n: [_cell(c[n], "auc", ends=False) for c in columns] for n in names}
+            )
 
 
 def _show_tally(results: "Results") -> None:
-    title = (
-        f"Wins / ties / losses against {results.reference}, {counted(len(results.groups), 'table')}"
-    )
-    table = number_table(title, "", SHOWN)
+    tables = counted(len(results.groups), "table")
     tallies = {metric: results.tally(metric) for metric in SHOWN}
-    for name in next(iter(tallies.values())):
-        cells = (
-            ""
-            if is_hidden(metric, name)
-            else " / ".join(str(n) for n in tallies[metric][name].values())
-            for metric in SHOWN
-        )
-        table.add_row(name, *cells)
-    console.print(table)
+
+    def cell(metric: str, name: str) -> str:
+        hidden = is_hidden(metric, name)
+        return "" if hidden else " / ".join(map(str, tallies[metric][name].values()))
+
+    rows = {name: [cell(metric, name) for metric in SHOWN] for name in tallies[SHOWN[0]]}
+    _show_table(f"Wins / ties / losses against {results.reference}, {tables}", SHOWN, rows)
 
 
 def _show_failures(results: "Results") -> None:
@@ -317,25 +301,13 @@ def _show_advice(advice: "Advice", out: Path) -> None:
         f"{advice.dataset}: {counted(advice.n_labelled, 'labelled training row')}, "
         f"{counted(advice.n_unlabelled, 'unclear one')}"
     )
-    table = number_table("Test part, means over seeds", "", (*ADVICE_METRICS, "seconds"))
-    for name, method in (advice.group.methods | advice.group.baselines).items():
-        if name in (*advice.group.methods, *STRONG_BASELINES):
-            seconds = f"{method.effort.seconds:,.0f}" if method.effort else ""
-            values = (
-                short(method.means[m].value) if m in method.means else "-" for m in ADVICE_METRICS
-            )
-            table.add_row(name, *values, seconds)
-    console.print(table)
-    _show_verdict(advice)
-    console.print(
-        "  Differences of AUC with 95 % intervals over users and seeds; see docs/choosing.md.\n"
-        f"  All numbers are in {out / 'results.md'}."
-    )
-    console.print(f"Next: {advice.command}", soft_wrap=True)
-
-
-def _show_verdict(advice: "Advice") -> None:
-    answer = {"helps": "yes", "hurts": "no, they hurt", "unsure": "not for sure"}[advice.verdict]
+    methods, rows = advice.group.methods | advice.group.baselines, {}
+    for name in (*advice.group.methods, *STRONG_BASELINES):
+        means, effort = methods[name].means, methods[name].effort
+        values = [short(means[m].value) if m in means else "-" for m in ADVICE_METRICS]
+        rows[name] = [*values, f"{effort.seconds:,.0f}" if effort else ""]
+    _show_table("Test part, means over seeds", (*ADVICE_METRICS, "seconds"), rows)
+    answer = ANSWERS[advice.verdict].replace("worse", "they hurt")
     console.print(f"Do unclear rows help here? [bold]{answer}[/bold]")
     source = "shown, unclear" if advice.as_exposures else "sampled, never shown"
     _show_finding(
@@ -348,20 +320,24 @@ def _show_verdict(advice: "Advice") -> None:
         advice.as_pairs,
         "As training pairs: unknown, since trainings failed; results.md says why.",
     )
-    lead = advice.lead.differences["auc"]
     console.print(
-        f"Best: [bold]{advice.winner}[/bold], {lead.value:+.4f} ({lead.low:+.4f} to "
-        f"{lead.high:+.4f}) over {advice.lead.than}"
+        f"Best: [bold]{advice.winner}[/bold], {_gain(advice.lead)} over {advice.lead.than}\n"
+        "  Differences of AUC with 95 % intervals over users and seeds; see docs/choosing.md.\n"
+        f"  All numbers are in {out / 'results.md'}."
     )
+    console.print(f"Next: {advice.command}", soft_wrap=True)
 
 
 def _show_finding(title: str, finding: "Finding | None", otherwise: str) -> None:
     if finding is None:
         console.print(f"  {otherwise}")
         return
-    value, low, high = finding.differences["auc"]
-    answer = {"helps": "yes", "hurts": "no, worse", "unsure": "not for sure"}[finding.verdict]
     console.print(
-        f"  {title}: [bold]{answer}[/bold], {value:+.4f} ({low:+.4f} to {high:+.4f})\n"
+        f"  {title}: [bold]{ANSWERS[finding.verdict]}[/bold], {_gain(finding)}\n"
         f"    {finding.better} over {finding.than}"
     )
+
+
+def _gain(finding: "Finding") -> str:
+    value, low, high = finding.differences["auc"]
+    return f"{value:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,8 +1,8 @@
-"""Does unclear feedback help on this dataset, how much, and what to run next?
+"""Advice for a dataset: whether unclear feedback helps, how much, and what to run next.
 
-A small comparison of fixed size. Two questions are kept apart, since their answers differ: what
-unlabelled rows are worth as *input* (who was shown what: the recommended default with and without
-them), and what they are worth as *training pairs* (strategies over biased factors, beside the same
+A small comparison of fixed size answers two questions, since the answers differ: what unlabelled
+rows are worth as *input* (who was shown what: the recommended default with and without them), and
+what they are worth as *training pairs* (strategies over biased factors, compared with the same
 factors trained on the labelled rows alone).
 """
 
@@ -16,31 +16,31 @@ import numpy as np
 
 from invlearn.config.schema import read_settings
 from invlearn.data.dataset import Dataset
-from invlearn.evaluation.evaluation import Difference, Evaluation
+from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import paired_over_seeds
 from invlearn.experiments.baselines import BaselineFolder
 from invlearn.experiments.cell import CellFolder
 from invlearn.experiments.compare import compare
-from invlearn.experiments.results import Group, Method, failures
+from invlearn.experiments.results import Group, failures
 from invlearn.runtime.errors import ConfigError, DataError, RunError
 from invlearn.runtime.progress import Progress, silent
 from invlearn.runtime.text import counted
 
 RECOMMENDED, WITHOUT, ALONE = "recommended", "without unclear rows", "mf, labelled rows alone"
 AS_PAIRS = {"ns": "mf ns", "idl": "mf idl", "ig-sample": "mf ig-sample"}
-"""Strategies that train on unlabelled pairs, and what the methods are called."""
+"""Strategies that train on unlabelled pairs, and the names of the methods."""
 SETTINGS: dict[str, Any] = {
     "steps_per_epoch": 128,
     "epochs": 30,
     "patience": 5,
     "select_by": "auc",
 }
-"""Of the methods over biased factors; the recommended default has its own."""
+"""Settings of the methods over biased factors."""
 
 FEWEST_USERS = 10
-"""Of the test part, below which an interval over users means nothing."""
+"""Fewest users of the test part; with fewer, an interval over users means nothing."""
 SEARCH = {"method.weight": {"choices": [0.3, 1.0]}}
-"""Of `ig-sample` here, where the question is what unlabelled pairs do: abstaining is no answer."""
+"""Weights of `ig-sample`, without 0, which would not use the unlabelled pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +48,44 @@ class Finding:
     """A difference of two methods on the test part."""
 
     better: str
-    """What the difference is of."""
+    """Method whose difference it is."""
     than: str
-    """What it is from."""
+    """Method or baseline that it is compared with."""
     differences: Mapping[str, Difference]
-    """By metric, with 95 % intervals over users and seeds."""
+    """Differences by metric, with 95 % intervals over users and seeds."""
 
     @property
     def verdict(self) -> str:
-        """What the interval of the AUC says: `helps`, `hurts` or `unsure`."""
+        """Return `helps`, `hurts` or `unsure`, by the interval of the AUC."""
         _, low, high = self.differences["auc"]
         return "helps" if low > 0 else "hurts" if high < 0 else "unsure"
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What was found, and what to do."""
+    """The results, and what to do."""
 
     dataset: Path
     n_labelled: int
-    """Labelled training rows."""
+    """Number of labelled training rows."""
     n_unlabelled: int
-    """Unlabelled rows that were shown."""
+    """Number of exposed unlabelled rows."""
     group: Group
     """All methods and baselines."""
     as_exposures: Finding | None
-    """The recommended default with and without unlabelled rows; none if there are none."""
+    """The recommended default with and without unlabelled rows; None if there are none."""
     as_pairs: Finding | None
-    """The strategy that validation likes best, from training on the labelled rows alone; none if
-    their trainings failed."""
+    """The strategy with the best validation score, compared with training on the labelled rows
+    alone; None if their trainings failed."""
     lead: Finding
-    """The winner from the recommended default; of the default itself, from the best baseline."""
+    """The winner compared with the recommended default; the default with the best baseline."""
     winner: str
-    """The recommended default, or the best of the methods and baselines whose 95 % interval is
-    ahead of it. It is picked on the test part, so its lead flatters it a little."""
+    """The recommended default, or the best method or baseline that is ahead of it by the 95 %
+    interval. It is chosen on the test part, so its lead is slightly too large."""
 
     @property
     def verdict(self) -> str:
-        """Whether unlabelled rows help in either way, as `Finding.verdict` says it."""
+        """Return `helps`, `hurts` or `unsure`, for the better use of unlabelled rows."""
         found = [finding.verdict for finding in (self.as_exposures, self.as_pairs) if finding]
         if "helps" in found:
             return "helps"
@@ -93,7 +93,7 @@ class Advice:
 
     @property
     def command(self) -> str:
-        """What to run next; baselines cannot be trained, so one that wins changes nothing."""
+        """Return the command to run next; a baseline cannot be trained, so it changes nothing."""
         options: dict[str, Any] = {"config": RECOMMENDED}
         if self.winner == WITHOUT:
             options |= {"model.unlabelled": "false"}
@@ -117,19 +117,19 @@ def advise(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Advice:
-    """Compare what unlabelled rows are worth on a dataset, in a fixed budget.
+    """Measure what unlabelled rows are worth on a dataset, with a fixed budget.
 
-    The recommended default is trained as it is; the methods over biased factors get `trials`
-    trainings each to find their rate and penalty. The same call goes on after a stop.
+    The recommended default is trained unchanged; the methods over biased factors search their
+    learning rate and penalty in `trials` trainings each. The same call resumes after a stop.
 
     Args:
         dataset: Dataset folder.
-        out: Folder of the experiment.
+        out: The experiment folder.
         trials: Trainings of each search, at least 2.
-        seeds: Fresh seeds of each method.
-        workers: Processes that share the work.
-        progress: Told of trainings done.
-        should_stop: Asked all the time; true stops.
+        seeds: Number of new seeds of each method.
+        workers: Number of worker processes.
+        progress: Called with the number of finished trainings.
+        should_stop: Called often; true stops.
 
     Raises:
         ConfigError, DataError, Stopped: As `compare` does.
@@ -148,77 +148,65 @@ def advise(
         )
     grid = {
         "datasets": [str(dataset)],
-        "methods": methods_for(exposed=len(data.unlabelled) > 0),
+        "methods": _methods(exposed=len(data.unlabelled) > 0),
         "tuning": {"trials": trials},
         "seeds": seeds,
     }
     results = compare(grid, out, workers=workers, progress=progress, should_stop=should_stop)
-    group = results.groups[0]
-    return _advice(Path(dataset), data, group, _evaluations(out, group))
+    return _advice(Path(dataset), data, out, results.groups[0])
 
 
-def methods_for(*, exposed: bool) -> dict[str, Any]:
-    """The methods that are compared, for a dataset with or without exposed unlabelled rows."""
+def _methods(*, exposed: bool) -> dict[str, Any]:
+    """Return the methods to compare, for a dataset with or without exposed unlabelled rows."""
     preset = read_settings(RECOMMENDED)
     twin = {**preset, "model": {**preset.get("model", {}), "unlabelled": False}}
     factors = {**SETTINGS, "backbone": "mf"}
-    return {
-        RECOMMENDED: None,
-        **({WITHOUT: {"settings": twin, "tuned": False}} if exposed else {}),
-        ALONE: {"settings": {**factors, "strategy": "none"}},
-        **{
-            name: {
-                "settings": {**factors, "strategy": strategy},
-                "search": SEARCH if strategy == "ig-sample" else {},
-            }
-            for strategy, name in AS_PAIRS.items()
-        },
+    methods: dict[str, Any] = {RECOMMENDED: None}
+    if exposed:
+        methods[WITHOUT] = {"settings": twin, "tuned": False}
+    methods[ALONE] = {"settings": {**factors, "strategy": "none"}}
+    for strategy, name in AS_PAIRS.items():
+        search = SEARCH if strategy == "ig-sample" else {}
+        methods[name] = {"settings": {**factors, "strategy": strategy}, "search": search}
+    return methods
+
+
+def _advice(dataset: Path, data: Dataset, out: Path, group: Group) -> Advice:
+    runs = {
+        name: CellFolder(out, m.cell).evaluations() for name, m in group.methods.items() if m.cell
     }
-
-
-Evaluations = Mapping[str, Mapping[int, Evaluation]]
-"""By method or baseline, and seed."""
-
-
-def _evaluations(out: Path, group: Group) -> Evaluations:
-    cells = {name: method.cell for name, method in group.methods.items() if method.cell}
-    found = {name: CellFolder(out, cell).evaluations() for name, cell in cells.items()}
-    some = cells[RECOMMENDED]
-    baselines = BaselineFolder(out, some).evaluations()
-    found |= {name: dict.fromkeys(some.seeds, one) for name, one in baselines.items()}
-    return {name: evaluations for name, evaluations in found.items() if evaluations}
-
-
-def _advice(dataset: Path, data: Dataset, group: Group, found: Evaluations) -> Advice:
-    def finding(better: str, than: str) -> Finding:
-        return Finding(better, than, paired_over_seeds(found[better], found[than]))
-
-    if RECOMMENDED not in found:
+    if not runs[RECOMMENDED]:
         raise RunError(f"the recommended default failed: {failures([group.methods[RECOMMENDED]])}")
-    pairs = [name for name in AS_PAIRS.values() if name in found and ALONE in found]
-    pairs.sort(key=lambda name: _validated(group.methods[name]))
-    trivial = max(group.baselines, key=lambda name: group.baselines[name].means["auc"].value)
-    ahead = [
-        name
-        for name in found
-        if name != RECOMMENDED and finding(name, RECOMMENDED).verdict == "helps"
-    ]
-    everyone = group.methods | group.baselines
-    winner = max(ahead, key=lambda n: everyone[n].means["auc"].value, default=RECOMMENDED)
-    if winner in pairs and ALONE in ahead and finding(winner, ALONE).verdict != "helps":
+    some = group.methods[RECOMMENDED].cell
+    assert some is not None
+    for name, evaluation in BaselineFolder(out, some).evaluations().items():
+        runs[name] = dict.fromkeys(some.seeds, evaluation)
+
+    def finding(better: str, than: str) -> Finding:
+        return Finding(better, than, paired_over_seeds(runs[better], runs[than]))
+
+    def helps(better: str, than: str) -> bool:
+        return bool(runs[better] and runs[than]) and finding(better, than).verdict == "helps"
+
+    def validated(name: str) -> float:
+        return max(trial.best or 0.0 for trial in group.methods[name].trials)
+
+    def tested(name: str) -> float:
+        return (group.methods | group.baselines)[name].means["auc"].value
+
+    pairs = [name for name in AS_PAIRS.values() if runs[name] and runs[ALONE]]
+    ahead = [name for name in runs if name != RECOMMENDED and helps(name, RECOMMENDED)]
+    winner = max(ahead, key=tested, default=RECOMMENDED)
+    if winner in pairs and ALONE in ahead and not helps(winner, ALONE):
         winner = ALONE  # the simpler one, if nothing is sure to be gained
+    other = max(group.baselines, key=tested) if winner == RECOMMENDED else RECOMMENDED
     return Advice(
         dataset,
         len(data.train),
         len(data.unlabelled),
         group,
-        finding(RECOMMENDED, WITHOUT) if WITHOUT in found else None,
-        finding(pairs[-1], ALONE) if pairs else None,
-        finding(RECOMMENDED, trivial) if winner == RECOMMENDED else finding(winner, RECOMMENDED),
-        winner,
+        as_exposures=finding(RECOMMENDED, WITHOUT) if runs.get(WITHOUT) else None,
+        as_pairs=finding(sorted(pairs, key=validated)[-1], ALONE) if pairs else None,
+        lead=finding(winner, other),
+        winner=winner,
     )
-
-
-def _validated(method: Method) -> float:
-    """Best validation score of a method's search."""
-    return max(trial.best or 0.0 for trial in method.trials)

@@ -1,4 +1,4 @@
-"""The trivial baselines of an experiment's datasets, measured once each and kept on disk."""
+"""Trivial baselines of the datasets of an experiment, measured once each and kept on disk."""
 
 from pathlib import Path
 
@@ -15,28 +15,23 @@ class BaselineFolder:
     """The records of the baselines on the dataset of a cell."""
 
     def __init__(self, experiment: Path, cell: Cell) -> None:
-        """Look at the folder; it need not exist yet."""
+        """Name the folder; `measure` fills it."""
         self.cell = cell
         name = f"{cell.dataset.name}-{cell.fingerprint[:12]}-draws-{cell.draws}"
         self.path = experiment / "baselines" / name
 
     @property
     def title(self) -> str:
-        """What it is about, in words."""
+        """Name of the dataset."""
         return self.cell.dataset.name
 
-    def prepared(self) -> Path:
-        """Make the folder if need be."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return self.path
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether all of them are measured."""
-        return all((self.path / f"{name}.json").exists() for name in ALL_BASELINES)
+    def missing(self) -> list[str]:
+        """Return the name of the work to do; none if every baseline is measured."""
+        files = [self.path / f"{name}.json" for name in ALL_BASELINES]
+        return [] if all(file.exists() for file in files) else ["baselines"]
 
     def measure(self, dataset: Dataset) -> None:
-        """Measure all of them on the test part."""
+        """Measure all baselines on the test part."""
         found = measure_baselines(dataset, dataset.test, draws=self.cell.draws)
         for name, evaluation in found.items():
             write_draws(self.path / f"{name}.npz", evaluation)
@@ -44,7 +39,7 @@ class BaselineFolder:
             atomic.write_json(self.path / f"{name}.json", record)
 
     def evaluations(self) -> dict[str, Evaluation]:
-        """Test metrics by baseline."""
+        """Return the test metrics by baseline."""
         return {
             name: read_evaluation(
                 read_record(Measured, self.path / f"{name}.json"), self.path / f"{name}.npz"

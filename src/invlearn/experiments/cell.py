@@ -1,53 +1,40 @@
-"""A cell of an experiment: one way to train on one dataset, its search and its seeds, on disk.
+"""A cell of an experiment: one way to train on one dataset, with its search and its seeds, on disk.
 
 ```
 EXPERIMENT/cells/NAME-HASH/
-  cell.json            all that decides it
-  trials/000.json ...  one record a trial; trial-000/ is the run folder while it is at work
-  seed-0.json          one record a seed: metrics, cost, settings
-  seed-0.npz           its metrics under each bootstrap draw, for paired intervals
-  seed-0/              its run folder; of a finished run without the weights
+  cell.json       settings, search and dataset
+  trials.log      the trials of the search, an Optuna study; trial-000/ is a trial at work
+  seed-0.json     record of a reported training: metrics, cost, settings
+  seed-0.npz      its metrics under each bootstrap draw, for paired intervals
+  seed-0/         its run folder, without the weights when it is finished
 ```
-The hash covers dataset, settings and search, so a record is found again by whatever experiment
-asks for the same thing, and never by one that asks for another.
+The hash covers dataset, settings and search, so every experiment with the same cell uses the same
+records.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
-from invlearn.config.schema import RunConfig, Settings, load_config, validated
+from invlearn.config.schema import RunConfig, Settings, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.evaluation.evaluation import Evaluation
 from invlearn.evaluation.metrics import is_better
 from invlearn.experiments.measured import Measured, read_evaluation, write_draws
-from invlearn.experiments.search import Space, Tried, nested
-from invlearn.runtime import atomic, locks
+from invlearn.experiments.search import Cost, Trial, Tuning, append_trial, nested, read_trials
+from invlearn.runtime import atomic
 from invlearn.runtime.errors import RunError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 IRRELEVANT = {"seed", "tensorboard", "checkpoint_steps", "keep_epochs", "compile"}
-"""Settings of a run that do not decide what a cell measures; the seed is the experiment's, and
-compiled or not the weights are the same to rounding."""
-
-
-class Tuning(Settings):
-    """How settings are searched for; the same for all methods under comparison."""
-
-    trials: PositiveInt
-    """Trainings to find settings with; the first takes the defaults."""
-    seed: NonNegativeInt = 1000
-    """Of the search and of its trainings; never one of the seeds that are reported."""
-    prune: bool = True
-    """Whether to give up a trial that is behind the median of earlier ones at the same epoch."""
-    search: dict[str, Space]
-    """What may be tried, by dotted name of the setting."""
+"""Settings that do not change the results of a cell; compiling changes rounding only."""
 
 
 class Cell(Settings):
@@ -56,21 +43,21 @@ class Cell(Settings):
     dataset: Path
     """Dataset folder."""
     config: RunConfig
-    """Settings, complete, before the search."""
+    """Complete settings, before the search."""
     tuning: Tuning | None = None
-    """The search; none takes the settings as they are."""
+    """The search; none uses the settings unchanged."""
     seeds: tuple[NonNegativeInt, ...]
-    """Of the trainings that are reported."""
+    """Seeds of the reported trainings."""
     draws: PositiveInt = 1000
     """Bootstrap draws over users."""
     threads: PositiveInt = 1
-    """Threads that a training computes with; another number changes the last bits."""
+    """Threads of a training; another number changes the last bits."""
     fingerprint: str
-    """Of the dataset."""
+    """Fingerprint of the dataset."""
 
     @property
     def key(self) -> str:
-        """Name of its folder."""
+        """Name of its folder, with a hash of everything that decides its results."""
         decides = self.model_dump(mode="json", exclude={"dataset", "seeds"})
         for name in IRRELEVANT:
             del decides["config"][name]
@@ -80,7 +67,7 @@ class Cell(Settings):
 
     @property
     def n_runs(self) -> int:
-        """Trainings at most, those of the search among them."""
+        """Number of trainings, including the search."""
         return len(self.seeds) + (self.tuning.trials if self.tuning else 0)
 
     @property
@@ -89,211 +76,118 @@ class Cell(Settings):
         return is_better(self.config.select_by, 0.0, 1.0)
 
 
-class Cost(Settings):
-    """What a training took."""
-
-    seconds: float
-    """Of training and validation, on however busy a machine."""
-    epochs: int
-    """Epochs trained."""
-    peak_bytes: int | None
-    """Most memory that the process held at once, the libraries' included."""
-
-
-class Trial(Settings):
-    """Record of a trial."""
-
-    number: int
-    """From 0, which is the defaults'."""
-    settings: dict[str, Any]
-    """What the search chose, by dotted name."""
-    state: Literal["complete", "pruned", "failed"]
-    """Whether it went to its end, was given up, or could not go on."""
-    scores: tuple[float, ...] = ()
-    """Validation score after each epoch."""
-    best: float | None = None
-    """The best of them."""
-    cost: Cost | None = None
-    """What it took, unless it failed."""
-    reason: str | None = None
-    """Why it failed."""
-    commit: str = ""
-    """Of the code that trained."""
-
-    def tried(self) -> Tried:
-        """What the search needs to know of it."""
-        return Tried(self.settings, self.state, self.scores, self.best)
-
-
 class SeedRecord(Settings):
     """Record of a reported training."""
 
     seed: int
-    """Of the training."""
+    """Seed of the training."""
     state: Literal["complete", "failed"]
-    """Whether it went to its end."""
+    """Whether the training completed."""
     settings: dict[str, Any]
-    """What the search chose, by dotted name."""
+    """Settings that the search chose, by dotted name."""
     epoch: int | None = None
-    """The best epoch, from 1."""
+    """Best epoch, from 1."""
     test: Measured | None = None
-    """Metrics of the best epoch on the test part."""
+    """Test metrics of the best epoch."""
     cost: Cost | None = None
-    """What it took, unless it failed."""
+    """Time and memory; None for a failed training."""
     reason: str | None = None
     """Why it failed."""
     commit: str = ""
-    """Of the code that trained."""
+    """Commit of the code that trained."""
 
 
 class CellFolder:
     """The records of a cell."""
 
     def __init__(self, experiment: Path, cell: Cell) -> None:
-        """Look at a cell's folder; it need not exist yet."""
+        """Name the folder; `prepare` creates it."""
         self.cell = cell
         self.path = experiment / "cells" / cell.key
-        # What is done stays done, so it is looked for no more: a crew is watched all the time.
-        self._n_trials = 0
-        self._recorded: set[int] = set()
-        self._chosen: dict[str, Any] | None = None
 
-    def prepared(self) -> Path:
-        """Make the folder if need be, and say in it what it is."""
-        (self.path / "trials").mkdir(parents=True, exist_ok=True)
-        with locks.in_turn(self.path, "cell"):
-            if not (self.path / "cell.json").exists():
-                atomic.write_json(self.path / "cell.json", self.cell.model_dump(mode="json"))
-        return self.path
+    def describe(self) -> None:
+        """Write the description of the cell, if there is none."""
+        if not (self.path / "cell.json").exists():
+            atomic.write_json(self.path / "cell.json", self.cell.model_dump(mode="json"))
 
     @property
     def title(self) -> str:
-        """What it is, in words."""
+        """Dataset, backbone and strategy."""
         return f"{self.cell.dataset.name} {self.cell.config.backbone} {self.cell.config.strategy}"
 
-    def trial(self, number: int) -> Trial | None:
-        """Record of a trial, if it is done."""
-        file = self._trial_file(number)
-        return read_record(Trial, file) if file.exists() else None
-
     def trials(self) -> list[Trial]:
-        """Records of the trials that are done, in order."""
-        return [found for n in range(self.n_trials_wanted) if (found := self.trial(n))]
+        """Return the records of the finished trials, in order."""
+        return read_trials(self.path / "trials.log") if self.cell.tuning else []
 
     def write_trial(self, trial: Trial) -> None:
-        """Keep the record of a trial."""
-        atomic.write_json(self._trial_file(trial.number), trial.model_dump(mode="json"))
+        """Append the record of a trial."""
+        if self.cell.tuning:
+            file = self.path / "trials.log"
+            append_trial(file, trial, self.cell.tuning, minimize=self.cell.minimize)
 
-    @property
-    def n_trials_wanted(self) -> int:
-        """Trials of a finished search."""
-        return self.cell.tuning.trials if self.cell.tuning else 0
-
-    @property
-    def n_trials(self) -> int:
-        """Trials that are done."""
-        if self._n_trials < self.n_trials_wanted:
-            self._n_trials = len(list((self.path / "trials").glob("[0-9]*.json")))
-        return self._n_trials
-
-    @property
-    def n_trainings(self) -> int:
-        """Trainings of a finished cell."""
-        return self.n_trials_wanted + len(self.cell.seeds)
-
-    @property
-    def n_done(self) -> int:
-        """Trainings that are done; after a search without success, all of them."""
-        if not self.is_searched:
-            return self.n_trials
-        return self.n_trials + sum(self.is_done(seed) for seed in self.cell.seeds)
-
-    @property
-    def is_searched(self) -> bool:
-        """Whether every trial is done."""
-        return self.n_trials >= self.n_trials_wanted
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether every trial was done, and failed."""
-        return self.is_searched and self.chosen() is None
-
-    def is_done(self, seed: int) -> bool:
-        """Whether the training of a seed is recorded, with what is chosen; or never will be."""
-        if seed not in self._recorded and self.is_searched:
-            record = self.record(seed)
-            if record and record.settings == self.chosen():
-                self._recorded.add(seed)
-        return seed in self._recorded or self.is_hopeless
+    def missing(self) -> list[str]:
+        """Return the names of the trainings without a record; none if every trial failed."""
+        trials, chosen = len(self.trials()), self.chosen()
+        wanted = self.cell.tuning.trials if self.cell.tuning else 0
+        if trials < wanted:
+            names = [f"trial-{number:03d}" for number in range(trials, wanted)]
+            return names + [f"seed-{seed}" for seed in self.cell.seeds]
+        if chosen is None:
+            return []
+        settings = {record.seed: record.settings for record in self.records()}
+        return [f"seed-{seed}" for seed in self.cell.seeds if settings.get(seed) != chosen]
 
     def chosen(self) -> dict[str, Any] | None:
-        """Settings with the best validation score; none if every trial failed."""
-        if self._chosen is None:
-            found = self._best_settings()
-            if not self.is_searched:
-                return found
-            self._chosen = found
-        return self._chosen
-
-    def _best_settings(self) -> dict[str, Any] | None:
+        """Return the settings with the best validation score; None if every trial failed."""
         if self.cell.tuning is None:
             return {}
-        complete = [trial for trial in self.trials() if trial.state == "complete"]
-        if not complete:
-            return None
         sign = 1 if self.cell.minimize else -1
-        return min(complete, key=lambda trial: sign * (trial.best or 0.0)).settings
+        complete = [trial for trial in self.trials() if trial.state == "complete"]
+        best = min(complete, key=lambda trial: sign * (trial.best or 0.0), default=None)
+        return best.settings if best else None
 
     def config(self, settings: Mapping[str, Any], seed: int) -> RunConfig:
-        """Settings of a run: the cell's, with those of the search put over them."""
+        """Return the settings of a run: those of the cell, overridden by those of the search."""
         return load_config(nested(settings) | {"seed": seed}, self.cell.config)
 
     def record(self, seed: int) -> SeedRecord | None:
-        """Record of a seed, if its training is done."""
+        """Return the record of a seed, if its training is finished."""
         file = self.path / f"seed-{seed}.json"
         return read_record(SeedRecord, file) if file.exists() else None
 
+    def records(self) -> list[SeedRecord]:
+        """Return the records of the finished trainings, in the order of the seeds."""
+        return [record for seed in self.cell.seeds if (record := self.record(seed))]
+
     def write_record(self, record: SeedRecord, found: Evaluation | None = None) -> None:
-        """Keep the record of a seed, and its draws."""
+        """Write the record of a seed, and its draws."""
         if found:
             write_draws(self.path / f"seed-{record.seed}.npz", found)
         file = self.path / f"seed-{record.seed}.json"
         atomic.write_json(file, record.model_dump(mode="json"))
 
     def evaluations(self) -> dict[int, Evaluation]:
-        """Test metrics by seed, of the trainings that are done and did not fail."""
-        records = [record for seed in self.cell.seeds if (record := self.record(seed))]
+        """Return the test metrics of the completed trainings, by seed."""
         return {
             record.seed: read_evaluation(record.test, self.path / f"seed-{record.seed}.npz")
-            for record in records
+            for record in self.records()
             if record.test is not None
         }
 
-    def _trial_file(self, number: int) -> Path:
-        return self.path / "trials" / f"{number:03d}.json"
 
-
-def cells_of(values: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    """Cells from their JSON form.
-
-    Raises:
-        ConfigError: A value does not fit.
-    """
-    return [validated(Cell, value) for value in values]
-
-
-def open_checked(cell: Cell) -> Dataset:
-    """Open a cell's dataset, every file checked.
+@lru_cache(maxsize=1)
+def open_checked(folder: Path, fingerprint: str) -> Dataset:
+    """Open the dataset of a cell, and check every file; the last dataset stays open.
 
     Raises:
         DataError: It is missing or damaged.
-        RunError: It is not the one that the cell was made for.
+        RunError: It is not the dataset of the plan.
     """
-    dataset = Dataset.open(cell.dataset, verify=True)
-    if dataset.fingerprint != cell.fingerprint:
+    dataset = Dataset.open(folder, verify=True)
+    if dataset.fingerprint != fingerprint:
         raise RunError(
-            f"{cell.dataset} has changed since the experiment was planned (fingerprint "
-            f"{dataset.fingerprint[:12]}, planned {cell.fingerprint[:12]}); start it again"
+            f"{folder} has changed since the experiment was planned (fingerprint "
+            f"{dataset.fingerprint[:12]}, planned {fingerprint[:12]}); start it again"
         )
     return dataset
 

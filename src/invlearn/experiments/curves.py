@@ -1,14 +1,14 @@
-"""Curves of an experiment: a metric over the share of labels that is kept, or that is flipped."""
+"""Curves of an experiment: a metric over the share of labels that is kept or flipped."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from invlearn.experiments.results import Group, Method, Results
+from invlearn.experiments.results import Group, Results
 from invlearn.reporting.charts import Reading, is_installed, save, share_chart
 
 METRICS = ("auc", "gauc")
 BASELINES = ("item+user-rate", "exposure-factors")
-"""Trivial baselines that are drawn: the strongest."""
+"""Trivial baselines in the curves: the best ones."""
 AXES = {
     "label_share": "training labels kept",
     "flip_positives": "positive training labels flipped",
@@ -19,7 +19,7 @@ NOTE = "Bands: 95 % intervals of the mean, for other users and other seeds."
 
 
 def draw_curves(results: Results, out: Path) -> list[Path]:
-    """Draw a curve for each dataset, backbone, metric, and axis of more than one point.
+    """Draw a curve for each dataset, backbone, metric, and axis with more than one value.
 
     Returns:
         The SVG files written; none if nothing was varied or the extra `report` is not installed.
@@ -39,7 +39,7 @@ def draw_curves(results: Results, out: Path) -> list[Path]:
 
 
 def _series(results: Results) -> Iterator[tuple[str, list[Group]]]:
-    """Groups that differ along one axis only, by axis."""
+    """Yield groups that differ in one axis only, with that axis."""
     for axis in AXES:
         lines: dict[tuple[str, str], list[Group]] = {}
         for group in results.groups:
@@ -53,10 +53,6 @@ def _readings(groups: list[Group], axis: str, metric: str) -> Iterator[Reading]:
     for group in sorted(groups, key=lambda group: getattr(group, axis)):
         shown = {name: group.baselines[name] for name in BASELINES if name in group.baselines}
         for name, method in (group.methods | shown).items():
-            if metric in method.means:
-                yield _reading(method, metric, getattr(group, axis), trivial=name in shown)
-
-
-def _reading(method: Method, metric: str, share: float, *, trivial: bool) -> Reading:
-    mean = method.means[metric]
-    return Reading(method.name, share, mean.value, mean.low, mean.high, trivial)
+            if mean := method.means.get(metric):
+                share, trivial = getattr(group, axis), name in shown
+                yield Reading(method.name, share, mean.value, mean.low, mean.high, trivial)

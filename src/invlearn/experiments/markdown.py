@@ -1,29 +1,35 @@
-"""The tables of an experiment in Markdown that also reads well as text."""
+"""Tables of an experiment in Markdown that is readable as text."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan
 
 from invlearn.evaluation.baselines import NO_LOSS
-from invlearn.experiments.results import Group, Method, Outcome, Results, failures
+from invlearn.experiments.results import Group, Method, Results, failures
 from invlearn.runtime.text import counted
 
 METRICS = ("auc", "gauc", "ndcg@10", "log_loss")
 MARKS = {"win": "▲", "tie": "=", "loss": "▼"}
 
 
-def to_markdown(results: Results, metrics: Sequence[str] = METRICS) -> str:
-    """Every group as a table, then wins, ties and losses.
-
-    Args:
-        results: What was found.
-        metrics: Which metrics to show.
-    """
-    parts = [_group(group, results.reference, metrics) for group in results.groups]
-    return "\n".join([*parts, _tally(results, metrics)])
+EFFORT = ("seconds a run", "epochs", "peak MiB", "trials", "given up", "failed", "search seconds")
 
 
-def _group(group: Group, reference: str, metrics: Sequence[str]) -> str:
-    counts = group.counts
+def to_markdown(results: Results) -> str:
+    """Return a table for each group, then wins, ties and losses."""
+    parts = [_group(group, results.reference) for group in results.groups]
+    return "\n".join([*parts, _tally(results)])
+
+
+def _group(group: Group, reference: str) -> str:
+    counts, methods = group.counts, [*group.methods.values()]
+    every = [*methods, *group.baselines.values()]
+    remarks = [f"{method.name}: {remark}" for method in methods for remark in method.remarks]
+    if ahead := group.ahead_of_all("auc"):
+        remarks.append(f"by AUC every method is behind {', '.join(ahead)}")
+    means = {m.name: [_mean(m, metric) for metric in METRICS] for m in every}
+    differences = {
+        m.name: [_difference(m, metric) for metric in METRICS] for m in every if m.differences
+    }
     lines = [
         f"## {group.title}",
         "",
@@ -31,113 +37,74 @@ def _group(group: Group, reference: str, metrics: Sequence[str]) -> str:
         f"{counts['users_scored']:,} of them with both classes; settings and epochs chosen by "
         f"{group.select_by} on the validation part.",
         "",
-        *_table(group, reference, metrics),
+        *_table("mean over seeds", METRICS, means),
         "",
-        *_efforts(group),
+        *_table(f"difference from {reference}", METRICS, differences),
+        "",
+        *_table("method", [*EFFORT, "chosen"], {m.name: _effort(m) for m in methods}),
         "",
     ]
-    remarks = [f"{m.name}: {remark}" for m in group.methods.values() for remark in m.remarks]
-    if ahead := group.ahead_of_all("auc"):
-        remarks.append(f"by AUC every method is behind {', '.join(ahead)}")
-    if remarks:
-        lines += ["Mind:", "", *(f"- {remark}" for remark in remarks), ""]
-    broken = failures([*group.methods.values()])
-    if broken:
-        lines += ["Failed:", "", *(f"- {line}" for line in broken), ""]
+    for title, notes in (("Mind:", remarks), ("Failed:", failures(methods))):
+        if notes:
+            lines += [title, "", *(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
 
 
-def _table(group: Group, reference: str, metrics: Sequence[str]) -> list[str]:
-    methods = [*group.methods.values(), *group.baselines.values()]
-    return [
-        *_head("mean over seeds", metrics),
-        *(_row(m.name, [_mean(m, metric) for metric in metrics]) for m in methods),
-        "",
-        *_head(f"difference from {reference}", metrics),
-        *(
-            _row(m.name, [_difference(m, metric) for metric in metrics])
-            for m in methods
-            if m.differences
-        ),
-    ]
-
-
-def _head(first: str, names: Sequence[str]) -> list[str]:
-    return [_row(first, names), f"|---|{'--:|' * len(names)}"]
-
-
-def _row(first: str, cells: Sequence[str]) -> str:
-    return f"| {' | '.join([first, *cells])} |"
+def _table(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the lines of a table with right-aligned columns, except `chosen`."""
+    rule = "".join("---|" if head == "chosen" else "--:|" for head in heads)
+    body = [f"| {' | '.join([name, *cells])} |" for name, cells in ((first, heads), *rows.items())]
+    return [body[0], f"|---|{rule}", *body[1:]]
 
 
 def _mean(method: Method, metric: str) -> str:
     mean = method.means.get(metric)
-    if mean is None or isnan(mean.value) or _means_nothing(method, metric):
+    if mean is None or isnan(mean.value) or _has_no_loss(method.name, metric):
         return "-"
     return f"{mean.value:.4f}" + ("" if isnan(mean.spread) else f" ± {mean.spread:.4f}")
 
 
 def _difference(method: Method, metric: str) -> str:
     difference = method.differences.get(metric)
-    if difference is None or any(map(isnan, difference)) or _means_nothing(method, metric):
+    if difference is None or any(map(isnan, difference)) or _has_no_loss(method.name, metric):
         return "-"
     value, low, high = difference
     return f"{MARKS[method.outcome(metric)]} {value:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
-def _means_nothing(method: Method, metric: str) -> bool:
-    return metric == "log_loss" and method.name in NO_LOSS
+def _has_no_loss(name: str, metric: str) -> bool:
+    return metric == "log_loss" and name in NO_LOSS
 
 
-def _efforts(group: Group) -> list[str]:
-    lines = [
-        "| method | seconds a run | epochs | peak MiB | trials | given up | failed "
-        "| search seconds | chosen |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    for method in group.methods.values():
-        states = [trial.state for trial in method.trials]
-        effort = method.effort
-        run = (
-            f"{effort.seconds:.1f} | {effort.epochs:.1f} | {_mebibytes(effort.peak_bytes)}"
-            if effort
-            else "- | - | -"
-        )
-        searched = f"{effort.search_seconds:.0f}" if effort else "-"
-        chosen = ", ".join(f"{name} {_short(v)}" for name, v in method.settings.items())
-        lines.append(
-            f"| {method.name} | {run} | {len(states)} | {states.count('pruned')} "
-            f"| {states.count('failed')} | {searched} | {chosen or 'defaults'} |"
-        )
-    return lines
+def _effort(method: Method) -> list[str]:
+    states = [trial.state for trial in method.trials]
+    trials = [str(n) for n in (len(states), states.count("pruned"), states.count("failed"))]
+    chosen = ", ".join(f"{name} {_short(v)}" for name, v in method.settings.items()) or "defaults"
+    if (effort := method.effort) is None:
+        return ["-", "-", "-", *trials, "-", chosen]
+    peak = "-" if effort.peak_bytes is None else f"{effort.peak_bytes / 2**20:.0f}"
+    run = [f"{effort.seconds:.1f}", f"{effort.epochs:.1f}", peak]
+    return [*run, *trials, f"{effort.search_seconds:.0f}", chosen]
 
 
-def _tally(results: Results, metrics: Sequence[str]) -> str:
-    n_groups = len(results.groups)
+def _tally(results: Results) -> str:
+    tallies = {metric: results.tally(metric) for metric in METRICS}
+    rows = {
+        name: [
+            "" if _has_no_loss(name, metric) else " / ".join(map(str, tally[name].values()))
+            for metric, tally in tallies.items()
+        ]
+        for name in tallies["auc"]
+    }
     lines = [
         f"## Wins, ties and losses against {results.reference}",
         "",
-        f"Over {counted(n_groups, 'table')} above; a win or a loss is a 95 % "
+        f"Over {counted(len(results.groups), 'table')} above; a win or a loss is a 95 % "
         "interval, paired by user and seed, on one side of 0.",
         "",
-        *_head("method", metrics),
+        *_table("method", METRICS, rows),
     ]
-    tallies = {metric: results.tally(metric) for metric in metrics}
-    for name in next(iter(tallies.values())):
-        cells = [
-            "" if metric == "log_loss" and name in NO_LOSS else _counted(tallies[metric].get(name))
-            for metric in metrics
-        ]
-        lines.append(_row(name, cells))
     return "\n".join([*lines, ""])
-
-
-def _counted(counts: Mapping[Outcome, int] | None) -> str:
-    return f"{counts['win']} / {counts['tie']} / {counts['loss']}" if counts else "-"
-
-
-def _mebibytes(n_bytes: int | None) -> str:
-    return "-" if n_bytes is None else f"{n_bytes / 2**20:.0f}"
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Evaluations on disk: values to read in a JSON file, and the draws for paired intervals beside."""
+"""Evaluations on disk: values in a JSON record, and the draws for paired intervals in a file."""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,32 +12,32 @@ from invlearn.runtime.errors import RunError
 
 
 class Measured(Settings):
-    """What of an evaluation a person can read."""
+    """The readable part of an evaluation."""
 
     values: dict[str, float | None]
-    """Value of each metric; none where nothing defines it."""
+    """Value of each metric; None if it is undefined."""
     intervals: dict[str, list[float | None]]
-    """Ends of the 95 % interval of each metric, for other users."""
+    """Ends of the 95 % interval of each metric over users."""
     counts: dict[str, int]
-    """Rows and users that the values rest on."""
+    """Numbers of rows and users."""
     basis: str
     """Fingerprint of the rows and of the draws."""
 
     @classmethod
     def of(cls, found: Evaluation) -> "Measured":
-        """Take it from an evaluation."""
+        """Convert an evaluation."""
         return cls(**found.to_json(), basis=found.basis)
 
 
 def write_draws(file: Path, found: Evaluation) -> None:
-    """Keep each metric under each bootstrap draw, in single precision."""
+    """Write each metric under each bootstrap draw, in single precision."""
     draws = {name: values.astype(np.float32) for name, values in found.draws.items()}
     with atomic.new_file(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **draws)  # pyright: ignore[reportArgumentType]
 
 
 def read_evaluation(measured: Measured, file: Path) -> Evaluation:
-    """Put an evaluation together again from its values and the file of its draws.
+    """Return the evaluation of a record and the file of its draws.
 
     Raises:
         RunError: The file is missing or damaged.

@@ -1,28 +1,37 @@
-"""The search for settings: ranges, and what to try next.
+"""The search for settings: search spaces, records of trials, and the next settings to try.
 
-What to try next is a function of the seed and of the trials that are done, so a search that was
-stopped goes on as if it had not been. Sampling and pruning are Optuna's (https://optuna.org).
+The next settings are a function of the seed and of the finished trials, so a resumed search gives
+the same trials. Optuna (https://optuna.org) samples and prunes; the trials of a search are kept as
+an Optuna study in a journal file, which `optuna-dashboard FILE` shows.
 """
 
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from invlearn.config.schema import Settings
-from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.runtime.random import stream
 
-if TYPE_CHECKING:
-    import optuna
-
 ALIKE = 16
-"""Trials, the defaults' included, that every method shares: what is searched for all of them takes
-the same values in all. Only a longer search learns from its scores; with a few trials, which of two
-methods happened to be sent to a better learning rate would decide between them."""
-State = Literal["complete", "pruned", "failed"]
+"""Number of trials, including the defaults, that are random and have the same values of the shared
+settings in all methods. Only a longer search learns from its scores: in a few trials, a learning
+rate that one method finds by chance would decide the comparison."""
+PRUNE_FROM = 1 / 3
+"""Share of the epochs before any trial is pruned: a low learning rate starts slowly."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 Value = float | int | str | bool | None
 
@@ -48,8 +57,15 @@ class Range(Settings):
         return self
 
     def holds(self, value: Any) -> bool:
-        """Whether a value lies within."""
+        """Return whether a value is in the range."""
         return isinstance(value, float | int) and self.low <= value <= self.high
+
+    def distribution(self) -> Any:
+        """Return the distribution of Optuna."""
+        distributions = _optuna().distributions
+        if self.whole:
+            return distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
+        return distributions.FloatDistribution(self.low, self.high, log=self.log)
 
 
 class Choices(Settings):
@@ -61,22 +77,22 @@ class Choices(Settings):
     @field_validator("choices", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
-        """Read `1e-6` as a number, which YAML takes for a text."""
-        return [_number(choice) for choice in value] if isinstance(value, list) else value
+        """Read texts such as `1e-6`, which is a text in YAML, as numbers."""
+        if not isinstance(value, list):
+            return value
+        return [float(x) if isinstance(x, str) and NUMBER.fullmatch(x) else x for x in value]
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is among them."""
+        """Return whether a value is one of the choices."""
         return value in self.choices
 
-
-def _number(choice: Any) -> Any:
-    if not isinstance(choice, str) or not NUMBER.fullmatch(choice):
-        return choice
-    return float(choice)
+    def distribution(self) -> Any:
+        """Return the distribution of Optuna."""
+        return _optuna().distributions.CategoricalDistribution(self.choices)
 
 
 def _kind(space: Any) -> str:
-    """Which of the two is meant, so that an error is about that one alone."""
+    """Return which of the two is meant, so that an error describes only that one."""
     given = isinstance(space, Mapping) and "choices" in space
     return "choices" if given or isinstance(space, Choices) else "range"
 
@@ -89,64 +105,151 @@ Search = Mapping[str, Range | Choices]
 """What may be tried, by dotted name of the setting, such as `optimizer.lr`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A trial that is done."""
+class Tuning(Settings):
+    """How settings are searched for; the same for all methods under comparison."""
 
+    trials: PositiveInt
+    """Trainings of the search; the first uses the defaults."""
+    seed: NonNegativeInt = 1000
+    """Seed of the search and of its trainings; never a reported seed."""
+    prune: bool = True
+    """Whether to stop a trial that is behind the median of earlier ones at the same epoch."""
+    search: dict[str, Space]
+    """What may be tried, by dotted name of the setting, such as `optimizer.lr`."""
+
+
+class Cost(Settings):
+    """Time and memory of a training."""
+
+    seconds: float
+    """Seconds of training and validation, on however busy a machine."""
+    epochs: int
+    """Number of epochs trained."""
+    peak_bytes: int | None
+    """Peak memory of the process, including the libraries."""
+
+
+class Trial(Settings):
+    """Record of a trial."""
+
+    number: int
+    """Number in its search; 0 uses the defaults."""
     settings: dict[str, Any]
-    """By dotted name."""
-    state: State
-    scores: tuple[float, ...]
+    """Settings that the search chose, by dotted name."""
+    state: Literal["complete", "pruned", "failed"]
+    """Whether the trial completed, was pruned, or failed."""
+    scores: tuple[float, ...] = ()
     """Validation score after each epoch."""
-    best: float | None
-    """The best of them; none for a failed trial."""
+    best: float | None = None
+    """Best validation score; none for a failed trial."""
+    cost: Cost | None = None
+    """Time and memory; none for a failed trial."""
+    reason: str | None = None
+    """Why it failed."""
+    commit: str = ""
+    """Commit of the code that trained."""
 
 
-class QueriedPairs:
-    """The next trial of a search: its settings, and a judge of whether to go on with it."""
+class Suggestion:
+    """The settings of the next trial, and whether to prune it."""
 
     def __init__(
         self,
-        search: Search,
+        tuning: Tuning,
         default: Mapping[str, Any],
-        done: Sequence[Tried],
+        done: Sequence[Trial],
         *,
         minimize: bool,
-        seed: int,
-        prune_from: int | None,
+        epochs: int,
     ) -> None:
-        """Decide what to try next.
+        """Choose the settings: a function of the seed and of the finished trials alone.
 
         Args:
-            search: What may be tried.
-            default: The settings that the first trial takes, by the same names.
-            done: Trials so far, in order.
+            tuning: The search.
+            default: Settings of the first trial, by the same names.
+            done: The finished trials, in order.
             minimize: Whether a lower score is better.
-            seed: Of the search.
-            prune_from: Epochs before `should_prune` may return true; none for never.
+            epochs: Number of epochs of a trial.
 
         Raises:
             ConfigError: Optuna is not installed.
         """
-        self._prune_from = prune_from
-        self._trial = _next_trial(search, default, done, minimize=minimize, seed=seed)
+        optuna = _optuna()
+        seed = int(stream(tuning.seed, "search", len(done)).integers(2**32))
+        study = optuna.create_study(
+            direction="minimize" if minimize else "maximize",
+            # A new sampler per trial, seeded by the trial's number, so a resumed search is the same
+            sampler=optuna.samplers.TPESampler(n_startup_trials=ALIKE, seed=seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
+        )
+        study.add_trials([_frozen(trial, tuning) for trial in done])
+        if not done:
+            study.enqueue_trial(dict(default))
+        self._trial = study.ask(_distributions(tuning))
+        self._first = math.ceil(epochs * PRUNE_FROM) if tuning.prune else math.inf
         self.settings: dict[str, Any] = dict(self._trial.params)
 
     def should_prune(self, epoch: int, score: float) -> bool:
-        """Take note of the score after an epoch; tell whether earlier trials were ahead by then.
-
-        Args:
-            epoch: From 0.
-            score: On the validation part.
-        """
+        """Report the validation score after an epoch, from 0; return whether to prune the trial."""
         self._trial.report(score, epoch)
-        if self._prune_from is None or epoch + 1 < self._prune_from:
-            return False
-        return bool(self._trial.should_prune())
+        return epoch + 1 >= self._first and bool(self._trial.should_prune())
+
+
+def read_trials(file: Path) -> list[Trial]:
+    """Return the finished trials of a search, in order, from the journal of its Optuna study.
+
+    Raises:
+        ConfigError: Optuna is not installed.
+        RunError: The file is damaged.
+    """
+    if not file.exists():
+        return []
+    try:
+        study = _study(file)
+        return [
+            Trial(
+                number=trial.number,
+                settings=trial.params,
+                scores=tuple(trial.intermediate_values.values()),
+                **trial.user_attrs,
+            )
+            for trial in (study.trials if study else ())
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{file} is damaged ({str(error).splitlines()[0]}); remove it, and the search that it "
+            "records is done again"
+        ) from error
+
+
+def append_trial(file: Path, trial: Trial, tuning: Tuning, *, minimize: bool) -> None:
+    """Append a finished trial, as one line, to the journal of an Optuna study.
+
+    A trial is written when it is finished, so a killed process leaves no unfinished trial. The
+    caller must be the only one that writes.
+    """
+    if file.exists():  # remove what a killed process left
+        Path(f"{file}.lock").unlink(missing_ok=True)
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    study = _study(file, direction="minimize" if minimize else "maximize")
+    study.add_trial(_frozen(trial, tuning))
+
+
+def _study(file: Path, direction: str | None = None) -> Any:
+    """Open the only study of a journal; create it with a direction, or return None without one."""
+    optuna = _optuna()
+    backend = optuna.storages.journal.JournalFileBackend(str(file.resolve()))
+    storage = optuna.storages.JournalStorage(backend)
+    if optuna.get_all_study_names(storage):
+        return optuna.load_study(study_name=None, storage=storage)
+    if direction:
+        name = file.parent.name
+        return optuna.create_study(storage=storage, study_name=name, direction=direction)
+    return None
 
 
 def require() -> None:
-    """Make sure that settings can be searched for, before hours of work.
+    """Check that Optuna is installed, before hours of work.
 
     Raises:
         ConfigError: Optuna is not installed.
@@ -155,10 +258,10 @@ def require() -> None:
 
 
 def check_default(search: Search, default: Mapping[str, Any]) -> None:
-    """Make sure that the first trial's settings can be found in the search at all.
+    """Check that the settings of the first trial are in the search space.
 
     Raises:
-        ConfigError: A default lies outside.
+        ConfigError: A default is outside.
     """
     for name, space in search.items():
         if not space.holds(default[name]):
@@ -186,7 +289,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def value_at(tree: Mapping[str, Any], name: str) -> Any:
-    """Look a dotted name up in a tree of settings.
+    """Return the value of a dotted name in a tree of settings.
 
     Raises:
         ConfigError: There is no such setting.
@@ -200,49 +303,25 @@ def value_at(tree: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _next_trial(
-    search: Search,
-    default: Mapping[str, Any],
-    done: Sequence[Tried],
-    *,
-    minimize: bool,
-    seed: int,
-) -> "optuna.Trial":
+def _frozen(trial: Trial, tuning: Tuning) -> Any:
+    """Convert a record into a trial of Optuna.
+
+    A failed trial becomes one that was pruned before its first epoch: the sampler then avoids it.
+    """
     optuna = _optuna()
-    spaces = {name: _distribution(space) for name, space in search.items()}
-    states = optuna.trial.TrialState
-    study = optuna.create_study(
-        direction="minimize" if minimize else "maximize",
-        # A sampler made again for each trial, from the trial's number, needs no state of its own.
-        sampler=optuna.samplers.TPESampler(
-            n_startup_trials=ALIKE, seed=int(stream(seed, "search", len(done)).integers(2**32))
-        ),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
+    states, complete = optuna.trial.TrialState, trial.state == "complete"
+    return optuna.trial.create_trial(
+        state=states.COMPLETE if complete else states.PRUNED,
+        value=trial.best if complete else None,
+        params=trial.settings,
+        distributions=_distributions(tuning),
+        intermediate_values=dict(enumerate(trial.scores)),
+        user_attrs=trial.model_dump(mode="json", exclude={"number", "settings", "scores"}),
     )
-    for tried in done:
-        # A failed trial stands as one that was pruned at once: the sampler then keeps away.
-        complete = tried.state == "complete"
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=states.COMPLETE if complete else states.PRUNED,
-                value=tried.best if complete else None,
-                params=tried.settings,
-                distributions=spaces,
-                intermediate_values=dict(enumerate(tried.scores)),
-            )
-        )
-    if not done:
-        study.enqueue_trial(dict(default))
-    return study.ask(spaces)
 
 
-def _distribution(space: Range | Choices) -> "optuna.distributions.BaseDistribution":
-    optuna = _optuna()
-    if isinstance(space, Choices):
-        return optuna.distributions.CategoricalDistribution(space.choices)
-    if space.whole:
-        return optuna.distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
-    return optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
+def _distributions(tuning: Tuning) -> dict[str, Any]:
+    return {name: space.distribution() for name, space in tuning.search.items()}
 
 
 def _optuna() -> Any:

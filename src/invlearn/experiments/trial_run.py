@@ -1,4 +1,4 @@
-"""One training of an experiment, from its start or from where a stop left it."""
+"""One training of an experiment, started or resumed."""
 
 import shutil
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.experiments.cell import Cost
+from invlearn.experiments.search import Cost
 from invlearn.runtime import atomic
 from invlearn.runtime.environment import peak_bytes, reset_peak
 from invlearn.runtime.errors import RunError, Stopped
@@ -21,13 +21,14 @@ from invlearn.training.run_folder import check_own, held_run, new_run, read_run
 
 @dataclass(frozen=True, slots=True)
 class TrialRun:
-    """What came of a training."""
+    """Result of a training."""
 
-    given_up: bool
+    pruned: bool
+    """Whether `should_prune` stopped it."""
     scores: tuple[float, ...]
     """Validation score after each epoch."""
     best: float
-    """The best of them."""
+    """Best validation score."""
     best_epoch: int
     """Its epoch, from 1."""
     cost: Cost
@@ -39,65 +40,75 @@ def attempt(
     config: RunConfig,
     *,
     n_runs: int = 1,
-    should_prune: Callable[[int, float], bool] = lambda epoch, score: False,
+    should_prune: Callable[[int, float], bool] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrialRun:
-    """Train in a run folder, or resume the run that is there.
+    """Train in a run folder, or resume the run in it.
 
     Args:
         folder: The run folder.
-        dataset: What to train on.
+        dataset: The dataset to train on.
         config: Settings; completed here.
-        n_runs: Trainings of the same form that this process may see; if it compiles, once for all.
-        should_prune: Asked after every epoch, from 0, with the score that selects the best epoch;
-            a run that goes on is asked about its earlier epochs again.
-        should_stop: Asked after every step.
+        n_runs: Trainings of the same shapes in this process; it decides whether to compile.
+        should_prune: Called after every epoch, from 0, with the score that selects the best epoch;
+            for a resumed run also with its earlier epochs.
+        should_stop: Called after every step.
 
     Raises:
-        DivergedError: The loss is no longer finite.
+        DivergedError: The loss is not finite.
         ConfigError: The settings do not fit the dataset.
-        Stopped: `should_stop` said so; the next attempt goes on from there.
+        Stopped: `should_stop` returned true; the next call resumes the run.
     """
     reset_peak()
     job = Job.start(folder, dataset, complete(config, dataset, None), None, n_runs=n_runs)
     if _restored(job):
         with held_run(folder):
-            return _worked(job, should_prune, should_stop)
+            return _train(job, should_prune, should_stop)
     with new_run(folder, dataset, job.trainer.config, overwrite=True):
-        return _worked(job, should_prune, should_stop)
+        return _train(job, should_prune, should_stop)
 
 
-def _worked(
-    job: Job, should_prune: Callable[[int, float], bool], should_stop: Callable[[], bool]
+def _train(
+    job: Job, should_prune: Callable[[int, float], bool] | None, should_stop: Callable[[], bool]
 ) -> TrialRun:
-    """Train to the end, or until it is given up."""
-    folder, settings = job.folder, job.trainer.config
-    refused: list[int] = []
+    """Train to the end, or until the trial is pruned."""
+    metric, file = job.trainer.config.select_by, job.folder / "epochs.jsonl"
+    pruned = False
 
-    def asked(epoch: int, score: float) -> bool:
-        if should_prune(epoch, score):
-            refused.append(epoch)
-        return bool(refused)
+    def prune(epoch: int, score: float) -> bool:
+        nonlocal pruned
+        pruned = pruned or bool(should_prune and should_prune(epoch, score))
+        return pruned
 
-    for epoch, score in enumerate(_scores(folder, settings)[: job.trainer.state.epoch]):
-        asked(epoch, score)
+    for epoch, line in enumerate(list(read_lines(file))[: job.trainer.state.epoch]):
+        prune(epoch, line["valid"][metric])
     try:
-        if not refused:
+        if not pruned:
             job.work(
                 progress=silent,
                 should_stop=should_stop,
-                should_prune=lambda epoch, scores: asked(epoch, scores[settings.select_by]),
+                should_prune=lambda epoch, metrics: prune(epoch, metrics[metric]),
             )
     except Stopped:
-        if not refused:
+        if not pruned:
             raise
-    return _outcome(folder, job, given_up=bool(refused))
+    epochs, state = list(read_lines(file)), job.trainer.state
+    assert state.best_score is not None
+    assert state.best_epoch is not None
+    seconds = sum(line["train_seconds"] + line["validate_seconds"] for line in epochs)
+    return TrialRun(
+        pruned,
+        scores=tuple(line["valid"][metric] for line in epochs),
+        best=state.best_score,
+        best_epoch=state.best_epoch + 1,
+        cost=Cost(seconds=seconds, epochs=len(epochs), peak_bytes=peak_bytes()),
+    )
 
 
 def _restored(job: Job) -> bool:
-    """Whether a training with these very settings was begun here, saved, and is put back.
+    """Restore a saved training with the same settings; return whether there was one.
 
-    One whose files are damaged is done again.
+    A training with damaged files is started again.
     """
     if not checkpoint.exists(job.folder / "checkpoints"):
         return False
@@ -113,29 +124,13 @@ def _restored(job: Job) -> bool:
 
 
 def strip(folder: Path) -> None:
-    """Leave of a finished run folder what tells how the run went, without the weights."""
+    """Remove the weights of a finished run folder, and keep the records of the run."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for name in ("users.parquet", "items.parquet", ".lock"):
         (folder / name).unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:
-    """Remove a run folder, whole or half-written."""
+    """Remove a run folder, complete or not."""
     atomic.recover(folder)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _outcome(folder: Path, job: Job, *, given_up: bool) -> TrialRun:
-    scores = _scores(folder, job.trainer.config)
-    epochs = list(read_lines(folder / "epochs.jsonl"))
-    seconds = sum(line["train_seconds"] + line["validate_seconds"] for line in epochs)
-    state = job.trainer.state
-    if state.best_score is None or state.best_epoch is None:
-        raise AssertionError("a training ends after an epoch at least, and the first is the best")
-    cost = Cost(seconds=seconds, epochs=len(epochs), peak_bytes=peak_bytes())
-    return TrialRun(given_up, scores, state.best_score, state.best_epoch + 1, cost)
-
-
-def _scores(folder: Path, config: RunConfig) -> tuple[float, ...]:
-    lines = read_lines(folder / "epochs.jsonl")
-    return tuple(line["valid"][config.select_by] for line in lines)

@@ -1,317 +1,209 @@
-"""Doing the work of an experiment: searches and reported trainings, shared by several processes.
+"""The work of an experiment: baselines, trials of searches and reported trainings, in parallel.
 
-A task is a cell's search, or one of its seeds. Whoever holds the lock of a task does it; the
-operating system frees the lock when its holder ends, however it ends, and the next one goes on
-from what is on disk. The trials of a search follow each other, so that they are the same however
-many processes there are.
+The trials of a search follow each other, and each depends on the earlier ones alone, so the results
+do not depend on the number of workers. Every task writes its record when it is finished; a repeated
+call does the tasks without a record, and resumes the trainings that were stopped.
 """
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 
 from invlearn.data.dataset import Dataset
 from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, Trial, open_checked
+from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, open_checked
 from invlearn.experiments.measured import Measured
-from invlearn.experiments.search import QueriedPairs, value_at
-from invlearn.experiments.trial_run import TrialRun, attempt, discard, strip
-from invlearn.runtime import atomic, locks
+from invlearn.experiments.search import Suggestion, Trial, value_at
+from invlearn.experiments.trial_run import attempt, discard, strip
+from invlearn.experiments.workers import ShouldStop, Submit, worker_pool
+from invlearn.runtime import atomic
 from invlearn.runtime.environment import commit
-from invlearn.runtime.errors import ConfigError, DivergedError, Stopped
+from invlearn.runtime.errors import ConfigError, DivergedError, InvlearnError, RunError, Stopped
+from invlearn.runtime.progress import Progress, silent
 from invlearn.training.build import complete
 from invlearn.training.run import Run
 
 FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
-"""What makes a training fail that another one need not fail of."""
-PRUNE_FROM = 1 / 3
-"""Part of the epochs that no trial is given up in: a low learning rate starts slowly."""
+"""Errors of one training that the others need not have."""
+RESUME = "stopped; the same command goes on from here"
 PAUSE_SECONDS = 0.3
-"""Between two looks whether others have finished what this process waits for."""
+"""Longest time between two calls of `should_stop` while workers train."""
+WIDTH = 38
+"""Most characters of a task next to a progress bar in a terminal of 80."""
 
 
-class Task(Protocol):
-    """A piece of work that one process does at a time."""
-
-    @property
-    def place(self) -> Path:
-        """Folder that holds its lock; made if need be."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What it is called among the tasks of its folder."""
-        ...
-
-    @property
-    def folder(self) -> CellFolder | BaselineFolder:
-        """Where its records go."""
-        ...
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether what it rests on is done."""
-        ...
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to do."""
-        ...
-
-    def carry_out(self, should_stop: Callable[[], bool]) -> None:
-        """Do it, or go on with it."""
-        ...
+Folder = CellFolder | BaselineFolder
+Task = tuple[Folder, str]
+"""A piece of work of one process: where its record goes, and which of the records is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchTask:
-    """The search of a cell: trials one after the other."""
-
-    folder: CellFolder
-    name: str = "search"
-    is_ready: bool = True
-
-    @property
-    def place(self) -> Path:
-        """The cell's folder."""
-        return self.folder.prepared()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every trial is done."""
-        return self.folder.is_searched
-
-    def carry_out(self, should_stop: Callable[[], bool]) -> None:
-        """Run the trials that are missing."""
-        _search(self.folder, open_checked(self.folder.cell), should_stop)
-
-
-@dataclass(frozen=True, slots=True)
-class SeedTask:
-    """A reported training of a cell."""
-
-    folder: CellFolder
-    seed: int
-
-    @property
-    def place(self) -> Path:
-        """The cell's folder."""
-        return self.folder.prepared()
-
-    @property
-    def name(self) -> str:
-        """By its seed."""
-        return f"seed-{self.seed}"
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the search is done."""
-        return self.folder.is_searched
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it is recorded; or never will be, after a search without success."""
-        return self.folder.is_done(self.seed)
-
-    def carry_out(self, should_stop: Callable[[], bool]) -> None:
-        """Train with the chosen settings, and measure on the test part."""
-        _report(self.folder, open_checked(self.folder.cell), self.seed, should_stop)
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineTask:
-    """The trivial baselines on one dataset."""
-
-    folder: BaselineFolder
-    name: str = "baselines"
-    is_ready: bool = True
-
-    @property
-    def place(self) -> Path:
-        """The dataset's folder among the baselines'."""
-        return self.folder.prepared()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all of them are measured."""
-        return self.folder.is_measured
-
-    def carry_out(self, should_stop: Callable[[], bool]) -> None:
-        """Measure them."""
-        self.folder.measure(open_checked(self.folder.cell))
-
-
-def tasks_of(experiment: Path, cells: Sequence[Cell]) -> list[Task]:
-    """All work of an experiment; the seeds of a cell follow its search."""
-    tasks: list[Task] = []
-    measured: set[Path] = set()
-    for cell in cells:
-        baselines, folder = BaselineFolder(experiment, cell), CellFolder(experiment, cell)
-        if baselines.path not in measured:
-            measured.add(baselines.path)
-            tasks.append(BaselineTask(baselines))
-        if cell.tuning:
-            tasks.append(SearchTask(folder))
-        tasks += [SeedTask(folder, seed) for seed in cell.seeds]
-    return tasks
-
-
-def work(
+def work_together(
     experiment: Path,
     cells: Sequence[Cell],
     *,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_task: Callable[[str], None] = lambda title: None,
+    workers: int = 1,
+    progress: Progress = silent,
+    should_stop: ShouldStop = lambda: False,
 ) -> None:
-    """Do whatever is left of an experiment and nobody else does, until all of it is done.
+    """Do everything in an experiment that has no record yet; the caller must hold its lock.
 
     Args:
-        experiment: Its folder.
-        cells: All of it.
-        should_stop: Asked after every step of a training, and while there is nothing to do.
-        on_task: Told of every task that is begun, in words.
+        experiment: The experiment folder.
+        cells: All of its cells.
+        workers: Number of processes; with 1, this process does the work.
+        progress: Called with the number of finished trainings, and the tasks at work.
+        should_stop: Called often; true stops, and finished work is kept.
 
     Raises:
-        Stopped: `should_stop` said so; what was done is kept.
+        ConfigError: `workers` is below 1.
+        Stopped: `should_stop` returned true.
+        RunError: A worker ended early.
     """
-    tasks = tasks_of(experiment, cells)
-    threads, here = cells[0].threads, torch.get_num_threads()
+    folders = _folders(experiment, cells)
+    threads = torch.get_num_threads()
     try:
-        while tasks := [task for task in tasks if not task.is_done]:
-            if should_stop():
-                raise Stopped("stopped between two trainings; saved")
-            if not any(_taken(task, threads, should_stop, on_task) for task in tasks):
-                time.sleep(PAUSE_SECONDS)
+        with worker_pool(workers, should_stop) as submit:
+            _run_all(experiment, folders, submit, workers, progress, should_stop)
+    except Stopped as stop:
+        raise Stopped(RESUME) from stop
+    except Exception as error:
+        if workers == 1 or isinstance(error, InvlearnError):
+            raise
+        if should_stop():  # the workers got the same signal as this process
+            raise Stopped(RESUME) from error
+        raise _worker_error(experiment, error) from error
     finally:
-        torch.set_num_threads(here)
-    _tidy([CellFolder(experiment, cell) for cell in cells])
-
-
-def _tidy(folders: Sequence[CellFolder]) -> None:
-    """Remove what a kill between a record and the clean-up after it left behind."""
-    for folder in folders:
+        torch.set_num_threads(threads)
+        open_checked.cache_clear()
+    for folder in folders:  # what a process left that was killed before it removed this
         for place in folder.path.glob("trial-*"):
             discard(place)
         for seed in folder.cell.seeds:
             strip(folder.path / f"seed-{seed}")
 
 
-def _taken(
-    task: Task, threads: int, should_stop: Callable[[], bool], on_task: Callable[[str], None]
-) -> bool:
-    """Whether this process got the task and did it."""
-    if not task.is_ready:
-        return False
-    with locks.claimed(task.place, task.name) as mine:
-        if not mine or task.is_done:
-            return False
-        on_task(f"{task.folder.title} {task.name}")
-        torch.set_num_threads(threads)
-        task.carry_out(should_stop)
-        return True
+def _folders(experiment: Path, cells: Sequence[Cell]) -> list[CellFolder]:
+    """Return the folder of each cell; the same cell under two names gets the seeds of both."""
+    merged: dict[str, Cell] = {}
+    for cell in cells:
+        seeds = (*merged.get(cell.key, cell).seeds, *cell.seeds)
+        merged[cell.key] = cell.model_copy(update={"seeds": tuple(dict.fromkeys(seeds))})
+    return [CellFolder(experiment, cell) for cell in merged.values()]
 
 
-def _search(folder: CellFolder, dataset: Dataset, should_stop: Callable[[], bool]) -> None:
-    """Run the trials that are missing; one whose record was removed follows from those before."""
-    done: list[Trial] = []
-    for number in range(folder.n_trials_wanted):
-        place = folder.path / f"trial-{number:03d}"
-        trial = folder.trial(number)
-        if trial is None:
-            trial = _trial(folder, dataset, done, place, should_stop)
-            folder.write_trial(trial)
-        done.append(trial)
-        discard(place)
-
-
-def _trial(
-    folder: CellFolder,
-    dataset: Dataset,
-    done: Sequence[Trial],
-    place: Path,
-    should_stop: Callable[[], bool],
-) -> Trial:
-    cell, tuning = folder.cell, folder.cell.tuning
-    if tuning is None:
-        raise AssertionError("a cell without a search has no trials")
-    defaults = complete(cell.config, dataset, None).model_dump()
-    asked = QueriedPairs(
-        tuning.search,
-        {name: value_at(defaults, name) for name in tuning.search},
-        [trial.tried() for trial in done],
-        minimize=cell.minimize,
-        seed=tuning.seed,
-        prune_from=math.ceil(cell.config.epochs * PRUNE_FROM) if tuning.prune else None,
-    )
-    config = folder.config(asked.settings, tuning.seed)
-    try:
-        found = attempt(
-            place,
-            dataset,
-            config,
-            n_runs=cell.n_runs,
-            should_prune=asked.should_prune,
-            should_stop=should_stop,
-        )
-    except FAILURES as error:
-        return Trial(
-            number=len(done),
-            settings=asked.settings,
-            state="failed",
-            reason=_reason(error),
-            commit=commit(),
-        )
-    return Trial(
-        number=len(done),
-        settings=asked.settings,
-        commit=commit(),
-        state="pruned" if found.given_up else "complete",
-        scores=found.scores,
-        best=found.best,
-        cost=found.cost,
+def _worker_error(experiment: Path, error: Exception) -> RunError:
+    """Return an error that says why a worker ended, and write its traceback to a file."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, BrokenProcessPool):
+        reason = "it was killed, perhaps for want of memory"
+    log = experiment / "worker.log"
+    atomic.write_text(log, "".join(traceback.format_exception(error)))
+    return RunError(
+        f"a worker of the experiment ended early: {reason}; fix that ({log} holds its traceback), "
+        "and the same command goes on from here"
     )
 
 
-def _report(
-    folder: CellFolder, dataset: Dataset, seed: int, should_stop: Callable[[], bool]
+def _run_all(
+    experiment: Path,
+    cells: Sequence[CellFolder],
+    submit: Submit[Task],
+    workers: int,
+    progress: Progress,
+    should_stop: ShouldStop,
 ) -> None:
-    """Train with the chosen settings, measure on the test part, and keep the record."""
-    chosen = folder.chosen()
-    if chosen is None:
-        raise AssertionError("the seeds of a search without success are done")
-    place = folder.path / f"seed-{seed}"
-    record = SeedRecord(seed=seed, state="complete", settings=chosen, commit=commit())
+    """Do all tasks, the trials of a search one after the other."""
+    total = sum(folder.cell.n_runs for folder in cells)
+    measured = [BaselineFolder(experiment, folder.cell) for folder in cells]
+    folders = (*{folder.path: folder for folder in measured}.values(), *cells)
+    missing = {folder: folder.missing() for folder in folders}
+    running: dict[Future[None], Task] = {}
+
+    def show(*begun: Task) -> None:
+        left = sum(len(missing[folder]) for folder in cells)
+        progress("compare", total - left, total, at_work=_titles(*running.values(), *begun))
+
+    show()
+    while any(missing.values()):
+        if should_stop():
+            raise Stopped("stopped between two trainings; saved")
+        ready = [task for task in _ready(missing) if task not in running.values()]
+        for task in ready[: workers - len(running)]:
+            show(task)
+            running[submit(carry_out, task)] = task
+        for future in wait(running, PAUSE_SECONDS, FIRST_COMPLETED).done:
+            folder, _ = running.pop(future)
+            future.result()
+            missing[folder] = folder.missing()
+            show()
+
+
+def _ready(missing: Mapping[Folder, Sequence[str]]) -> Iterator[Task]:
+    """Yield the tasks that can start: of a search only the next trial."""
+    for folder, names in missing.items():
+        searching = bool(names) and names[0].startswith("trial")
+        yield from ((folder, name) for name in (names[:1] if searching else names))
+
+
+def _titles(*tasks: Task) -> str:
+    """Describe the tasks at work next to a progress bar."""
+    titles = [f"{folder.title} {name}" for folder, name in tasks]
+    first = titles[0] if titles else ""
+    more = f" +{len(titles) - 1}" if len(titles) > 1 else ""
+    return (first if len(first) <= WIDTH else f"…{first[1 - WIDTH :]}") + more
+
+
+def carry_out(task: Task, should_stop: ShouldStop) -> None:
+    """Do a task, or resume it, and write its record."""
+    folder, name = task
+    cell = folder.cell
+    torch.set_num_threads(cell.threads)
+    dataset = open_checked(cell.dataset, cell.fingerprint)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if isinstance(folder, BaselineFolder):
+        folder.measure(dataset)
+        return
+    folder.describe()
+    place, number = folder.path / name, int(name.partition("-")[2])
+    search = _suggestion(folder, dataset) if name.startswith("trial") else None
+    settings = search.settings if search else folder.chosen() or {}
+    record: dict[str, Any] = {"settings": settings, "commit": commit(), "state": "failed"}
     try:
-        found = attempt(
+        run = attempt(
             place,
             dataset,
-            folder.config(chosen, seed),
-            n_runs=folder.cell.n_runs,
+            folder.config(settings, cell.tuning.seed if search and cell.tuning else number),
+            n_runs=cell.n_runs,
+            should_prune=search.should_prune if search else None,
             should_stop=should_stop,
         )
     except FAILURES as error:
-        failed = {"state": "failed", "reason": _reason(error)}
-        folder.write_record(record.model_copy(update=failed))
-        return
-    _measure(folder, dataset, record, found)
-    strip(place)
+        run, record["reason"] = None, str(error) or type(error).__name__
+    else:
+        record |= {"state": "pruned" if run.pruned else "complete", "cost": run.cost}
+    if search:
+        record |= {"scores": run.scores, "best": run.best} if run else {}
+        folder.write_trial(Trial(number=number, **record))
+        discard(place)
+    elif run:
+        tested = Run.open(place).evaluate(dataset=dataset, draws=cell.draws, baselines={})
+        atomic.write_json(place / "test.json", {"epoch": run.best_epoch, **tested.to_json()})
+        record |= {"epoch": run.best_epoch, "test": Measured.of(tested.backbone)}
+        folder.write_record(SeedRecord(seed=number, **record), tested.backbone)
+        strip(place)
+    else:
+        folder.write_record(SeedRecord(seed=number, **record))
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _measure(folder: CellFolder, dataset: Dataset, record: SeedRecord, found: TrialRun) -> None:
-    run = Run.open(folder.path / f"seed-{record.seed}")
-    tested = run.evaluate(dataset=dataset, draws=folder.cell.draws, baselines={})
-    measured = Measured.of(tested.backbone)
-    result = record.model_copy(
-        update={"epoch": found.best_epoch, "test": measured, "cost": found.cost}
-    )
-    atomic.write_json(run.folder / "test.json", {"epoch": found.best_epoch, **tested.to_json()})
-    folder.write_record(result, tested.backbone)
+def _suggestion(folder: CellFolder, dataset: Dataset) -> Suggestion:
+    cell, tuning = folder.cell, folder.cell.tuning
+    assert tuning is not None
+    defaults = complete(cell.config, dataset, None).model_dump()
+    default = {name: value_at(defaults, name) for name in tuning.search}
+    epochs = cell.config.epochs
+    return Suggestion(tuning, default, folder.trials(), minimize=cell.minimize, epochs=epochs)

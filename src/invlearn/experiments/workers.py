@@ -1,154 +1,111 @@
-"""The worker processes of an experiment, started and watched."""
+"""Worker processes, and the same calls in this process if one worker is enough."""
 
 import os
-import shutil
-import subprocess
+import signal
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from threading import Thread
+from types import ModuleType
+from typing import Any, TypeVar
 
-from invlearn.experiments.cell import Cell, CellFolder
-from invlearn.experiments.search import require
-from invlearn.experiments.work import PAUSE_SECONDS, work
-from invlearn.runtime import atomic
-from invlearn.runtime.errors import ConfigError, RunError, Stopped
-from invlearn.runtime.progress import Progress, silent
+from invlearn.runtime.errors import ConfigError
 
-WIDTH = 38
-"""Characters of what is at work that stand beside a bar in a terminal of 80."""
-Process = subprocess.Popen[bytes]
-Tell = Callable[[Sequence[str]], None]
+Task = TypeVar("Task")
+ShouldStop = Callable[[], bool]
+Submit = Callable[[Callable[[Task, ShouldStop], None], Task], "Future[None]"]
+"""Starts a function of a task in a worker; the function is also given `should_stop`."""
+
+_stop_flags: list[Any] = []
+"""In a worker: a value shared with the parent, not zero if the worker should stop."""
 
 
-def work_together(
-    experiment: Path,
-    cells: Sequence[Cell],
-    *,
-    workers: int = 1,
-    progress: Progress = silent,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Do all that is left of an experiment, with one process or several.
+@contextmanager
+def worker_pool(workers: int, should_stop: ShouldStop) -> Generator[Submit[Any], None, None]:
+    """Start worker processes; yield a function that submits a task to them.
 
-    Started again after whatever stop, it goes on where it was; started twice at once, both share
-    the work.
+    At the end of the block the workers are asked to stop, and waited for.
 
     Args:
-        experiment: Its folder.
-        cells: All of it.
-        workers: Processes; with 1, this one.
-        progress: Told of trainings done, and of what is at work.
-        should_stop: Asked all the time; true stops, and what was done is kept.
+        workers: Number of processes; with 1, tasks run in this process.
+        should_stop: Asked by tasks that run in this process.
 
     Raises:
-        ConfigError: There is no worker, or a search needs an extra that is not installed.
-        Stopped: `should_stop` said so.
-        RunError: A worker ended before the work did.
+        ConfigError: The number is below 1.
     """
     if workers < 1:
         raise ConfigError(f"workers must be 1 or more; found {workers}")
-    if any(cell.tuning for cell in cells):
-        require()
-    folders = [CellFolder(experiment, cell) for cell in cells]
-    total = sum(folder.n_trainings for folder in folders)
+    if workers == 1:
+        yield lambda work, task: _finished(work, task, should_stop)
+        return
+    context = get_context("spawn")
+    # Without a lock: a worker that is killed while it reads the flag must not block the others.
+    stop = context.RawValue("b", 0)
+    given = (stop, Path.cwd())
+    with _clean_start(), ProcessPoolExecutor(workers, context, _begin, given) as pool:
 
-    def tell(at_work: Sequence[str] = ()) -> None:
-        more = f" +{len(at_work) - 1}" if len(at_work) > 1 else ""
-        first = at_work[0] if at_work else ""
-        shown = (first if len(first) <= WIDTH else f"…{first[1 - WIDTH :]}") + more
-        progress("compare", sum(folder.n_done for folder in folders), total, at_work=shown)
+        def submit(work: Callable[[Any, ShouldStop], None], task: Any) -> "Future[None]":
+            # A new worker inherits the mask: Ctrl-C is handled by this process only.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return pool.submit(_in_worker, work, task)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    experiment.mkdir(parents=True, exist_ok=True)
-    tell()
-    try:
-        if workers == 1:
-            _alone(experiment, cells, tell, should_stop)
-        else:
-            _with_workers(experiment, cells, workers, tell, should_stop)
-    except Stopped as stop:
-        raise Stopped("stopped; the same command goes on from here") from stop
-    tell()
-
-
-def _alone(
-    experiment: Path, cells: Sequence[Cell], tell: Tell, should_stop: Callable[[], bool]
-) -> None:
-    """Work in this process, and tell now and then how far it is."""
-    at_work: list[str] = []
-    told = 0.0
-
-    def begin(title: str) -> None:
-        at_work[:] = [title]
-
-    def asked() -> bool:
-        nonlocal told
-        if time.monotonic() - told > PAUSE_SECONDS:
-            tell(at_work)
-            told = time.monotonic()
-        return should_stop()
-
-    work(experiment, cells, should_stop=asked, on_task=begin)
-
-
-def _with_workers(
-    experiment: Path,
-    cells: Sequence[Cell],
-    workers: int,
-    tell: Tell,
-    should_stop: Callable[[], bool],
-) -> None:
-    """Let processes work; end them all if one ends badly or somebody asks for it."""
-    with TemporaryDirectory(prefix="invlearn-") as name:
-        place = Path(name)
-        processes = _started(place, experiment, cells, workers)
         try:
-            while any(process.poll() is None for process in processes):
-                time.sleep(PAUSE_SECONDS)
-                tell([file.read_text(encoding="utf-8") for file in sorted(place.glob("*.task"))])
-                if should_stop() or any(process.poll() for process in processes):
-                    break
-            failed = [n for n, process in enumerate(processes) if process.poll()]
+            yield submit
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
-        if should_stop():
-            raise Stopped("stopped")
-        if failed:
-            raise _failure(experiment, processes[failed[0]], place / f"{failed[0]}.errors")
+            stop.value = 1
 
 
-def _started(place: Path, experiment: Path, cells: Sequence[Cell], workers: int) -> list[Process]:
-    """Start processes that read their plan from a folder, and write what they do into it."""
-    # Backbones and strategies given as module:Class are searched for where this process finds them.
-    path = [str(Path(folder).resolve()) for folder in sys.path if folder]
-    plan = {"experiment": str(experiment), "parent": os.getpid(), "path": path}
-    atomic.write_json(
-        place / "plan.json", plan | {"cells": [cell.model_dump(mode="json") for cell in cells]}
-    )
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    # -P: without it Python would search the working folder first, and run a file of somebody's data
-    # whose name is that of a module.
-    command = [sys.executable, "-P", "-m", "invlearn.experiments.worker", str(place / "plan.json")]
-    processes: list[Process] = []
-    for number in range(workers):
-        with (place / f"{number}.errors").open("w") as errors:
-            task = str(place / f"{number}.task")
-            processes.append(subprocess.Popen([*command, task], stderr=errors, env=environment))
-    return processes
+def _finished(
+    work: Callable[[Task, ShouldStop], None], task: Task, should_stop: ShouldStop
+) -> "Future[None]":
+    work(task, should_stop)
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
 
 
-def _failure(experiment: Path, process: Process, said: Path) -> RunError:
-    """Say why a worker ended; all that it said is kept."""
-    shutil.copyfile(said, experiment / "worker.log")
-    lines = said.read_text(encoding="utf-8").strip().splitlines()
-    code = process.returncode
-    silently = f"signal {-code}, perhaps for want of memory" if code < 0 else f"exit code {code}"
-    return RunError(
-        f"a worker of the experiment ended early: {lines[-1] if lines else silently}; fix that "
-        f"({experiment / 'worker.log'} holds all that it said), and the same command goes on "
-        "from here"
-    )
+@contextmanager
+def _clean_start() -> Generator[None, None, None]:
+    """Start processes without the working folder on their path and without the caller's script.
+
+    Python would import modules from the working folder, which may hold files of others, and would
+    execute a script without `if __name__ == "__main__"` again in each worker.
+    """
+    main, environment = sys.modules["__main__"], dict(os.environ)
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        for name in ("PYTHONSAFEPATH", "OMP_WAIT_POLICY"):
+            if name in environment:
+                os.environ[name] = environment[name]
+            else:
+                del os.environ[name]
+
+
+def _begin(stop: Any, folder: Path) -> None:
+    """Prepare a worker, which ends if its parent is killed."""
+    _stop_flags.append(stop)
+    os.chdir(folder)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _in_worker(work: Callable[[Task, ShouldStop], None], task: Task) -> None:
+    if not _stop_flags[0].value:
+        work(task, lambda: bool(_stop_flags[0].value))

@@ -32,31 +32,6 @@ def locked(folder: Path) -> Generator[None, None, None]:
 
 
 @contextmanager
-def claimed(folder: Path, name: str) -> Generator[bool, None, None]:
-    """Try to lock `name` in a folder during the block, and yield whether this process has the lock.
-
-    Unlike `locked`, it is not an error if another process holds the lock.
-
-    Raises:
-        InvlearnError: The folder is not writable.
-    """
-    with _opened(folder / f".{name}.lock") as handle:
-        yield _got(handle, LOCK_EX | LOCK_NB)
-
-
-@contextmanager
-def in_turn(folder: Path, name: str) -> Generator[None, None, None]:
-    """Wait for the lock on `name` in a folder, and hold it during the block.
-
-    Raises:
-        InvlearnError: The folder is not writable.
-    """
-    with _opened(folder / f".{name}.lock") as handle:
-        _got(handle, LOCK_EX)
-        yield
-
-
-@contextmanager
 def reserved(place: Path, make: Callable[[Path], None], name: Path) -> Generator[None, None, None]:
     """Hold an exclusive lock on a temporary file or folder while it is filled.
 
