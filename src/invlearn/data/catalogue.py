@@ -222,7 +222,8 @@ def prepare_known(
     if "split" in options:
         options = {"split_column": None} | options  # the form's belongs to the overridden split
     log = open_log(files, format=form.format)
-    return prepare(log, out, **{"rule": form.rule, **form.options, **options})
+    settings: dict[str, Any] = {"rule": form.rule, **form.options, **options}
+    return prepare(log, out, **settings)
 
 
 def _files_of(place: Path, form: Form) -> tuple[Path, ...]:

@@ -17,8 +17,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal, get_args
 
-from invlearn.data.engines.engine import Engine
-from invlearn.data.engines.spill import Spilling
+from invlearn.data.engines.engine import Engine, Polars
 from invlearn.runtime import atomic
 from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import ConfigError, InvlearnWarning, unknown
@@ -134,4 +133,4 @@ def _engine(settings: EngineSettings, place: Path) -> Generator[Engine, None, No
             with session(place.resolve(), local, settings.memory_mib, settings.spark) as engine:
                 yield engine
         case _:
-            yield Spilling(place)
+            yield Polars(place)

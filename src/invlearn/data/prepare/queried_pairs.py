@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from invlearn.data.dataset import Dataset
-from invlearn.data.engines.spill import spilling
+from invlearn.data.engines.engines import EngineSettings, starting
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
 from invlearn.data.prepare import checks
@@ -110,7 +110,7 @@ def pairs_of(
     log = open_log(source, format=format)
     named = {"user": "user", "item": "item"} | dict(dataset.card.columns)
     columns = {"user": user or str(named["user"]), "item": item or str(named["item"])}
-    with spilling(place) as engine:
+    with starting(EngineSettings(), place) as engine:
         named_rows = _named(log, columns, _rule(truth))
         with reading(log.name):  # damage inside a file is detected only here
             rows = engine.import_lazy(named_rows)
