@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from invlearn.data.feature_files import FEATURE_FILES, open_side
-from invlearn.data.features import FeatureCard, Features, Kind
+from invlearn.data.features import FeatureCard, Features, Kind, SideFeatures
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import open_log
 from invlearn.data.parts import (
@@ -20,16 +20,26 @@ from invlearn.data.parts import (
     check_file,
     check_ids,
     check_part,
+    fingerprint_of,
     open_part,
     read_card,
 )
 from invlearn.data.prepare.grammar import parse_rules
-from invlearn.data.prepare.in_memory import Sides, prepare_in_memory
 from invlearn.data.prepare.labels import Rule
+from invlearn.data.prepare.prepare import describe, prepared
 from invlearn.data.prepare.settings import PrepareSettings
 from invlearn.data.prepare.side_tables import open_tables
 from invlearn.data.prepare.splits import Split
+from invlearn.data.prepare.written import parts_of
 from invlearn.runtime.progress import Progress, silent
+
+
+class Sides(NamedTuple):
+    """Original ids and features of the users and items of a dataset in memory."""
+
+    ids: dict[Kind, pl.Series]
+    """Row number = dense id."""
+    features: Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +191,18 @@ class Dataset:
         tables = open_tables(
             {"user": (user_features, user), "item": (item_features, item)}, categorical
         )
-        found = prepare_in_memory(open_log(frame), settings, tables, progress=progress)
-        return cls(Path("<memory>"), found.card, *_in_order(found.parts), found.sides)
+        log = open_log(frame)
+        with reading(log.name):
+            result = prepared(log, settings, progress=progress)
+            parts = parts_of(result.rows)
+        _, card, sides = describe(log, settings, result, parts, tables)
+        features = {
+            kind: sides[kind].features if kind in sides else SideFeatures.none(len(ids))
+            for kind, ids in result.ids.items()
+        }
+        card["fingerprint"] = fingerprint_of(parts, result.ids)
+        memory = Sides(result.ids, Features(features["user"], features["item"]))
+        return cls(Path("<memory>"), DatasetCard.model_validate(card), *_in_order(parts), memory)
 
     @classmethod
     def from_arrays(

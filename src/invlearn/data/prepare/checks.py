@@ -95,8 +95,8 @@ def orders(column: str, dtype: DType) -> Check:
 
 
 def one_of(column: str, words: Sequence[str]) -> Check:
-    """Check that a column holds one of some words, in any case, or such a number."""
-    return Check(column, f"one of {', '.join(words)}", nw.col(SPLIT).is_in(words), _discrete)
+    """Check that a split column holds one of some words, in any case, or such a number."""
+    return Check(column, f"one of {', '.join(words)}", ~nw.col(SPLIT).is_null(), _discrete)
 
 
 def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name: str) -> None:

@@ -5,6 +5,7 @@ integers are shifted down by 2^63, which keeps their order; 128-bit integers are
 """
 
 import narwhals.stable.v2 as nw
+import polars as pl
 from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import Engine, Frame
@@ -37,17 +38,19 @@ def time_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
     return nw.col(column).cast(nw.Float64) if dtype.is_float() else nw.col(column)
 
 
-def restored(ids: Frame, dtype: DType) -> Frame:
-    """Return ids in the type of the log column, or as text if that is not an integer type.
+def restored(ids: Frame, column: str, dtype: DType) -> pl.Series:
+    """Return ids from `id_of` in the type of the log column; text if that is not an integer type.
 
     Args:
-        ids: Table with the column `id`, from `id_of`.
+        ids: Table with the ids; unsigned 64-bit integers may be shifted.
+        column: Name of their column.
         dtype: Type of the log column.
     """
-    found, value = ids.schema["id"], nw.col("id")
-    if dtype == nw.UInt64 and found == nw.Int64:
+    value = nw.col(column)
+    if dtype == nw.UInt64 and ids.schema[column] == nw.Int64:
         value = value.cast(nw.Int128) + nw.lit(_SHIFT, nw.Int128)
-    return ids.select(value.cast(dtype)) if dtype.is_integer() else ids
+    value = value.cast(dtype) if dtype.is_integer() else value
+    return ids.select(value.alias("id")).to_native()["id"]
 
 
 def _integers(column: str, dtype: DType, engine: Engine) -> nw.Expr:
