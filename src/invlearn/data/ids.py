@@ -11,7 +11,6 @@ import numpy.typing as npt
 import polars as pl
 
 from invlearn.data.logs.formats import reading
-from invlearn.data.prepare.queried_pairs import UNKNOWN
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import DataError, RunError
 
@@ -19,6 +18,8 @@ Integers = npt.NDArray[np.int64]
 Kind = str
 """`user` or `item`, as used in messages."""
 
+UNKNOWN = -1
+"""Dense id of a user or item that is not in the dataset, and value of an unknown truth."""
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 

@@ -75,6 +75,11 @@ def working(column: str) -> str:
     return column if plain else f"__log_{column.encode().hex()}__"
 
 
+def number(column: str) -> nw.Expr:
+    """Return the values of a log column, by its working name, as Float64."""
+    return nw.col(working(column)).cast(nw.Float64)
+
+
 def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
     """Yield a materialized table in chunks by user range, if the engine works in chunks.
 
