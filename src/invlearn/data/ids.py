@@ -109,6 +109,7 @@ def read_ids(
     Raises:
         DataError: The file is missing, damaged or empty, or it is not clear which column to take.
     """
+    name = str(source) if isinstance(source, str | Path) else "those given"
     if isinstance(source, str | Path):
         file = Path(source)
         if not file.is_file():
@@ -119,12 +120,12 @@ def read_ids(
         ids = source if isinstance(source, pl.Series) else _series(source, kind)
     if not (ids.dtype.is_integer() or any(ids.dtype == text for text in TEXTS)):
         raise DataError(
-            f"ids of {kind}s are integers or text; those in {_named(source)} are of type "
+            f"ids of {kind}s are integers or text; those in {name} are of type "
             f"{ids.dtype}; convert them"
         )
     ids = ids.drop_nulls().unique(maintain_order=True)
     if not len(ids):
-        raise DataError(f"there is no id of {kind}s in {_named(source)}; give at least one")
+        raise DataError(f"there is no id of {kind}s in {name}; give at least one")
     return ids
 
 
@@ -160,10 +161,4 @@ def _column(table: pl.DataFrame, file: Path, kind: Kind, own: str | None) -> pl.
 def _series(ids: Sequence[Any], kind: Kind) -> pl.Series:
     if not all(isinstance(one, int | str | np.integer) for one in ids):
         raise DataError(f"ids of {kind}s are integers or text; found others among those given")
-    if all(isinstance(one, str) for one in ids):
-        return pl.Series(ids, dtype=pl.String)
     return pl.Series([str(one) for one in ids], dtype=pl.String)
-
-
-def _named(source: object) -> str:
-    return str(source) if isinstance(source, str | Path) else "those given"

@@ -250,15 +250,22 @@ def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
         part: Name of the part.
         files: Names of all files in the folder; they tell whether there is a truth column.
     """
-    users = _open_column(folder / f"{part}.user.npy")
-    items = _open_column(folder / f"{part}.item.npy")
-    is_labelled, has_truth = part != "unlabelled", f"{part}.truth.npy" in files
-    labels = _open_column(folder / f"{part}.label.npy") if is_labelled else np.empty(0, np.int8)
-    truth = _open_column(folder / f"{part}.truth.npy") if has_truth else None
-    return Part(users, items, labels, truth)
+    users, items = (open_column(folder / f"{part}.{name}.npy") for name in ("user", "item"))
+    labels, truth = folder / f"{part}.label.npy", folder / f"{part}.truth.npy"
+    return Part(
+        users,
+        items,
+        open_column(labels) if part != "unlabelled" else np.empty(0, np.int8),
+        open_column(truth) if truth.name in files else None,
+    )
 
 
-def _open_column(file: Path) -> npt.NDArray[Any]:
+def open_column(file: Path) -> npt.NDArray[Any]:
+    """Memory-map a `.npy` file.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     try:
         return column_of(file, mapped=True)
     except (ValueError, OSError) as error:

@@ -152,10 +152,10 @@ class Sampler:
             n_exposed = int(np.count_nonzero(exposed))
             if at is None or len(self._exposed) <= BUCKET_ROWS:
                 rows = rng.integers(len(self._exposed), size=n_exposed)
-                found = self._exposed.users[rows], self._exposed.items[rows]
+                drawn = self._exposed.users[rows], self._exposed.items[rows]
             else:
-                found = self._next_exposed(*at, n_rows, n_exposed)
-            users[exposed], items[exposed] = found
+                drawn = self._next_exposed(*at, n_rows, n_exposed)
+            users[exposed], items[exposed] = drawn
         if self._unseen is not None:
             users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
         return as_pairs(users, items)
@@ -163,23 +163,22 @@ class Sampler:
     def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Cut]:
         """Cut the batches of a block, from training-train rows or from judges."""
         n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
-        rows = self._rows(epoch, is_meta_batch)[block * n * self._block_steps :][
-            : n * self._block_steps
-        ]
+        size = n * self._block_steps
+        rows = self._rows(epoch, is_meta_batch)[block * size :][:size]
         numbers = None
         if self._feed.row_state:
             numbers, rows = torch.from_numpy(rows), _pack(self._train, rows)
-        users, items, labels = _unpack(rows)
-        labelled = as_pairs(users, items)
-        unlabelled = as_pairs(users[:0], users[:0])
+        users, items = _ids(rows)
+        labelled, unlabelled = as_pairs(users, items), as_pairs(users[:0], users[:0])
+        labels = torch.from_numpy((rows & 1).astype(np.float32))
         if self._feed.unlabelled and (is_meta_batch or not self._n_judges):
             rng = stream(self._seed, "unlabelled", epoch, is_meta_batch, block)
             unlabelled = self._draw(users, n, rng, (epoch, block * self._block_steps))
         return [
             (
-                _piece(labelled, k, n),
+                Pairs(*(column[k * n :][:n] for column in labelled)),
                 labels[k * n :][:n],
-                _piece(unlabelled, k, n_unlabelled),
+                Pairs(*(column[k * n_unlabelled :][:n_unlabelled] for column in unlabelled)),
                 None if numbers is None else numbers[k * n :][:n],
             )
             for k in range(-(-len(rows) // n))
@@ -192,10 +191,10 @@ class Sampler:
             rng = stream(self._seed, "order", epoch)
             orders = [self._shuffled(drawn, rng) for drawn in (False, True)]
             if self._by_user:
-                turn = rng.permutation(self._n_users)
+                turn, of_rows = rng.permutation(self._n_users), self._feed.row_state
 
                 def turn_of(rows: Packed) -> Longs:
-                    return turn[self._users_of(rows)]
+                    return turn[self._train.users[rows] if of_rows else rows >> 32]
 
                 orders = [grouped(rows, turn_of, len(turn), self._scratch) for rows in orders]
             self._order = (epoch, orders)
@@ -217,24 +216,17 @@ class Sampler:
         if self._exposed_order[0] != epoch:
             self._exposed_order = (-1, np.empty(0, np.int64))
             n_steps = self._n_train_steps if not self._n_judges else -(-self._n_judges // n_rows)
-            n_exposed = len(self._exposed)
-            wanted = min(n_steps * per_batch, n_exposed)
+            wanted = min(n_steps * per_batch, len(self._exposed))
             seed = int(stream(self._seed, "exposed", epoch).integers(2**63))
-            sample = Sample(n_exposed, wanted, seed, "exposed")
+            sample = Sample(len(self._exposed), wanted, seed, "exposed")
 
             def blocks() -> Iterator[Packed]:
-                found = sample.positions(drawn=True)
-                return (_pack(self._exposed, rows) for rows in found)
+                return (_pack(self._exposed, rows) for rows in sample.positions(drawn=True))
 
             rng = stream(self._seed, "exposed order", epoch)
             self._exposed_order = (epoch, shuffled(blocks, wanted, rng, self._scratch))
         order = self._exposed_order[1]
-        places = (n_before * per_batch + np.arange(n)) % len(order)
-        users, items, _ = _unpack(order[places])
-        return users, items
-
-    def _users_of(self, rows: Packed) -> Ids:
-        return self._train.users[rows] if self._feed.row_state else rows >> 32
+        return _ids(order[(n_before * per_batch + np.arange(n)) % len(order)])
 
 
 def _pack(part: Part, rows: Positions) -> Packed:
@@ -248,15 +240,9 @@ def _pack(part: Part, rows: Positions) -> Packed:
     return packed
 
 
-def _unpack(packed: Packed) -> tuple[Packed, Packed, torch.Tensor]:
-    """Return users, items and labels of packed rows."""
-    labels = torch.from_numpy((packed & 1).astype(np.float32))
-    return packed >> 32, (packed >> 1) & (2**31 - 1), labels
-
-
-def _piece(pairs: Pairs, k: int, n: int) -> Pairs:
-    """Return the `k`-th chunk of `n` pairs; the last one may be shorter."""
-    return Pairs(*(column[k * n : (k + 1) * n] for column in pairs))
+def _ids(packed: Packed) -> tuple[Packed, Packed]:
+    """Return users and items of packed rows."""
+    return packed >> 32, (packed >> 1) & (2**31 - 1)
 
 
 def _first_of_each(n: int, n_batch: int, fraction: float) -> npt.NDArray[np.bool_]:
