@@ -52,8 +52,6 @@ class KnownDataset:
     """Supported forms; if several are found, the first is used."""
     archive: str | None = None
     """Name of the archive to download, if certain."""
-    archive_sha256: str | None = None
-    """Checksum of the archive, if certain."""
 
 
 class Recipe(NamedTuple):
@@ -86,7 +84,6 @@ DATASETS: dict[str, KnownDataset] = {
             Form(("ratings.parquet",), "parquet", _LIKED, _TIMED),
         ),
         archive="ml-100k.zip",
-        archive_sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     ),
     "ml-1m": KnownDataset(
         title="MovieLens 1M (Harper & Konstan 2015)",
@@ -103,7 +100,6 @@ DATASETS: dict[str, KnownDataset] = {
             Form(("ratings.parquet",), "parquet", _LIKED, _SPLIT_COLUMN),
         ),
         archive="ml-1m.zip",
-        archive_sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
     ),
     "kuairec": KnownDataset(
         title="KuaiRec, big matrix (Gao et al. 2022)",

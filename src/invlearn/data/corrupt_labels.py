@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from invlearn.data.dataset import Dataset
-from invlearn.data.parts import Ids, Labels, Part, write_dataset
+from invlearn.data.parts import PARTS, Ids, Labels, Part, write_dataset
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, DataError
 from invlearn.runtime.random import stream
@@ -130,8 +130,9 @@ def corrupt_labels(
     for name, part in (("train", found.train), ("unlabelled", found.unlabelled)):
         parts[name] = _without_idle_truth(part)
     with atomic.new_folder(out, overwrite=overwrite, marker="data.json") as folder:
-        for name in source.side_files:
-            shutil.copyfile(source.folder / name, folder / name)
+        for name in source.card.files:
+            if name.partition(".")[0] not in PARTS:  # ids and features
+                shutil.copyfile(source.folder / name, folder / name)
         write_dataset(folder, parts, _card(source, found, how))
     return Dataset.open(out)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from invlearn.data.feature_files import FEATURE_FILES, open_side
+from invlearn.data.feature_files import open_side
 from invlearn.data.features import FeatureCard, Features, Kind, SideFeatures
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import open_log
@@ -90,12 +90,6 @@ class Dataset:
             open_side(self.folder, "user", card.user, self.n_users),
             open_side(self.folder, "item", card.item, self.n_items),
         )
-
-    @property
-    def side_files(self) -> list[str]:
-        """Names of the files with original ids and features of users and items."""
-        features = [name for name in FEATURE_FILES if name in self.card.files]
-        return ["users.parquet", "items.parquet", *features]
 
     def ids(self, kind: Kind) -> pl.Series:
         """Return the original ids of users or items; row number = dense id.

@@ -20,13 +20,6 @@ from invlearn.data.parts import open_column
 from invlearn.runtime.errors import DataError
 from invlearn.runtime.text import counted
 
-FEATURE_FILES = tuple(
-    f"{kind}_features.{name}"
-    for kind in ("user", "item")
-    for name in ("codes.npy", "values.npy", "vocabulary.parquet")
-)
-"""Names of all feature files."""
-
 
 def write_side(
     folder: Path, kind: Kind, side: SideFeatures, vocabulary: pl.DataFrame | None = None

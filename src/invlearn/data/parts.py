@@ -110,11 +110,7 @@ class Part:
         return len(self.users)
 
 
-def write_dataset(
-    folder: Path,
-    parts: Mapping[str, Part],
-    card: Mapping[str, Any],
-) -> None:
+def write_dataset(folder: Path, parts: Mapping[str, Part], card: Mapping[str, Any]) -> None:
     """Write the parts and the card to `folder`, which already has `{users,items}.parquet`.
 
     Args:

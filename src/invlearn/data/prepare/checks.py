@@ -148,12 +148,7 @@ def _text_among_numbers(rows: Rows, column: str) -> str:
 
 
 def without_bad(
-    rows: Rows,
-    checks: Sequence[Check],
-    log: Log,
-    *,
-    drop: bool,
-    engine: Engine = IN_MEMORY,
+    rows: Rows, checks: Sequence[Check], log: Log, *, drop: bool, engine: Engine = IN_MEMORY
 ) -> tuple[Rows, dict[str, int]]:
     """Drop the rows that fail a check, or raise if `drop` is false.
 

@@ -165,11 +165,7 @@ def prepare(
 
 
 def prepared(
-    log: Log,
-    settings: PrepareSettings,
-    *,
-    engine: Engine = IN_MEMORY,
-    progress: Progress = silent,
+    log: Log, settings: PrepareSettings, *, engine: Engine = IN_MEMORY, progress: Progress = silent
 ) -> Prepared:
     """Run all steps except writing: read, check, label, reduce, split, assign dense ids.
 
@@ -330,12 +326,8 @@ def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]
     return {
         "rows": classes | {"unlabelled": audit.final.unlabelled},
         "rule": [str(rule) for rule in settings.rules],
-        "columns": {
-            "user": settings.user,
-            "item": settings.item,
-            "time": settings.time,
-            "rule": list(settings.rule_columns),
-        },
+        "columns": {name: getattr(settings, name) for name in ("user", "item", "time")}
+        | {"rule": list(settings.rule_columns)},
         "repeats": settings.repeats,
         "bad_rows": settings.bad_rows,
         "core": settings.core,
