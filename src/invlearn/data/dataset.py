@@ -13,17 +13,7 @@ from invlearn.data.feature_files import open_side
 from invlearn.data.features import FeatureCard, Features, Kind, SideFeatures
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import open_log
-from invlearn.data.parts import (
-    PARTS,
-    DatasetCard,
-    Part,
-    check_file,
-    check_ids,
-    check_part,
-    fingerprint_of,
-    open_part,
-    read_card,
-)
+from invlearn.data.parts import DatasetCard, Part, fingerprint_of, open_parts, read_card
 from invlearn.data.prepare.grammar import parse_rules
 from invlearn.data.prepare.labels import Rule
 from invlearn.data.prepare.prepare import describe, prepared
@@ -117,15 +107,7 @@ class Dataset:
         """
         folder = Path(folder)
         card = read_card(folder)
-        for name, entry in card.files.items():
-            check_file(folder / name, entry, verify=verify)
-        parts = {part: open_part(folder, part, card.files) for part in PARTS}
-        sizes = {"user": card.n_users, "item": card.n_items}
-        for name, part in parts.items():
-            check_part(name, part, folder, sizes, verify=verify)
-        for kind, size in sizes.items():
-            check_ids(folder / f"{kind}s.parquet", size)
-        return cls(folder, card, *_in_order(parts))
+        return cls(folder, card, *_in_order(open_parts(folder, card, verify=verify)))
 
     @classmethod
     def from_frame(
@@ -171,21 +153,15 @@ class Dataset:
             DataError: The log lacks a column, has bad rows, or gives no usable labels; or a
                 feature table cannot be used.
         """
+        rules, how = parse_rules(rule), split if isinstance(split, Split) else Split(split)
         settings = PrepareSettings(
-            rules=parse_rules(rule),
-            user=user,
-            item=item,
-            time=time,
-            split=split if isinstance(split, Split) else Split(split),
-            split_column=split_column,
-            repeats=repeats,
-            bad_rows=bad_rows,
-            core=core,
+            rules, user, item, time, how, split_column, repeats, bad_rows, core
         )
-        tables = open_tables(
-            {"user": (user_features, user), "item": (item_features, item)}, categorical
-        )
-        log = open_log(frame)
+        sources: dict[Kind, tuple[Any, str]] = {
+            "user": (user_features, user),
+            "item": (item_features, item),
+        }
+        tables, log = open_tables(sources, categorical), open_log(frame)
         with reading(log.name):
             result = prepared(log, settings, progress=progress)
             parts = parts_of(result.rows)

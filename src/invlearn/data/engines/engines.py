@@ -99,21 +99,12 @@ def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, 
         with _engine(settings, place) as engine:
             yield engine
     finally:
-        _clear(place)
-
-
-def _clear(place: Path) -> None:
-    """Delete the tables; warn if that fails, since the dataset itself is complete."""
-    try:
-        shutil.rmtree(place)
-    except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
-        warnings.warn(
-            f"cannot remove all tables between the steps, in {place}: {error.strerror}; remove "
-            "them yourself",
-            InvlearnWarning,
-            stacklevel=1,
-        )
+        try:
+            shutil.rmtree(place)
+        except OSError as error:  # only a warning, since the dataset itself is complete
+            shutil.rmtree(place, ignore_errors=True)
+            message = f"cannot remove all tables in {place}: {error.strerror}"
+            warnings.warn(f"{message}; remove them yourself", InvlearnWarning, stacklevel=1)
 
 
 @contextmanager

@@ -47,33 +47,20 @@ def identifies(column: str, kind: str) -> Check:
     return Check(column, "an integer or string id", ~nw.col(kind).is_null(), _discrete)
 
 
-def finite(column: str) -> Check:
-    """Check that a column holds a finite number of any sign."""
-    return _number(column, "a number", number(column).is_finite())
+NUMBERS: dict[str, Callable[[nw.Expr], nw.Expr]] = {
+    "a number": lambda value: value.is_finite(),
+    "a number >= 0": lambda value: value.is_finite() & (value >= 0),
+    "a number > 0": lambda value: value.is_finite() & (value > 0),
+    "a number, true, false or null": lambda value: value.is_finite() | value.is_null(),
+    "1, 0 or null": lambda value: value.is_null() | (value == 0) | (value == 1),
+}
+"""Conditions on numeric columns, by what they want."""
 
 
-def not_negative(column: str, *, hint: str = "") -> Check:
-    """Check that a column holds a number of at least 0, such as a watch time."""
-    value = number(column)
-    return _number(column, "a number >= 0", value.is_finite() & (value >= 0), hint)
-
-
-def above_zero(column: str) -> Check:
-    """Check that a column holds a number above 0, such as a duration."""
-    value = number(column)
-    return _number(column, "a number > 0", value.is_finite() & (value > 0))
-
-
-def finite_or_null(column: str) -> Check:
-    """Check that a column holds a number, true, false or null, such as an event."""
-    value = number(column)
-    return _number(column, "a number, true, false or null", value.is_finite() | value.is_null())
-
-
-def label_or_null(column: str) -> Check:
-    """Check that a column holds 1, 0 or null."""
-    value = number(column)
-    return _number(column, "1, 0 or null", value.is_null() | (value == 0) | (value == 1))
+def numeric(column: str, wanted: str, *, hint: str = "") -> Check:
+    """Check that a column of numbers or booleans satisfies one of `NUMBERS`."""
+    holds = NUMBERS[wanted](number(column))
+    return Check(column, wanted, holds, lambda t: t.is_numeric() or t == nw.Boolean, hint)
 
 
 def orders(column: str, dtype: DType) -> Check:
@@ -191,10 +178,6 @@ def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
         f"found {found}, wanted {check.wanted}{others}; "
         f"fix the log or drop such rows with --bad-rows drop{check.hint}"
     )
-
-
-def _number(column: str, wanted: str, holds: nw.Expr, hint: str = "") -> Check:
-    return Check(column, wanted, holds, lambda t: t.is_numeric() or t == nw.Boolean, hint)
 
 
 def _discrete(dtype: DType) -> bool:

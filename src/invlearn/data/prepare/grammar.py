@@ -63,7 +63,7 @@ def parse_rules(texts: Sequence[str | Rule] | str | Rule) -> tuple[Rule, ...]:
     if isinstance(texts, str | Rule):
         texts = [texts]
     if not texts:
-        raise ConfigError(f"no label rule was given; write one such as {_forms()}")
+        raise ConfigError(f"no label rule was given; write one such as {' | '.join(FORMS)}")
     return tuple(parse_rule(text) if isinstance(text, str) else text for text in texts)
 
 
@@ -190,7 +190,7 @@ class _Reader:
         found = f"'{token.text}'" if token.text else "the end"
         return ConfigError(
             f"label rule '{self.text}' cannot be read at character {token.start + 1}: expected "
-            f"{wanted}, found {found}; write a rule such as {_forms()}"
+            f"{wanted}, found {found}; write a rule such as {' | '.join(FORMS)}"
         )
 
 
@@ -204,7 +204,3 @@ def _tokens(text: str) -> list[_Token]:
         position = found.end()
     rest = text[position:].lstrip()
     return [*tokens, _Token("unreadable" if rest else "end", rest, len(text) - len(rest))]
-
-
-def _forms() -> str:
-    return " | ".join(FORMS)

@@ -23,14 +23,7 @@ from typing import Literal
 import narwhals.stable.v2 as nw
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
-from invlearn.data.prepare.checks import (
-    Check,
-    above_zero,
-    finite,
-    finite_or_null,
-    label_or_null,
-    not_negative,
-)
+from invlearn.data.prepare.checks import Check, numeric
 from invlearn.data.prepare.table import LABEL, number, working
 from invlearn.runtime.errors import ConfigError
 
@@ -82,9 +75,9 @@ class Column:
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass for this quantity to exist."""
         if self.signed:
-            return (finite(self.name),)
+            return (numeric(self.name, "a number"),)
         hint = f"; if the scale does go below 0, write signed({quoted(self.name)}) in the rule"
-        return (not_negative(self.name, hint=hint),)
+        return (numeric(self.name, "a number >= 0", hint=hint),)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
@@ -103,7 +96,7 @@ class Ratio:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass for this quantity to exist."""
-        return not_negative(self.top), above_zero(self.bottom)
+        return numeric(self.top, "a number >= 0"), numeric(self.bottom, "a number > 0")
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`; null if the divisor is not > 0."""
@@ -134,7 +127,7 @@ class Percentile:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass for this quantity to exist."""
-        return not_negative(self.name), above_zero(self.by)
+        return numeric(self.name, "a number >= 0"), numeric(self.by, "a number > 0")
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
@@ -223,7 +216,7 @@ class Events:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass before the rule applies."""
-        return tuple(finite_or_null(name) for name, _ in self.evidence)
+        return tuple(numeric(name, "a number, true, false or null") for name, _ in self.evidence)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
@@ -245,7 +238,7 @@ class Given:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass before the rule applies."""
-        return (label_or_null(self.name),)
+        return (numeric(self.name, "1, 0 or null"),)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""

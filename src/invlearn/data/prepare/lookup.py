@@ -10,7 +10,7 @@ import polars as pl
 
 from invlearn.config.schema import OtherLog
 from invlearn.data.dataset import Dataset
-from invlearn.data.engines.engine import IN_MEMORY, Rows
+from invlearn.data.engines.engine import IN_MEMORY
 from invlearn.data.ids import IdMap
 from invlearn.data.logs.logs import ROW, Log, open_log
 from invlearn.data.parts import Part
@@ -76,7 +76,9 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
         )
     dense = frame.with_columns(pl.Series(USER, users), pl.Series(ITEM, items)).filter(is_kept)
     rows, _, _ = one_per_pair(nw.from_native(dense.lazy()), settings.repeats)
-    part = _part(rows)
+    kept: pl.DataFrame = IN_MEMORY.collect(rows.sort(USER, ITEM)).to_native()
+    pairs = kept.select(pl.col(USER, ITEM).cast(pl.Int32))
+    part = Part(pairs[USER].to_numpy(), pairs[ITEM].to_numpy(), kept[LABEL].to_numpy())
     left_out |= {
         "unknown user or item": int((~is_known).sum()),
         "pair of the training or validation part": int((is_known & ~is_kept).sum()),
@@ -151,10 +153,3 @@ def _is_seen(users: Ids, items: Ids, dataset: Dataset) -> npt.NDArray[np.bool_]:
         known = part.users.astype(np.int64) * dataset.n_items + part.items
         found |= np.isin(keys, known)
     return found
-
-
-def _part(rows: Rows) -> Part:
-    """Return the columns of materialized rows, sorted by (user, item)."""
-    frame = rows.sort(USER, ITEM).collect()
-    users, items = (frame[column].cast(nw.Int32).to_numpy() for column in (USER, ITEM))
-    return Part(np.asarray(users), np.asarray(items), np.asarray(frame[LABEL].to_numpy()))

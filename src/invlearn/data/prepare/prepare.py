@@ -21,10 +21,11 @@ from invlearn.data.features import FeatureCard, Kind
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
 from invlearn.data.parts import PARTS, Part, open_part, write_card
-from invlearn.data.prepare import checks, portable
+from invlearn.data.prepare import checks
 from invlearn.data.prepare.audit import Audit, PartFacts, Stage, facts_of
 from invlearn.data.prepare.grammar import parse_rules
 from invlearn.data.prepare.labels import Rule, labelled
+from invlearn.data.prepare.portable import portable, restored
 from invlearn.data.prepare.repeats import core_of, one_per_pair
 from invlearn.data.prepare.settings import PrepareSettings
 from invlearn.data.prepare.side_tables import ReadSide, SideTable, open_tables, read_side
@@ -133,21 +134,14 @@ def prepare(
         InvlearnError: The folder exists or is not writable.
     """
     log = log if isinstance(log, Log) else open_log(log, format=format)
-    settings = PrepareSettings(
-        rules=parse_rules(rule),
-        user=user,
-        item=item,
-        time=time,
-        split=Split(split, valid_fraction, test_fraction, seed),
-        split_column=split_column,
-        repeats=repeats,
-        bad_rows=bad_rows,
-        core=core,
-    )
+    rules, how = parse_rules(rule), Split(split, valid_fraction, test_fraction, seed)
+    settings = PrepareSettings(rules, user, item, time, how, split_column, repeats, bad_rows, core)
     place = EngineSettings(engine, memory, spark, scratch)
-    tables = open_tables(
-        {"user": (user_features, user), "item": (item_features, item)}, categorical
-    )
+    sources: dict[Kind, tuple[Any, str]] = {
+        "user": (user_features, user),
+        "item": (item_features, item),
+    }
+    tables = open_tables(sources, categorical)
     whole = atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json")
     with reading(log.name), whole as folder:
         with starting(place, folder) as running:
@@ -202,11 +196,11 @@ def prepared(
         if n_left < len(ids[column]):
             rows, ids[column] = _renumbered(rows, column, ids[column], engine)
     schema, columns = log.rows.collect_schema(), {"user": settings.user, "item": settings.item}
-    restored: dict[Kind, pl.Series] = {
-        kind: portable.restored(ids[column], column, schema[columns[kind]])
+    originals: dict[Kind, pl.Series] = {
+        kind: restored(ids[column], column, schema[columns[kind]])
         for kind, column in ID_COLUMNS.items()
     }
-    return Prepared(rows, restored, tuple(story.stages), repeated_pairs, conflicts)
+    return Prepared(rows, originals, tuple(story.stages), repeated_pairs, conflicts)
 
 
 class _Story:
@@ -256,15 +250,13 @@ def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -
     schema = log.rows.collect_schema()
     checks.check_columns(schema, settings.columns, log.name)
     checks.check_types(log.rows, settings.checks(schema), log.name)
-    ids = {USER: settings.user, ITEM: settings.item}
-    columns = {kind: portable.id_of(name, schema[name], engine) for kind, name in ids.items()}
-    columns[TIME], columns[SPLIT] = nw.lit(0, nw.Int64), nw.lit(None, nw.Int8)
-    if settings.time is not None:
-        columns[TIME] = portable.time_of(settings.time, schema[settings.time], engine)
+    columns = {TIME: nw.lit(0, nw.Int64), SPLIT: nw.lit(None, nw.Int8)}
+    for kind, name in {USER: settings.user, ITEM: settings.item, TIME: settings.time}.items():
+        if name is not None:
+            columns[kind] = portable(name, schema[name], engine)
     if settings.split_column is not None:
         columns[SPLIT] = part_of(settings.split_column)
-    for name in settings.rule_columns:
-        columns[working(name)] = nw.col(name).cast(nw.Float64)
+    columns |= {working(name): nw.col(name).cast(nw.Float64) for name in settings.rule_columns}
     with reading(log.name):  # damage inside a file is detected only here
         return engine.import_lazy(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
 
@@ -310,24 +302,15 @@ def describe(
     check_classes(facts, log.name)
     side_facts = {kind: side.facts for kind, side in sides.items()}
     audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
-    card = sizes | card_of(log, settings, audit)
-    if sides:
-        cards = {kind: side.features.card for kind, side in sides.items()}
-        card["features"] = FeatureCard(**cards).model_dump()
-    return audit, card, sides
-
-
-def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
-    """Return the card entries that describe how a dataset was prepared."""
-    classes: dict[str, Any] = {
-        name: {"positive": facts.positive, "negative": facts.negative}
-        for name, facts in audit.parts.items()
-    }
-    return {
-        "rows": classes | {"unlabelled": audit.final.unlabelled},
+    classes = {n: {"positive": f.positive, "negative": f.negative} for n, f in facts.items()}
+    card: dict[str, Any] = {
+        **sizes,
+        "rows": {**classes, "unlabelled": audit.final.unlabelled},
         "rule": [str(rule) for rule in settings.rules],
-        "columns": {name: getattr(settings, name) for name in ("user", "item", "time")}
-        | {"rule": list(settings.rule_columns)},
+        "columns": {
+            **{name: getattr(settings, name) for name in ("user", "item", "time")},
+            "rule": list(settings.rule_columns),
+        },
         "repeats": settings.repeats,
         "bad_rows": settings.bad_rows,
         "core": settings.core,
@@ -342,6 +325,10 @@ def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]
         "invlearn": version("invlearn"),
         "audit": audit.to_json(),
     }
+    if sides:
+        cards = {kind: side.features.card for kind, side in sides.items()}
+        card["features"] = FeatureCard(**cards).model_dump()
+    return audit, card, sides
 
 
 def _check_any(found: Counts, message: str) -> None:

@@ -14,7 +14,7 @@ from invlearn.data.prepare.table import ITEM, USER
 from invlearn.runtime.errors import ConfigError, unknown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PrepareSettings:
     """All settings that determine the dataset made from a log."""
 

@@ -18,9 +18,6 @@ from invlearn.runtime.random import stream
 from invlearn.runtime.text import counted
 
 Packed = npt.NDArray[np.int64]
-Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
-"""Labelled pairs, labels, unlabelled pairs and, for row state, row numbers of one batch."""
-
 _BLOCK_PAIRS = 2**17
 """Pairs per block: enough to amortise the call overhead; about 2 MB of tensors."""
 
@@ -87,7 +84,7 @@ class Sampler:
         self._exposed_order: tuple[int, Packed] = (-1, np.empty(0, np.int64))
         pairs_per_row = 1 + source.per_labelled if feed.unlabelled else 1
         self._block_steps = max(1, _BLOCK_PAIRS // (batch_size * pairs_per_row))
-        self._block: tuple[tuple[int, bool, int] | None, list[Cut]] = (None, [])
+        self._block: tuple[tuple[int, bool, int] | None, list[Batch]] = (None, [])
         self._unseen: UnseenItems | None = None
         if feed.unlabelled:
             check_source(source, dataset)
@@ -115,17 +112,7 @@ class Sampler:
         block, place = divmod(step - is_meta_batch * self._n_train_steps, self._block_steps)
         if self._block[0] != (epoch, is_meta_batch, block):
             self._block = ((epoch, is_meta_batch, block), self._cut(epoch, is_meta_batch, block))
-        labelled, labels, unlabelled, rows = self._block[1][place]
-        return Batch(
-            labelled=labelled,
-            labels=labels,
-            unlabelled=unlabelled,
-            is_meta_batch=is_meta_batch,
-            step=epoch * self.steps_per_epoch + step,
-            lr=lr,
-            rows=rows,
-            origin=None if rows is None else unlabelled,
-        )
+        return self._block[1][place]._replace(step=epoch * self.steps_per_epoch + step, lr=lr)
 
     @property
     def labelled_rows(self) -> LabelledRows:
@@ -160,7 +147,7 @@ class Sampler:
             users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
         return as_pairs(users, items)
 
-    def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Cut]:
+    def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Batch]:
         """Cut the batches of a block, from training-train rows or from judges."""
         n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
         size = n * self._block_steps
@@ -174,15 +161,14 @@ class Sampler:
         if self._feed.unlabelled and (is_meta_batch or not self._n_judges):
             rng = stream(self._seed, "unlabelled", epoch, is_meta_batch, block)
             unlabelled = self._draw(users, n, rng, (epoch, block * self._block_steps))
-        return [
-            (
-                Pairs(*(column[k * n :][:n] for column in labelled)),
-                labels[k * n :][:n],
-                Pairs(*(column[k * n_unlabelled :][:n_unlabelled] for column in unlabelled)),
-                None if numbers is None else numbers[k * n :][:n],
-            )
-            for k in range(-(-len(rows) // n))
-        ]
+        batches: list[Batch] = []
+        for k in range(-(-len(rows) // n)):
+            pairs = Pairs(*(column[k * n :][:n] for column in labelled))
+            others = Pairs(*(column[k * n_unlabelled :][:n_unlabelled] for column in unlabelled))
+            state = (None, None) if numbers is None else (numbers[k * n :][:n], others)
+            batch = Batch(pairs, labels[k * n :][:n], others, is_meta_batch, step=0, lr=0.0)
+            batches.append(batch._replace(rows=state[0], origin=state[1]))
+        return batches
 
     def _rows(self, epoch: int, is_meta_batch: bool) -> Packed:
         """Return packed rows (row numbers for row state), train or judges, in epoch order."""
