@@ -76,18 +76,18 @@ class EngineSettings:
 
 
 @contextmanager
-def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, None]:
+def starting(settings: EngineSettings, default: Path) -> Generator[Engine, None, None]:
     """Yield a running engine; stop it and delete its tables on exit.
 
     Args:
         settings: Engine settings.
-        beside: Folder for its tables, if the settings name none.
+        default: Folder for its tables, if the settings name none.
 
     Raises:
         ConfigError: A package the engine needs is not installed, or it does not start.
         InvlearnError: The folder for its tables is not writable.
     """
-    folder = Path(settings.scratch) if settings.scratch else beside
+    folder = Path(settings.scratch) if settings.scratch else default
     place = folder / f"tables-{secrets.token_hex(8)}"
     try:
         # Tables are private to this user, except with a cluster, which runs as another user: then

@@ -141,14 +141,14 @@ def _rule(truth: str | None) -> Rule | None:
 
 def _checked(log: Log, columns: Mapping[Kind, str], rule: Rule | None) -> Rows:
     """Return the required columns of a log under their working names."""
-    told = rule.checks() if rule else ()
+    truth_checks = rule.checks() if rule else ()
     wanted = [checks.identifies(name, ID_COLUMNS[kind]) for kind, name in columns.items()]
-    wanted += told
+    wanted += truth_checks
     names = [check.column for check in wanted]
     checks.check_columns(log.rows.collect_schema(), names, log.name)
     checks.check_types(log.rows, wanted, log.name)
     ids = {ID_COLUMNS[kind]: nw.col(name) for kind, name in columns.items()}
-    values = {working(check.column): nw.col(check.column) for check in told}
+    values = {working(check.column): nw.col(check.column) for check in truth_checks}
     return log.rows.select(ROW, **values, **ids)
 
 

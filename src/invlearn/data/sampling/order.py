@@ -100,19 +100,19 @@ def shuffled(blocks: Blocks, n_rows: int, rng: np.random.Generator, scratch: Scr
 
 
 def grouped(
-    rows: Longs, turn_of: Callable[[Longs], Longs], n_turns: int, scratch: Scratch
+    rows: Longs, group_of: Callable[[Longs], Longs], n_groups: int, scratch: Scratch
 ) -> Longs:
     """Return the rows sorted by group number; the order within a group is arbitrary.
 
     Args:
         rows: Rows from `shuffled`.
-        turn_of: Returns the group numbers of some rows, from 0.
-        n_turns: Number of groups.
+        group_of: Returns the group numbers of some rows, from 0.
+        n_groups: Number of groups.
         scratch: Storage for many rows.
     """
 
     def sort(some: Longs) -> Longs:
-        return some[np.argsort(turn_of(some))]
+        return some[np.argsort(group_of(some))]
 
     n_rows = len(rows)
     if n_rows <= BUCKET_ROWS:
@@ -123,7 +123,7 @@ def grouped(
         return (np.array(rows[at : at + CHUNK_ROWS]) for at in range(0, n_rows, CHUNK_ROWS))
 
     def deal() -> Callable[[Longs], Longs]:
-        return lambda some: turn_of(some) * n_buckets // n_turns
+        return lambda some: group_of(some) * n_buckets // n_groups
 
     return _in_buckets(blocks, deal, n_rows, n_buckets, sort, scratch)
 

@@ -177,12 +177,12 @@ class Sampler:
             rng = stream(self._seed, "order", epoch)
             orders = [self._shuffled(drawn, rng) for drawn in (False, True)]
             if self._by_user:
-                turn, of_rows = rng.permutation(self._n_users), self._feed.row_state
+                rank, has_numbers = rng.permutation(self._n_users), self._feed.row_state
 
-                def turn_of(rows: Packed) -> Longs:
-                    return turn[self._train.users[rows] if of_rows else rows >> 32]
+                def rank_of(rows: Packed) -> Longs:
+                    return rank[self._train.users[rows] if has_numbers else rows >> 32]
 
-                orders = [grouped(rows, turn_of, len(turn), self._scratch) for rows in orders]
+                orders = [grouped(rows, rank_of, len(rank), self._scratch) for rows in orders]
             self._order = (epoch, orders)
         return self._order[1][is_meta_batch]
 
