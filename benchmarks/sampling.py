@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from invlearn.data.dataset import Dataset
-from invlearn.data.parts import Part
+from invlearn.data.parts import DatasetCard, Part
 from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
 from invlearn.data.sampling.unseen import UnseenItems
 from invlearn.data.types import Feed
@@ -31,7 +31,7 @@ SIZES = {
 }
 """Users, items, labelled and exposed rows."""
 BATCH = 1024
-CALLS = {"bits": (BATCH, 10**6), "keys": (BATCH, 10**5), "csr": (BATCH, 10**5), "set": (BATCH,)}
+CALLS = {"unseen": (BATCH, 10**6), "keys": (BATCH, 10**5), "csr": (BATCH, 10**5), "set": (BATCH,)}
 """Pairs in a call, for each way of drawing."""
 FEEDS = {
     "labelled only": (Feed(), 0.0),
@@ -64,8 +64,9 @@ def measure(n_users: int, n_items: int, n_train: int, n_exposed: int) -> dict:
         started = process_time()
         index = make([train, exposed], n_items)
         found = {"build_seconds": process_time() - started}
-        if name in ("bits", "keys"):
-            found["bytes_per_row"] = index.n_bytes / n_rows
+        if name in ("unseen", "keys"):
+            arrays = (a for a in vars(index).values() if isinstance(a, np.ndarray))
+            found["bytes_per_row"] = sum(array.nbytes for array in arrays) / n_rows
         for n in CALLS[name]:
             users = [rng.choice(train.users, n) for _ in range(8)]
             calls = [lambda u=u, draw=index.draw: draw(u, rng) for u in users]
@@ -73,7 +74,7 @@ def measure(n_users: int, n_items: int, n_train: int, n_exposed: int) -> dict:
         figures["draws"][name] = found
         del index, calls
     none = Part(*(np.empty(0, kind) for kind in (np.int32, np.int32, np.int8)))
-    card = {"n_users": n_users, "n_items": n_items}
+    card = DatasetCard(fingerprint="", n_users=n_users, n_items=n_items, files={})
     data = Dataset(Path("simulated"), card, train, none, none, exposed)
     for name, (feed, fraction) in FEEDS.items():
         figures["batches"][name] = batches_per_second(data, feed, fraction)
@@ -107,7 +108,6 @@ class BinarySearch:
         self._rank_bin = np.int64(n_items + 1)
         self._keys = keys - (np.arange(len(keys)) - self._starts[users])
         self._n_unseen = n_items - np.diff(self._starts)
-        self.n_bytes = self._keys.nbytes + self._starts.nbytes + self._n_unseen.nbytes
 
     def draw(self, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         k = rng.integers(self._n_unseen[users])
@@ -146,7 +146,7 @@ class PythonSet:
         return item
 
 
-MAKERS = {"bits": UnseenItems, "keys": BinarySearch, "csr": SparseMatrix, "set": PythonSet}
+MAKERS = {"unseen": UnseenItems, "keys": BinarySearch, "csr": SparseMatrix, "set": PythonSet}
 
 
 def keys_of(seen: list[Part], stride: int) -> np.ndarray:

@@ -79,8 +79,9 @@ def test_every_entry_is_usable():
         for form in known.forms:
             assert form.format in FORMATS
             assert str(parse_rule(form.rule)) == form.rule
-            assert (form.split == "column") == (form.split_column is not None)
-            assert form.split != "temporal" or form.time
+            split = form.options.get("split")
+            assert (split == "column") == ("split_column" in form.options)
+            assert split != "temporal" or form.options["time"]
 
 
 @pytest.mark.parametrize("name", MAKERS)

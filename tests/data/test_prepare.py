@@ -97,7 +97,7 @@ def fast_pairs(log, *, rename=str, **options):
     choice = PrepareSettings(rules=parse_rules(RULE), time="when", **options)
     result = prepared(log_of(frame), choice)
     found = result.rows.collect()
-    users, items = (ids["id"].to_list() for ids in (result.users, result.items))
+    users, items = (result.ids[kind].to_list() for kind in ("user", "item"))
     coded = list(found.select(USER, ITEM).iter_rows())
     assert len(set(coded)) == len(coded)
     assert {user for user, _ in coded} == set(range(len(users)))

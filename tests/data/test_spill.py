@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invlearn.data.engines.engine import IN_MEMORY
-from invlearn.data.engines.spill import spilling
+from invlearn.data.engines.engines import EngineSettings, starting
 from invlearn.data.parts import PARTS, Part, open_part, write_parts
 from invlearn.data.prepare import table
 from invlearn.data.prepare.table import PAIR, pieces
@@ -25,7 +25,7 @@ def test_a_settled_table_is_read_from_disk_until_the_block_ends(tmp_path):
     frame = pl.DataFrame({"a": [3, 1, None], "b": ["x", None, "é"]})
     source = frame.lazy().map_batches(lambda rows: [told.append(1), rows][1])
     told = []
-    with spilling(tmp_path) as engine:
+    with starting(EngineSettings(), tmp_path) as engine:
         first = engine.materialize(nw.from_native(source))
         second = engine.materialize(first.with_columns(nw.col("a") + 1))
         assert IN_MEMORY.collect(first).to_native().equals(frame)
@@ -41,14 +41,14 @@ def test_a_log_that_cannot_be_read_is_no_full_disk(tmp_path):
     content = bytearray(file.read_bytes())
     content[4:60] = b"\xff" * 56
     file.write_bytes(content)
-    with spilling(tmp_path) as engine, pytest.raises(pl.exceptions.ComputeError):
+    with starting(EngineSettings(), tmp_path) as engine, pytest.raises(pl.exceptions.ComputeError):
         engine.materialize(nw.from_native(pl.scan_parquet(file)))
 
 
 def test_a_full_disk_is_said_to_be_full(tmp_path):
     rows = pl.LazyFrame({"a": range(100_000)})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with spilling(tmp_path) as engine:
+    with starting(EngineSettings(), tmp_path) as engine:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         try:
             with pytest.raises(InvlearnError, match=r"cannot write .*File too large.*free some"):

@@ -1,20 +1,21 @@
 """Commands that make logs and datasets."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.table import Table
 
+import invlearn
 from invlearn.cli.display import console, number_table, progress_bars
 from invlearn.cli.options import FLAG, BadRows, Overwrite
 from invlearn.runtime.text import counted
 
 if TYPE_CHECKING:
-    from invlearn.data.catalogue import KnownDataset
-    from invlearn.data.dataset import Dataset
     from invlearn.data.prepare.audit import Audit
-    from invlearn.data.simulation.simulate import Simulated
 
 datasets = App(name="datasets", help="List known public data sets, or prepare one.")
 
@@ -97,10 +98,8 @@ def prepare(
         Folder for intermediate tables, default: next to OUT; a Spark server must see it too.
     """
     given = locals()
-    from invlearn.data.prepare.prepare import prepare as work
-
     with progress_bars() as progress:
-        audit = work(**given, progress=progress)
+        audit = invlearn.prepare(**given, progress=progress)
     _show_audit(audit, out)
 
 
@@ -132,10 +131,14 @@ def simulate(
         Rows per file.
     """
     given = locals()
-    from invlearn.data.simulation.simulate import simulate as work
-
     with progress_bars() as progress:
-        _show_simulated(work(**given, progress=progress))
+        made = invlearn.simulate(**given, progress=progress)
+    console.print(
+        f"Wrote {made.folder}: {counted(made.n_rows, 'impression')} of "
+        f"{counted(made.n_items, 'video')} to {counted(made.n_users, 'user')},\n"
+        f"  {made.true_positive_fraction:.1%} of them truly liked, in "
+        f"{counted(made.n_files, 'file')}."
+    )
 
 
 def corrupt_labels(
@@ -165,20 +168,32 @@ def corrupt_labels(
     seed
         Seed of the choice of rows; the rows chosen at a small share are also chosen at a larger.
     """
-    given = locals()
-    from invlearn.data.corrupt_labels import corrupt_labels as work
-
-    _show_corrupted(work(**given))
+    made = invlearn.corrupt_labels(**locals())
+    done = made.card.weakened or {}
+    versions = {"before": done["from"]["rows"], "after": made.card.rows}
+    kept = {n: (*rows["train"].values(), rows["unlabelled"]) for n, rows in versions.items()}
+    _show_numbers("Training rows", "", ("positive", "negative", "unlabelled"), kept)
+    console.print(
+        f"  {counted(done['n_hidden'], 'label')} hidden\n"
+        f"  {done['n_flipped_positives']:,} positive and {done['n_flipped_negatives']:,} negative "
+        "ones of the others flipped\n"
+        f"Wrote {made.folder}; validation and test are as they were."
+    )
 
 
 @datasets.default
 @datasets.command(name="list")
 def list_known() -> None:
     """List known public data sets: size, licence, source, label rule."""
-    from invlearn.data.catalogue import list_datasets
-
-    for name, entry in list_datasets().items():
-        _show_known(name, entry)
+    for name, entry in invlearn.list_datasets().items():
+        console.print(f"[bold]{name}[/bold]  {entry.title}")
+        counts = f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items"
+        lines = Table.grid(padding=(0, 2))
+        lines.add_row("  size", f"{counts}; {entry.size}")
+        lines.add_row("  rule", entry.forms[0].rule)
+        lines.add_row("  licence", entry.licence)
+        lines.add_row("  from", entry.homepage)
+        console.print(lines)
 
 
 @datasets.command(name="prepare")
@@ -186,7 +201,7 @@ def prepare_known(
     name: str,
     *,
     out: Path,
-    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    folder: Annotated[Path | None, Parameter(name="--from")] = None,
     rule: Annotated[list[str] | None, FLAG] = None,
     split: Literal["random", "per-user", "temporal"] | None = None,
     bad_rows: Annotated[BadRows | None, BadRowsHelp] = None,
@@ -202,7 +217,7 @@ def prepare_known(
         Name of a data set that `invlearn datasets` lists.
     out
         Dataset folder to write.
-    from_
+    folder
         Folder with the data set's files; default: the folder NAME in the folder INVLEARN_DATA.
     rule
         Label rule instead of the data set's own.
@@ -210,44 +225,33 @@ def prepare_known(
         Split instead of the data set's own.
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    from invlearn.data.catalogue import prepare_known as work
-
-    given["folder"] = given.pop("from_", None)
     with progress_bars() as progress:
-        audit = work(**given, progress=progress)
+        audit = invlearn.prepare_known(**given, progress=progress)
     _show_audit(audit, out)
 
 
 def _show_audit(audit: "Audit", out: Path) -> None:
     """Print the rows after each step, what was dropped, and the content of the dataset."""
+    steps = {
+        stage.name: (*astuple(stage.after), sum(stage.dropped.values()) or "")
+        for stage in audit.stages
+    }
     names = ("positive", "negative", "unlabelled", "users", "items", "dropped")
-    table = number_table("What happened to the rows", "step", names)
-    for stage in audit.stages:
-        after = stage.after
-        numbers = (after.positive, after.negative, after.unlabelled, after.users, after.items)
-        dropped = sum(stage.dropped.values())
-        table.add_row(stage.name, *(f"{n:,}" for n in numbers), f"{dropped:,}" if dropped else "")
-    console.print(table)
+    _show_numbers("What happened to the rows", "step", names, steps)
     for stage in audit.stages:
         for reason, rows in stage.dropped.items():
             console.print(f"  {counted(rows, 'row')} dropped at '{stage.name}': {reason}")
     console.print(
         f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
     )
-    _show_parts(audit)
+    sizes = attrgetter("positive", "negative", "users")
+    classes = attrgetter("users_scored", "users_all_positive", "users_all_negative")
+    parts = {name: (*sizes(part), *classes(part)) for name, part in audit.parts.items()}
+    names = ("positive", "negative", "users", "with both classes", "all +", "all -")
+    _show_numbers("What the dataset holds", "part", names, parts)
     _show_features(audit)
     share = f"{audit.final.labelled_fraction:.1%}"
     console.print(f"Wrote {out}: {counted(audit.final.rows, 'pair')}, {share} of them labelled.")
-
-
-def _show_parts(audit: "Audit") -> None:
-    names = ("positive", "negative", "users", "with both classes", "all +", "all -")
-    table = number_table("What the dataset holds", "part", names)
-    for name, part in audit.parts.items():
-        users = (part.users_scored, part.users_all_positive, part.users_all_negative)
-        numbers = (part.positive, part.negative, part.users, *users)
-        table.add_row(name, *(f"{n:,}" for n in numbers))
-    console.print(table)
 
 
 def _show_features(audit: "Audit") -> None:
@@ -265,37 +269,11 @@ def _show_features(audit: "Audit") -> None:
         )
 
 
-def _show_simulated(simulated: "Simulated") -> None:
-    console.print(
-        f"Wrote {simulated.folder}: {counted(simulated.n_rows, 'impression')} of "
-        f"{counted(simulated.n_items, 'video')} to {counted(simulated.n_users, 'user')},\n"
-        f"  {simulated.true_positive_fraction:.1%} of them truly liked, in "
-        f"{counted(simulated.n_files, 'file')}."
-    )
-
-
-def _show_corrupted(dataset: "Dataset") -> None:
-    """Print how many training labels are left."""
-    done = dataset.card.weakened or {}
-    table = number_table("Training rows", "", ("positive", "negative", "unlabelled"))
-    for name, rows in {"before": done["from"]["rows"], "after": dataset.card.rows}.items():
-        numbers = (*rows["train"].values(), rows["unlabelled"])
-        table.add_row(name, *(f"{n:,}" for n in numbers))
+def _show_numbers(
+    title: str, first: str, names: Sequence[str], rows: Mapping[str, Sequence[int | str]]
+) -> None:
+    """Print a table of whole numbers."""
+    table = number_table(title, first, names)
+    for name, numbers in rows.items():
+        table.add_row(name, *(n if isinstance(n, str) else f"{n:,}" for n in numbers))
     console.print(table)
-    console.print(
-        f"  {counted(done['n_hidden'], 'label')} hidden\n"
-        f"  {done['n_flipped_positives']:,} positive and {done['n_flipped_negatives']:,} negative "
-        "ones of the others flipped\n"
-        f"Wrote {dataset.folder}; validation and test are as they were."
-    )
-
-
-def _show_known(name: str, entry: "KnownDataset") -> None:
-    console.print(f"[bold]{name}[/bold]  {entry.title}")
-    counts = f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items"
-    lines = Table.grid(padding=(0, 2))
-    lines.add_row("  size", f"{counts}; {entry.size}")
-    lines.add_row("  rule", entry.forms[0].rule)
-    lines.add_row("  licence", entry.licence)
-    lines.add_row("  from", entry.homepage)
-    console.print(lines)

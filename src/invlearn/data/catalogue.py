@@ -5,10 +5,10 @@ set is recognised in its original files, and in some smaller forms as Parquet.
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from invlearn.data.logs.logs import open_log
 from invlearn.data.prepare.audit import Audit
@@ -32,26 +32,8 @@ class Form:
     """Log format for `open_log`."""
     rule: str
     """Label rule."""
-    user: str = "user"
-    item: str = "item"
-    time: str | None = None
-    split: str = "random"
-    split_column: str | None = None
-    held_out_fraction: float = 0.1
-    """Fraction of the labelled rows for validation, and the same for the test."""
-
-    def options(self) -> dict[str, Any]:
-        """Return the options of `prepare` for this form."""
-        return {
-            "rule": self.rule,
-            "user": self.user,
-            "item": self.item,
-            "time": self.time,
-            "split": self.split,
-            "split_column": self.split_column,
-            "valid_fraction": self.held_out_fraction,
-            "test_fraction": self.held_out_fraction,
-        }
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Options of `prepare` that differ from their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +52,22 @@ class KnownDataset:
     """Supported forms; if several are found, the first is used."""
     archive: str | None = None
     """Name of the archive to download, if certain."""
-    archive_sha256: str | None = None
-    """Checksum of the archive, if certain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """The files found of a known data set, and how to prepare them."""
 
     files: tuple[Path, ...]
     form: Form
 
+
+_TIMED = {"time": "timestamp"}
+_IDS = {"user": "user_id", "item": "item_id"}
+_VIDEO_IDS = {"user": "user_id", "item": "video_id"}
+_SPLIT_COLUMN = {"split": "column", "split_column": "split"}
+_PAPER_FRACTIONS = {"valid_fraction": 0.2, "test_fraction": 0.2}
+"""Valid and test as large as in the split of Lin et al. (WSDM 2024)."""
+_LIKED, _WATCHED = "rating > 2", "watch_ratio >= 1.5, < 0.2"
 
 DATASETS: dict[str, KnownDataset] = {
     "ml-100k": KnownDataset(
@@ -92,12 +79,11 @@ DATASETS: dict[str, KnownDataset] = {
         licence=_GROUPLENS,
         homepage="https://grouplens.org/datasets/movielens/100k/",
         forms=(
-            Form(("u.data",), "ml-100k", "rating > 2", time="timestamp"),
-            Form(("ml-100k.inter",), "inter", "rating > 2", "user_id", "item_id", "timestamp"),
-            Form(("ratings.parquet",), "parquet", "rating > 2", time="timestamp"),
+            Form(("u.data",), "ml-100k", _LIKED, _TIMED),
+            Form(("ml-100k.inter",), "inter", _LIKED, _IDS | _TIMED),
+            Form(("ratings.parquet",), "parquet", _LIKED, _TIMED),
         ),
         archive="ml-100k.zip",
-        archive_sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     ),
     "ml-1m": KnownDataset(
         title="MovieLens 1M (Harper & Konstan 2015)",
@@ -108,24 +94,12 @@ DATASETS: dict[str, KnownDataset] = {
         licence=_GROUPLENS,
         homepage="https://grouplens.org/datasets/movielens/1m/",
         forms=(
-            # valid and test as large as in the split of Lin et al. (WSDM 2024)
-            Form(("ratings.dat",), "ml-1m", "rating > 2", time="timestamp", held_out_fraction=0.2),
-            Form(
-                ("ml-1m.inter",),
-                "inter",
-                "rating > 2",
-                "user_id",
-                "item_id",
-                "timestamp",
-                held_out_fraction=0.2,
-            ),
+            Form(("ratings.dat",), "ml-1m", _LIKED, _TIMED | _PAPER_FRACTIONS),
+            Form(("ml-1m.inter",), "inter", _LIKED, _IDS | _TIMED | _PAPER_FRACTIONS),
             # the exact split of Lin et al., as a column
-            Form(
-                ("ratings.parquet",), "parquet", "rating > 2", split="column", split_column="split"
-            ),
+            Form(("ratings.parquet",), "parquet", _LIKED, _SPLIT_COLUMN),
         ),
         archive="ml-1m.zip",
-        archive_sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
     ),
     "kuairec": KnownDataset(
         title="KuaiRec, big matrix (Gao et al. 2022)",
@@ -139,17 +113,12 @@ DATASETS: dict[str, KnownDataset] = {
             Form(
                 ("big_matrix.csv",),
                 "kuairec",
-                "watch_ratio >= 1.5, < 0.2",
-                "user_id",
-                "video_id",
-                "timestamp",
-                split="temporal",
+                _WATCHED,
+                _VIDEO_IDS | _TIMED | {"split": "temporal"},
             ),
             # some of its rows have no timestamp
-            Form(
-                ("small_matrix.csv",), "kuairec", "watch_ratio >= 1.5, < 0.2", "user_id", "video_id"
-            ),
-            Form(("watch_ratio.parquet",), "parquet", "watch_ratio >= 1.5, < 0.2"),
+            Form(("small_matrix.csv",), "kuairec", _WATCHED, _VIDEO_IDS),
+            Form(("watch_ratio.parquet",), "parquet", _WATCHED),
         ),
         archive="KuaiRec.zip",
     ),
@@ -167,16 +136,11 @@ DATASETS: dict[str, KnownDataset] = {
                 ("log_standard_*.csv",),
                 "kuairand",
                 "label(is_click)",
-                "user_id",
-                "video_id",
-                "time_ms",
-                split="temporal",
+                _VIDEO_IDS | {"time": "time_ms", "split": "temporal"},
             ),
+            Form(("clicks.parquet",), "parquet", "label(label)", _SPLIT_COLUMN),
             Form(
-                ("clicks.parquet",), "parquet", "label(label)", split="column", split_column="split"
-            ),
-            Form(
-                ("raw_rows.parquet",), "parquet", "label(label)", "user_id", "video_id", "time_ms"
+                ("raw_rows.parquet",), "parquet", "label(label)", _VIDEO_IDS | {"time": "time_ms"}
             ),
         ),
     ),
@@ -188,15 +152,7 @@ DATASETS: dict[str, KnownDataset] = {
         size="1 MB",
         licence="research use; read the terms beside the download",
         homepage="https://www.cs.cornell.edu/~schnabts/mnar/",
-        forms=(
-            Form(
-                ("train.ascii", "test.ascii"),
-                "coat",
-                "rating >= 4, <= 2",
-                split="column",
-                split_column="split",
-            ),
-        ),
+        forms=(Form(("train.ascii", "test.ascii"), "coat", "rating >= 4, <= 2", _SPLIT_COLUMN),),
         archive="coat.zip",
     ),
 }
@@ -233,7 +189,7 @@ def find(name: str, folder: str | Path | None = None) -> Recipe:
         )
     for place in (Path(folder) / name, Path(folder)):
         for form in DATASETS[name].forms:
-            if files := next(_found(place, form), None):
+            if files := _files_of(place, form):
                 return Recipe(files, form)
     wanted = " or ".join(" and ".join(form.files) for form in DATASETS[name].forms)
     raise DataError(
@@ -258,26 +214,25 @@ def prepare_known(
         DataError: The files are missing or damaged.
         InvlearnError: `out` exists or is not writable.
     """
-    recipe = find(name, folder)
-    own = recipe.form.options()
+    files, form = find(name, folder)
     if "split" in options:
-        own["split_column"] = None  # it belongs to the overridden split
-    log = open_log(recipe.files, format=recipe.form.format)
-    return prepare(log, out, **(own | options))
+        options = {"split_column": None} | options  # the form's belongs to the overridden split
+    log = open_log(files, format=form.format)
+    settings: dict[str, Any] = {"rule": form.rule, **form.options, **options}
+    return prepare(log, out, **settings)
 
 
-def _found(place: Path, form: Form) -> Iterator[tuple[Path, ...]]:
-    """Yield the files of a form in a folder and, if their names are distinctive, in subfolders."""
-    folders = [place]
-    if form.format != "parquet":
-        folders += [*sorted(place.glob("*/")), *sorted(place.glob("*/*/"))]
-    for folder in folders:
+def _files_of(place: Path, form: Form) -> tuple[Path, ...]:
+    """Return the files of a form in a folder or, if their names are distinctive, a subfolder."""
+    depths = ("*/", "*/*/") if form.format != "parquet" else ()
+    for folder in (place, *(folder for depth in depths for folder in sorted(place.glob(depth)))):
         found = [sorted(folder.glob(pattern)) for pattern in form.files]
         if all(found):
-            yield tuple(file for files in found for file in files)
+            return tuple(file for files in found for file in files)
+    return ()
 
 
 def _where_to_get(name: str) -> str:
-    known = DATASETS[name]
-    what = known.archive or known.title
-    return f"get {what} ({known.size}) from {known.homepage} (licence: {known.licence})"
+    data = DATASETS[name]
+    what = data.archive or data.title
+    return f"get {what} ({data.size}) from {data.homepage} (licence: {data.licence})"

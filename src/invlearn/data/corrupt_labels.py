@@ -4,21 +4,20 @@ The true labels stay in the folder, for evaluation only, never for training.
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from invlearn.data.dataset import Dataset
-from invlearn.data.parts import Labels, Part, write_dataset
+from invlearn.data.parts import PARTS, Ids, Labels, Part, write_dataset
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, DataError
 from invlearn.runtime.random import stream
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Weakening:
     """Which fractions of the training labels to hide or flip.
 
@@ -115,26 +114,25 @@ def corrupt_labels(
         DataError: The dataset is missing or damaged, or training would lose one class.
         InvlearnError: `out` exists or is not writable.
     """
-    how = Weakening(
-        label_share=label_share,
-        flip_positives=flip_positives,
-        flip_negatives=flip_negatives,
-        seed=seed,
-    )
+    how = Weakening(label_share, flip_positives, flip_negatives, seed)
     source, out = Dataset.open(dataset, verify=True), Path(out)
     if out.resolve() == source.folder.resolve():
         raise ConfigError(f"{out} would replace the dataset it is made from; choose another name")
     found = weakened(source.train, source.unlabelled, how)
-    _check_classes(found.train, source.folder)
-    parts = {
-        "train": _without_idle_truth(found.train),
-        "valid": source.valid,
-        "test": source.test,
-        "unlabelled": _without_idle_truth(found.unlabelled),
-    }
+    kept = _rows(found.train, found.unlabelled)["train"]
+    if not all(kept.values()):
+        raise DataError(
+            f"the train part of {source.folder} would keep {kept['positive']:,} positive and "
+            f"{kept['negative']:,} negative rows, and both classes are needed; take a "
+            "larger label share, other flip fractions or another seed"
+        )
+    parts = {"valid": source.valid, "test": source.test}
+    for name, part in (("train", found.train), ("unlabelled", found.unlabelled)):
+        parts[name] = _without_idle_truth(part)
     with atomic.new_folder(out, overwrite=overwrite, marker="data.json") as folder:
-        for name in source.side_files:
-            shutil.copyfile(source.folder / name, folder / name)
+        for name in source.card.files:
+            if name.partition(".")[0] not in PARTS:  # ids and features
+                shutil.copyfile(source.folder / name, folder / name)
         write_dataset(folder, parts, _card(source, found, how))
     return Dataset.open(out)
 
@@ -149,50 +147,34 @@ def _flipped(labels: Labels, how: Weakening) -> Labels:
     return flipped
 
 
-def _with_rows(
-    unlabelled: Part, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], truth: Labels
-) -> Part:
+def _with_rows(unlabelled: Part, users: Ids, items: Ids, truth: Labels) -> Part:
     """Return unlabelled rows with other rows merged in, sorted by (user, item)."""
-    known = unlabelled.truth
-    if known is None:
-        known = np.full(len(unlabelled), -1, np.int8)
+    unknown = np.full(len(unlabelled), -1, np.int8)
     users = np.concatenate([unlabelled.users, users])
     items = np.concatenate([unlabelled.items, items])
+    truth = np.concatenate([unknown if unlabelled.truth is None else unlabelled.truth, truth])
     order = np.lexsort((items, users))
-    truth = np.concatenate([known, truth])[order]
-    return Part(users[order], items[order], np.empty(0, np.int8), truth)
+    return Part(users[order], items[order], np.empty(0, np.int8), truth[order])
 
 
 def _without_idle_truth(part: Part) -> Part:
     """Drop the truth column if it is unknown in every row or equal to the labels."""
-    told = part.labels if len(part.labels) else np.int8(-1)
-    is_idle = part.truth is None or bool((part.truth == told).all())
-    return Part(part.users, part.items, part.labels, None if is_idle else part.truth)
-
-
-def _check_classes(train: Part, folder: Path) -> None:
-    n_positive = int((train.labels == 1).sum())
-    if not 0 < n_positive < len(train):
-        raise DataError(
-            f"the train part of {folder} would keep {n_positive:,} positive and "
-            f"{len(train) - n_positive:,} negative rows, and both classes are needed; take a "
-            "larger label share, other flip fractions or another seed"
-        )
+    known = part.labels if len(part.labels) else np.int8(-1)
+    is_idle = part.truth is None or (part.truth == known).all()
+    return replace(part, truth=None) if is_idle else part
 
 
 def _card(source: Dataset, found: Weakened, how: Weakening) -> dict[str, Any]:
     """Return the source's card with updated row counts and the corruption settings."""
-    card = {
-        k: v
-        for k, v in source.card.to_json().items()
-        if k not in ("format", "fingerprint", "files")
-    }
-    before = {k: card[k] for k in ("weakened",) if k in card}
+    card = source.card.to_json()
+    before = {key: card[key] for key in ("weakened",) if key in card}
+    for key in ("format", "fingerprint", "files"):
+        card.pop(key, None)
     rows = _rows(source.train, source.unlabelled)
     return card | {
         "rows": card.get("rows", {}) | _rows(found.train, found.unlabelled),
-        "weakened": asdict(how)
-        | {
+        "weakened": {
+            **asdict(how),
             "n_hidden": len(source.train) - len(found.train),
             "n_flipped_positives": found.n_flipped_positives,
             "n_flipped_negatives": found.n_flipped_negatives,

@@ -3,33 +3,33 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from invlearn.data.feature_files import FEATURE_FILES, open_side
-from invlearn.data.features import FeatureCard, Features, Kind
+from invlearn.data.feature_files import open_side
+from invlearn.data.features import FeatureCard, Features, Kind, SideFeatures
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import open_log
-from invlearn.data.parts import (
-    PARTS,
-    DatasetCard,
-    Part,
-    check_file,
-    check_ids,
-    check_part,
-    open_part,
-    read_card,
-)
+from invlearn.data.parts import DatasetCard, Part, fingerprint_of, open_parts, read_card
 from invlearn.data.prepare.grammar import parse_rules
-from invlearn.data.prepare.in_memory import Sides, prepare_in_memory
 from invlearn.data.prepare.labels import Rule
+from invlearn.data.prepare.prepare import describe, prepared
 from invlearn.data.prepare.settings import PrepareSettings
 from invlearn.data.prepare.side_tables import open_tables
 from invlearn.data.prepare.splits import Split
+from invlearn.data.prepare.written import parts_of
 from invlearn.runtime.progress import Progress, silent
+
+
+class Sides(NamedTuple):
+    """Original ids and features of the users and items of a dataset in memory."""
+
+    ids: dict[Kind, pl.Series]
+    """Row number = dense id."""
+    features: Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,6 @@ class Dataset:
             open_side(self.folder, "item", card.item, self.n_items),
         )
 
-    @property
-    def side_files(self) -> list[str]:
-        """Names of the files with original ids and features of users and items."""
-        features = [name for name in FEATURE_FILES if name in self.card.files]
-        return ["users.parquet", "items.parquet", *features]
-
     def ids(self, kind: Kind) -> pl.Series:
         """Return the original ids of users or items; row number = dense id.
 
@@ -113,15 +107,7 @@ class Dataset:
         """
         folder = Path(folder)
         card = read_card(folder)
-        for name, entry in card.files.items():
-            check_file(folder / name, entry, verify=verify)
-        parts = {part: open_part(folder, part, card.files) for part in PARTS}
-        sizes = {"user": card.n_users, "item": card.n_items}
-        for name, part in parts.items():
-            check_part(name, part, folder, sizes, verify=verify)
-        for kind, size in sizes.items():
-            check_ids(folder / f"{kind}s.parquet", size)
-        return cls(folder, card, *_in_order(parts))
+        return cls(folder, card, *_in_order(open_parts(folder, card, verify=verify)))
 
     @classmethod
     def from_frame(
@@ -167,22 +153,26 @@ class Dataset:
             DataError: The log lacks a column, has bad rows, or gives no usable labels; or a
                 feature table cannot be used.
         """
+        rules, how = parse_rules(rule), split if isinstance(split, Split) else Split(split)
         settings = PrepareSettings(
-            rules=parse_rules(rule),
-            user=user,
-            item=item,
-            time=time,
-            split=split if isinstance(split, Split) else Split(split),
-            split_column=split_column,
-            repeats=repeats,
-            bad_rows=bad_rows,
-            core=core,
+            rules, user, item, time, how, split_column, repeats, bad_rows, core
         )
-        tables = open_tables(
-            {"user": (user_features, user), "item": (item_features, item)}, categorical
-        )
-        found = prepare_in_memory(open_log(frame), settings, tables, progress=progress)
-        return cls(Path("<memory>"), found.card, *_in_order(found.parts), found.sides)
+        sources: dict[Kind, tuple[Any, str]] = {
+            "user": (user_features, user),
+            "item": (item_features, item),
+        }
+        tables, log = open_tables(sources, categorical), open_log(frame)
+        with reading(log.name):
+            result = prepared(log, settings, progress=progress)
+            parts = parts_of(result.rows)
+        _, card, sides = describe(log, settings, result, parts, tables)
+        features = {
+            kind: sides[kind].features if kind in sides else SideFeatures.none(len(ids))
+            for kind, ids in result.ids.items()
+        }
+        card["fingerprint"] = fingerprint_of(parts, result.ids)
+        memory = Sides(result.ids, Features(features["user"], features["item"]))
+        return cls(Path("<memory>"), DatasetCard.model_validate(card), *_in_order(parts), memory)
 
     @classmethod
     def from_arrays(

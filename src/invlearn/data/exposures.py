@@ -1,32 +1,15 @@
 """Training exposures: the (user, item) pairs shown in training, with their labels."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from invlearn.data.parts import Part
 from invlearn.runtime.random import stream
 
 Ids = npt.NDArray[np.int64]
-
-
-class Rows(Protocol):
-    """Protocol: rows of a dataset as columns of shape `(rows,)`."""
-
-    @property
-    def users(self) -> npt.NDArray[np.integer[Any]]:
-        """Dense user ids."""
-        ...
-
-    @property
-    def items(self) -> npt.NDArray[np.integer[Any]]:
-        """Dense item ids."""
-        ...
-
-    @property
-    def labels(self) -> npt.NDArray[np.int8]:
-        """1 or 0; empty for unlabelled rows."""
-        ...
 
 
 class Exposures(NamedTuple):
@@ -40,7 +23,7 @@ class Exposures(NamedTuple):
     """1, 0, or -1 (unlabelled)."""
 
     @classmethod
-    def of(cls, train: Rows, unlabelled: Rows) -> "Exposures":
+    def of(cls, train: Part, unlabelled: Part) -> "Exposures":
         """Concatenate labelled and unlabelled rows, in this order."""
         return cls(
             np.concatenate([train.users, unlabelled.users]).astype(np.int64),
@@ -83,8 +66,5 @@ def histories(users: Ids, *, here: slice, length: int, seed: int = 0) -> Ids:
 
 def _place_within(groups: Ids) -> Ids:
     """Return the position (from 0) of each row within its group, in row order."""
-    order = np.argsort(groups, kind="stable")
-    counts = np.bincount(groups)
-    places = np.empty(len(groups), np.int64)
-    places[order] = np.arange(len(groups)) - (counts.cumsum() - counts)[groups[order]]
-    return places
+    places = pl.DataFrame({"group": groups}).select(pl.int_range(pl.len()).over("group"))
+    return places.to_series().to_numpy()

@@ -10,24 +10,15 @@ A file exists only if it has columns; `features` in `data.json` names them.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from invlearn.data.engines.parquet import write_parquet
 from invlearn.data.features import Kind, SideCard, SideFeatures
+from invlearn.data.parts import open_column
 from invlearn.runtime.errors import DataError
-from invlearn.runtime.safe_load import column_of
 from invlearn.runtime.text import counted
-
-FEATURE_FILES = tuple(
-    f"{kind}_features.{name}"
-    for kind in ("user", "item")
-    for name in ("codes.npy", "values.npy", "vocabulary.parquet")
-)
-"""Names of all feature files."""
 
 
 def write_side(
@@ -65,8 +56,8 @@ def open_side(folder: Path, kind: Kind, card: SideCard, n_ids: int) -> SideFeatu
     """
     none = SideFeatures.none(n_ids)
     stem = folder / f"{kind}_features"
-    codes = _opened(stem.with_suffix(".codes.npy")) if card.categorical else none.codes
-    values = _opened(stem.with_suffix(".values.npy")) if card.numeric else none.values
+    codes = open_column(stem.with_suffix(".codes.npy")) if card.categorical else none.codes
+    values = open_column(stem.with_suffix(".values.npy")) if card.numeric else none.values
     try:
         side = SideFeatures(card, codes, values)
     except DataError as error:
@@ -76,10 +67,3 @@ def open_side(folder: Path, kind: Kind, card: SideCard, n_ids: int) -> SideFeatu
             f"{folder} has {counted(n_ids, kind)} and features of {len(side):,}; prepare it again"
         )
     return side
-
-
-def _opened(file: Path) -> npt.NDArray[Any]:
-    try:
-        return column_of(file, mapped=True)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import polars as pl
 
 from invlearn.data.logs.formats import reading
-from invlearn.data.prepare.queried_pairs import UNKNOWN
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import DataError, RunError
 
@@ -19,6 +18,8 @@ Integers = npt.NDArray[np.int64]
 Kind = str
 """`user` or `item`, as used in messages."""
 
+UNKNOWN = -1
+"""Dense id of a user or item that is not in the dataset, and value of an unknown truth."""
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 
@@ -108,6 +109,7 @@ def read_ids(
     Raises:
         DataError: The file is missing, damaged or empty, or it is not clear which column to take.
     """
+    name = str(source) if isinstance(source, str | Path) else "those given"
     if isinstance(source, str | Path):
         file = Path(source)
         if not file.is_file():
@@ -118,12 +120,12 @@ def read_ids(
         ids = source if isinstance(source, pl.Series) else _series(source, kind)
     if not (ids.dtype.is_integer() or any(ids.dtype == text for text in TEXTS)):
         raise DataError(
-            f"ids of {kind}s are integers or text; those in {_named(source)} are of type "
+            f"ids of {kind}s are integers or text; those in {name} are of type "
             f"{ids.dtype}; convert them"
         )
     ids = ids.drop_nulls().unique(maintain_order=True)
     if not len(ids):
-        raise DataError(f"there is no id of {kind}s in {_named(source)}; give at least one")
+        raise DataError(f"there is no id of {kind}s in {name}; give at least one")
     return ids
 
 
@@ -159,10 +161,4 @@ def _column(table: pl.DataFrame, file: Path, kind: Kind, own: str | None) -> pl.
 def _series(ids: Sequence[Any], kind: Kind) -> pl.Series:
     if not all(isinstance(one, int | str | np.integer) for one in ids):
         raise DataError(f"ids of {kind}s are integers or text; found others among those given")
-    if all(isinstance(one, str) for one in ids):
-        return pl.Series(ids, dtype=pl.String)
     return pl.Series([str(one) for one in ids], dtype=pl.String)
-
-
-def _named(source: object) -> str:
-    return str(source) if isinstance(source, str | Path) else "those given"

@@ -110,11 +110,7 @@ class Part:
         return len(self.users)
 
 
-def write_dataset(
-    folder: Path,
-    parts: Mapping[str, Part],
-    card: Mapping[str, Any],
-) -> None:
+def write_dataset(folder: Path, parts: Mapping[str, Part], card: Mapping[str, Any]) -> None:
     """Write the parts and the card to `folder`, which already has `{users,items}.parquet`.
 
     Args:
@@ -225,21 +221,39 @@ def read_card(folder: Path) -> DatasetCard:
         raise DataError(f"{file} is damaged ({reason}); prepare the dataset again") from error
 
 
-def check_file(file: Path, entry: FileEntry, *, verify: bool) -> None:
-    """Check that a file matches its entry in the card.
+def open_parts(folder: Path, card: DatasetCard, *, verify: bool) -> dict[str, Part]:
+    """Check the files of a dataset folder, and memory-map the columns of its parts.
+
+    Args:
+        folder: The dataset folder.
+        card: Its card.
+        verify: Check the checksum of each file and every value; otherwise check only sizes.
 
     Raises:
-        DataError: The file is missing or differs.
+        DataError: A file is missing, or does not match the card or the other files.
     """
-    if not file.is_file():
-        raise DataError(f"{file} is missing; prepare the dataset again")
-    size = file.stat().st_size
-    if size != entry.bytes:
-        raise DataError(
-            f"{file} has {size} bytes, data.json says {entry.bytes}; prepare the dataset again"
-        )
-    if verify and sha256(file) != entry.sha256:
-        raise DataError(f"{file} was changed since it was written; prepare the dataset again")
+    for name, entry in card.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise DataError(f"{file} is missing; prepare the dataset again")
+        size = file.stat().st_size
+        if size != entry.bytes:
+            raise DataError(
+                f"{file} has {size} bytes, data.json says {entry.bytes}; prepare the dataset again"
+            )
+        if verify and sha256(file) != entry.sha256:
+            raise DataError(f"{file} was changed since it was written; prepare the dataset again")
+    parts = {name: open_part(folder, name, card.files) for name in PARTS}
+    for name, part in parts.items():
+        if not _fits(part, card, is_labelled=name != "unlabelled", verify=verify):
+            raise DataError(
+                f"{folder / name}.*.npy do not fit one another or data.json: wanted are columns of "
+                "one length, ids below the number of users or items, and labels 0 and 1; prepare "
+                "the dataset again"
+            )
+    check_ids(folder / "users.parquet", card.n_users)
+    check_ids(folder / "items.parquet", card.n_items)
+    return parts
 
 
 def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
@@ -250,52 +264,43 @@ def open_part(folder: Path, part: str, files: Container[str] = ()) -> Part:
         part: Name of the part.
         files: Names of all files in the folder; they tell whether there is a truth column.
     """
-    users = _open_column(folder / f"{part}.user.npy")
-    items = _open_column(folder / f"{part}.item.npy")
-    is_labelled, has_truth = part != "unlabelled", f"{part}.truth.npy" in files
-    labels = _open_column(folder / f"{part}.label.npy") if is_labelled else np.empty(0, np.int8)
-    truth = _open_column(folder / f"{part}.truth.npy") if has_truth else None
-    return Part(users, items, labels, truth)
+    users, items = (open_column(folder / f"{part}.{name}.npy") for name in ("user", "item"))
+    labels, truth = folder / f"{part}.label.npy", folder / f"{part}.truth.npy"
+    return Part(
+        users,
+        items,
+        open_column(labels) if part != "unlabelled" else np.empty(0, np.int8),
+        open_column(truth) if truth.name in files else None,
+    )
 
 
-def _open_column(file: Path) -> npt.NDArray[Any]:
+def open_column(file: Path) -> npt.NDArray[Any]:
+    """Memory-map a `.npy` file.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     try:
         return column_of(file, mapped=True)
     except (ValueError, OSError) as error:
         raise DataError(f"{file} is damaged ({error}); prepare the dataset again") from error
 
 
-def check_part(
-    name: str, part: Part, folder: Path, sizes: Mapping[str, int], *, verify: bool
-) -> None:
-    """Check that the columns match one another and the counts in the card.
-
-    Args:
-        name: One of `PARTS`.
-        part: The columns.
-        folder: The dataset folder.
-        sizes: Number of users (`user`) and of items (`item`).
-        verify: Check every value.
-
-    Raises:
-        DataError: They do not match.
-    """
-    columns: list[tuple[npt.NDArray[Any], type, tuple[int, int]]] = [
-        (part.users, np.int32, (0, sizes["user"] - 1)),
-        (part.items, np.int32, (0, sizes["item"] - 1)),
+def _fits(part: Part, card: DatasetCard, *, is_labelled: bool, verify: bool) -> bool:
+    """Return whether columns match one another and the card; `verify` checks every value."""
+    columns: list[tuple[npt.NDArray[Any] | None, type, int, int]] = [
+        (part.users, np.int32, 0, card.n_users - 1),
+        (part.items, np.int32, 0, card.n_items - 1),
+        (part.labels if is_labelled else None, np.int8, 0, 1),
+        (part.truth, np.int8, -1, 1),
     ]
-    columns += [(part.labels, np.int8, (0, 1))] if name != "unlabelled" else []
-    columns += [] if part.truth is None else [(part.truth, np.int8, (-1, 1))]
-    for column, kind, (least, most) in columns:
-        fits = column.dtype == kind and column.shape == part.users.shape and column.ndim == 1
-        if fits and verify and len(column):
-            fits = bool(column.min() >= least and column.max() <= most)
-        if not fits:
-            raise DataError(
-                f"{folder / name}.*.npy do not fit one another or data.json: wanted are columns of "
-                "one length, ids below the number of users or items, and labels 0 and 1; prepare "
-                "the dataset again"
-            )
+    return all(
+        column.dtype == kind
+        and column.shape == (part.users.size,)
+        and not (verify and column.size and (column.min() < least or column.max() > most))
+        for column, kind, least, most in columns
+        if column is not None
+    )
 
 
 def check_ids(file: Path, n_ids: int) -> None:

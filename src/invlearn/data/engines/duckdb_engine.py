@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import narwhals.stable.v2 as nw
 
-from invlearn.data.engines.engine import OnFiles, Rows
+from invlearn.data.engines.engine import Engine, Rows, first_line
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import InvlearnError
 
@@ -16,7 +16,7 @@ MOST_MIB = 1 << 40
 """Largest memory limit that DuckDB accepts, in MiB."""
 
 
-class DuckDB(OnFiles):
+class DuckDB(Engine):
     """DuckDB engine; each materialized table is written to a file."""
 
     name = "duckdb"
@@ -36,11 +36,11 @@ class DuckDB(OnFiles):
             nw.to_native(rows).write_parquet(str(path), compression="lz4")
         except duckdb.OutOfMemoryException as error:
             raise InvlearnError(
-                f"DuckDB needs more memory ({_first_line(error)}); raise --memory, or give "
+                f"DuckDB needs more memory ({first_line(error)}); raise --memory, or give "
                 "--scratch a folder with more space"
             ) from error
         except duckdb.IOException as error:
-            raise atomic.cannot_write(path, OSError(_first_line(error))) from error
+            raise atomic.cannot_write(path, OSError(first_line(error))) from error
 
 
 @contextmanager
@@ -58,7 +58,3 @@ def connected(place: Path, memory_mib: int | None) -> Generator[DuckDB, None, No
             memory = min(memory_mib, MOST_MIB)
             connection.execute("SET memory_limit = ?", [f"{memory}MiB"])
         yield DuckDB(place, connection)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

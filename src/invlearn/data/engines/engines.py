@@ -17,8 +17,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal, get_args
 
-from invlearn.data.engines.engine import Engine
-from invlearn.data.engines.spill import Spilling
+from invlearn.data.engines.engine import Engine, Polars
 from invlearn.runtime import atomic
 from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import ConfigError, InvlearnWarning, unknown
@@ -77,18 +76,18 @@ class EngineSettings:
 
 
 @contextmanager
-def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, None]:
+def starting(settings: EngineSettings, default: Path) -> Generator[Engine, None, None]:
     """Yield a running engine; stop it and delete its tables on exit.
 
     Args:
         settings: Engine settings.
-        beside: Folder for its tables, if the settings name none.
+        default: Folder for its tables, if the settings name none.
 
     Raises:
         ConfigError: A package the engine needs is not installed, or it does not start.
         InvlearnError: The folder for its tables is not writable.
     """
-    folder = Path(settings.scratch) if settings.scratch else beside
+    folder = Path(settings.scratch) if settings.scratch else default
     place = folder / f"tables-{secrets.token_hex(8)}"
     try:
         # Tables are private to this user, except with a cluster, which runs as another user: then
@@ -100,21 +99,12 @@ def starting(settings: EngineSettings, beside: Path) -> Generator[Engine, None, 
         with _engine(settings, place) as engine:
             yield engine
     finally:
-        _clear(place)
-
-
-def _clear(place: Path) -> None:
-    """Delete the tables; warn if that fails, since the dataset itself is complete."""
-    try:
-        shutil.rmtree(place)
-    except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
-        warnings.warn(
-            f"cannot remove all tables between the steps, in {place}: {error.strerror}; remove "
-            "them yourself",
-            InvlearnWarning,
-            stacklevel=1,
-        )
+        try:
+            shutil.rmtree(place)
+        except OSError as error:  # only a warning, since the dataset itself is complete
+            shutil.rmtree(place, ignore_errors=True)
+            message = f"cannot remove all tables in {place}: {error.strerror}"
+            warnings.warn(f"{message}; remove them yourself", InvlearnWarning, stacklevel=1)
 
 
 @contextmanager
@@ -134,4 +124,4 @@ def _engine(settings: EngineSettings, place: Path) -> Generator[Engine, None, No
             with session(place.resolve(), local, settings.memory_mib, settings.spark) as engine:
                 yield engine
         case _:
-            yield Spilling(place)
+            yield Polars(place)

@@ -7,7 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
 from tempfile import NamedTemporaryFile
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import narwhals.stable.v2 as nw
 
-from invlearn.data.engines.engine import OnFiles, Rows
+from invlearn.data.engines.engine import Engine, Rows, first_line
 from invlearn.runtime.errors import ConfigError, InvlearnError
 
 MEMORY_MIB = 4096
@@ -46,7 +46,7 @@ appender.console.layout.pattern = %m%n
 """Log configuration of Spark: errors only, on stderr."""
 
 
-class Spark(OnFiles):
+class Spark(Engine):
     """Spark engine; each materialized table is written to a folder of files."""
 
     name = "spark"
@@ -63,8 +63,7 @@ class Spark(OnFiles):
 
     def materialize(self, rows: Rows) -> Rows:
         """Write a folder of files and open it with the known schema."""
-        path = self._new_path()
-        self.sink(rows, path)
+        path = self._written(rows)
         with _in_words():
             known = self._spark.read.schema(nw.to_native(rows).schema)
             return nw.from_native(known.parquet(_escaped(path)))
@@ -91,30 +90,19 @@ def session(
     Raises:
         ConfigError: Spark does not start, or no server answers at the address.
     """
-    with _mode_kept(), warnings.catch_warnings():
+    with warnings.catch_warnings(), ExitStack() as at_exit:
+        if _MODE not in os.environ:  # otherwise local Spark could not start after a connection
+            at_exit.callback(os.environ.pop, _MODE, None)
         warnings.simplefilter("ignore", FutureWarning)  # from pyspark, about newer packages
         try:
             spark, is_own = _connected(address) if address else _started(local, memory_mib)
             for name, value in _SETTINGS.items():
                 spark.conf.set(name, value)
         except _errors() as error:
-            raise ConfigError(f"Spark does not start: {_first_line(error)}") from error
-        try:
-            yield Spark(place, spark)
-        finally:
-            if is_own:
-                spark.stop()
-
-
-@contextmanager
-def _mode_kept() -> Generator[None, None, None]:
-    """Reset pyspark's Connect mode on exit; otherwise it could not start local Spark."""
-    before = os.environ.get(_MODE)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(_MODE, None)
+            raise ConfigError(f"Spark does not start: {first_line(error)}") from error
+        if is_own:
+            at_exit.callback(spark.stop)
+        yield Spark(place, spark)
 
 
 def _connected(address: str) -> tuple[Any, bool]:
@@ -143,21 +131,20 @@ def _started(local: Path, memory_mib: int | None) -> tuple[Any, bool]:
     running = SparkSession.getActiveSession()
     if running is not None:
         return running.newSession(), False
-    builder = (
-        SparkSession.builder.master("local[*]")
-        .appName("invlearn")
-        .config("spark.driver.memory", f"{memory_mib or MEMORY_MIB}m")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.local.dir", str(local))
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-    )
     with NamedTemporaryFile("w", suffix=".properties") as quiet:
         quiet.write(_QUIET)
         quiet.flush()
-        options = f"-Dlog4j2.configurationFile=file:{quiet.name}"
-        return builder.config("spark.driver.extraJavaOptions", options).getOrCreate(), True
+        settings: dict[str, Any] = {
+            "spark.driver.memory": f"{memory_mib or MEMORY_MIB}m",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet.name}",
+            "spark.local.dir": str(local),
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+        }
+        builder = SparkSession.builder.master("local[*]").appName("invlearn")
+        return builder.config(map=settings).getOrCreate(), True
 
 
 @contextmanager
@@ -167,7 +154,7 @@ def _in_words() -> Generator[None, None, None]:
         yield
     except _errors() as error:
         raise InvlearnError(
-            f"Spark failed: {_first_line(error)}; look whether its memory and the space for its "
+            f"Spark failed: {first_line(error)}; look whether its memory and the space for its "
             "tables suffice (--memory, --scratch)"
         ) from error
 
@@ -183,7 +170,3 @@ def _errors() -> tuple[type[Exception], ...]:
 def _escaped(path: Path) -> str:
     """Return the URL of a local path, with Spark's wildcard characters escaped."""
     return "file://" + "".join(f"\\{sign}" if sign in "*?[]{}\\" else sign for sign in str(path))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

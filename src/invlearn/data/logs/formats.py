@@ -11,6 +11,7 @@ import polars as pl
 from narwhals.exceptions import NarwhalsError
 from polars import exceptions
 
+from invlearn.data.engines.engine import first_line
 from invlearn.data.logs.text import Text
 from invlearn.runtime.errors import DataError
 
@@ -28,7 +29,7 @@ class Format:
 
     patterns: tuple[str, ...]
     """File name patterns to look for in a folder."""
-    scan: Text | Callable[[Path], pl.LazyFrame]
+    scan: Callable[[Path], pl.LazyFrame]
     """Opens one file lazily."""
     columns: tuple[str, ...] = ()
     """Required columns of the format."""
@@ -48,16 +49,10 @@ def reading(name: str) -> Generator[None, None, None]:
     """
     try:
         yield
-    except (
-        exceptions.PolarsError,
-        exceptions.PanicException,
-        NarwhalsError,
-        OSError,
-    ) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (exceptions.PolarsError, exceptions.PanicException, NarwhalsError, OSError) as error:
         raise DataError(
-            f"{name} cannot be read ({reason}); it is damaged, cut off or of another format, "
-            "so write it again or name its format"
+            f"{name} cannot be read ({first_line(error)}); it is damaged, cut off or of another "
+            "format, so write it again or name its format"
         ) from error
 
 
@@ -73,8 +68,18 @@ def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
     frames = [_open_file(file, form) for file in files]
     names = frames[0].collect_schema().names()
     for file, frame in zip(files, frames, strict=True):
-        _check_columns(file, frame.collect_schema().names(), (files[0], names))
-    _check_format(files[0], names, form.columns)
+        found = frame.collect_schema().names()
+        wrong = {"lacks": set(names) - set(found), "has": set(found) - set(names)}
+        if why := [f"{verb} {', '.join(sorted(some))}" for verb, some in wrong.items() if some]:
+            raise DataError(
+                f"{file.name} {' and '.join(why)}, unlike {files[0].name} of the same log; "
+                "name only the files that belong together"
+            )
+    if missing := [name for name in form.columns if name not in names]:
+        raise DataError(
+            f"{files[0]} has no column {', '.join(missing)}, which its format asks for; "
+            f"found {', '.join(names)}; choose another format"
+        )
     rows = pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")
     with reading(files[0].name if len(files) == 1 else f"{files[0].name} or a file beside it"):
         if isinstance(form.scan, Text):
@@ -102,7 +107,7 @@ def _open_file(file: Path, form: Format) -> pl.LazyFrame:
     with reading(str(file)):
         if file.stat().st_size == 0:
             raise DataError(f"{file} is empty; write it again or leave it out")
-        frame = form.scan.scan(file) if isinstance(form.scan, Text) else form.scan(file)
+        frame = form.scan(file)
         n_columns = len(frame.collect_schema())
         if n_columns > MAX_COLUMNS:
             raise DataError(
@@ -110,27 +115,6 @@ def _open_file(file: Path, form: Format) -> pl.LazyFrame:
                 "those that matter, or name the format that it is of"
             )
         return frame
-
-
-def _check_columns(file: Path, found: list[str], model: tuple[Path, list[str]]) -> None:
-    first, wanted = model
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    if missing or extra:
-        lacks = [f"lacks {', '.join(missing)}"] if missing else []
-        has = [f"has {', '.join(extra)}"] if extra else []
-        raise DataError(
-            f"{file.name} {' and '.join(lacks + has)}, unlike {first.name} of the same log; "
-            "name only the files that belong together"
-        )
-
-
-def _check_format(file: Path, found: list[str], wanted: tuple[str, ...]) -> None:
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise DataError(
-            f"{file} has no column {', '.join(missing)}, which its format asks for; "
-            f"found {', '.join(found)}; choose another format"
-        )
 
 
 def _scan_matrix(file: Path) -> pl.LazyFrame:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, cast
 
 import narwhals.stable.v2 as nw
@@ -17,8 +18,8 @@ ROW = "__row__"
 """Name of the row number column: from 0, in storage order."""
 
 _GLOB = frozenset("*?[")
-_TOLD = {name: form for name, form in FORMATS.items() if not form.columns}
-_SUFFIXES = [pattern for form in _TOLD.values() for pattern in form.patterns]
+_BY_SUFFIX = {name: form for name, form in FORMATS.items() if not form.columns}
+_SUFFIXES = [pattern for form in _BY_SUFFIX.values() for pattern in form.patterns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +101,16 @@ def _open_table(table: Any) -> Log:
         ) from error
     if rows.height == 0:
         raise DataError("the table has no rows; give a log with at least one")
-    digest = _Digest()
-    # Parquet, unlike the Arrow IPC format, writes the same bytes for the same values
-    content = cast(IO[bytes], digest)
-    rows.rechunk().write_parquet(content, compression="uncompressed", statistics=False)
-    return Log(_numbered(rows.lazy(), "the table"), "table in memory", digest.sha256.hexdigest())
+    digest = hashlib.sha256()
 
-
-class _Digest:
-    """Write-only file object that computes the checksum of the written bytes."""
-
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        """Update the checksum."""
-        self.sha256.update(content)
+    def write(content: bytes) -> int:
+        digest.update(content)
         return len(content)
 
-    def flush(self) -> None:
-        """Do nothing; part of the file interface."""
+    # Parquet, unlike the Arrow IPC format, writes the same bytes for the same values
+    file = cast(IO[bytes], SimpleNamespace(write=write, flush=lambda: None))
+    rows.rechunk().write_parquet(file, compression="uncompressed", statistics=False)
+    return Log(_numbered(rows.lazy(), "the table"), "table in memory", digest.hexdigest())
 
 
 def _numbered(rows: pl.LazyFrame, name: str) -> nw.LazyFrame[Any]:
@@ -157,7 +148,7 @@ def _find_files(source: str | Path | Sequence[str | Path], form: Format | None) 
 
 def _in_folder(folder: Path, form: Format | None) -> list[Path]:
     patterns = form.patterns if form else _SUFFIXES
-    files = _files(file for file in folder.iterdir() if _named(file, patterns))
+    files = [file for file in _visible(folder.iterdir()) if _named(file, patterns)]
     if not files:
         raise DataError(
             f"{folder} holds no log; looked for {', '.join(patterns)}; "
@@ -169,7 +160,7 @@ def _in_folder(folder: Path, form: Format | None) -> list[Path]:
 def _matching(path: Path) -> list[Path]:
     root = Path(path.anchor)
     try:
-        files = _files(root.glob(str(path.relative_to(root))))
+        files = _visible(root.glob(str(path.relative_to(root))))
     except ValueError as error:
         raise DataError(f"{path} is no glob ({error}); write one such as logs/*.csv") from error
     if not files:
@@ -177,7 +168,7 @@ def _matching(path: Path) -> list[Path]:
     return files
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
+def _visible(paths: Iterable[Path]) -> list[Path]:
     """Return the files in `paths`, sorted, without hidden files and markers such as `_SUCCESS`."""
     return sorted(path for path in paths if path.is_file() and path.name[0] not in "._")
 
@@ -193,26 +184,24 @@ def _nearest(path: Path) -> str:
 # Detecting the format
 
 
-def _known(file: Path) -> str | None:
-    """Return the name of the format with the file's suffix, or None."""
-    return next((name for name, form in _TOLD.items() if _named(file, form.patterns)), None)
-
-
 def _named(file: Path, patterns: Sequence[str]) -> bool:
     return any(map(Path(file.name.lower()).match, patterns))
 
 
 def _format_of(files: Sequence[Path]) -> str:
-    formats = {file: _known(file) for file in files}
-    for file, name in formats.items():
-        if name is None:
+    """Return the name of the format with the files' suffix."""
+    first = ""
+    for file in files:
+        names = [name for name, form in _BY_SUFFIX.items() if _named(file, form.patterns)]
+        if not names:
             raise DataError(
                 f"the format of {file} cannot be told from its name; "
                 f"name one of {', '.join(FORMATS)}"
             )
-        if name != formats[files[0]]:
+        first = first or names[0]
+        if names[0] != first:
             raise DataError(
-                f"{file.name} is {name} and {files[0].name} is {formats[files[0]]}; "
+                f"{file.name} is {names[0]} and {files[0].name} is {first}; "
                 "name only the files that belong together"
             )
-    return str(formats[files[0]])
+    return first

@@ -7,15 +7,16 @@ and integers too long for 64 bits stay strings.
 import csv
 import gzip
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 from polars import exceptions
 
+from invlearn.data.engines.engine import first_line
 from invlearn.runtime.errors import DataError
 from invlearn.runtime.text import clipped
 
@@ -39,7 +40,7 @@ class Text:
     declared: bool = False
     """Whether the header declares types, as in RecBole's `user_id:token` and `rating:float`."""
 
-    def scan(self, file: Path) -> pl.LazyFrame:
+    def __call__(self, file: Path) -> pl.LazyFrame:
         """Open a file lazily; all columns are strings."""
         names = [name or f"{_BLANK}{position}" for position, name in enumerate(self.names)]
         return pl.scan_csv(
@@ -56,7 +57,7 @@ class Text:
         """Infer the column types in one pass over all values, and cast the columns.
 
         Args:
-            rows: Concatenated rows of `scan`.
+            rows: Concatenated rows of the files.
             files: The files, for messages.
 
         Raises:
@@ -88,11 +89,10 @@ class Text:
 
     def _refuse_misfilled(self, facts: Mapping[str, Any], files: Sequence[Path]) -> None:
         """Raise if a named field is missing in a line, or a field that must be empty is not."""
-        for name in self.scan(files[0]).collect_schema().names():
+        for name in self(files[0]).collect_schema().names():
             blank = name.startswith(_BLANK)
             if facts[f"null {name}"] != (facts["len"] if blank else 0):
-                misfilled = pl.col(name).is_null() != blank
-                file, row, _ = self._first(files, misfilled, name)
+                file, row, _ = self._first(files, pl.col(name).is_null() != blank, name)
                 raise DataError(
                     f"{file.name}, line {row + 1} of the rows, does not hold "
                     f"{', '.join(filter(None, self.names))}; fix it or name another format"
@@ -116,7 +116,7 @@ class Text:
     ) -> tuple[Path, int, str | None]:
         """Return file, row number (from 0) and `name` value of the first match of `where`."""
         for file in files:
-            rows = self.scan(file).with_row_index("row number").filter(where).head(1)
+            rows = self(file).with_row_index("row number").filter(where).head(1)
             for row in rows.collect(engine="streaming").iter_rows(named=True):
                 return file, int(row["row number"]), row[name]
         raise DataError(f"{_names(files)} changed while it was read; try again")
@@ -126,23 +126,22 @@ class Text:
         if "utf-8" in str(error):
             return DataError(f"{_names(files)} is not UTF-8 text; save it again as UTF-8")
         for file in files:
-            with _opened(file) as stream, suppress(csv.Error):  # csv fails on huge fields
-                for line, fields, wanted in self._too_many(stream):
-                    return DataError(
-                        f"{file.name} line {line} has {fields} fields where the first line "
-                        f"has {wanted}; fix or remove the line"
-                    )
-        reason = str(error).partition("\n")[0]
+            opened = gzip.open if file.suffix == ".gz" else open
+            with (
+                opened(file, "rt", encoding="utf-8", errors="replace", newline="") as stream,
+                suppress(csv.Error),  # csv fails on huge fields
+            ):
+                quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+                lines = csv.reader(stream, delimiter=self.separator, quoting=quoting)
+                wanted = len(self.names) or len(next(lines))
+                for fields in lines:
+                    if len(fields) > wanted:
+                        return DataError(
+                            f"{file.name} line {lines.line_num} has {len(fields)} fields where the "
+                            f"first line has {wanted}; fix or remove the line"
+                        )
+        reason = first_line(error)
         return DataError(f"{_names(files)} cannot be read ({reason}); fix the broken line")
-
-    def _too_many(self, stream: IO[str]) -> Iterator[tuple[int, int, int]]:
-        """Yield line number, fields found and fields expected of each line with too many fields."""
-        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
-        lines = csv.reader(stream, delimiter=self.separator, quoting=quoting)
-        wanted = len(self.names) or len(next(lines))
-        for fields in lines:
-            if len(fields) > wanted:
-                yield lines.line_num, len(fields), wanted
 
 
 def _facts(names: list[str]) -> list[pl.Expr]:
@@ -188,12 +187,6 @@ def _declared(names: list[str]) -> dict[str, pl.DataType]:
     """Return the types declared in headers such as `user_id:token`; sequences stay strings."""
     kinds = {name: name.rpartition(":")[2] for name in names if ":" in name}
     return {name: _DECLARED.get(kind, pl.String()) for name, kind in kinds.items()}
-
-
-def _opened(file: Path) -> IO[str]:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8", errors="replace", newline="")
-    return file.open(encoding="utf-8", errors="replace", newline="")
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -1,10 +1,11 @@
 """Audit of a preparation, step by step, for the terminal and the card."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from invlearn.data.parts import Part
 from invlearn.data.prepare.table import Counts
@@ -85,19 +86,13 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the audit as plain values, as stored in `data.json`."""
-        values = asdict(self) | {"stages": [asdict(stage) for stage in self.stages]}
+        values = TypeAdapter(Audit).dump_python(self, mode="json")
         return {name: value for name, value in values.items() if name != "features" or value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Audit":
         """Return the audit stored by `to_json`."""
-        stages = tuple(
-            Stage(stage["name"], Counts(**stage["after"]), stage["dropped"])
-            for stage in value["stages"]
-        )
-        parts = {name: PartFacts(**facts) for name, facts in value["parts"].items()}
-        sides = {name: SideFacts(**facts) for name, facts in value.get("features", {}).items()}
-        return cls(stages, value["repeated_pairs"], value["conflicts"], parts, sides)
+        return TypeAdapter(Audit).validate_python(value)
 
 
 def facts_of(part: Part, *, n_users: int, n_items: int) -> PartFacts:

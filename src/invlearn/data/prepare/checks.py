@@ -1,7 +1,8 @@
 """Checks of log rows before label rules are applied, and their error messages."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import narwhals.stable.v2 as nw
@@ -9,7 +10,7 @@ from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs.logs import ROW, Log
-from invlearn.data.prepare.table import SPLIT, TIME, n_rows_of, working
+from invlearn.data.prepare.table import SPLIT, TIME, n_rows_of, number
 from invlearn.runtime.errors import DataError
 
 BAD = "__bad__"
@@ -46,34 +47,20 @@ def identifies(column: str, kind: str) -> Check:
     return Check(column, "an integer or string id", ~nw.col(kind).is_null(), _discrete)
 
 
-def finite(column: str) -> Check:
-    """Check that a column holds a finite number of any sign."""
-    return _number(column, "a number", _as_float(column).is_finite())
+NUMBERS: dict[str, Callable[[nw.Expr], nw.Expr]] = {
+    "a number": lambda value: value.is_finite(),
+    "a number >= 0": lambda value: value.is_finite() & (value >= 0),
+    "a number > 0": lambda value: value.is_finite() & (value > 0),
+    "a number, true, false or null": lambda value: value.is_finite() | value.is_null(),
+    "1, 0 or null": lambda value: value.is_null() | (value == 0) | (value == 1),
+}
+"""Conditions on numeric columns, by what they want."""
 
 
-def not_negative(column: str, *, hint: str = "") -> Check:
-    """Check that a column holds a number of at least 0, such as a watch time."""
-    value = _as_float(column)
-    check = _number(column, "a number >= 0", value.is_finite() & (value >= 0))
-    return replace(check, hint=hint)
-
-
-def above_zero(column: str) -> Check:
-    """Check that a column holds a number above 0, such as a duration."""
-    value = _as_float(column)
-    return _number(column, "a number > 0", value.is_finite() & (value > 0))
-
-
-def finite_or_null(column: str) -> Check:
-    """Check that a column holds a number, true, false or null, such as an event."""
-    value = _as_float(column)
-    return _number(column, "a number, true, false or null", value.is_finite() | value.is_null())
-
-
-def label_or_null(column: str) -> Check:
-    """Check that a column holds 1, 0 or null."""
-    value = _as_float(column)
-    return _number(column, "1, 0 or null", value.is_null() | (value == 0) | (value == 1))
+def numeric(column: str, wanted: str, *, hint: str = "") -> Check:
+    """Check that a column of numbers or booleans satisfies one of `NUMBERS`."""
+    holds = NUMBERS[wanted](number(column))
+    return Check(column, wanted, holds, lambda t: t.is_numeric() or t == nw.Boolean, hint)
 
 
 def orders(column: str, dtype: DType) -> Check:
@@ -95,8 +82,8 @@ def orders(column: str, dtype: DType) -> Check:
 
 
 def one_of(column: str, words: Sequence[str]) -> Check:
-    """Check that a column holds one of some words, in any case, or such a number."""
-    return Check(column, f"one of {', '.join(words)}", nw.col(SPLIT).is_in(words), _discrete)
+    """Check that a split column holds one of some words, in any case, or such a number."""
+    return Check(column, f"one of {', '.join(words)}", ~nw.col(SPLIT).is_null(), _discrete)
 
 
 def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name: str) -> None:
@@ -148,12 +135,7 @@ def _text_among_numbers(rows: Rows, column: str) -> str:
 
 
 def without_bad(
-    rows: Rows,
-    checks: Sequence[Check],
-    log: Log,
-    *,
-    drop: bool,
-    engine: Engine = IN_MEMORY,
+    rows: Rows, checks: Sequence[Check], log: Log, *, drop: bool, engine: Engine = IN_MEMORY
 ) -> tuple[Rows, dict[str, int]]:
     """Drop the rows that fail a check, or raise if `drop` is false.
 
@@ -170,49 +152,32 @@ def without_bad(
     Raises:
         DataError: There are bad rows and `drop` is false; the message shows the first one.
     """
-    marked = rows.with_columns(_first_failed(checks).alias(BAD))
+    failed = [
+        nw.when(~nw.coalesce(check.holds, nw.lit(False))).then(nw.lit(position, nw.Int32))
+        for position, check in enumerate(checks)
+    ]
+    marked = rows.with_columns(nw.coalesce(*failed, nw.lit(None, nw.Int32)).alias(BAD))
     bad = marked.filter(~nw.col(BAD).is_null())
     tally = engine.collect(bad.group_by(BAD).agg(nw.len().alias("n")))
     found = {int(check): int(n) for check, n in tally.select(BAD, "n").iter_rows()}
     if found and not drop:
         row, position = engine.collect(bad.select(ROW, BAD).sort(ROW).head(1)).row(0)
         raise _bad_row(int(row), checks[int(position)], log, sum(found.values()))
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     for position, n_rows in sorted(found.items()):
-        check = checks[position]
-        reason = f"{check.column} is not {check.wanted}"
-        reasons[reason] = reasons.get(reason, 0) + n_rows
-    return (marked.filter(nw.col(BAD).is_null()) if found else marked).drop(BAD), reasons
-
-
-def _first_failed(checks: Sequence[Check]) -> nw.Expr:
-    failed = nw.lit(None, nw.Int32)
-    for position, check in reversed(list(enumerate(checks))):
-        holds = nw.coalesce(check.holds, nw.lit(False))
-        failed = nw.when(holds).then(failed).otherwise(nw.lit(position, nw.Int32))
-    return failed
+        reasons[f"{checks[position].column} is not {checks[position].wanted}"] += n_rows
+    return (marked.filter(nw.col(BAD).is_null()) if found else marked).drop(BAD), dict(reasons)
 
 
 def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
     value = IN_MEMORY.collect(log.rows.filter(nw.col(ROW) == row).select(check.column)).item()
+    found = "nothing (null)" if value is None else repr(value)
     others = f"; {n_bad:,} bad rows in all" if n_bad > 1 else ""
     return DataError(
         f"{log.place(row)}, column '{check.column}': "
-        f"found {_shown(value)}, wanted {check.wanted}{others}; "
+        f"found {found}, wanted {check.wanted}{others}; "
         f"fix the log or drop such rows with --bad-rows drop{check.hint}"
     )
-
-
-def _shown(value: object) -> str:
-    return "nothing (null)" if value is None else repr(value)
-
-
-def _number(column: str, wanted: str, holds: nw.Expr) -> Check:
-    return Check(column, wanted, holds, lambda t: t.is_numeric() or t == nw.Boolean)
-
-
-def _as_float(column: str) -> nw.Expr:
-    return nw.col(working(column)).cast(nw.Float64)
 
 
 def _discrete(dtype: DType) -> bool:

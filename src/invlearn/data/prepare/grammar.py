@@ -19,6 +19,7 @@ from invlearn.data.prepare.labels import (
     Column,
     Events,
     Given,
+    Operator,
     Percentile,
     Quantity,
     Ratio,
@@ -62,7 +63,7 @@ def parse_rules(texts: Sequence[str | Rule] | str | Rule) -> tuple[Rule, ...]:
     if isinstance(texts, str | Rule):
         texts = [texts]
     if not texts:
-        raise ConfigError(f"no label rule was given; write one such as {_forms()}")
+        raise ConfigError(f"no label rule was given; write one such as {' | '.join(FORMS)}")
     return tuple(parse_rule(text) if isinstance(text, str) else text for text in texts)
 
 
@@ -86,27 +87,31 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = self._tokens()
+        self.tokens = _tokens(text)
         self.next = 0
 
     def rule(self) -> Rule:
         match self._function():
             case "events":
-                rule = Events(self._evidence())
+                evidence = [self._event()]
+                while self._accept("sign", ","):
+                    evidence.append(self._event())
+                self._literal(")")
+                rule = Events(tuple(evidence))
             case "label":
-                rule = Given(self._column())
-                self._sign(")")
+                rule = Given(self._argument())
             case function:
-                rule = self._bounds(self._quantity(function))
-        if self._peek().kind != "end":
-            raise self._error("the end of the rule")
+                quantity, positive = self._quantity(function), self._bound()
+                negative = self._bound() if self._accept("sign", ",") else None
+                rule = Bounds(quantity, positive, negative)
+        self._expect("the end of the rule", "end")
         return rule
 
     def _function(self) -> str | None:
         """Return the name of the function that begins here; a column may have the same name."""
-        word, opening = self.tokens[self.next], self.tokens[min(1, len(self.tokens) - 1)]
+        word, opening = self.tokens[0], self.tokens[min(1, len(self.tokens) - 1)]
         if word.kind == "word" and opening.text == "(" and opening.kind == "sign":
-            self.next += 2
+            self.next = 2
             return word.text
         return None
 
@@ -114,11 +119,11 @@ class _Reader:
         match function:
             case None:
                 column = self._column()
-                return Ratio(column, self._column()) if self._took("/") else Column(column)
+                return (
+                    Ratio(column, self._column()) if self._accept("sign", "/") else Column(column)
+                )
             case "signed":
-                column = self._column()
-                self._sign(")")
-                return Column(column, signed=True)
+                return Column(self._argument(), signed=True)
             case "percentile":
                 return self._percentile()
             case _:
@@ -127,95 +132,75 @@ class _Reader:
 
     def _percentile(self) -> Percentile:
         name = self._column()
-        self._word("by")
-        by = self._column()
-        bins = 20
-        if self._took(","):
-            self._word("bins")
-            self._sign("=")
+        self._literal("by")
+        by, bins = self._column(), 20
+        if self._accept("sign", ","):
+            self._literal("bins", "=")
             bins = self._whole("a whole number of bins")
-        self._sign(")")
+        self._literal(")")
         return Percentile(name, by, bins)
 
-    def _bounds(self, quantity: Quantity) -> Bounds:
-        positive = self._bound()
-        return Bounds(quantity, positive, self._bound() if self._took(",") else None)
-
     def _bound(self) -> Bound:
-        operator = self._peek().text
-        if self._peek().kind != "sign" or operator not in (">", ">=", "<", "<="):
-            raise self._error("one of > >= < <=")
-        self.next += 1
-        return Bound(operator, float(self._take("number", "a number")))
-
-    def _evidence(self) -> tuple[tuple[str, int], ...]:
-        evidence = [self._event()]
-        while self._took(","):
-            evidence.append(self._event())
-        self._sign(")")
-        return tuple(evidence)
+        operator = self._expect("one of > >= < <=", "sign", ">", ">=", "<", "<=")
+        return Bound(cast(Operator, operator), float(self._expect("a number", "number")))
 
     def _event(self) -> tuple[str, int]:
         name = self._column()
-        self._sign("=")
+        self._literal("=")
         return name, self._whole("the label 0 or 1")
 
+    def _argument(self) -> str:
+        """Return the only argument of a function, a column."""
+        column = self._column()
+        self._literal(")")
+        return column
+
     def _column(self) -> str:
-        token = self._peek()
-        if token.kind == "quoted":
-            self.next += 1
-            mark = token.text[0]
-            return token.text[1:-1].replace(mark * 2, mark)
-        return self._take("word", "a column")
+        if quoted := self._accept("quoted"):
+            return quoted[1:-1].replace(quoted[0] * 2, quoted[0])
+        return self._expect("a column", "word")
 
     def _whole(self, wanted: str) -> int:
-        if not self._peek().text.isdecimal():
+        if not self.tokens[self.next].text.isdecimal():
             raise self._error(wanted)
-        return int(self._take("number", wanted))
+        return int(self._expect(wanted, "number"))
 
-    def _word(self, word: str) -> None:
-        if self._peek().text != word:
-            raise self._error(f"'{word}'")
-        self._take("word", f"'{word}'")
+    def _literal(self, *texts: str) -> None:
+        """Read these words and signs."""
+        for text in texts:
+            self._expect(f"'{text}'", "word" if text.isalpha() else "sign", text)
 
-    def _sign(self, sign: str) -> None:
-        if not self._took(sign):
-            raise self._error(f"'{sign}'")
-
-    def _took(self, sign: str) -> bool:
-        found = self._peek().kind == "sign" and self._peek().text == sign
-        self.next += found
-        return found
-
-    def _take(self, kind: str, wanted: str) -> str:
-        token = self._peek()
-        if token.kind != kind:
+    def _expect(self, wanted: str, kind: str, *texts: str) -> str:
+        """Return the text of the next token, which must be of a kind, and one of `texts` if any."""
+        text = self._accept(kind, *texts)
+        if text is None:
             raise self._error(wanted)
+        return text
+
+    def _accept(self, kind: str, *texts: str) -> str | None:
+        """Return the text of the next token if it is as described, otherwise stay there."""
+        token = self.tokens[self.next]
+        if token.kind != kind or (texts and token.text not in texts):
+            return None
         self.next += 1
         return token.text
 
-    def _peek(self) -> _Token:
-        return self.tokens[self.next]
-
-    def _tokens(self) -> list[_Token]:
-        tokens: list[_Token] = []
-        text, position = self.text.rstrip(), 0
-        while position < len(text) and (found := _TOKEN.match(text, position)):
-            kind = cast(str, found.lastgroup)
-            tokens.append(_Token(kind, found[kind], found.start(kind)))
-            position = found.end()
-        rest = text[position:].lstrip()
-        tokens.append(_Token("unreadable" if rest else "end", rest, len(text) - len(rest)))
-        return tokens
-
     def _error(self, wanted: str) -> ConfigError:
-        token = self._peek()
+        token = self.tokens[self.next]
         found = f"'{token.text}'" if token.text else "the end"
         return ConfigError(
             f"label rule '{self.text}' cannot be read at character {token.start + 1}: expected "
-            f"{wanted}, found {found}; write a rule such as {_forms()}"
+            f"{wanted}, found {found}; write a rule such as {' | '.join(FORMS)}"
         )
 
 
-def _forms() -> str:
-    return " | ".join(FORMS)
+def _tokens(text: str) -> list[_Token]:
+    """Return the tokens of a rule; the last is of the kind `end`, or `unreadable`."""
+    tokens: list[_Token] = []
+    text, position = text.rstrip(), 0
+    while position < len(text) and (found := _TOKEN.match(text, position)):
+        kind = cast(str, found.lastgroup)
+        tokens.append(_Token(kind, found[kind], found.start(kind)))
+        position = found.end()
+    rest = text[position:].lstrip()
+    return [*tokens, _Token("unreadable" if rest else "end", rest, len(text) - len(rest))]

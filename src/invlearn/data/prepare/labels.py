@@ -14,26 +14,27 @@ label(liked)                                           a column that holds 1, 0 
 """
 
 import math
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import narwhals.stable.v2 as nw
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
-from invlearn.data.prepare.checks import (
-    Check,
-    above_zero,
-    finite,
-    finite_or_null,
-    label_or_null,
-    not_negative,
-)
-from invlearn.data.prepare.table import LABEL, working
+from invlearn.data.prepare.checks import Check, numeric
+from invlearn.data.prepare.table import LABEL, number, working
 from invlearn.runtime.errors import ConfigError
 
 Operator = Literal[">", ">=", "<", "<="]
+
+_COMPARED: dict[Operator, Callable[[nw.Expr, float], nw.Expr]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +58,7 @@ class Bound:
 
     def holds(self, value: nw.Expr) -> nw.Expr:
         """Return whether `value` satisfies the bound; null where it is null."""
-        match self.operator:
-            case ">":
-                return value > self.value
-            case ">=":
-                return value >= self.value
-            case "<":
-                return value < self.value
-            case "<=":
-                return value <= self.value
+        return _COMPARED[self.operator](value, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +75,13 @@ class Column:
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass for this quantity to exist."""
         if self.signed:
-            return (finite(self.name),)
+            return (numeric(self.name, "a number"),)
         hint = f"; if the scale does go below 0, write signed({quoted(self.name)}) in the rule"
-        return (not_negative(self.name, hint=hint),)
+        return (numeric(self.name, "a number >= 0", hint=hint),)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
-        return rows.with_columns(_number(self.name).alias(name))
+        return rows.with_columns(number(self.name).alias(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +96,12 @@ class Ratio:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass for this quantity to exist."""
-        return not_negative(self.top), above_zero(self.bottom)
+        return numeric(self.top, "a number >= 0"), numeric(self.bottom, "a number > 0")
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`; null if the divisor is not > 0."""
-        divisor = nw.when(_number(self.bottom) > 0).then(_number(self.bottom))
-        return rows.with_columns((_number(self.top) / divisor).alias(name))
+        divisor = nw.when(number(self.bottom) > 0).then(number(self.bottom))
+        return rows.with_columns((number(self.top) / divisor).alias(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +127,13 @@ class Percentile:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass for this quantity to exist."""
-        return not_negative(self.name), above_zero(self.by)
+        return numeric(self.name, "a number >= 0"), numeric(self.by, "a number > 0")
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`."""
         length, group, value = f"{name}length", f"{name}bin", f"{name}value"
         n, size = nw.col("n"), nw.len().cast(nw.Int64).alias("n")
-        rows = rows.with_columns(_number(self.by).alias(length), _number(self.name).alias(value))
+        rows = rows.with_columns(number(self.by).alias(length), number(self.name).alias(value))
         lengths = engine.collect(rows.group_by(length).agg(size)).sort(length)
         bins = (n.cum_sum() - n) * self.bins // n.sum()
         lent = engine.from_polars(lengths.select(length, bins.alias(group)))
@@ -164,9 +157,19 @@ class Bounds:
     negative: Bound | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.quantity, Percentile):
-            _check_percentile(self)
-        _check_sign(self)
+        quantity = self.quantity
+        values = [bound.value for bound in (self.positive, self.negative) if bound]
+        outside = [value for value in values if not 0 <= value <= 1]
+        if outside and isinstance(quantity, Percentile):
+            raise ConfigError(
+                f"label rule '{self}' asks for a percentile of {outside[0]:g}; percentiles lie "
+                "between 0 and 1"
+            )
+        if min(values) < 0 and isinstance(quantity, Column) and not quantity.signed:
+            raise ConfigError(
+                f"label rule '{self}' has a bound below 0, but negative values count as bad rows; "
+                f"if they are meant, write signed({quoted(quantity.name)})"
+            )
         if self.negative and _overlap(self.positive, self.negative):
             raise ConfigError(
                 f"label rule '{self}' contradicts itself: some values would be positive and "
@@ -213,12 +216,12 @@ class Events:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass before the rule applies."""
-        return tuple(finite_or_null(name) for name, _ in self.evidence)
+        return tuple(numeric(name, "a number, true, false or null") for name, _ in self.evidence)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
         given = [
-            nw.when(_number(column) != 0).then(nw.lit(label, nw.Int8))
+            nw.when(number(column) != 0).then(nw.lit(label, nw.Int8))
             for column, label in self.evidence
         ]
         return rows.with_columns(nw.coalesce(*given).alias(name))
@@ -235,7 +238,7 @@ class Given:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass before the rule applies."""
-        return (label_or_null(self.name),)
+        return (numeric(self.name, "1, 0 or null"),)
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
@@ -269,28 +272,6 @@ def quoted(name: str) -> str:
     """
     plain = re.fullmatch(r"[^\W\d][\w.]*", name)
     return name if plain else f"`{name.replace('`', '``')}`"
-
-
-def _number(column: str) -> nw.Expr:
-    return nw.col(working(column)).cast(nw.Float64)
-
-
-def _check_percentile(rule: Bounds) -> None:
-    for bound in (rule.positive, rule.negative):
-        if bound and not 0 <= bound.value <= 1:
-            raise ConfigError(
-                f"label rule '{rule}' asks for a percentile of {bound.value:g}; percentiles lie "
-                "between 0 and 1"
-            )
-
-
-def _check_sign(rule: Bounds) -> None:
-    low = min(bound.value for bound in (rule.positive, rule.negative) if bound)
-    if low < 0 and isinstance(rule.quantity, Column) and not rule.quantity.signed:
-        raise ConfigError(
-            f"label rule '{rule}' has a bound below 0, but negative values count as bad rows; if "
-            f"they are meant, write signed({quoted(rule.quantity.name)})"
-        )
 
 
 def _overlap(first: Bound, second: Bound) -> bool:

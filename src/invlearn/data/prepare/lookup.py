@@ -1,6 +1,5 @@
 """Labelled rows of another log, in the dense ids of an existing dataset."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +10,20 @@ import polars as pl
 
 from invlearn.config.schema import OtherLog
 from invlearn.data.dataset import Dataset
-from invlearn.data.engines.engine import IN_MEMORY, Rows
+from invlearn.data.engines.engine import IN_MEMORY
+from invlearn.data.ids import IdMap
 from invlearn.data.logs.logs import ROW, Log, open_log
 from invlearn.data.parts import Part
-from invlearn.data.prepare import checks
 from invlearn.data.prepare.grammar import parse_rules
 from invlearn.data.prepare.labels import labelled
-from invlearn.data.prepare.prepare import check_labels, read_rows
-from invlearn.data.prepare.repeats import one_per_pair, repeats_named
+from invlearn.data.prepare.prepare import check_labels, good_rows, read_rows
+from invlearn.data.prepare.repeats import one_per_pair
 from invlearn.data.prepare.settings import PrepareSettings
-from invlearn.data.prepare.table import ITEM, LABEL, TIME, USER, counts, encoded
+from invlearn.data.prepare.table import ID_COLUMNS, ITEM, LABEL, TIME, USER, counts
 from invlearn.runtime.errors import DataError
 from invlearn.runtime.text import counted
 
 Ids = npt.NDArray[np.integer[Any]]
-
-_ID, _CODE = "__id__", "__code__"
-_NAME = "name"
-"""Suffix of the columns with the original ids of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +54,35 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
     """
     log = open_log(other.log, format=other.format)
     settings = _settings(other, log, dataset)
-    rows, left_out = _labelled(log, settings)
-    rows, n_unknown = _known(rows, dataset, log, drop=other.unknown == "drop")
-    if not counts(rows).rows:
+    frame, left_out = _labelled(log, settings)
+    users, items = (
+        IdMap.of(dataset.ids(kind)).dense(frame[column]) for kind, column in ID_COLUMNS.items()
+    )
+    is_known = (users >= 0) & (items >= 0)
+    if other.unknown != "drop" and not is_known.all():
+        raise _unknown_ids(frame, users, items, log)
+    if not is_known.any():
         raise DataError(
             f"no labelled row of {log.name} has a user and an item that the dataset has; "
             "compare its ids with the dataset's users.parquet and items.parquet"
         )
-    n_dropped = 0
-    if other.seen != "keep":
-        rows, n_dropped = _unseen(rows, dataset, log, drop=other.seen == "drop")
-    n_rows = counts(rows).rows
-    rows, _, _ = one_per_pair(rows, repeats_named(settings.repeats))
-    part = _part(rows)
+    is_kept = is_known & ~(_is_seen(users, items, dataset) & (other.seen != "keep"))
+    if other.seen == "error" and (is_kept != is_known).any():
+        raise _seen_pairs(frame.filter(is_known & ~is_kept), log)
+    if not is_kept.any():
+        raise DataError(
+            f"every labelled row of {log.name} has a pair that the runs were trained or validated "
+            "on; give a log of other pairs, or pass --seen keep"
+        )
+    dense = frame.with_columns(pl.Series(USER, users), pl.Series(ITEM, items)).filter(is_kept)
+    rows, _, _ = one_per_pair(nw.from_native(dense.lazy()), settings.repeats)
+    kept: pl.DataFrame = IN_MEMORY.collect(rows.sort(USER, ITEM)).to_native()
+    pairs = kept.select(pl.col(USER, ITEM).cast(pl.Int32))
+    part = Part(pairs[USER].to_numpy(), pairs[ITEM].to_numpy(), kept[LABEL].to_numpy())
     left_out |= {
-        "unknown user or item": n_unknown,
-        "pair of the training or validation part": n_dropped,
-        "repeats of a pair": n_rows - len(part),
+        "unknown user or item": int((~is_known).sum()),
+        "pair of the training or validation part": int((is_known & ~is_kept).sum()),
+        "repeats of a pair": len(dense) - len(part),
     }
     n_seen = int(_is_seen(part.users, part.items, dataset).sum())
     return FoundRows(log.name, part, n_seen, {why: n for why, n in left_out.items() if n})
@@ -96,53 +103,38 @@ def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
     )
 
 
-def _labelled(log: Log, settings: PrepareSettings) -> tuple[Rows, dict[str, int]]:
-    """Return the labelled rows, materialized, and the number of rows left out by reason."""
-    schema = log.rows.collect_schema()
-    checks.check_columns(schema, settings.columns, log.name)
-    wanted = settings.checks(schema)
-    checks.check_types(log.rows, wanted, log.name)
-    rows = read_rows(log, settings)
-    rows, left_out = checks.without_bad(rows, wanted, log, drop=settings.bad_rows == "drop")
-    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
-    rows = labelled(rows, settings.rules).select(ROW, USER, ITEM, LABEL, time.alias(TIME))
+def _labelled(log: Log, settings: PrepareSettings) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the labelled rows in log order, and the number of rows left out by reason."""
+    rows, left_out = good_rows(read_rows(log, settings), settings, log)
+    rows = labelled(rows, settings.rules).select(ROW, USER, ITEM, LABEL, TIME)
     rows = IN_MEMORY.materialize(rows)
     found = counts(rows)
     check_labels(found, settings.rules, log.name)
-    rows, _ = encoded(IN_MEMORY.materialize(rows.filter(~nw.col(LABEL).is_null())), TIME)
-    return IN_MEMORY.materialize(rows), left_out | {"unlabelled": found.unlabelled}
+    rows = rows.filter(~nw.col(LABEL).is_null()).sort(ROW)
+    return IN_MEMORY.collect(rows).to_native(), left_out | {"unlabelled": found.unlabelled}
 
 
-def _known(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows, int]:
-    """Map ids to dense ids; count rows with unknown ids, or raise if `drop` is false."""
-    for column, original in ((USER, dataset.ids("user")), (ITEM, dataset.ids("item"))):
-        table = pl.LazyFrame({"id": original}).with_row_index(_CODE)
-        # compared as text, since one log may hold integers where the other holds strings
-        ids = nw.from_native(table).select(
-            nw.col("id").cast(nw.String).alias(_ID), nw.col(_CODE).cast(nw.Int64)
-        )
-        rows = rows.with_columns(nw.col(column).cast(nw.String).alias(_ID))
-        rows = rows.join(ids, on=_ID, how="left").drop(_ID)
-        rows = rows.rename({column: f"{column}{_NAME}", _CODE: column})
-    rows = IN_MEMORY.materialize(rows)
-    is_known = ~(nw.col(USER).is_null() | nw.col(ITEM).is_null())
-    unknown_ids = rows.filter(~is_known).sort(ROW).collect()
-    if len(unknown_ids) and not drop:
-        raise _unknown_ids(unknown_ids.row(0), unknown_ids.columns, len(unknown_ids), log)
-    return IN_MEMORY.materialize(rows.filter(is_known)), len(unknown_ids)
-
-
-def _unknown_ids(first: Sequence[Any], columns: list[str], n_rows: int, log: Log) -> DataError:
-    value = dict(zip(columns, first, strict=True))
+def _unknown_ids(frame: pl.DataFrame, users: Ids, items: Ids, log: Log) -> DataError:
+    is_unknown = (users < 0) | (items < 0)
+    at = int(is_unknown.argmax())
     names = [
-        f"{kind} {value[f'{column}{_NAME}']!r}"
-        for kind, column in (("user", USER), ("item", ITEM))
-        if value[column] is None
+        f"{kind} {frame[column][at]!r}"
+        for (kind, column), ids in zip(ID_COLUMNS.items(), (users, items), strict=True)
+        if ids[at] < 0
     ]
     return DataError(
-        f"{_of_log(n_rows, log, 'names', 'name')} users or items that the dataset does not "
-        f"have, the first in {log.place(value[ROW])}: {' and '.join(names)}; "
+        f"{_of_log(int(is_unknown.sum()), log, 'names', 'name')} users or items that the dataset "
+        f"does not have, the first in {log.place(frame[ROW][at])}: {' and '.join(names)}; "
         "drop such rows with --unknown drop, or train on a log that has them"
+    )
+
+
+def _seen_pairs(seen: pl.DataFrame, log: Log) -> DataError:
+    return DataError(
+        f"{_of_log(len(seen), log, 'has', 'have')} a pair that the runs were trained or "
+        f"validated on, which flatters them, the first in {log.place(seen[ROW][0])}: user "
+        f"{seen[USER][0]!r} and item {seen[ITEM][0]!r}; leave such rows out with "
+        "--seen drop, or measure on them all the same with --seen keep"
     )
 
 
@@ -153,27 +145,6 @@ def _of_log(n_rows: int, log: Log, does: str, do: str) -> str:
     )
 
 
-def _unseen(rows: Rows, dataset: Dataset, log: Log, *, drop: bool) -> tuple[Rows, int]:
-    """Drop rows whose pair was trained or validated on, or raise if `drop` is false."""
-    frame = rows.sort(ROW).collect()
-    is_seen = _is_seen(frame[USER].to_numpy(), frame[ITEM].to_numpy(), dataset)
-    n_seen = int(is_seen.sum())
-    if n_seen and not drop:
-        value = dict(zip(frame.columns, frame.row(int(is_seen.argmax())), strict=True))
-        raise DataError(
-            f"{_of_log(n_seen, log, 'has', 'have')} a pair that the runs were trained or "
-            f"validated on, which flatters them, the first in {log.place(value[ROW])}: user "
-            f"{value[USER + _NAME]!r} and item {value[ITEM + _NAME]!r}; leave such rows out with "
-            "--seen drop, or measure on them all the same with --seen keep"
-        )
-    if n_seen == len(frame):
-        raise DataError(
-            f"every labelled row of {log.name} has a pair that the runs were trained or validated "
-            "on; give a log of other pairs, or pass --seen keep"
-        )
-    return frame.filter((~is_seen).tolist()).lazy(), n_seen
-
-
 def _is_seen(users: Ids, items: Ids, dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Return whether each pair is in the training or validation part, shape `(pairs,)`."""
     keys = users.astype(np.int64) * dataset.n_items + items
@@ -182,10 +153,3 @@ def _is_seen(users: Ids, items: Ids, dataset: Dataset) -> npt.NDArray[np.bool_]:
         known = part.users.astype(np.int64) * dataset.n_items + part.items
         found |= np.isin(keys, known)
     return found
-
-
-def _part(rows: Rows) -> Part:
-    """Return the columns of materialized rows, sorted by (user, item)."""
-    frame = rows.sort(USER, ITEM).collect()
-    users, items = (frame[column].cast(nw.Int32).to_numpy() for column in (USER, ITEM))
-    return Part(np.asarray(users), np.asarray(items), np.asarray(frame[LABEL].to_numpy()))

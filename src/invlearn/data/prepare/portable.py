@@ -5,6 +5,7 @@ integers are shifted down by 2^63, which keeps their order; 128-bit integers are
 """
 
 import narwhals.stable.v2 as nw
+import polars as pl
 from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import Engine, Frame
@@ -13,52 +14,41 @@ from invlearn.runtime.errors import ConfigError
 _SHIFT = 2**63
 
 
-def id_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
-    """Return an id expression for a log column: integers, or text for any other type.
+def portable(column: str, dtype: DType, engine: Engine) -> nw.Expr:
+    """Return the ids or times of a log column: integers, floats or text, in the same order.
 
     Raises:
         ConfigError: The engine does not support the integer type.
     """
-    if dtype.is_integer():
-        return _integers(column, dtype, engine)
-    return nw.col(column).cast(nw.String)
-
-
-def time_of(column: str, dtype: DType, engine: Engine) -> nw.Expr:
-    """Return an expression with the same order as the times in a log column.
-
-    Raises:
-        ConfigError: The engine does not support the integer type.
-    """
+    value = nw.col(column)
     if dtype.is_temporal():
-        return nw.col(column).cast(nw.Int64)  # exact in Python too
-    if dtype.is_integer():
-        return _integers(column, dtype, engine)
-    return nw.col(column).cast(nw.Float64) if dtype.is_float() else nw.col(column)
-
-
-def restored(ids: Frame, dtype: DType) -> Frame:
-    """Return ids in the type of the log column, or as text if that is not an integer type.
-
-    Args:
-        ids: Table with the column `id`, from `id_of`.
-        dtype: Type of the log column.
-    """
-    found, value = ids.schema["id"], nw.col("id")
-    if dtype == nw.UInt64 and found == nw.Int64:
-        value = value.cast(nw.Int128) + nw.lit(_SHIFT, nw.Int128)
-    return ids.select(value.cast(dtype)) if dtype.is_integer() else ids
-
-
-def _integers(column: str, dtype: DType, engine: Engine) -> nw.Expr:
-    if engine.name == "polars":
-        return nw.col(column)
+        return value.cast(nw.Int64)  # exact in Python too
+    if dtype.is_float():
+        return value.cast(nw.Float64)
+    if not dtype.is_numeric():
+        return value.cast(nw.String)
+    if engine.name == "polars" or not dtype.is_integer():
+        return value
     if any(dtype == kind for kind in (nw.Int128, nw.UInt128)):
         raise ConfigError(
             f"column '{column}' is of type {dtype}, which {engine.name} does not have; use "
             "--engine polars"
         )
     if dtype == nw.UInt64:
-        shifted = nw.col(column).cast(nw.Int128) - nw.lit(_SHIFT, nw.Int128)
-        return shifted.cast(nw.Int64)
-    return nw.col(column).cast(nw.Int64)
+        value = value.cast(nw.Int128) - nw.lit(_SHIFT, nw.Int128)
+    return value.cast(nw.Int64)
+
+
+def restored(ids: Frame, column: str, dtype: DType) -> pl.Series:
+    """Return ids from `portable` in the type of the log column if that is an integer type.
+
+    Args:
+        ids: Table with the ids; unsigned 64-bit integers may be shifted.
+        column: Name of their column.
+        dtype: Type of the log column.
+    """
+    value = nw.col(column)
+    if dtype == nw.UInt64 and ids.schema[column] == nw.Int64:
+        value = value.cast(nw.Int128) + nw.lit(_SHIFT, nw.Int128)
+    value = value.cast(dtype) if dtype.is_integer() else value
+    return ids.select(value.alias("id")).to_native()["id"]

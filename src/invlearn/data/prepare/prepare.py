@@ -11,21 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
+import polars as pl
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
 from invlearn.data.engines.engines import EngineSettings, starting
+from invlearn.data.engines.parquet import write_parquet
+from invlearn.data.feature_files import write_side
+from invlearn.data.features import FeatureCard, Kind
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
-from invlearn.data.parts import PARTS, open_part, write_card
-from invlearn.data.prepare import checks, portable
+from invlearn.data.parts import PARTS, Part, open_part, write_card
+from invlearn.data.prepare import checks
 from invlearn.data.prepare.audit import Audit, PartFacts, Stage, facts_of
 from invlearn.data.prepare.grammar import parse_rules
 from invlearn.data.prepare.labels import Rule, labelled
-from invlearn.data.prepare.repeats import core_of, one_per_pair, repeats_named
+from invlearn.data.prepare.portable import portable, restored
+from invlearn.data.prepare.repeats import core_of, one_per_pair
 from invlearn.data.prepare.settings import PrepareSettings
-from invlearn.data.prepare.side_tables import open_tables
-from invlearn.data.prepare.splits import Split, part_of, with_part, words
+from invlearn.data.prepare.side_tables import ReadSide, SideTable, open_tables, read_side
+from invlearn.data.prepare.splits import Split, part_of, with_part
 from invlearn.data.prepare.table import (
+    ID_COLUMNS,
     ITEM,
     LABEL,
     SPLIT,
@@ -35,10 +41,9 @@ from invlearn.data.prepare.table import (
     coded,
     codes_of,
     counts,
-    encoded,
     working,
 )
-from invlearn.data.prepare.written import write_ids, write_rows, write_sides
+from invlearn.data.prepare.written import write_rows
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import DataError
 from invlearn.runtime.progress import Progress, silent
@@ -53,9 +58,8 @@ class Prepared:
 
     rows: Rows
     """`USER`, `ITEM` (dense ids), `LABEL`, `PART`; unordered."""
-    users: Frame
-    """Column `id`: original ids in the order of the dense ids."""
-    items: Frame
+    ids: dict[Kind, pl.Series]
+    """Original ids of users and items; row number = dense id."""
     stages: tuple[Stage, ...]
     repeated_pairs: int
     conflicts: int
@@ -130,43 +134,32 @@ def prepare(
         InvlearnError: The folder exists or is not writable.
     """
     log = log if isinstance(log, Log) else open_log(log, format=format)
-    settings = PrepareSettings(
-        rules=parse_rules(rule),
-        user=user,
-        item=item,
-        time=time,
-        split=Split(split, valid_fraction, test_fraction, seed),
-        split_column=split_column,
-        repeats=repeats,
-        bad_rows=bad_rows,
-        core=core,
-    )
+    rules, how = parse_rules(rule), Split(split, valid_fraction, test_fraction, seed)
+    settings = PrepareSettings(rules, user, item, time, how, split_column, repeats, bad_rows, core)
     place = EngineSettings(engine, memory, spark, scratch)
-    sides = open_tables({"user": (user_features, user), "item": (item_features, item)}, categorical)
+    sources: dict[Kind, tuple[Any, str]] = {
+        "user": (user_features, user),
+        "item": (item_features, item),
+    }
+    tables = open_tables(sources, categorical)
     whole = atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json")
     with reading(log.name), whole as folder:
         with starting(place, folder) as running:
             result = prepared(log, settings, engine=running, progress=progress)
-            sizes = {
-                "n_users": write_ids(result.users, folder / "users.parquet"),
-                "n_items": write_ids(result.items, folder / "items.parquet"),
-            }
+            for kind, ids in result.ids.items():
+                write_parquet(ids.to_frame(), folder / f"{kind}s.parquet")
             write_rows(running.to_polars(result.rows), folder)
-        card, side_facts = write_sides(sides, folder)
-        facts = {name: facts_of(open_part(folder, name), **sizes) for name in PARTS[:3]}
-        check_classes(facts, log.name)
-        audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
-        write_card(folder, sizes | card_of(log, settings, audit) | card)
+        parts = {name: open_part(folder, name) for name in PARTS}
+        audit, card, sides = describe(log, settings, result, parts, tables)
+        for kind, side in sides.items():
+            write_side(folder, kind, side.features, side.vocabulary)
+        write_card(folder, card)
     progress("prepare", N_STEPS, N_STEPS, step="written")
     return audit
 
 
 def prepared(
-    log: Log,
-    settings: PrepareSettings,
-    *,
-    engine: Engine = IN_MEMORY,
-    progress: Progress = silent,
+    log: Log, settings: PrepareSettings, *, engine: Engine = IN_MEMORY, progress: Progress = silent
 ) -> Prepared:
     """Run all steps except writing: read, check, label, reduce, split, assign dense ids.
 
@@ -176,23 +169,20 @@ def prepared(
         DataError: The log lacks a column, has bad rows, or gives no usable labels.
     """
     story = _Story(progress, engine)
-    schema = log.rows.collect_schema()
-    checks.check_columns(schema, settings.columns, log.name)
-    wanted = settings.checks(schema)
-    checks.check_types(log.rows, wanted, log.name)
-
     rows = read_rows(log, settings, engine)
     _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
-    drop = settings.bad_rows == "drop"
-    rows, reasons = checks.without_bad(rows, wanted, log, drop=drop, engine=engine)
+    rows, reasons = good_rows(rows, settings, log, engine)
     found = story.note("bad rows", rows if reasons else None, reasons)
     why = ", ".join(f"{reason} ({counted(n_rows, 'row')})" for reason, n_rows in reasons.items())
     _check_any(found, f"every row of {log.name} is bad: {why}; fix the log")
 
-    rows, users, items = _labelled_codes(rows, settings, engine)
+    rows = labelled(rows, settings.rules, engine).select(ROW, USER, ITEM, LABEL, TIME, SPLIT)
+    ids = {column: codes_of(rows, column, engine) for column in ID_COLUMNS.values()}
+    for column, codes in ids.items():
+        rows = coded(rows, column, codes, engine)
+    rows = engine.materialize(rows)
     check_labels(story.note("label", rows, same_ids=True), settings.rules, log.name)
-    policy = repeats_named(settings.repeats)
-    rows, repeated_pairs, conflicts = one_per_pair(rows, policy, engine)
+    rows, repeated_pairs, conflicts = one_per_pair(rows, settings.repeats, engine)
     story.note("one row a pair", rows, "repeats of a pair", same_ids=True)
     if settings.core > 1:
         rows = core_of(rows, settings.core, engine)
@@ -202,15 +192,15 @@ def prepared(
     may_drop = settings.split.dropped
     found = story.note("split", rows, may_drop, same_ids=not may_drop)
 
-    if found.users < len(users):
-        rows, users = _renumbered(rows, USER, users, engine)
-    if found.items < len(items):
-        rows, items = _renumbered(rows, ITEM, items, engine)
-    users, items = (
-        portable.restored(users.select(nw.col(USER).alias("id")), schema[settings.user]),
-        portable.restored(items.select(nw.col(ITEM).alias("id")), schema[settings.item]),
-    )
-    return Prepared(rows, users, items, tuple(story.stages), repeated_pairs, conflicts)
+    for column, n_left in ((USER, found.users), (ITEM, found.items)):
+        if n_left < len(ids[column]):
+            rows, ids[column] = _renumbered(rows, column, ids[column], engine)
+    schema, columns = log.rows.collect_schema(), {"user": settings.user, "item": settings.item}
+    originals: dict[Kind, pl.Series] = {
+        kind: restored(ids[column], column, schema[columns[kind]])
+        for kind, column in ID_COLUMNS.items()
+    }
+    return Prepared(rows, originals, tuple(story.stages), repeated_pairs, conflicts)
 
 
 class _Story:
@@ -250,59 +240,75 @@ class _Story:
 def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -> Rows:
     """Read the required columns: `USER`, `ITEM`, `TIME`, `SPLIT` and the columns of the rules.
 
-    Polars converts them to working names and to types that all engines support.
+    Polars converts them to working names and to types that all engines support. Without a column
+    for it, `TIME` is 0 and `SPLIT` is null.
 
     Raises:
-        DataError: The log is damaged.
+        DataError: The log is damaged, lacks a column, or has a column of the wrong type.
         ConfigError: An id or time has a type that only Polars supports.
     """
     schema = log.rows.collect_schema()
-    ids = {USER: settings.user, ITEM: settings.item}
-    columns = {kind: portable.id_of(name, schema[name], engine) for kind, name in ids.items()}
-    if settings.time is not None:
-        columns[TIME] = portable.time_of(settings.time, schema[settings.time], engine)
+    checks.check_columns(schema, settings.columns, log.name)
+    checks.check_types(log.rows, settings.checks(schema), log.name)
+    columns = {TIME: nw.lit(0, nw.Int64), SPLIT: nw.lit(None, nw.Int8)}
+    for kind, name in {USER: settings.user, ITEM: settings.item, TIME: settings.time}.items():
+        if name is not None:
+            columns[kind] = portable(name, schema[name], engine)
     if settings.split_column is not None:
-        columns[SPLIT] = words(settings.split_column)
-    for name in settings.rule_columns:
-        columns[working(name)] = nw.col(name).cast(nw.Float64)
+        columns[SPLIT] = part_of(settings.split_column)
+    columns |= {working(name): nw.col(name).cast(nw.Float64) for name in settings.rule_columns}
     with reading(log.name):  # damage inside a file is detected only here
         return engine.import_lazy(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
 
 
-def _labelled_codes(
-    rows: Rows, settings: PrepareSettings, engine: Engine
-) -> tuple[Rows, Frame, Frame]:
-    """Label rows, drop the columns of the log, and encode ids as integers."""
-    time = nw.lit(0, nw.Int64) if settings.time is None else nw.col(TIME)
-    part = part_of(SPLIT) if settings.split_column else nw.lit(None, nw.Int8)
-    rows = labelled(rows, settings.rules, engine)
-    rows = rows.select(ROW, USER, ITEM, LABEL, time.alias(TIME), part.alias(SPLIT))
-    users, items = codes_of(rows, USER, engine), codes_of(rows, ITEM, engine)
-    rows = coded(coded(rows, USER, users, engine), ITEM, items, engine)
-    return engine.materialize(rows), users, items
+def good_rows(
+    rows: Rows, settings: PrepareSettings, log: Log, engine: Engine = IN_MEMORY
+) -> tuple[Rows, dict[str, int]]:
+    """Return the rows that pass all checks, and the number of dropped rows by reason.
+
+    Raises:
+        DataError: There are bad rows, and the settings do not drop them.
+    """
+    wanted, drop = settings.checks(log.rows.collect_schema()), settings.bad_rows == "drop"
+    return checks.without_bad(rows, wanted, log, drop=drop, engine=engine)
 
 
 def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
     """Renumber codes and ids to close the gaps left by dropped rows."""
-    dense, kept = encoded(rows, column, engine)
+    kept = codes_of(rows, column, engine)
+    rows = engine.materialize(coded(rows, column, kept, engine))
     kept = kept.rename({"code": "dense", column: "code"})
     kept = kept.join(ids, on="code", how="left").sort("dense").select(column, "dense")
-    return engine.materialize(dense), kept.rename({"dense": "code"})
+    return rows, kept.rename({"dense": "code"})
 
 
-def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]:
-    """Return the card entries that describe how a dataset was prepared."""
-    classes: dict[str, Any] = {
-        name: {"positive": facts.positive, "negative": facts.negative}
-        for name, facts in audit.parts.items()
+def describe(
+    log: Log,
+    settings: PrepareSettings,
+    result: Prepared,
+    parts: Mapping[str, Part],
+    tables: Mapping[Kind, SideTable],
+) -> tuple[Audit, dict[str, Any], dict[Kind, ReadSide]]:
+    """Return the audit of prepared rows, their card, and the features of users and items.
+
+    Raises:
+        DataError: A labelled part lacks a class, or a feature table has none of the ids.
+    """
+    sizes = {f"n_{kind}s": len(ids) for kind, ids in result.ids.items()}
+    sides: dict[Kind, ReadSide] = {
+        kind: read_side(table, result.ids[kind]) for kind, table in tables.items()
     }
-    return {
-        "rows": classes | {"unlabelled": audit.final.unlabelled},
+    facts = {name: facts_of(parts[name], **sizes) for name in PARTS[:3]}
+    check_classes(facts, log.name)
+    side_facts = {kind: side.facts for kind, side in sides.items()}
+    audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
+    classes = {n: {"positive": f.positive, "negative": f.negative} for n, f in facts.items()}
+    card: dict[str, Any] = {
+        **sizes,
+        "rows": {**classes, "unlabelled": audit.final.unlabelled},
         "rule": [str(rule) for rule in settings.rules],
         "columns": {
-            "user": settings.user,
-            "item": settings.item,
-            "time": settings.time,
+            **{name: getattr(settings, name) for name in ("user", "item", "time")},
             "rule": list(settings.rule_columns),
         },
         "repeats": settings.repeats,
@@ -319,6 +325,10 @@ def card_of(log: Log, settings: PrepareSettings, audit: Audit) -> dict[str, Any]
         "invlearn": version("invlearn"),
         "audit": audit.to_json(),
     }
+    if sides:
+        cards = {kind: side.features.card for kind, side in sides.items()}
+        card["features"] = FeatureCard(**cards).model_dump()
+    return audit, card, sides
 
 
 def _check_any(found: Counts, message: str) -> None:

@@ -36,20 +36,18 @@ def value_at(rows: Rows, column: str, place: int, engine: Engine = IN_MEMORY) ->
     """
     n_below, n_rows = 0, int(engine.collect(rows.select(nw.len())).item())
     while n_rows > ENOUGH_ROWS:
-        pivots = _pivots(rows, column, n_rows, engine)
-        counted = _counted(rows, column, pivots, engine)
-        low = high = None
-        n_low, n_high = 0, n_rows
-        for pivot, (n_less, n_equal) in zip(pivots, counted, strict=True):
-            if n_less <= place - n_below < n_less + n_equal:
+        counted = _counted(rows, column, _pivots(rows, column, n_rows, engine), engine)
+        wanted = place - n_below
+        for pivot, n_less, n_equal in counted:
+            if n_less <= wanted < n_less + n_equal:
                 return pivot, n_below + n_less
-            if n_less + n_equal <= place - n_below:
-                low, n_low = pivot, n_less + n_equal
-            elif high is None:
-                high, n_high = pivot, n_less
-        rows = rows if low is None else rows.filter(nw.col(column) > low)
-        rows = rows if high is None else rows.filter(nw.col(column) < high)
-        n_below, n_rows = n_below + n_low, n_high - n_low
+        below = [(pivot, less + equal) for pivot, less, equal in counted if less + equal <= wanted]
+        above = [(pivot, less) for pivot, less, _ in counted if less > wanted]
+        if above:
+            rows, n_rows = rows.filter(nw.col(column) < above[0][0]), above[0][1]
+        if below:
+            rows = rows.filter(nw.col(column) > below[-1][0])
+            n_below, n_rows = n_below + below[-1][1], n_rows - below[-1][1]
     values = engine.collect(rows.select(column)).sort(column)[column]
     value = values[place - n_below]
     return value, n_below + int((values < value).sum())
@@ -67,16 +65,10 @@ def _pivots(rows: Rows, column: str, n_rows: int, engine: Engine) -> list[Any]:
 
 def _counted(
     rows: Rows, column: str, pivots: Sequence[Any], engine: Engine
-) -> list[tuple[int, int]]:
-    """Return, for each pivot, the number of rows with a lower and with an equal value."""
+) -> list[tuple[Any, int, int]]:
+    """Return each pivot, and the number of rows with a lower and with an equal value."""
     value = nw.col(column)
-    planned = [
-        count.alias(f"{kind} {place}")
-        for place, pivot in enumerate(pivots)
-        for kind, count in (
-            ("less", number_of(value < pivot)),
-            ("equal", number_of(value == pivot)),
-        )
-    ]
-    found = engine.collect(rows.select(*planned)).row(0)
-    return [(int(less), int(equal)) for less, equal in zip(found[::2], found[1::2], strict=True)]
+    less = {f"less {n}": number_of(value < pivot) for n, pivot in enumerate(pivots)}
+    equal = {f"equal {n}": number_of(value == pivot) for n, pivot in enumerate(pivots)}
+    found = [int(n) for n in engine.collect(rows.select(**less, **equal)).row(0)]
+    return list(zip(pivots, found[: len(pivots)], found[len(pivots) :], strict=True))

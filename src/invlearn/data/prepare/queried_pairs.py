@@ -3,7 +3,7 @@
 They are read in blocks, never all at once, and can be iterated repeatedly.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,21 @@ import numpy.typing as npt
 import polars as pl
 
 from invlearn.data.dataset import Dataset
-from invlearn.data.engines.spill import spilling
+from invlearn.data.engines.engine import Rows
+from invlearn.data.engines.engines import EngineSettings, starting
+from invlearn.data.features import Kind
+from invlearn.data.ids import UNKNOWN, IdMap
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
 from invlearn.data.prepare import checks
 from invlearn.data.prepare.grammar import parse_rule
 from invlearn.data.prepare.labels import Bounds, Given, Percentile, Rule, labelled
-from invlearn.data.prepare.table import ITEM, LABEL, USER, working
+from invlearn.data.prepare.table import ID_COLUMNS, ITEM, LABEL, USER, working
 from invlearn.runtime.errors import ConfigError, DataError
 from invlearn.runtime.text import counted
 
 BLOCK_PAIRS = 1 << 18
 """Pairs in a block."""
-UNKNOWN = -1
-"""Dense id of a user or item that is not in the dataset, and value of an unknown truth."""
-
-_IDS = {"user": (USER, "users.parquet"), "item": (ITEM, "items.parquet")}
-_ID, _CODE = "__id__", "__code__"
 
 
 class Block(NamedTuple):
@@ -107,22 +105,23 @@ def pairs_of(
         DataError: The source lacks a column or has invalid values in it.
         InvlearnError: The disk is full.
     """
-    log = open_log(source, format=format)
-    named = {"user": "user", "item": "item"} | dict(dataset.card.columns)
-    columns = {"user": user or str(named["user"]), "item": item or str(named["item"])}
-    with spilling(place) as engine:
-        named_rows = _named(log, columns, _rule(truth))
+    log, rule = open_log(source, format=format), _rule(truth)
+    named = {"user": "user", "item": "item"} | dataset.card.columns
+    columns: dict[Kind, str] = {"user": user or named["user"], "item": item or named["item"]}
+    ids = {kind: IdMap.of(dataset.ids(kind)) for kind in columns}
+    with starting(EngineSettings(), place) as engine:
         with reading(log.name):  # damage inside a file is detected only here
-            rows = engine.import_lazy(named_rows)
-        told = _with_truth(rows, log, _rule(truth))
-        with reading(f"an id map of {dataset.folder}"):
-            rows = engine.materialize(_coded(told, dataset.folder))
-        table: pl.LazyFrame = nw.to_native(rows)
+            rows = engine.import_lazy(_checked(log, columns, rule))
+        table: pl.LazyFrame = nw.to_native(_with_truth(rows, log, rule))
         n_pairs = int(table.select(pl.len()).collect().item())
 
         def blocks() -> Iterator[Block]:
             for start in range(0, n_pairs, BLOCK_PAIRS):
-                yield _block(table.slice(start, BLOCK_PAIRS).collect(), has_truth=bool(truth))
+                block = table.slice(start, BLOCK_PAIRS).collect()
+                pairs = block.select(user=USER, item=ITEM)
+                users, items = (ids[kind].dense(pairs[kind]).astype(np.int32) for kind in columns)
+                labels = block[LABEL].fill_null(UNKNOWN).to_numpy() if rule else None
+                yield Block(pairs, users, items, labels)
 
         yield QueriedPairs(log.name, n_pairs, blocks)
 
@@ -140,19 +139,20 @@ def _rule(truth: str | None) -> Rule | None:
     return rule
 
 
-def _named(log: Log, columns: dict[str, str], rule: Rule | None) -> Any:
-    """Return the required columns, with ids under their working names."""
-    schema = log.rows.collect_schema()
-    told = [check.column for check in rule.checks()] if rule else []
-    checks.check_columns(schema, [*columns.values(), *told], log.name)
-    wanted = [checks.identifies(name, _IDS[kind][0]) for kind, name in columns.items()]
-    checks.check_types(log.rows, [*wanted, *(rule.checks() if rule else ())], log.name)
-    ids = {_IDS[key][0]: nw.col(column) for key, column in columns.items()}
-    with reading(log.name):
-        return log.rows.select(ROW, **{working(name): nw.col(name) for name in told}, **ids)
+def _checked(log: Log, columns: Mapping[Kind, str], rule: Rule | None) -> Rows:
+    """Return the required columns of a log under their working names."""
+    truth_checks = rule.checks() if rule else ()
+    wanted = [checks.identifies(name, ID_COLUMNS[kind]) for kind, name in columns.items()]
+    wanted += truth_checks
+    names = [check.column for check in wanted]
+    checks.check_columns(log.rows.collect_schema(), names, log.name)
+    checks.check_types(log.rows, wanted, log.name)
+    ids = {ID_COLUMNS[kind]: nw.col(name) for kind, name in columns.items()}
+    values = {working(check.column): nw.col(check.column) for check in truth_checks}
+    return log.rows.select(ROW, **values, **ids)
 
 
-def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:
+def _with_truth(rows: Rows, log: Log, rule: Rule | None) -> Rows:
     """Return the rows with `LABEL`, null where unknown."""
     if rule is None:
         return rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
@@ -164,24 +164,3 @@ def _with_truth(rows: Any, log: Log, rule: Rule | None) -> Any:
             "truth; fix or remove these rows"
         )
     return labelled(good, [rule])
-
-
-def _coded(rows: Any, folder: Path) -> Any:
-    """Add dense ids to the original ids, compared as text, since files may differ in type."""
-    table: pl.LazyFrame = nw.to_native(rows)
-    for key, (column, file) in _IDS.items():
-        ids = pl.scan_parquet(folder / file, glob=False).with_row_index(_CODE)
-        ids = ids.select(
-            pl.col("id").cast(pl.String).alias(_ID), pl.col(_CODE).cast(pl.Int32).alias(key)
-        )
-        text = pl.col(column).cast(pl.String).alias(_ID)
-        table = table.with_columns(text).join(ids, on=_ID, how="left", maintain_order="left")
-        table = table.drop(_ID)
-    return nw.from_native(table.select(USER, ITEM, *_IDS, LABEL))
-
-
-def _block(frame: pl.DataFrame, *, has_truth: bool) -> Block:
-    filled = frame.with_columns(pl.col(*_IDS, LABEL).fill_null(UNKNOWN))
-    users, items, truth = (filled[name].to_numpy() for name in (*_IDS, LABEL))
-    ids = frame.select(pl.col(USER).alias("user"), pl.col(ITEM).alias("item"))
-    return Block(ids, users, items, truth if has_truth else None)

@@ -1,13 +1,12 @@
 """Reduce rows to one per pair, and to users and items with enough rows."""
 
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import narwhals.stable.v2 as nw
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs.logs import ROW
 from invlearn.data.prepare.table import ITEM, LABEL, PAIR, TIME, USER, number_of, pieces
-from invlearn.runtime.errors import unknown
 
 Repeats = Literal["last", "first", "any-positive", "majority"]
 
@@ -17,18 +16,7 @@ _POSITIVE, _NEGATIVE = "__positive__", "__negative__"
 """Columns with the number of positive and negative rows of a pair."""
 
 
-def repeats_named(name: str) -> Repeats:
-    """Return the policy with the given name.
-
-    Raises:
-        ConfigError: The name is unknown.
-    """
-    if name not in get_args(Repeats):
-        raise unknown("policy for repeated pairs", name, get_args(Repeats))
-    return cast(Repeats, name)
-
-
-def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tuple[Rows, int, int]:
+def one_per_pair(rows: Rows, policy: str, engine: Engine = IN_MEMORY) -> tuple[Rows, int, int]:
     """Keep one row of each (user, item) pair.
 
     A labelled row always takes precedence over unlabelled ones: clear feedback is not undone by
@@ -42,7 +30,7 @@ def one_per_pair(rows: Rows, policy: Repeats, engine: Engine = IN_MEMORY) -> tup
     Args:
         rows: Materialized rows with integer codes in `USER` and `ITEM`, sortable values in
             `TIME`, and with `LABEL`, `ROW`.
-        policy: Which row of a pair to keep.
+        policy: Which row of a pair to keep, one of `Repeats`.
         engine: Engine of the table.
 
     Returns:
@@ -93,7 +81,7 @@ def _repeats_of(keyed: Rows) -> Rows:
     )
 
 
-def _chosen(repeats: Rows, policy: Repeats) -> Rows:
+def _chosen(repeats: Rows, policy: str) -> Rows:
     """Choose one row of each pair."""
     merit = -_merit(policy) if policy == "first" else _merit(policy)  # the best is first, or last
     ranked = repeats.with_columns(merit.alias(_MERIT))
@@ -103,7 +91,7 @@ def _chosen(repeats: Rows, policy: Repeats) -> Rows:
     return chosen.drop(_MERIT, _POSITIVE, _NEGATIVE)
 
 
-def _merit(policy: Repeats) -> nw.Expr:
+def _merit(policy: str) -> nw.Expr:
     """Return the precedence of a row within its pair: 0 (unlabelled) to 2."""
     positive = nw.coalesce((nw.col(LABEL) == 1).cast(nw.Int64), nw.lit(0))
     negative = nw.coalesce((nw.col(LABEL) == 0).cast(nw.Int64), nw.lit(0))

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.prepare.checks import Check, identifies, one_of, orders
 from invlearn.data.prepare.labels import Rule
-from invlearn.data.prepare.repeats import repeats_named
+from invlearn.data.prepare.repeats import Repeats
 from invlearn.data.prepare.splits import WORDS, Split
 from invlearn.data.prepare.table import ITEM, USER
 from invlearn.runtime.errors import ConfigError, unknown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PrepareSettings:
     """All settings that determine the dataset made from a log."""
 
@@ -28,7 +29,8 @@ class PrepareSettings:
     core: int = 0
 
     def __post_init__(self) -> None:
-        repeats_named(self.repeats)
+        if self.repeats not in get_args(Repeats):
+            raise unknown("policy for repeated pairs", self.repeats, get_args(Repeats))
         if self.bad_rows not in ("error", "drop"):
             raise unknown("way with bad rows", self.bad_rows, ("error", "drop"))
         if self.user == self.item:

@@ -79,7 +79,7 @@ def open_tables(
             )
         if name not in known:
             raise unknown("feature", name, set(known) - {ROW})
-    return {kind: _looked_over(log, name, categorical) for kind, (log, name) in logs.items()}
+    return {kind: _checked(log, name, categorical) for kind, (log, name) in logs.items()}
 
 
 def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
@@ -92,10 +92,11 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
     Raises:
         DataError: The table has none of the ids.
     """
-    rows = _rows(table, (*table.categorical, *table.numeric))
-    columns = rows.select(_KEY, pl.lit(True).alias(_THERE), *table.categorical, *table.numeric)
+    names = (*table.categorical, *table.numeric)
+    rows = _rows(table, names)
     # compared as text, since the log may hold integers where the table holds strings
     wanted = ids.cast(pl.String).alias(_KEY).to_frame()
+    columns = rows.select(_KEY, pl.lit(True).alias(_THERE), *names)
     placed = wanted.join(columns, on=_KEY, how="left", maintain_order="left")
     placed = placed.with_columns(selectors.float().fill_nan(None))
     n_found = placed[_THERE].count()
@@ -105,14 +106,16 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
             f"{len(ids):,} of the log, of which the first is '{wanted.item(0, 0)}'; compare them"
         )
     coded = {name: _coded(placed[name]) for name in table.categorical}
-    scaled = {name: standardised(_numbers(placed[name])) for name in table.numeric}
+    numbers = placed.select(pl.col(table.numeric).cast(pl.Float64).fill_null(float("nan")))
+    scaled = {name: standardised(numbers[name].to_numpy()) for name in table.numeric}
     card = SideCard(
         categorical={name: 1 + len(words) for name, (_, words) in coded.items()},
         numeric={name: scale for name, (_, scale) in scaled.items()},
     )
-    codes = _side_by_side([column for column, _ in coded.values()], len(ids), np.int32)
-    values = _side_by_side([column for column, _ in scaled.values()], len(ids), np.float32)
-    missing = {name: placed[name].null_count() for name in (*coded, *scaled)}
+    none = SideFeatures.none(len(ids))
+    codes = np.column_stack([column for column, _ in coded.values()]) if coded else none.codes
+    values = np.column_stack([column for column, _ in scaled.values()]) if scaled else none.values
+    missing = {name: placed[name].null_count() for name in names}
     facts = SideFacts(
         name=table.log.name,
         sha256=table.log.sha256,
@@ -121,7 +124,14 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
         missing=missing,
         rare={name: int((c == 0).sum()) - missing[name] for name, (c, _) in coded.items()},
     )
-    return ReadSide(SideFeatures(card, codes, values), _vocabulary(coded), facts)
+    vocabulary = [
+        (name, code, word)
+        for name, (_, words) in coded.items()
+        for code, word in enumerate(words, 1)
+    ]
+    schema = {"feature": pl.String, "code": pl.Int32, "value": pl.String}
+    frame = pl.DataFrame(vocabulary, schema, orient="row")
+    return ReadSide(SideFeatures(card, codes, values), frame, facts)
 
 
 def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
@@ -154,7 +164,7 @@ def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
     return values, Scale(mean=float(within[0] * size), spread=float(within[1] * size))
 
 
-def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
+def _checked(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
     schema = log.rows.collect_schema()
     checks.check_columns(schema, [id_column], log.name)
     checks.check_types(log.rows, [checks.identifies(id_column, USER)], log.name)
@@ -167,22 +177,17 @@ def _looked_over(log: Log, id_column: str, categorical: Sequence[str]) -> SideTa
         raise DataError(
             f"{log.name} has a column '{taken.pop()}', a name that is needed here; give it another"
         )
-    words: list[str] = []
-    for name in names:
+    words = [name for name in names if not schema[name].is_numeric() or name in categorical]
+    for name in words:
         dtype = schema[name]
-        if dtype.is_numeric() and name not in categorical:
-            continue
         if not (dtype.is_numeric() or any(dtype == kind for kind in _CATEGORICAL)):
             raise DataError(
                 f"column '{name}' of {log.name} is of type {dtype}, and features are text, true "
                 "or false, or numbers; convert it or leave it out"
             )
-        words.append(name)
     numbers = tuple(name for name in names if name not in words)
     table = SideTable(log, id_column, tuple(words), numbers)
-    rows = _rows(table, numbers)
-    _check_ids(rows, table)
-    _check_finite(rows, table)
+    _check_values(_rows(table, numbers), table)
     return table
 
 
@@ -197,36 +202,25 @@ def _rows(table: SideTable, columns: Sequence[str]) -> pl.DataFrame:
 _CATEGORICAL = (nw.String, nw.Boolean, nw.Categorical, nw.Enum)
 
 
-def _check_ids(rows: pl.DataFrame, table: SideTable) -> None:
-    is_null = rows[_KEY].is_null()
-    if is_null.any():
+def _check_values(rows: pl.DataFrame, table: SideTable) -> None:
+    """Raise on a missing or repeated id, and on an infinite number."""
+    if len(bad := rows.filter(pl.col(_KEY).is_null())):
         raise DataError(
-            f"{_place(rows, is_null, table)}, column '{table.id_column}': found nothing (null), "
-            f"wanted an id; fix or remove such rows ({is_null.sum():,} in all)"
+            f"{table.log.place(bad[ROW][0])}, column '{table.id_column}': found nothing (null), "
+            f"wanted an id; fix or remove such rows ({len(bad):,} in all)"
         )
-    is_repeat = ~rows[_KEY].is_first_distinct()
-    if is_repeat.any():
-        value = rows.filter(is_repeat)[table.id_column][0]
+    if len(bad := rows.filter(~pl.col(_KEY).is_first_distinct())):
         raise DataError(
-            f"{_place(rows, is_repeat, table)} repeats the id {value!r} of column "
-            f"'{table.id_column}'; {counted(int(is_repeat.sum()), 'row repeats', 'rows repeat')} "
+            f"{table.log.place(bad[ROW][0])} repeats the id {bad[table.id_column][0]!r} of column "
+            f"'{table.id_column}'; {counted(len(bad), 'row repeats', 'rows repeat')} "
             "an id, and each may have one; keep the row that is meant"
         )
-
-
-def _check_finite(rows: pl.DataFrame, table: SideTable) -> None:
     for name in table.numeric:
-        is_infinite = rows[name].cast(pl.Float64).is_infinite().fill_null(False)
-        if is_infinite.any():
-            value = rows.filter(is_infinite)[name][0]
+        if len(bad := rows.filter(pl.col(name).cast(pl.Float64).is_infinite())):
             raise DataError(
-                f"{_place(rows, is_infinite, table)}, column '{name}': found {value}, wanted a "
+                f"{table.log.place(bad[ROW][0])}, column '{name}': found {bad[name][0]}, wanted a "
                 "number or nothing; fix it or leave it empty"
             )
-
-
-def _place(rows: pl.DataFrame, where: pl.Series, table: SideTable) -> str:
-    return table.log.place(int(rows.filter(where)[ROW][0]))
 
 
 def _coded(column: pl.Series) -> tuple[Codes, list[str]]:
@@ -236,21 +230,3 @@ def _coded(column: pl.Series) -> tuple[Codes, list[str]]:
     words = counts.select("value").sort("value").with_row_index("code", offset=1)
     found = column.to_frame().join(words, on="value", how="left", maintain_order="left")
     return found["code"].fill_null(0).cast(pl.Int32).to_numpy(), words["value"].to_list()
-
-
-def _numbers(column: pl.Series) -> npt.NDArray[np.float64]:
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-
-
-def _side_by_side(columns: Sequence[npt.NDArray[Any]], n_ids: int, dtype: type) -> Any:
-    return np.column_stack(columns) if columns else np.empty((n_ids, 0), dtype)
-
-
-def _vocabulary(coded: Mapping[str, tuple[Codes, list[str]]]) -> pl.DataFrame:
-    rows = [
-        (name, code, word)
-        for name, (_, words) in coded.items()
-        for code, word in enumerate(words, 1)
-    ]
-    schema = {"feature": pl.String, "code": pl.Int32, "value": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -30,16 +30,9 @@ TRAIN, VALID, TEST, UNLABELLED = range(4)
 """Positions in `invlearn.data.dataset.PARTS`."""
 
 WORDS = {
-    "0": TRAIN,
-    "train": TRAIN,
-    "training": TRAIN,
-    "1": VALID,
-    "valid": VALID,
-    "val": VALID,
-    "validation": VALID,
-    "dev": VALID,
-    "2": TEST,
-    "test": TEST,
+    **dict.fromkeys(("0", "train", "training"), TRAIN),
+    **dict.fromkeys(("1", "valid", "val", "validation", "dev"), VALID),
+    **dict.fromkeys(("2", "test"), TEST),
 }
 """Allowed values of a split column, and their parts."""
 
@@ -83,14 +76,9 @@ class Split:
         }.get(self.how, "")
 
 
-def words(column: str) -> nw.Expr:
-    """Return the values of a split column as lower-case text."""
-    return nw.col(column).cast(nw.String).str.to_lowercase()
-
-
 def part_of(column: str) -> nw.Expr:
     """Return the part named in a split column of integers or strings, Int8; null if unknown."""
-    word = words(column)
+    word = nw.col(column).cast(nw.String).str.to_lowercase()
     meant = [nw.when(word == name).then(nw.lit(part, nw.Int8)) for name, part in WORDS.items()]
     return nw.coalesce(*meant)
 

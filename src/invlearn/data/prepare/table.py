@@ -14,6 +14,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
+from invlearn.data.features import Kind
 from invlearn.data.logs.logs import ROW
 
 PIECE_ROWS = 8_000_000
@@ -31,6 +32,8 @@ LABEL = "__label__"
 """Int8: 1 positive, 0 negative, null unlabelled."""
 PART = "__part__"
 """Int8: position in `invlearn.data.dataset.PARTS`."""
+
+ID_COLUMNS: dict[Kind, str] = {"user": USER, "item": ITEM}
 
 PAIR = nw.col(USER).cast(nw.Int64) * 2**31 + nw.col(ITEM)
 """The dense codes of user and item as one integer, in the order (user, item)."""
@@ -70,6 +73,11 @@ def working(column: str) -> str:
     """
     plain = re.fullmatch(r"[a-z][a-z0-9_]*", column)
     return column if plain else f"__log_{column.encode().hex()}__"
+
+
+def number(column: str) -> nw.Expr:
+    """Return the values of a log column, by its working name, as Float64."""
+    return nw.col(working(column)).cast(nw.Float64)
 
 
 def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
@@ -135,21 +143,6 @@ def distinct(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Rows:
         stretch = rows.filter((nw.col(ROW) >= start) & (nw.col(ROW) < start + STRETCH_ROWS))
         found = engine.collect(nw.concat([found, stretch.select(column)]).unique()).lazy()
     return found
-
-
-def encoded(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> tuple[Rows, Frame]:
-    """Replace the values of a column by dense integers, in sort order of the values.
-
-    Args:
-        rows: A materialized table without nulls in `column`.
-        column: Column to encode.
-        engine: Engine of the table.
-
-    Returns:
-        The table with Int32 codes, still lazy, and the codes (see `codes_of`).
-    """
-    codes = codes_of(rows, column, engine)
-    return coded(rows, column, codes, engine), codes
 
 
 def codes_of(rows: Rows, column: str, engine: Engine = IN_MEMORY) -> Frame:

@@ -96,50 +96,50 @@ def shuffled(blocks: Blocks, n_rows: int, rng: np.random.Generator, scratch: Scr
         again = np.random.Generator(np.random.Philox(key))
         return lambda rows: again.integers(n_buckets, size=len(rows))
 
-    order, ends = _dealt(blocks, deal, n_rows, n_buckets, scratch)
-    for start, end in zip([0, *ends], ends, strict=False):
-        bucket = np.array(order[start:end])
-        rng.shuffle(bucket)
-        order[start:end] = bucket
-    return order
+    return _in_buckets(blocks, deal, n_rows, n_buckets, rng.permutation, scratch)
 
 
 def grouped(
-    rows: Longs, turn_of: Callable[[Longs], Longs], n_turns: int, scratch: Scratch
+    rows: Longs, group_of: Callable[[Longs], Longs], n_groups: int, scratch: Scratch
 ) -> Longs:
     """Return the rows sorted by group number; the order within a group is arbitrary.
 
     Args:
         rows: Rows from `shuffled`.
-        turn_of: Returns the group numbers of some rows, from 0.
-        n_turns: Number of groups.
+        group_of: Returns the group numbers of some rows, from 0.
+        n_groups: Number of groups.
         scratch: Storage for many rows.
     """
-    if len(rows) <= BUCKET_ROWS:
-        return rows[np.argsort(turn_of(rows))]
-    n_buckets = -(-len(rows) // BUCKET_ROWS)
+
+    def sort(some: Longs) -> Longs:
+        return some[np.argsort(group_of(some))]
+
+    n_rows = len(rows)
+    if n_rows <= BUCKET_ROWS:
+        return sort(rows)
+    n_buckets = -(-n_rows // BUCKET_ROWS)
 
     def blocks() -> Iterator[Longs]:
-        return (np.array(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS))
+        return (np.array(rows[at : at + CHUNK_ROWS]) for at in range(0, n_rows, CHUNK_ROWS))
 
     def deal() -> Callable[[Longs], Longs]:
-        return lambda rows: turn_of(rows) * n_buckets // n_turns
+        return lambda some: group_of(some) * n_buckets // n_groups
 
-    order, ends = _dealt(blocks, deal, len(rows), n_buckets, scratch)
-    for start, end in zip([0, *ends], ends, strict=False):
-        bucket = np.array(order[start:end])
-        order[start:end] = bucket[np.argsort(turn_of(bucket))]
-    return order
+    return _in_buckets(blocks, deal, n_rows, n_buckets, sort, scratch)
 
 
-def _dealt(
+def _in_buckets(
     blocks: Blocks,
     deal: Callable[[], Callable[[Longs], Longs]],
     n_rows: int,
     n_buckets: int,
+    arrange: Callable[[Longs], Longs],
     scratch: Scratch,
-) -> tuple[Longs, list[int]]:
-    """Return the rows, sorted by bucket, and the end of each bucket."""
+) -> Longs:
+    """Return the rows sorted by bucket, and within each bucket as `arrange` returns them.
+
+    `deal` returns a new function that assigns buckets, the same in each of two passes.
+    """
     sizes, bucket_of = np.zeros(n_buckets, np.int64), deal()
     for rows in blocks():
         sizes += np.bincount(bucket_of(rows), minlength=n_buckets)
@@ -152,4 +152,6 @@ def _dealt(
         for bucket in np.flatnonzero(counts).tolist():
             order[places[bucket] :][: counts[bucket]] = pieces[bucket]
         places += counts
-    return order, ends.tolist()
+    for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
+        order[start:end] = arrange(np.array(order[start:end]))
+    return order

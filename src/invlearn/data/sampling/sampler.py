@@ -18,9 +18,6 @@ from invlearn.runtime.random import stream
 from invlearn.runtime.text import counted
 
 Packed = npt.NDArray[np.int64]
-Cut = tuple[Pairs, torch.Tensor, Pairs, torch.Tensor | None]
-"""Labelled pairs, labels, unlabelled pairs and, for row state, row numbers of one batch."""
-
 _BLOCK_PAIRS = 2**17
 """Pairs per block: enough to amortise the call overhead; about 2 MB of tensors."""
 
@@ -87,7 +84,7 @@ class Sampler:
         self._exposed_order: tuple[int, Packed] = (-1, np.empty(0, np.int64))
         pairs_per_row = 1 + source.per_labelled if feed.unlabelled else 1
         self._block_steps = max(1, _BLOCK_PAIRS // (batch_size * pairs_per_row))
-        self._block: tuple[tuple[int, bool, int] | None, list[Cut]] = (None, [])
+        self._block: tuple[tuple[int, bool, int] | None, list[Batch]] = (None, [])
         self._unseen: UnseenItems | None = None
         if feed.unlabelled:
             check_source(source, dataset)
@@ -115,17 +112,7 @@ class Sampler:
         block, place = divmod(step - is_meta_batch * self._n_train_steps, self._block_steps)
         if self._block[0] != (epoch, is_meta_batch, block):
             self._block = ((epoch, is_meta_batch, block), self._cut(epoch, is_meta_batch, block))
-        labelled, labels, unlabelled, rows = self._block[1][place]
-        return Batch(
-            labelled=labelled,
-            labels=labels,
-            unlabelled=unlabelled,
-            is_meta_batch=is_meta_batch,
-            step=epoch * self.steps_per_epoch + step,
-            lr=lr,
-            rows=rows,
-            origin=None if rows is None else unlabelled,
-        )
+        return self._block[1][place]._replace(step=epoch * self.steps_per_epoch + step, lr=lr)
 
     @property
     def labelled_rows(self) -> LabelledRows:
@@ -152,38 +139,36 @@ class Sampler:
             n_exposed = int(np.count_nonzero(exposed))
             if at is None or len(self._exposed) <= BUCKET_ROWS:
                 rows = rng.integers(len(self._exposed), size=n_exposed)
-                found = self._exposed.users[rows], self._exposed.items[rows]
+                drawn = self._exposed.users[rows], self._exposed.items[rows]
             else:
-                found = self._next_exposed(*at, n_rows, n_exposed)
-            users[exposed], items[exposed] = found
+                drawn = self._next_exposed(*at, n_rows, n_exposed)
+            users[exposed], items[exposed] = drawn
         if self._unseen is not None:
             users[~exposed], items[~exposed] = self._unseen.draw(users[~exposed], rng)
         return as_pairs(users, items)
 
-    def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Cut]:
+    def _cut(self, epoch: int, is_meta_batch: bool, block: int) -> list[Batch]:
         """Cut the batches of a block, from training-train rows or from judges."""
         n, n_unlabelled = self._batch_size, self._batch_size * self._source.per_labelled
-        rows = self._rows(epoch, is_meta_batch)[block * n * self._block_steps :][
-            : n * self._block_steps
-        ]
+        size = n * self._block_steps
+        rows = self._rows(epoch, is_meta_batch)[block * size :][:size]
         numbers = None
         if self._feed.row_state:
             numbers, rows = torch.from_numpy(rows), _pack(self._train, rows)
-        users, items, labels = _unpack(rows)
-        labelled = as_pairs(users, items)
-        unlabelled = as_pairs(users[:0], users[:0])
+        users, items = _ids(rows)
+        labelled, unlabelled = as_pairs(users, items), as_pairs(users[:0], users[:0])
+        labels = torch.from_numpy((rows & 1).astype(np.float32))
         if self._feed.unlabelled and (is_meta_batch or not self._n_judges):
             rng = stream(self._seed, "unlabelled", epoch, is_meta_batch, block)
             unlabelled = self._draw(users, n, rng, (epoch, block * self._block_steps))
-        return [
-            (
-                _piece(labelled, k, n),
-                labels[k * n :][:n],
-                _piece(unlabelled, k, n_unlabelled),
-                None if numbers is None else numbers[k * n :][:n],
-            )
-            for k in range(-(-len(rows) // n))
-        ]
+        batches: list[Batch] = []
+        for k in range(-(-len(rows) // n)):
+            pairs = Pairs(*(column[k * n :][:n] for column in labelled))
+            others = Pairs(*(column[k * n_unlabelled :][:n_unlabelled] for column in unlabelled))
+            state = (None, None) if numbers is None else (numbers[k * n :][:n], others)
+            batch = Batch(pairs, labels[k * n :][:n], others, is_meta_batch, step=0, lr=0.0)
+            batches.append(batch._replace(rows=state[0], origin=state[1]))
+        return batches
 
     def _rows(self, epoch: int, is_meta_batch: bool) -> Packed:
         """Return packed rows (row numbers for row state), train or judges, in epoch order."""
@@ -192,12 +177,12 @@ class Sampler:
             rng = stream(self._seed, "order", epoch)
             orders = [self._shuffled(drawn, rng) for drawn in (False, True)]
             if self._by_user:
-                turn = rng.permutation(self._n_users)
+                rank, has_numbers = rng.permutation(self._n_users), self._feed.row_state
 
-                def turn_of(rows: Packed) -> Longs:
-                    return turn[self._users_of(rows)]
+                def rank_of(rows: Packed) -> Longs:
+                    return rank[self._train.users[rows] if has_numbers else rows >> 32]
 
-                orders = [grouped(rows, turn_of, len(turn), self._scratch) for rows in orders]
+                orders = [grouped(rows, rank_of, len(rank), self._scratch) for rows in orders]
             self._order = (epoch, orders)
         return self._order[1][is_meta_batch]
 
@@ -217,24 +202,17 @@ class Sampler:
         if self._exposed_order[0] != epoch:
             self._exposed_order = (-1, np.empty(0, np.int64))
             n_steps = self._n_train_steps if not self._n_judges else -(-self._n_judges // n_rows)
-            n_exposed = len(self._exposed)
-            wanted = min(n_steps * per_batch, n_exposed)
+            wanted = min(n_steps * per_batch, len(self._exposed))
             seed = int(stream(self._seed, "exposed", epoch).integers(2**63))
-            sample = Sample(n_exposed, wanted, seed, "exposed")
+            sample = Sample(len(self._exposed), wanted, seed, "exposed")
 
             def blocks() -> Iterator[Packed]:
-                found = sample.positions(drawn=True)
-                return (_pack(self._exposed, rows) for rows in found)
+                return (_pack(self._exposed, rows) for rows in sample.positions(drawn=True))
 
             rng = stream(self._seed, "exposed order", epoch)
             self._exposed_order = (epoch, shuffled(blocks, wanted, rng, self._scratch))
         order = self._exposed_order[1]
-        places = (n_before * per_batch + np.arange(n)) % len(order)
-        users, items, _ = _unpack(order[places])
-        return users, items
-
-    def _users_of(self, rows: Packed) -> Ids:
-        return self._train.users[rows] if self._feed.row_state else rows >> 32
+        return _ids(order[(n_before * per_batch + np.arange(n)) % len(order)])
 
 
 def _pack(part: Part, rows: Positions) -> Packed:
@@ -248,15 +226,9 @@ def _pack(part: Part, rows: Positions) -> Packed:
     return packed
 
 
-def _unpack(packed: Packed) -> tuple[Packed, Packed, torch.Tensor]:
-    """Return users, items and labels of packed rows."""
-    labels = torch.from_numpy((packed & 1).astype(np.float32))
-    return packed >> 32, (packed >> 1) & (2**31 - 1), labels
-
-
-def _piece(pairs: Pairs, k: int, n: int) -> Pairs:
-    """Return the `k`-th chunk of `n` pairs; the last one may be shorter."""
-    return Pairs(*(column[k * n : (k + 1) * n] for column in pairs))
+def _ids(packed: Packed) -> tuple[Packed, Packed]:
+    """Return users and items of packed rows."""
+    return packed >> 32, (packed >> 1) & (2**31 - 1)
 
 
 def _first_of_each(n: int, n_batch: int, fraction: float) -> npt.NDArray[np.bool_]:

@@ -14,36 +14,24 @@ from invlearn.runtime.errors import ConfigError
 Ids = npt.NDArray[np.integer]
 Longs = npt.NDArray[np.int64]
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 over the golden ratio, made odd, for multiplicative hashing (Knuth, 6.4)."""
-
 
 class UnseenItems:
     """Draws unseen items exactly uniformly, in memory linear in the number of rows.
 
-    For more than `BUCKET_ROWS` rows the index is on disk, and memory holds half a byte per row.
+    The index is the sorted list of seen pairs; for more than `BUCKET_ROWS` rows it is on disk.
 
     Items are drawn from the whole catalogue by rejection sampling. For users who saw more than
     half of the catalogue, the unseen items are listed instead: so at most half of the draws are
     rejected in expectation, and the lists are shorter than the rows.
     """
 
-    def __init__(
-        self,
-        seen: Sequence[Part],
-        n_items: int,
-        *,
-        bits_per_row: int | None = None,
-        scratch: Scratch = MEMORY,
-    ) -> None:
+    def __init__(self, seen: Sequence[Part], n_items: int, *, scratch: Scratch = MEMORY) -> None:
         """Build the index of seen pairs.
 
         Args:
             seen: Parts without common pairs; parts with many rows must be sorted by user, as in
                 a dataset.
             n_items: Number of items.
-            bits_per_row: Minimum bits per row of the bit array that proves most pairs unseen; it
-                affects speed and memory, never a draw. Default: 16, or 4 for many rows.
             scratch: Storage for the index of many rows.
 
         Raises:
@@ -59,17 +47,8 @@ class UnseenItems:
                 "pass --unlabelled.source exposed"
             )
         is_big = n_seen.sum() > BUCKET_ROWS
-        self._seen = _Keys(
-            _keys(seen, n_seen, n_items, scratch) if is_big else _keys_of(seen, n_items),
-            bits_per_row or (4 if is_big else 16),
-        )
+        self._keys = _keys(seen, n_seen, n_items, scratch) if is_big else _keys_of(seen, n_items)
         self._list_unseen(np.cumsum(n_seen) - n_seen)
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the index in bytes."""
-        columns = (self._n_unseen, self._eligible, self._is_dense, self._first, self._listed)
-        return self._seen.n_bytes + sum(column.nbytes for column in columns)
 
     def draw(self, users: Ids, rng: np.random.Generator) -> tuple[Longs, Longs]:
         """Draw one unseen item for each user.
@@ -91,11 +70,18 @@ class UnseenItems:
         k = rng.integers(self._n_unseen[users[dense]])
         items[dense] = self._listed[self._first[users[dense]] + k]
         keys = users * self._n_items
-        again = self._seen.find(keys + items)
+        again = self._seen(keys + items)
         while len(again):
             items[again] = rng.integers(self._n_items, size=len(again))
-            again = again[self._seen.find(keys[again] + items[again])]
+            again = again[self._seen(keys[again] + items[again])]
         return users, items
+
+    def _seen(self, asked: Longs) -> Longs:
+        """Return the positions of the keys of seen pairs, ascending."""
+        order = np.argsort(asked)  # searching in sorted order is cache-friendly
+        asked = asked[order]
+        at = np.searchsorted(self._keys, asked)
+        return np.sort(order[self._keys.take(at, mode="clip") == asked])
 
     def _list_unseen(self, starts: Longs) -> None:
         """List the unseen items of users with many seen ones; their keys begin at `starts`."""
@@ -105,7 +91,7 @@ class UnseenItems:
         for user in dense.tolist():
             unseen = np.ones(self._n_items, np.bool_)
             n_seen = self._n_items - self._n_unseen[user]
-            unseen[self._seen.keys[starts[user] :][:n_seen] - user * self._n_items] = False
+            unseen[self._keys[starts[user] :][:n_seen] - user * self._n_items] = False
             listed.append(np.flatnonzero(unseen).astype(np.int32))
         self._listed = np.concatenate(listed)
         self._first = np.zeros_like(self._n_unseen)
@@ -145,40 +131,3 @@ def _keys(parts: Sequence[Part], counts: Longs, n_items: int, scratch: Scratch) 
         keys[written : written + len(found)] = found
         written += len(found)
     return keys
-
-
-class _Keys:
-    """Exact set of integers, optimised for queries of absent integers.
-
-    Every member sets the bit at its hash. An unset bit proves that an integer is absent, and the
-    bits of many rows fit into the processor's cache. If the bit is set, the integer is looked up
-    in the sorted members.
-    """
-
-    def __init__(self, keys: Longs, bits_per_row: int) -> None:
-        self.keys = keys
-        n_address_bits = max(3, (bits_per_row * len(keys) - 1).bit_length())
-        self._shift = np.uint64(64 - n_address_bits)
-        self._bits = np.zeros(1 << (n_address_bits - 3), np.uint8)
-        for start in range(0, len(keys), CHUNK_ROWS):
-            hashes = self._hash(np.array(keys[start : start + CHUNK_ROWS]))
-            np.bitwise_or.at(self._bits, hashes >> 3, np.uint8(1) << (hashes & 7).astype(np.uint8))
-
-    @property
-    def n_bytes(self) -> int:
-        return self.keys.nbytes + self._bits.nbytes
-
-    def find(self, asked: Longs) -> Longs:
-        """Return the positions of the integers that are members, ascending."""
-        hashes = self._hash(asked)
-        in_byte = hashes.astype(np.uint8) & np.uint8(7)
-        bits = self._bits.take(hashes >> 3) >> in_byte & np.uint8(1)
-        unclear = np.flatnonzero(bits)
-        unclear = unclear[np.argsort(asked[unclear])]  # searching in sorted order is cache-friendly
-        found = asked[unclear]
-        at = np.searchsorted(self.keys, found)
-        return np.sort(unclear[self.keys.take(at, mode="clip") == found])
-
-    def _hash(self, keys: Longs) -> Longs:
-        """Return the high bits of a product modulo 2^64."""
-        return (keys.view(np.uint64) * _MULTIPLIER >> self._shift).view(np.int64)

@@ -65,8 +65,8 @@ def _feistel(key: int, positions: Positions, half: int) -> Positions:
     """Permute numbers of `2 * half` bits in four rounds."""
     mask = np.int64((1 << half) - 1)
     left, right = positions >> half, positions & mask
-    for turn in range(4):
-        noise = _bits(key + turn, right).astype(np.int64) & mask
+    for number in range(4):
+        noise = _bits(key + number, right).astype(np.int64) & mask
         left, right = right, left ^ noise
     return (left << half) | right
 

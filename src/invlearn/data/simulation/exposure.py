@@ -65,9 +65,9 @@ class Audience:
 
     def exposures(self, rows: Positions) -> Exposures:
         """Return users, items and preferences of the log rows with the given numbers."""
-        slots = permuted(self._key("order"), rows, self.n_rows)
+        slots = permuted(key(self.seed, "order"), rows, self.n_rows)
         users = np.searchsorted(self.first_slot, slots, side="right") - 1
-        replay = uniform(self._key("replay"), slots) < REPLAY_FRACTION
+        replay = uniform(key(self.seed, "replay"), slots) < REPLAY_FRACTION
         slots = slots - (replay & (slots > self.first_slot[users]))
         items = self._chosen(users, slots)
         taste = (self.user_factors[users] * self.item_factors[items]).sum(axis=1)
@@ -79,10 +79,12 @@ class Audience:
         """Draw one item of each slot's stride: a softmax over the taste for the candidates."""
         first, end = self._rank_bin(users, slots)
         draws = slots[:, None] * N_CANDIDATES + np.arange(N_CANDIDATES)
-        ranks = first[:, None] + uniform(self._key("candidate"), draws) * (end - first)[:, None]
+        ranks = (
+            first[:, None] + uniform(key(self.seed, "candidate"), draws) * (end - first)[:, None]
+        )
         candidates = self.by_rank[ranks.astype(np.int64)]
         taste = np.einsum("sf,scf->sc", self.user_factors[users], self.item_factors[candidates])
-        gumbel = -np.log(-np.log(uniform(self._key("choice"), draws)))
+        gumbel = -np.log(-np.log(uniform(key(self.seed, "choice"), draws)))
         best = (AFFINITY * taste + gumbel).argmax(axis=1)
         return np.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
 
@@ -91,13 +93,9 @@ class Audience:
         n_slots = self.first_slot[users + 1] - self.first_slot[users]
         place = slots - self.first_slot[users]
         ceiling = _ceiling(n_slots, len(self.by_rank))
-        first = _rank(place / ceiling, self.scale[users])
-        end = _rank((place + 1) / ceiling, self.scale[users])
+        first, end = (_rank(at / ceiling, self.scale[users]) for at in (place, place + 1))
         first = np.minimum(first, len(self.by_rank) - 1)
         return first, np.clip(end, first + 1, len(self.by_rank))
-
-    def _key(self, purpose: str) -> int:
-        return key(self.seed, purpose)
 
 
 def key(seed: int, purpose: str) -> int:

@@ -1,7 +1,7 @@
 """Reaction model of a simulated feed: watch time, likes and hates."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +27,6 @@ Flags = npt.NDArray[np.int8]
 """Array of 1 (true) and 0 (false)."""
 
 
-class Reactions(NamedTuple):
-    """User feedback on some rows, and the hidden truth; columns of shape `(rows,)`."""
-
-    duration_ms: Positions
-    play_time_ms: Positions
-    is_like: Flags
-    is_hate: Flags
-    true_preference: npt.NDArray[np.float32]
-    """Probability that the user likes the item."""
-    true_label: Flags
-    """Whether the user likes the item: drawn once per pair, equal in all rows of the pair."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedbackModel:
     """Maps liking to watch time and events, with parameters fitted once per log."""
@@ -54,8 +41,11 @@ class FeedbackModel:
     liking_mean: float
     liking_spread: float
 
-    def react(self, rows: Positions, shown: Exposures) -> Reactions:
-        """Return the reactions in some rows of the log.
+    def react(self, rows: Positions, shown: Exposures) -> dict[str, npt.NDArray[Any]]:
+        """Return the user feedback in some rows of the log, and the hidden truth, as columns.
+
+        `true_preference` is the probability that the user likes the item. `true_label` is drawn
+        once per pair, so it is equal in all rows of the pair.
 
         Args:
             rows: Row numbers.
@@ -67,14 +57,16 @@ class FeedbackModel:
         duration = self.duration_ms[shown.items]
         standard = (liking - self.liking_mean) / self.liking_spread
         like_scale, hate_scale = self.event_scale
-        return Reactions(
-            duration_ms=duration,
-            play_time_ms=np.rint(ratio * duration).astype(np.int64),
-            is_like=_flag(uniform(key(self.seed, "like"), rows) < like_scale * np.exp(standard)),
-            is_hate=_flag(uniform(key(self.seed, "hate"), rows) < hate_scale * np.exp(-standard)),
-            true_preference=(1 / (1 + np.exp(-shown.preference))).astype(np.float32),
-            true_label=_flag(liking > 0),
-        )
+        return {
+            "duration_ms": duration,
+            "play_time_ms": np.rint(ratio * duration).astype(np.int64),
+            "is_like": _flag(uniform(key(self.seed, "like"), rows) < like_scale * np.exp(standard)),
+            "is_hate": _flag(
+                uniform(key(self.seed, "hate"), rows) < hate_scale * np.exp(-standard)
+            ),
+            "true_preference": (1 / (1 + np.exp(-shown.preference))).astype(np.float32),
+            "true_label": _flag(liking > 0),
+        }
 
 
 def fit_feedback_model(audience: Audience) -> FeedbackModel:

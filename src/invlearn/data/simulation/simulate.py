@@ -89,11 +89,11 @@ def simulate(
                     "user_id": names.gather(shown.users),
                     "video_id": shown.items,
                     "timestamp": _START_MS + chunk * _SPAN_MS // rows,
-                    **reactions._asdict(),
+                    **reactions,
                 }
             )
             write_parquet(frame, folder / f"part-{number:05d}.parquet")
-            n_positive += int(reactions.true_label.sum())
+            n_positive += int(reactions["true_label"].sum())
             progress("simulate", number + 1, len(starts))
     return Simulated(out, users, items, rows, len(starts), n_positive / rows)
 
