@@ -3,14 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reproduction.formatting import (
-    NEGLIGIBLE,
-    interval,
-    markdown_table,
-    number,
-    outcome,
-    section,
-)
+from reproduction.formatting import NEGLIGIBLE, interval, markdown_table, number, outcome, section
 from reproduction.plans import HERE, SEEDS, Way, tuned_plan
 from reproduction.results import (
     METRICS,

@@ -153,11 +153,7 @@ def tastes(folder, *, n_users=24, n_items=60, n_new=20):
     users, items = (ids.numpy() for ids in every_pair(n_users, n_items))
     labels = (users % 2 == items % 2).astype(np.int8)
     is_new, is_valid = items < n_new, (users + items // 2) % 7 == 0
-    parts = {
-        "train": ~is_new & ~is_valid,
-        "valid": ~is_new & is_valid,
-        "test": is_new,
-    }
+    parts = {"train": ~is_new & ~is_valid, "valid": ~is_new & is_valid, "test": is_new}
     parts = {k: part(users[rows], items[rows], labels[rows]) for k, rows in parts.items()}
     signs = pl.DataFrame({"user": range(n_users), "taste": [u % 2 - 0.5 for u in range(n_users)]})
     scale = {"taste": {"mean": 0.0, "spread": 0.5}}

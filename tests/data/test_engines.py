@@ -224,11 +224,7 @@ def test_every_case_takes_all_the_ways(tmp_path):
 
 @pytest.mark.parametrize(
     ("engine", "suffix"),
-    [
-        ("duckdb", "csv"),
-        ("duckdb", "parquet"),
-        pytest.param("spark", "csv", marks=need_spark),
-    ],
+    [("duckdb", "csv"), ("duckdb", "parquet"), pytest.param("spark", "csv", marks=need_spark)],
 )
 def test_files_are_read_as_they_are_by_polars(engine, suffix, tmp_path, request):
     if engine == "spark":

@@ -269,7 +269,7 @@ def test_a_core_without_labels_is_refused(tmp_path):
 
 def test_times_may_be_dates_or_strings(tmp_path):
     rows = feed().with_columns(
-        date=pl.lit(datetime(2024, 1, 1)) + pl.duration(minutes=pl.col("when")),
+        date=pl.lit(datetime(2024, 1, 1)) + pl.duration(minutes=pl.col("when"))
     )
     rows = rows.with_columns(
         text=pl.col("date").dt.to_string("iso"),

@@ -160,8 +160,7 @@ def test_lengths_begin_at_one(world):
 
 
 @pytest.mark.parametrize(
-    ("n_items", "sizes"),
-    [(10, [256, 44]), (20_000_000, [1] * 2), (80_000, [100, 100, 1])],
+    ("n_items", "sizes"), [(10, [256, 44]), (20_000_000, [1] * 2), (80_000, [100, 100, 1])]
 )
 def test_blocks_are_so_small_that_their_scores_fit(n_items, sizes):
     seen = []

@@ -132,10 +132,7 @@ def test_a_grid_gives_every_cell_once(board, tmp_path):
     assert len({cell.fingerprint for cell in cells.values()}) == 4
     assert {
         name: s.holds(0.01) for name, s in next(iter(cells.values())).tuning.search.items()
-    } == {
-        "optimizer.lr": True,
-        "optimizer.l2": False,
-    }
+    } == {"optimizer.lr": True, "optimizer.l2": False}
 
 
 def test_labels_are_hidden_and_flipped_once(board, tmp_path):
@@ -745,10 +742,7 @@ def test_the_summary_fits_a_terminal(grid, whole, tmp_path, shares):
     ("options", "words"),
     [
         ((), "datasets: a value is needed; strategies: a value is needed"),
-        (
-            ("--label-share", "a,b"),
-            "--label-share takes comma-separated numbers, for example",
-        ),
+        (("--label-share", "a,b"), "--label-share takes comma-separated numbers, for example"),
         (("nowhere.yaml",), "cannot read nowhere.yaml: No such file or directory"),
         (("--seeds", "0", "--strategy", "none", "--dataset", "x"), "seeds: at least one is needed"),
         (("--dataset", "x", "--strategy", "none", "--workers", "0"), "x"),

@@ -60,10 +60,7 @@ def test_measuring_one_row_again_keeps_the_others_and_where_they_came_from():
         ("Figure 3", "New."),
     ]
     assert made.differences == before.differences
-    assert made.tables[0].failures == {
-        "GMF None printed": (),
-        "GMF IG printed": ("seed 2: stays",),
-    }
+    assert made.tables[0].failures == {"GMF None printed": (), "GMF IG printed": ("seed 2: stays",)}
     whole = made.tables[0].provenance
     assert (whole.commands, whole.commits) == (("one", "two"), ("aaa", "bbb"))
     text = page(made)

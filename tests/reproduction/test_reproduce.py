@@ -85,10 +85,7 @@ def test_the_table_is_measured_in_every_way(tabled):
     (table,) = found["tables"]
     assert (table["dataset"], table["stand_in"]) == ("ml-1m", None)
     ways = {row["method"]: list(row["ways"]) for row in table["rows"]}
-    assert ways == {
-        "None": ["printed", "tuned"],
-        "IG": ["printed", "released", "ablated", "tuned"],
-    }
+    assert ways == {"None": ["printed", "tuned"], "IG": ["printed", "released", "ablated", "tuned"]}
     for row in table["rows"]:
         for measured in row["ways"].values():
             assert measured["n_seeds"] == 1

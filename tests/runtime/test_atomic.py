@@ -66,10 +66,7 @@ def test_a_failed_file_leaves_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("path", [Path(), Path("/")])
 def test_a_path_without_a_name_is_an_error_that_teaches(path):
-    with (
-        pytest.raises(InvlearnError, match="needs a name; found"),
-        atomic.new_file(path),
-    ):
+    with pytest.raises(InvlearnError, match="needs a name; found"), atomic.new_file(path):
         pass
 
 

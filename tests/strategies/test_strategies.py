@@ -211,12 +211,7 @@ def test_t_ce_never_drops_what_is_not_suspect():
 
 
 @pytest.mark.parametrize(
-    ("target", "dropped"),
-    [
-        ("positives", [1]),
-        ("negatives", [3]),
-        ("both", [3]),
-    ],
+    ("target", "dropped"), [("positives", [1]), ("negatives", [3]), ("both", [3])]
 )
 def test_t_ce_targets(target, dropped):
     """Labelled negatives (here of the largest loss) are never under suspicion."""

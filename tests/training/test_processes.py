@@ -22,14 +22,7 @@ from invlearn.training.sharing import build_model
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.distributed_scorer import replicas
 from invlearn.training.train_step import Stepper
-from toys import (
-    ACTIVE,
-    FITTING,
-    assert_near,
-    small_backbone,
-    small_exposures,
-    small_features,
-)
+from toys import ACTIVE, FITTING, assert_near, small_backbone, small_exposures, small_features
 from workers import Crew
 
 SIZE = 3

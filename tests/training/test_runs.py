@@ -534,11 +534,7 @@ def test_a_weight_under_two_names_is_trained_saved_and_read(store, feed, tmp_pat
 
 @pytest.mark.parametrize(
     ("strategy", "method"),
-    [
-        ("test_runs:Squares", {"weight": 2}),
-        (Squares, {"weight": "2"}),
-        (Squares(2.0), None),
-    ],
+    [("test_runs:Squares", {"weight": 2}), (Squares, {"weight": "2"}), (Squares(2.0), None)],
 )
 def test_strategies_given_in_any_form_train_alike(strategy, method, feed, tmp_path):
     options = QUICK | ({"method": method} if method else {})

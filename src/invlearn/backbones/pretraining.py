@@ -98,10 +98,7 @@ def als_factors(
     return PretrainedFactors(model.user_factors, model.item_factors)
 
 
-PRETRAINING: dict[str, Callable[..., PretrainedFactors]] = {
-    "svd": svd_factors,
-    "als": als_factors,
-}
+PRETRAINING: dict[str, Callable[..., PretrainedFactors]] = {"svd": svd_factors, "als": als_factors}
 """Pretraining functions by name."""
 
 

@@ -62,10 +62,7 @@ class Wide(nn.Module):
         """Count exposures, likes and dislikes, and store the labels of pairs."""
         known = exposures.labels >= 0
         labels = exposures.labels[known]
-        sides = (
-            (exposures.users, self.user_counts),
-            (exposures.items, self.item_counts),
-        )
+        sides = ((exposures.users, self.user_counts), (exposures.items, self.item_counts))
         for (ids, counts), n, here in zip(sides, self._shape, self._here, strict=True):
             shown, likes, dislikes = (
                 np.bincount(ids[rows], minlength=n)

@@ -108,12 +108,7 @@ def compare(
 
 
 def advise(
-    dataset: Path,
-    *,
-    out: Path | None = None,
-    trials: int = 6,
-    seeds: int = 3,
-    workers: Workers = 1,
+    dataset: Path, *, out: Path | None = None, trials: int = 6, seeds: int = 3, workers: Workers = 1
 ) -> None:
     """Measure whether unclear feedback helps on a dataset, and recommend what to run next.
 

@@ -87,12 +87,7 @@ def assess(
     progress("evaluate", 1, 1)
     if not isinstance(baselines, Mapping):
         baselines = measure_baselines(
-            dataset,
-            rows,
-            names=baselines,
-            draws=draws,
-            seed=seed,
-            progress=progress,
+            dataset, rows, names=baselines, draws=draws, seed=seed, progress=progress
         )
     return Assessment(part, backbone, dict(baselines))
 

@@ -29,12 +29,7 @@ from invlearn.runtime.text import counted
 RECOMMENDED, WITHOUT, ALONE = "recommended", "without unclear rows", "mf, labelled rows alone"
 AS_PAIRS = {"ns": "mf ns", "idl": "mf idl", "ig-sample": "mf ig-sample"}
 """Strategies that train on unlabelled pairs, and the names of the methods."""
-SETTINGS: dict[str, Any] = {
-    "steps_per_epoch": 128,
-    "epochs": 30,
-    "patience": 5,
-    "select_by": "auc",
-}
+SETTINGS: dict[str, Any] = {"steps_per_epoch": 128, "epochs": 30, "patience": 5, "select_by": "auc"}
 """Settings of the methods over biased factors."""
 
 FEWEST_USERS = 10

@@ -59,11 +59,7 @@ def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) 
 
 
 def build_store(
-    module: nn.Module,
-    tables: Mapping[str, Key],
-    config: RunConfig,
-    dataset: Dataset,
-    group: Group,
+    module: nn.Module, tables: Mapping[str, Key], config: RunConfig, dataset: Dataset, group: Group
 ) -> tuple[Store, nn.Module]:
     """Build the parameter store, and the module that scores pairs on all processes."""
     # dropout masks are independent between processes

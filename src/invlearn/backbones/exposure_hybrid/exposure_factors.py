@@ -320,11 +320,7 @@ class Side:
 
 
 def _columns(
-    users: Side,
-    items: Side,
-    user_ids: IntegerIds,
-    item_ids: IntegerIds,
-    own: Floats | None = None,
+    users: Side, items: Side, user_ids: IntegerIds, item_ids: IntegerIds, own: Floats | None = None
 ) -> Floats:
     """Return all columns of pairs, shape `(rows, 3 factors + 4)`.
 
