@@ -112,7 +112,7 @@ def test_every_extra_that_is_asked_for_exists_and_the_developers_have_them():
     text = "\n".join(file.read_text(encoding="utf-8") for file in places)
     for named in re.findall(r"(?:invlearn|\.)\[([a-z,]+)\]'", text):
         assert set(named.split(",")) <= set(extras)
-    table = (ROOT / "docs" / "faq.md").read_text().partition("| extra | what for |")[2]
+    table = (ROOT / "docs" / "faq.md").read_text().partition("| extra | needed for |")[2]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(extras)
     (all_of_them,) = (d for d in extras["dev"] if d.startswith("invlearn["))
     assert set(re.findall(r"\w+", all_of_them)) == {"invlearn", *extras} - {"dev", "bench", "spark"}

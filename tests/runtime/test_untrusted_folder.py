@@ -17,6 +17,8 @@ OPTIONAL = (
 """What libraries try to import, installed or not."""
 PLANT = "open({marker!r}, 'a').write({name!r} + ' ')\nraise ImportError('planted')\n"
 COMMAND = str(Path(sys.executable).with_name("invlearn"))
+SLOW = pytest.mark.slow
+"""Starts a process as others of this file do, by another way to the same few lines."""
 MODULE = [sys.executable, "-P", "-m", "invlearn"]
 
 
@@ -43,7 +45,9 @@ def run(command, folder, **variables):
     )
 
 
-@pytest.mark.parametrize("start", [[COMMAND], MODULE], ids=["command", "module"])
+@pytest.mark.parametrize(
+    "start", [pytest.param([COMMAND], id="command"), pytest.param(MODULE, id="module", marks=SLOW)]
+)
 def test_evaluating_a_run_executes_no_file_beside_it(start, feed, planted):
     folder, executed = planted
     shutil.copytree(feed.none, folder / "run")
@@ -60,6 +64,7 @@ def test_under_m_the_working_folder_is_left_at_once(feed, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_workers_of_an_experiment_execute_no_file_of_the_working_folder(feed, planted):
     folder, executed = planted
     grid = {
@@ -94,7 +99,10 @@ def test_the_working_folder_is_on_the_path_only_while_a_class_is_imported(feed, 
     assert (done.returncode, done.stdout) == (0, "LabelledOnly\n"), done.stderr
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["train", "--help"], []])
+@pytest.mark.parametrize(
+    "words",
+    [["--version"], *(pytest.param(w, marks=SLOW) for w in (["--help"], ["train", "-h"], []))],
+)
 def test_a_deleted_working_folder_is_no_traceback(words, tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -112,6 +120,7 @@ def test_work_in_a_deleted_working_folder_is_refused_in_a_sentence(feed, tmp_pat
     assert done.stderr == "error: the working folder was deleted; go to one that exists\n"
 
 
+@pytest.mark.slow
 def test_torchrun_executes_no_file_of_the_working_folder(feed, tmp_path):
     for name in ("dill", "pynvml", "cuda"):
         text = PLANT.format(marker=str(tmp_path / "executed"), name=name)
