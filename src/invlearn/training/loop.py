@@ -1,6 +1,7 @@
 """The training loop: steps, epochs, logs and checkpoints."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, final
@@ -27,21 +28,19 @@ ShouldPrune = Callable[[int, Mapping[str, float]], bool]
 
 
 @final
+@dataclass
 class TrainLoop:
     """Runs the steps and epochs of one call of `fit`."""
 
-    def __init__(
-        self,
-        trainer: "Trainer",
-        recorder: Recorder,
-        save: Callable[[bool], object],
-        on_epoch_end: Callable[[int], object],
-        progress: Progress,
-    ) -> None:
-        self.trainer, self.recorder, self.save = trainer, recorder, save
-        self.on_epoch_end, self.progress = on_epoch_end, progress
-        self.n_steps = trainer.sampler.steps_per_epoch
-        self.finite = FiniteCheck(torch.device(trainer.config.device))
+    trainer: "Trainer"
+    recorder: Recorder
+    save: Callable[[bool], object]
+    on_epoch_end: Callable[[int], object]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.n_steps = self.trainer.sampler.steps_per_epoch
+        self.finite = FiniteCheck(torch.device(self.trainer.config.device))
 
     def run(self, should_stop: Callable[[], bool], should_prune: ShouldPrune) -> None:
         """Train to the last epoch, or until a callback stops."""
