@@ -82,7 +82,7 @@ def write_tensors(
         name: (shards[name].n_rows, *tensor.shape[1:]) if name in shards else tuple(tensor.shape)
         for name, tensor in tensors.items()
     }
-    tied = _tied_for_all(tensors, shapes, group)
+    tied = _tied(tensors, shapes, group)
     tensors = {name: tensor for name, tensor in tensors.items() if name not in tied}
     places, head = _laid_out(tensors, shapes, tied)
     try:
@@ -192,24 +192,21 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the names of repeated tensors, with the first name of each."""
+def _tied(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
+) -> dict[str, str]:
+    """Return the names of tensors repeated on any process, with the first name of each.
+
+    Empty shards cannot be compared locally.
+    """
     first: dict[tuple[object, ...], str] = {}
     tied: dict[str, str] = {}
     for name, tensor in tensors.items():
         place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if tensor.numel() and first.setdefault(place, name) != name:
             tied[name] = first[place]
-    return tied
-
-
-def _tied_for_all(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
-) -> dict[str, str]:
-    """Return the tensors tied on any process; empty shards cannot be compared locally."""
-    tied = _tied(tensors)
-    if not group.any_rank(bool(tied)):
-        return {}
+    if group.is_alone or not group.any_rank(bool(tied)):
+        return tied
     return {
         name: first
         for first, name in combinations(tensors, 2)

@@ -100,9 +100,9 @@ def save(
         if shards:
             _write_parts(Path(group.broadcast_object(None)), checkpoint, shards, group)
         return
-    said = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
+    state = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
     with atomic.new_folder(folder / name, overwrite=True) as partial:
-        (partial / "state.json").write_text(json.dumps(said))
+        (partial / "state.json").write_text(json.dumps(state))
         if shards:
             group.broadcast_object(str(partial.resolve()))
         _write_parts(partial, checkpoint, shards, group)
@@ -187,9 +187,9 @@ def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str,
 def _read_state(place: Path) -> tuple[TrainState, str]:
     """Return the state and the run id from `state.json`."""
     with _readable(place):
-        said = json_of(place / "state.json")
-        run = str(said.pop("run", ""))
-        return TrainState(**said), run
+        state = json_of(place / "state.json")
+        run = str(state.pop("run", ""))
+        return TrainState(**state), run
 
 
 @contextmanager

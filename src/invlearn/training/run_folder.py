@@ -122,8 +122,8 @@ def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: 
     if "features" in dataset.card.model_fields_set:
         card["features"] = dataset.card.features.model_dump()
     (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
-    atomic.write_json(partial / "environment.json", told)
+    several = {"processes": n_processes} if n_processes > 1 else {}
+    atomic.write_json(partial / "environment.json", environment() | several)
     for name in IDS:
         shutil.copyfile(dataset.folder / name, partial / name)
         if sha256(partial / name) != card["ids"][name]:

@@ -44,9 +44,6 @@ from invlearn.training.registry import strategy_class
 from invlearn.training.sharing import build_model, build_store, check
 from invlearn.training.train_step import Stepper
 
-Save = Callable[[bool], None]
-"""Saves a checkpoint; the flag marks the best one so far."""
-
 
 def never(*given: object) -> bool:
     """Return false: never stop."""
@@ -143,7 +140,7 @@ class Trainer:
         self,
         *,
         recorder: Recorder | None = None,
-        save: Save | None = None,
+        save: Callable[[bool], None] | None = None,
         on_epoch_end: Callable[[int], object] = never,
         progress: Progress = silent,
         should_stop: Callable[[], bool] = never,
@@ -153,8 +150,8 @@ class Trainer:
 
         Args:
             recorder: Logs steps and epochs; in memory by default.
-            save: Saves a checkpoint. By default the parameters of the best epoch are kept in
-                memory, and loaded into the module at the end.
+            save: Saves a checkpoint; the flag marks the best one so far. By default the parameters
+                of the best epoch are kept in memory, and loaded into the module at the end.
             on_epoch_end: Called with the number of an epoch, from 0, after its validation.
             progress: Called with the progress of steps and epochs.
             should_stop: Called after every step; true saves and raises `Stopped`.

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from invlearn.backbones.backbone import Key
-from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, Pairs, Params, Proposal
 from invlearn.training.stores.data_parallel import over_replicas
 from invlearn.training.stores.huge_pages import on_huge_pages
@@ -27,9 +26,6 @@ class RowStore(Store):
 
     def _placed(self, table: Tensor, key: Key) -> Tensor:
         return on_huge_pages(table)
-
-    def _new_optimizer(self, module: nn.Module, config: OptimizerConfig) -> RowOptimizer:
-        return RowOptimizer(self._weights, config, self._penalties)
 
     def index(self, batch: Batch) -> IndexedBatch:
         """Return the batch on the device, with the rows that it uses."""

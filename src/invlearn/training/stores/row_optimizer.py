@@ -11,7 +11,6 @@ from invlearn.data.types import Batch, Params, Proposal
 from invlearn.strategies.gradients import rows_with_gradient
 from invlearn.training.stores.huge_pages import zeros_on_huge_pages
 from invlearn.training.stores.optimizers import Tensors, update_rule
-from invlearn.training.stores.store import where_finite
 
 
 @final
@@ -100,3 +99,8 @@ def _write(tensor: Tensor, rows: Tensor | None, new: Tensor) -> None:
         tensor.copy_(new)
     else:
         tensor.index_copy_(0, rows, new)
+
+
+def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """Return the new value if the step is finite, else the old one."""
+    return new if is_finite is None else torch.where(is_finite, new, old)

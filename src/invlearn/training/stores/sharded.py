@@ -72,9 +72,6 @@ class ShardedStore(Store):
         own = table[self._group.share(n_rows)].clone() if len(table) == n_rows else table
         return on_huge_pages(own)
 
-    def _new_optimizer(self, module: nn.Module, config: OptimizerConfig) -> RowOptimizer:
-        return RowOptimizer(self._weights, config, self._penalties)
-
     def index(self, batch: Batch) -> IndexedBatch:
         """Find the rows of this process's share of `batch`, and request them."""
         labelled, unlabelled = (

@@ -22,6 +22,7 @@ from invlearn.data.types import NO_TENSORS, Batch, Pairs, Params, Proposal, Scor
 from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.random import torch_seed
 from invlearn.runtime.tensor_files import NO_SHARDS, Shard
+from invlearn.training.stores.row_optimizer import RowOptimizer
 
 STEP_STATE, ROW_STATE = ":state:", ":row_state:"
 """Prefixes of strategy state by name. No parameter has an empty name, so `parameter:number` never
@@ -97,9 +98,9 @@ class Store(ABC):
         self._step_state = self._row_state = NO_TENSORS
         self._optimizer = self._new_optimizer(module, config)
 
-    @abstractmethod
     def _new_optimizer(self, module: nn.Module, config: OptimizerConfig) -> Any:
-        """Return the optimizer of `module`, with moments of zero."""
+        """Return the optimizer, with moments of zero."""
+        return RowOptimizer(self._weights, config, self._penalties)
 
     def _placed(self, table: Tensor, key: Key) -> Tensor:
         """Return the memory in which to hold a table."""
@@ -303,8 +304,3 @@ def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
     places = np.empty_like(values)
     places[order] = is_first.cumsum() - 1
     return torch.from_numpy(ascending[is_first]), torch.from_numpy(places)
-
-
-def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """Return the new value if the step is finite, else the old one."""
-    return new if is_finite is None else torch.where(is_finite, new, old)
