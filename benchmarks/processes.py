@@ -211,7 +211,7 @@ def expectation(sizes: tuple, strategy: str, group, *, sharded: bool):
         pairs = len(batch.labels), len(batch.unlabelled.users)
         kind = calls[batch.is_meta_batch]
         return mean(
-            traffic(kind, params, pairs, rows, group.size, is_sharded=sharded, moved=moved)
+            traffic(kind._replace(moves=moved), params, pairs, rows, group.size, is_sharded=sharded)
             for rows in in_play(batch, group.size if sharded else 1)
         )
 

@@ -628,7 +628,7 @@ def test_a_full_disk_leaves_nothing_behind(command, place, monkeypatch):
 
 
 def test_a_disk_that_fills_up_in_training_keeps_the_last_checkpoint(feed, here, monkeypatch):
-    write = ("invlearn.runtime.tensor_files.save_file", "invlearn.training.metrics_log._append")
+    write = ("invlearn.runtime.tensor_files._bytes_of", "invlearn.training.metrics_log._append")
     for target in write:
         Path("new").exists() and shutil.rmtree("new")
         with monkeypatch.context() as patch:

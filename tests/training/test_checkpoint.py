@@ -217,7 +217,7 @@ STEPS_OF_A_WRITE = [
     (Path, "replace"),
     (Path, "mkdir"),
     (Path, "write_text"),
-    (tensor_files, "save_file"),
+    (tensor_files, "_bytes_of"),
     (checkpoint, "_remove_unnamed"),
     (shutil, "rmtree"),
 ]

@@ -26,7 +26,7 @@ from invlearn.runtime.errors import ConfigError, Stopped
 from invlearn.runtime.memory import bytes_of, gib, group_limits
 from invlearn.runtime.random import stream
 from invlearn.strategies import STRATEGIES
-from invlearn.training.build import complete_settings, make_backbone, named_backbone
+from invlearn.training.build import complete_settings, named_backbone
 from invlearn.training.capacity import memory_check
 from invlearn.training.capacity.memory_check import check_memory, plan_for
 from invlearn.training.capacity.param_count import Counts, count_params, distinct
@@ -39,7 +39,7 @@ from invlearn.training.capacity.planning import (
     plan,
 )
 from invlearn.training.capacity.step_cost import calls_of, traffic
-from invlearn.training.sharing import build_model
+from invlearn.training.sharing import build_model, make_backbone
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.data_parallel import shared
 from toys import checkerboard, random_batch, with_ledger
@@ -286,7 +286,7 @@ def test_traffic_is_what_is_sent(crew, kind, strategy):
     pairs = (24, 24 if calls.unlabelled else 0)
     sharded = kind is ShardedStore
     expected = [
-        traffic(calls, params, pairs, rows, 2, is_sharded=sharded, moved=moved)
+        traffic(calls._replace(moves=moved), params, pairs, rows, 2, is_sharded=sharded)
         for _, rows, moved in found
     ]
     measured = sum(n_bytes for n_bytes, *_ in found)

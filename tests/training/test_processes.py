@@ -1,7 +1,10 @@
 """Several processes against one: every strategy in the stores that share a batch among them."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_stores import BY_ROWS, N_ITEMS, N_USERS, POOL, WITH_TABLES, batches
 
 from invlearn.backbones import BACKBONES, layers
@@ -248,7 +251,13 @@ def saved_by_the_first_alone(group, folder):
     saved = checkpoint.Checkpoint({"table": torch.arange(14.0).view(7, 2)[rows]}, {}, TrainState())
     with pytest.MonkeyPatch.context() as patch:
         if not group.is_first:
-            patch.setattr(tensor_files, "save_file", None)
+            real = tensor_files.write_tensors
+
+            def in_shards(file, tensors, *, shards, group):
+                assert shards
+                real(file, tensors, shards=shards, group=group)
+
+            patch.setattr(checkpoint, "write_tensors", in_shards)
         shards = {"table": Shard(rows.start, rows.stop, 7)}
         checkpoint.save(folder, saved, best=False, shards=shards, group=group)
 
@@ -279,7 +288,12 @@ def write_everything(group, file, rows):
 
 @pytest.mark.parametrize("rows", [7, 2])  # of two rows the first process has none
 def test_a_file_of_several_processes_has_the_bytes_of_one(crew, tmp_path, rows):
-    tensor_files.write_tensors(tmp_path / "one", everything(rows))
+    several = everything(rows)
+    tied = {"again": "head", "zz": "é"}
+    once = {name: tensor for name, tensor in several.items() if name not in tied}
+    save_file(once, tmp_path / "one", {"tied": json.dumps(tied, sort_keys=True)})
+    tensor_files.write_tensors(tmp_path / "plain", several)
+    assert (tmp_path / "plain").read_bytes() == (tmp_path / "one").read_bytes()
     crew(write_everything, tmp_path / "several", rows)
     write_everything(ALONE, tmp_path / "alone", rows)
     assert (tmp_path / "alone").read_bytes() == (tmp_path / "one").read_bytes()
@@ -293,7 +307,7 @@ def test_a_file_of_several_processes_has_the_bytes_of_one(crew, tmp_path, rows):
 
 def test_half_of_what_a_launcher_sets(monkeypatch):
     monkeypatch.setenv("RANK", "0")
-    said = r"RANK is set.*but not WORLD_SIZE, MASTER_ADDR"
+    said = r"RANK is set.*but WORLD_SIZE, MASTER_ADDR, MASTER_PORT is not"
     with pytest.raises(ConfigError, match=said), joined():
         pass
     for name in VARIABLES:

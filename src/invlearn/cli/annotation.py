@@ -1,12 +1,11 @@
 """The command that estimates labels of unlabelled pairs."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from invlearn.cli.display import console, number_table, progress_bars
+from invlearn.cli.display import console, progress_bars, show_table
 from invlearn.cli.options import MovedDataset, Overwrite
 from invlearn.runtime.text import counted
 
@@ -79,69 +78,65 @@ def _show_annotation(done: "Annotation") -> None:
         f"{_percent(summary['precision'])}%:\n"
         f"  {', '.join(shares)}"
     )
-    console.print(_calibration_table(summary))
-    console.print(_reliability_table(summary))
-    console.print(_promises_table(summary))
+    _show_calibration(summary)
+    _show_reliability(summary)
+    _show_promises(summary)
     for note in filter(None, _notes(summary)):
         console.print(f"  {note}")
     console.print(f"Wrote {done.file}; all figures are in {done.file.with_suffix('.json')}.")
 
 
-def _calibration_table(summary: Summary) -> Table:
+def _show_calibration(summary: Summary) -> None:
     done = summary["calibration"]
-    table = number_table("Calibration", "", ("rows", "positive", *MEASURES.values()))
-    rows = {
+    measured = {
         "validation, raw logits": done["raw"],
         f"validation, {done['chosen']}": done["calibrated"],
         "test": summary["test"],
         "truth": summary["truth"],
     }
-    for name, facts in rows.items():
+    rows: list[tuple[str | int, ...]] = []
+    for name, facts in measured.items():
         if facts:
             numbers = ("-" if facts[key] is None else f"{facts[key]:.4f}" for key in MEASURES)
-            table.add_row(name, f"{facts['rows']:,}", f"{facts['positive_fraction']:.1%}", *numbers)
-    return table
+            rows.append((name, facts["rows"], f"{facts['positive_fraction']:.1%}", *numbers))
+    show_table("Calibration", "", ("rows", "positive", *MEASURES.values()), rows)
 
 
-def _reliability_table(summary: Summary) -> Table:
-    """Tabulate mean probability and positive fraction, for each tenth of the probabilities."""
+def _show_reliability(summary: Summary) -> None:
+    """Print mean probability and positive fraction, for each tenth of the probabilities."""
     facts = {"validation": summary["calibration"]["calibrated"], "truth": summary["truth"]}
     known = {
         name: {bin_["low"]: bin_ for bin_ in one["table"]} for name, one in facts.items() if one
     }
     heads = [f"{name}\n{what}" for name in known for what in ("rows", "claimed", "true")]
-    table = number_table("Reliability", "probability", heads)
+    rows: list[tuple[str, ...]] = []
     for low in sorted({low for bins in known.values() for low in bins}):
-        cells: list[str] = []
-        for bins in known.values():
-            found = bins.get(low)
-            cells += [f"{found['rows']:,}"] if found else [""]
-            cells += [f"{found[key]:.1%}" if found else "" for key in RELIABILITY]
-        table.add_row(f"{low:.1f}-{low + 0.1:.1f}", *cells)
-    return table
+        found = [bins.get(low) for bins in known.values()]
+        cells = (
+            [f"{b['rows']:,}", *(f"{b[k]:.1%}" for k in RELIABILITY)] if b else [""] * 3
+            for b in found
+        )
+        rows.append((f"{low:.1f}-{low + 0.1:.1f}", *chain(*cells)))
+    show_table("Reliability", "probability", heads, rows)
 
 
-def _promises_table(summary: Summary) -> Table:
-    """Tabulate, for each promised precision, the labelled pairs and the measured precision."""
+def _show_promises(summary: Summary) -> None:
+    """Print, for each promised precision, the labelled pairs and the measured precision."""
     measured = ["validation", *(name for name in ("test", "truth") if summary[name])]
-    names = ("threshold", "pairs", "share", *measured)
-    table = number_table("Labels, and how often they are right", "promised", names)
     n_pairs = max(summary["counts"]["pairs"], 1)
-    for promise in summary["promises"]:
-        for name in CLASSES:
-            label, head = promise[name], f"{_percent(promise['precision'])} % {name}"
-            if label["threshold"] is None:
-                table.add_row(head, "none", "0")
-                continue
-            rates = (label[known]["precision"] for known in measured)
-            table.add_row(
-                head,
-                f"{label['threshold']:.3f}",
-                f"{label['pairs']:,}",
-                f"{label['pairs'] / n_pairs:.1%}",
-                *("-" if rate is None else f"{rate:.1%}" for rate in rates),
-            )
-    return table
+
+    def row(promise: Summary, name: str) -> list[str | int]:
+        label, head = promise[name], f"{_percent(promise['precision'])} % {name}"
+        if label["threshold"] is None:
+            return [head, "none", "0"]
+        rates = [label[known]["precision"] for known in measured]
+        shown = ("-" if rate is None else f"{rate:.1%}" for rate in rates)
+        share = f"{label['pairs'] / n_pairs:.1%}"
+        return [head, f"{label['threshold']:.3f}", label["pairs"], share, *shown]
+
+    rows = (row(promise, name) for promise in summary["promises"] for name in CLASSES)
+    heads = ("threshold", "pairs", "share", *measured)
+    show_table("Labels, and how often they are right", "promised", heads, rows)
 
 
 def _notes(summary: Summary) -> list[str]:

@@ -1,16 +1,14 @@
 """Commands that make logs and datasets."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
 import invlearn
-from invlearn.cli.display import console, number_table, progress_bars
+from invlearn.cli.display import console, progress_bars, show_grid, show_table
 from invlearn.cli.options import FLAG, BadRows, Overwrite
 from invlearn.runtime.text import counted
 
@@ -171,8 +169,8 @@ def corrupt_labels(
     made = invlearn.corrupt_labels(**locals())
     done = made.card.weakened or {}
     versions = {"before": done["from"]["rows"], "after": made.card.rows}
-    kept = {n: (*rows["train"].values(), rows["unlabelled"]) for n, rows in versions.items()}
-    _show_numbers("Training rows", "", ("positive", "negative", "unlabelled"), kept)
+    kept = [(n, *rows["train"].values(), rows["unlabelled"]) for n, rows in versions.items()]
+    show_table("Training rows", "", ("positive", "negative", "unlabelled"), kept)
     console.print(
         f"  {counted(done['n_hidden'], 'label')} hidden\n"
         f"  {done['n_flipped_positives']:,} positive and {done['n_flipped_negatives']:,} negative "
@@ -188,12 +186,9 @@ def list_known() -> None:
     for name, entry in invlearn.list_datasets().items():
         console.print(f"[bold]{name}[/bold]  {entry.title}")
         counts = f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items"
-        lines = Table.grid(padding=(0, 2))
-        lines.add_row("  size", f"{counts}; {entry.size}")
-        lines.add_row("  rule", entry.forms[0].rule)
-        lines.add_row("  licence", entry.licence)
-        lines.add_row("  from", entry.homepage)
-        console.print(lines)
+        facts = {"size": f"{counts}; {entry.size}", "rule": entry.forms[0].rule}
+        facts |= {"licence": entry.licence, "from": entry.homepage}
+        show_grid((f"  {head}", fact) for head, fact in facts.items())
 
 
 @datasets.command(name="prepare")
@@ -232,12 +227,9 @@ def prepare_known(
 
 def _show_audit(audit: "Audit", out: Path) -> None:
     """Print the rows after each step, what was dropped, and the content of the dataset."""
-    steps = {
-        stage.name: (*astuple(stage.after), sum(stage.dropped.values()) or "")
-        for stage in audit.stages
-    }
+    steps = [(s.name, *astuple(s.after), sum(s.dropped.values()) or "") for s in audit.stages]
     names = ("positive", "negative", "unlabelled", "users", "items", "dropped")
-    _show_numbers("What happened to the rows", "step", names, steps)
+    show_table("What happened to the rows", "step", names, steps)
     for stage in audit.stages:
         for reason, rows in stage.dropped.items():
             console.print(f"  {counted(rows, 'row')} dropped at '{stage.name}': {reason}")
@@ -246,9 +238,9 @@ def _show_audit(audit: "Audit", out: Path) -> None:
     )
     sizes = attrgetter("positive", "negative", "users")
     classes = attrgetter("users_scored", "users_all_positive", "users_all_negative")
-    parts = {name: (*sizes(part), *classes(part)) for name, part in audit.parts.items()}
+    parts = [(name, *sizes(part), *classes(part)) for name, part in audit.parts.items()]
     names = ("positive", "negative", "users", "with both classes", "all +", "all -")
-    _show_numbers("What the dataset holds", "part", names, parts)
+    show_table("What the dataset holds", "part", names, parts)
     _show_features(audit)
     share = f"{audit.final.labelled_fraction:.1%}"
     console.print(f"Wrote {out}: {counted(audit.final.rows, 'pair')}, {share} of them labelled.")
@@ -267,13 +259,3 @@ def _show_features(audit: "Audit") -> None:
             f"{counted(facts.not_in_log, 'row there is', 'rows there are')} of {kind}s that the "
             "dataset does not have"
         )
-
-
-def _show_numbers(
-    title: str, first: str, names: Sequence[str], rows: Mapping[str, Sequence[int | str]]
-) -> None:
-    """Print a table of whole numbers."""
-    table = number_table(title, first, names)
-    for name, numbers in rows.items():
-        table.add_row(name, *(n if isinstance(n, str) else f"{n:,}" for n in numbers))
-    console.print(table)

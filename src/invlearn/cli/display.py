@@ -1,6 +1,6 @@
 """What all commands share on the terminal: progress bars, tables and number formats."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from math import isnan
 from typing import Any
@@ -49,13 +49,25 @@ def progress_bars(*, shown: bool = True) -> Generator[Progress, None, None]:
         yield show
 
 
-def number_table(title: str, first: str, numbers: Sequence[str]) -> Table:
-    """Create a table with one column of names, which may wrap, and columns of whole numbers."""
+def show_table(
+    title: str, first: str, heads: Sequence[str], rows: Iterable[Sequence[str | int]]
+) -> None:
+    """Print a table with one column of names, which may wrap, and columns of numbers."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(first, overflow="fold")
-    for name in numbers:
+    for name in heads:
         table.add_column(name, justify="right", no_wrap=True)
-    return table
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
+    console.print(table)
+
+
+def show_grid(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of aligned texts, without a header."""
+    grid = Table.grid(padding=(0, 2))
+    for row in rows:
+        grid.add_row(*row)
+    console.print(grid)
 
 
 def is_hidden(metric: str, method: str) -> bool:

@@ -1,7 +1,7 @@
 """Commands that train many times: compare methods, advise, repeat the paper."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,9 +13,9 @@ from invlearn.cli.display import (
     console,
     interval,
     is_hidden,
-    number_table,
     progress_bars,
     short,
+    show_table,
 )
 from invlearn.cli.options import FLAG, SEVERAL, Workers
 from invlearn.runtime.errors import ConfigError
@@ -213,7 +213,8 @@ def _show_results(results: "Results", out: Path) -> None:
         for group in results.groups:
             title = f"{group.title}: means, below them the difference from {results.reference}"
             rows = group.methods | group.baselines
-            _show_table(title, SHOWN, {n: [_cell(m, x) for x in SHOWN] for n, m in rows.items()})
+            cells = [(name, *(_cell(m, metric) for metric in SHOWN)) for name, m in rows.items()]
+            show_table(title, "", SHOWN, cells)
     else:
         _show_sweeps(results)
         _show_tally(results)
@@ -227,13 +228,6 @@ def _show_results(results: "Results", out: Path) -> None:
     _show_failures(results)
     curves = ", curves as .svg" if any(out.glob("*.svg")) else ""
     console.print(f"Wrote {out}: every table is in results.md, all of it in results.json{curves}.")
-
-
-def _show_table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
-    table = number_table(title, "", heads)
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    console.print(table)
 
 
 def _cell(method: "Method", metric: str, *, ends: bool = True) -> str:
@@ -260,9 +254,8 @@ def _show_sweeps(results: "Results") -> None:
             heads = ["\n".join(group.weakening) or "all labels" for group in some]
             columns = [group.methods | group.baselines for group in some]
             names = (*some[0].methods, *STRONG_BASELINES)
-            _show_table(
-                title, heads, {n: [_cell(c[n], "auc", ends=False) for c in columns] for n in names}
-            )
+            cells = [(n, *(_cell(c[n], "auc", ends=False) for c in columns)) for n in names]
+            show_table(title, "", heads, cells)
 
 
 def _show_tally(results: "Results") -> None:
@@ -273,8 +266,8 @@ def _show_tally(results: "Results") -> None:
         hidden = is_hidden(metric, name)
         return "" if hidden else " / ".join(map(str, tallies[metric][name].values()))
 
-    rows = {name: [cell(metric, name) for metric in SHOWN] for name in tallies[SHOWN[0]]}
-    _show_table(f"Wins / ties / losses against {results.reference}, {tables}", SHOWN, rows)
+    rows = [(name, *(cell(metric, name) for metric in SHOWN)) for name in tallies[SHOWN[0]]]
+    show_table(f"Wins / ties / losses against {results.reference}, {tables}", "", SHOWN, rows)
 
 
 def _show_failures(results: "Results") -> None:
@@ -296,12 +289,13 @@ def _show_advice(advice: "Advice", out: Path) -> None:
         f"{advice.dataset}: {counted(advice.n_labelled, 'labelled training row')}, "
         f"{counted(advice.n_unlabelled, 'unclear one')}"
     )
-    methods, rows = advice.group.methods | advice.group.baselines, {}
+    methods = advice.group.methods | advice.group.baselines
+    rows: list[tuple[str, ...]] = []
     for name in (*advice.group.methods, *STRONG_BASELINES):
         means, effort = methods[name].means, methods[name].effort
         values = [short(means[m].value) if m in means else "-" for m in ADVICE_METRICS]
-        rows[name] = [*values, f"{effort.seconds:,.0f}" if effort else ""]
-    _show_table("Test part, means over seeds", (*ADVICE_METRICS, "seconds"), rows)
+        rows.append((name, *values, f"{effort.seconds:,.0f}" if effort else ""))
+    show_table("Test part, means over seeds", "", (*ADVICE_METRICS, "seconds"), rows)
     answer = ANSWERS[advice.verdict].replace("worse", "they hurt")
     console.print(f"Do unclear rows help here? [bold]{answer}[/bold]")
     source = "shown, unclear" if advice.as_exposures else "sampled, never shown"

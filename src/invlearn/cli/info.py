@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
-from invlearn.cli.display import console
+from invlearn.cli.display import show_grid
 
 
 def strategies() -> None:
@@ -35,20 +33,17 @@ def doctor() -> None:
     }
     for extra, packages in lacking().items():
         rows[f"\\[{extra}]"] = f"lacks {', '.join(packages)}" if packages else "installed"
-    grid = Table.grid(padding=(0, 2))
-    for name, text in rows.items():
-        grid.add_row(name, text)
-    console.print(grid)
+    show_grid(rows.items())
 
 
 def _show_choices(classes: Mapping[str, type], prefix: str) -> None:
     """Print names, one sentence about each class, and its options under `--PREFIX`."""
     from invlearn.training.registry import options_of, summary_of
 
-    grid = Table.grid(padding=(0, 2))
+    rows: list[tuple[str, str]] = []
     for name, cls in classes.items():
         text = summary_of(cls).removeprefix(f"`{name}`: ")
-        grid.add_row(f"[bold]{name}[/bold]", text[:1].upper() + text[1:])
+        rows.append((f"[bold]{name}[/bold]", text[:1].upper() + text[1:]))
         for option, (_, default) in options_of(cls).items():
-            grid.add_row("", f"--{prefix}.{option.replace('_', '-')}, {default} by default")
-    console.print(grid)
+            rows.append(("", f"--{prefix}.{option.replace('_', '-')}, {default} by default"))
+    show_grid(rows)

@@ -81,7 +81,16 @@ def _show_plan(found: "Plan", *, hosts: int, free: float, fits: bool) -> None:
         f"Labelled rows: {counts.train:,} train, {counts.valid:,} validation, {counts.test:,} "
         f"test; {counts.unlabelled:,} unlabelled"
     )
-    console.print(_memory_table(found))
+    each = "a process" if found.n_processes == 1 else f"each of {found.n_processes:,} processes"
+    table = Table("memory of", each, box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    passing = {f"for a while: {name}": n for name, n in found.passing.items()}
+    held = {"Python, PyTorch, Polars": found.base} | found.lasting | passing
+    for name, n_bytes in (held | {"freed, but kept by malloc": found.kept}).items():
+        if n_bytes >= LEAST_SHOWN:
+            table.add_row(name, gib(n_bytes))
+    table.add_row(f"peak, during: {found.peak}", gib(found.memory))
+    console.print(table)
     _show_steps(found)
     console.print(
         f"On disk: {gib(found.mapped)} of rows, read when needed; a checkpoint of "
@@ -94,21 +103,6 @@ def _show_plan(found: "Plan", *, hosts: int, free: float, fits: bool) -> None:
         f"process{'es' if n_here > 1 else ''} on {'a' if hosts > 1 else 'the'} machine, which has "
         f"{gib(free)} available"
     )
-
-
-def _memory_table(found: "Plan") -> Table:
-    """Memory of a process, part by part."""
-    each = "a process" if found.n_processes == 1 else f"each of {found.n_processes:,} processes"
-    table = Table("memory of", each, box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-
-    passing = {f"for a while: {name}": n for name, n in found.passing.items()}
-    held = {"Python, PyTorch, Polars": found.base} | found.lasting | passing
-    for name, n_bytes in (held | {"freed, but kept by malloc": found.kept}).items():
-        if n_bytes >= LEAST_SHOWN:
-            table.add_row(name, gib(n_bytes))
-    table.add_row(f"peak, during: {found.peak}", gib(found.memory))
-    return table
 
 
 def _show_steps(found: "Plan") -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invlearn.cli.display import console, number_table, progress_bars
+from invlearn.cli.display import console, progress_bars, show_table
 from invlearn.cli.options import Fallback, LeaveOut, MovedDataset, Overwrite
 from invlearn.runtime.text import counted
 
@@ -117,12 +117,8 @@ def serve(
 
 def _show_recommended(made: "Recommended") -> None:
     """Print how many users got a list, from which source, and what the lists hold."""
-    table = number_table("", "lists made by", ("users",))
-    for source, n_users in made.n_users.items():
-        table.add_row(source, f"{n_users:,}")
-    if made.n_unanswered:
-        table.add_row("none", f"{made.n_unanswered:,}")
-    console.print(table)
+    none = {"none": made.n_unanswered} if made.n_unanswered else {}
+    show_table("", "lists made by", ("users",), [*made.n_users.items(), *none.items()])
     if made.n_unknown:
         n_users = sum(made.n_users.values()) + made.n_unanswered
         of = counted(n_users, "user") + (" is" if made.n_unknown == 1 else " are")
@@ -147,10 +143,7 @@ def _warn(text: str) -> None:
 
 def _show_exported(made: "Exported") -> None:
     """Print the files, and how closely ONNX Runtime agrees with PyTorch."""
-    table = number_table("", "file", ("bytes",))
-    for name, n_bytes in made.files.items():
-        table.add_row(name, f"{n_bytes:,}")
-    console.print(table)
+    show_table("", "file", ("bytes",), made.files.items())
     for name, shape in made.tables.items():
         console.print(f"  {name}: {' x '.join(f'{n:,}' for n in shape)}", markup=False)
     console.print(

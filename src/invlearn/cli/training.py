@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from invlearn.cli.display import (
     SHOWN,
     console,
     interval,
     is_hidden,
-    number_table,
     progress_bars,
     short,
+    show_table,
 )
 from invlearn.cli.options import FLAG, Draws, MovedDataset, Overwrite, Runs
 from invlearn.config.schema import OtherLog, RunConfig
@@ -163,7 +162,7 @@ def _show_run(run: "Run") -> None:
         console.print("The last epoch was the best one: more --epochs may do better.")
     rows = {"this run": test} | test["baselines"]
     intervals = {"this run": test["intervals"]}
-    console.print(_metrics_table("Test part", rows, intervals))
+    _show_metrics("Test part", rows, intervals)
     _show_counts(test)
     console.print(f"Wrote {run.folder}; all figures are in {run.folder / 'test.json'}.")
 
@@ -176,14 +175,15 @@ def _show_comparison(compared: "Comparison") -> None:
     rows = {name: e.to_json()["values"] for name, e in evaluations.items()}
     intervals = {name: e.intervals for name, e in evaluations.items()}
     with_intervals = ", with 95 % intervals" if first.backbone.intervals else ""
-    console.print(_metrics_table(first.part + with_intervals, rows, intervals))
+    _show_metrics(first.part + with_intervals, rows, intervals)
     for name, assessment in compared.assessments.items():
         if assessment.catalogue:
             console.print(f"  {name}, whole catalogue:")
-            for metric in assessment.catalogue.values:
-                console.print(f"    {_line(assessment.catalogue, metric)}")
+            for metric, value in assessment.catalogue.values.items():
+                text = _value(value, assessment.catalogue.intervals.get(metric))
+                console.print(f"    {metric} {text}".replace("\n", "  "))
     if compared.differences:
-        console.print(_difference_table(next(iter(compared.assessments)), compared.differences))
+        _show_differences(next(iter(compared.assessments)), compared.differences)
         console.print("  Intervals cover which users were tested, not the seed of the training.")
     _show_counts(first.backbone.counts)
     _show_warnings(compared)
@@ -202,33 +202,29 @@ def _show_warnings(compared: "Comparison") -> None:
         )
 
 
-def _metrics_table(
+def _show_metrics(
     title: str,
     rows: Mapping[str, Mapping[str, Any]],
     intervals: Mapping[str, Mapping[str, Sequence[float]]],
-) -> Table:
-    table = number_table(title, "", SHOWN)
-    for name, values in rows.items():
-        ends = intervals.get(name, {})
-        cells = (
-            "" if is_hidden(metric, name) else _value(values.get(metric), ends.get(metric))
-            for metric in SHOWN
+) -> None:
+    """Print one line per method, with metrics and their intervals."""
+
+    def cell(name: str, metric: str) -> str:
+        ends = intervals.get(name, {}).get(metric)
+        return "" if is_hidden(metric, name) else _value(rows[name].get(metric), ends)
+
+    show_table(title, "", SHOWN, ((name, *(cell(name, m) for m in SHOWN)) for name in rows))
+
+
+def _show_differences(first: str, differences: Mapping[str, Mapping[str, "Difference"]]) -> None:
+    rows = (
+        (
+            name,
+            *(f"{short(d.value, '+')}\n{interval(*d[1:], '+')}" for d in (found[m] for m in SHOWN)),
         )
-        table.add_row(name, *cells)
-    return table
-
-
-def _difference_table(first: str, differences: Mapping[str, Mapping[str, "Difference"]]) -> Table:
-    table = number_table(f"Difference from {first}, paired on the same users", "", SHOWN)
-    for name, found in differences.items():
-        shown = (found[metric] for metric in SHOWN)
-        table.add_row(name, *(f"{short(d.value, '+')}\n{interval(*d[1:], '+')}" for d in shown))
-    return table
-
-
-def _line(evaluation: "Evaluation", metric: str) -> str:
-    text = _value(evaluation.values[metric], evaluation.intervals.get(metric))
-    return f"{metric} {text}".replace("\n", "  ")
+        for name, found in differences.items()
+    )
+    show_table(f"Difference from {first}, paired on the same users", "", SHOWN, rows)
 
 
 def _value(value: float | None, ends: Sequence[float] | None) -> str:

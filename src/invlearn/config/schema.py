@@ -245,11 +245,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` updated with `over`, group by group."""
-    result = dict(base)
-    for key, value in over.items():
-        inner = result.get(key)
-        if isinstance(inner, Mapping) and isinstance(value, Mapping):
-            result[key] = _merged(inner, value)
-        else:
-            result[key] = value
-    return result
+    return dict(base) | {
+        key: _merged(base[key], value)
+        if isinstance(base.get(key), Mapping) and isinstance(value, Mapping)
+        else value
+        for key, value in over.items()
+    }

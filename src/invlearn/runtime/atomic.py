@@ -166,12 +166,6 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file atomically; `write` fills it under a temporary path."""
-    with new_file(path) as partial:
-        write(partial)
-
-
 def sync(file: Path) -> None:
     """Flush a file to disk.
 
@@ -203,15 +197,11 @@ def _final(name: str) -> str:
 def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
     """Check that a folder does not exist, or may be replaced."""
     need_absent(path, overwrite=overwrite)
-    if os.path.lexists(path) and not _replaceable(path, marker):
+    is_empty = path.is_dir() and not any(path.iterdir())
+    if os.path.lexists(path) and not ((path / marker).exists() or is_empty):
         raise InvlearnError(
             f"{path} is not overwritten, since it contains no {marker}; choose another name"
         )
-
-
-def _replaceable(path: Path, marker: str) -> bool:
-    """Return whether a folder contains `marker`, or is empty."""
-    return (path / marker).exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def recover(path: Path) -> None:
@@ -219,7 +209,7 @@ def recover(path: Path) -> None:
 
     If another process is replacing it right now, wait for that process.
     """
-    old = _aside(path if path.name not in ("", "..") else path.resolve())
+    old = _beside(path if path.name not in ("", "..") else path.resolve(), "old")
     if os.path.lexists(path) or old.is_symlink() or not old.is_dir():
         return
     with suppress(OSError), locks.waited_for(old):
@@ -231,17 +221,13 @@ def forget(path: Path) -> None:
 
     The folder must exist, and the caller must hold its lock.
     """
-    _remove(_aside(path))
+    _remove(_beside(path, "old"))
 
 
 def _put_back(old: Path, path: Path) -> None:
     if os.path.lexists(old) and not os.path.lexists(path):
         with suppress(OSError):
             old.replace(path)
-
-
-def _aside(path: Path) -> Path:
-    return _beside(path, "old")
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -259,7 +245,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _swap(partial: Path, path: Path) -> None:
     """Move `partial` to `path`; an existing folder is moved aside first and removed last."""
-    old = _aside(path)
+    old = _beside(path, "old")
     _remove(old)
     with locks.waited_for(path) if path.exists() else nullcontext():
         if path.exists():

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.memory import kernel_bytes
 
 
 def environment() -> dict[str, Any]:
@@ -104,11 +105,6 @@ def machine() -> str:
     return f"{os.cpu_count()} x {platform.machine()}{gpu}, torch {version('torch')}"
 
 
-def memory_bytes() -> int:
-    """Return the total memory of the machine in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 @cache
 def commit() -> str:
     """Return the git commit of this code, with `+` if files differ; the version outside of git."""
@@ -135,7 +131,4 @@ def peak_bytes() -> int | None:
         >>> peak is None or peak > 1_000_000
         True
     """
-    with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        return int(found[1]) * 1024 if found else None
-    return None
+    return kernel_bytes("self/status", "VmHWM")

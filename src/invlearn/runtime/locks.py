@@ -24,11 +24,20 @@ def locked(folder: Path) -> Generator[None, None, None]:
         InvlearnError: Another process holds the lock, or the folder is not writable.
     """
     file = folder / ".lock"
-    with _opened(file) as handle:
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise InvlearnError(
+            f"cannot write {file}: {reason}; work in {folder} needs write permission there"
+        ) from error
+    try:
         # If the folder was replaced between open and lock, the wrong folder is locked.
         if not (_got(handle, LOCK_EX | LOCK_NB) and _is_at(handle, file)):
             raise InvlearnError(f"another process is using {folder}; wait for it, or stop it first")
         yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -71,22 +80,6 @@ def waited_for(place: Path) -> Generator[None, None, None]:
     try:
         _got(handle, LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _opened(file: Path) -> Generator[int, None, None]:
-    """Open a lock file, and create it if missing; a link is not followed."""
-    try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise InvlearnError(
-            f"cannot write {file}: {reason}; work in {file.parent} needs write permission there"
-        ) from error
-    try:
-        yield handle
     finally:
         os.close(handle)
 

@@ -41,23 +41,31 @@ def gib(n_bytes: float) -> str:
     return f"{n_bytes / 2**20:,.1f} MiB"
 
 
+def memory_bytes() -> int:
+    """Return the total memory of the machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def kernel_bytes(file: str, key: str) -> int | None:
+    """Return a number of bytes that a file in `/proc` gives in kB; None without it (not Linux)."""
+    with suppress(OSError):
+        line = re.search(rf"{key}:\s+(\d+) kB", Path("/proc", file).read_text())
+        return int(line[1]) * 1024 if line else None
+    return None
+
+
 def resident() -> float:
     """Return the resident memory of this process in bytes."""
-    with suppress(OSError):
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        return int(found[1]) * 1024 if found else 0
-    return 0
+    return kernel_bytes("self/status", "VmRSS") or 0
 
 
 def available() -> float:
     """Return the available memory in bytes, within the limits of the control groups."""
-    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
-    with suppress(OSError, ValueError, AttributeError):
-        free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-        found.append(int(free[1]) * 1024)  # pyright: ignore[reportOptionalSubscript]
+    known = (memory_bytes(), kernel_bytes("meminfo", "MemAvailable"))
+    limits = [float(n) for n in known if n is not None]
     with suppress(OSError):
-        found += group_limits(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
-    return min(found)
+        limits += group_limits(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
+    return min(limits)
 
 
 def group_limits(groups: str, root: Path) -> list[float]:

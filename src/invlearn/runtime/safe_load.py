@@ -22,6 +22,7 @@ MAX_VALUES = 100_000
 """Maximum number of values in a YAML file, with aliases expanded."""
 MAX_DEPTH = 32
 """Maximum nesting depth of lists and mappings."""
+TOO_DEEP = f"more than {MAX_DEPTH} levels of lists or mappings"
 
 
 def from_yaml(text: str) -> Any:
@@ -40,7 +41,7 @@ def from_yaml(text: str) -> Any:
     try:
         values = _Loader(text).get_single_data()
     except RecursionError:
-        raise ValueError(_too_deep()) from None
+        raise ValueError(TOO_DEEP) from None
     except Exception as error:  # invalid dates and numbers raise various exceptions
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     _check_size(values)
@@ -83,7 +84,7 @@ def from_json(text: str | bytes) -> Any:
     try:
         values = json.loads(text)
     except RecursionError:
-        raise ValueError(_too_deep()) from None
+        raise ValueError(TOO_DEEP) from None
     _check_size(values, most=None)
     return values
 
@@ -159,12 +160,8 @@ def _check_size(values: Any, *, most: int | None = MAX_VALUES) -> None:
         if most is not None and count > most:
             raise ValueError(f"it has more than {most:,} values, with aliases expanded")
         if depth >= MAX_DEPTH and isinstance(value, Mapping | list | tuple | set):
-            raise ValueError(_too_deep())
+            raise ValueError(TOO_DEEP)
         if isinstance(value, Mapping):
             todo += [(inner, depth + 1) for pair in value.items() for inner in pair]
         elif isinstance(value, list | tuple | set):
             todo += [(inner, depth + 1) for inner in value]
-
-
-def _too_deep() -> str:
-    return f"more than {MAX_DEPTH} levels of lists or mappings"

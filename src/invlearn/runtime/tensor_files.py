@@ -8,9 +8,8 @@ writes its rows of a sharded table at their offsets, and the file equals that of
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -18,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from invlearn.runtime import atomic
@@ -27,13 +26,19 @@ from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import InvlearnError
 
 _NAMES = {
+    torch.uint64: "U64",
     torch.int64: "I64",
     torch.float64: "F64",
+    torch.complex64: "C64",
     torch.float32: "F32",
+    torch.uint32: "U32",
     torch.int32: "I32",
     torch.bfloat16: "BF16",
     torch.float16: "F16",
+    torch.uint16: "U16",
     torch.int16: "I16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
@@ -73,99 +78,18 @@ def write_tensors(
     Raises:
         InvlearnError: The disk is full or not writable.
     """
-    if shards:
-        _write_together(file, tensors, shards, group)
-        return
-    tied = _tied(tensors)
-    kept = {name: tensor.detach() for name, tensor in tensors.items() if name not in tied}
-    users = Counter(tensor.untyped_storage().data_ptr() for tensor in kept.values())
-    owned = {  # safetensors wants them on the CPU and no memory shared
-        name: tensor.cpu().contiguous()
-        if users[tensor.untyped_storage().data_ptr()] == 1
-        else tensor.cpu().contiguous().clone()
-        for name, tensor in kept.items()
+    shapes = {
+        name: (shards[name].n_rows, *tensor.shape[1:]) if name in shards else tuple(tensor.shape)
+        for name, tensor in tensors.items()
     }
-    try:
-        save_file(owned, file, _metadata(tied) or None)
-    except SafetensorError as error:  # its own error for a full disk
-        raise atomic.cannot_write(file, OSError(str(error))) from error
-
-
-def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[str, Tensor]:
-    """Return the named tensors; those that were tied are tied again.
-
-    Args:
-        file: A file written by `write_tensors`.
-        shards: Tensors of which to read only some rows, and these rows.
-
-    Raises:
-        SafetensorError: The file is damaged.
-    """
-    with safe_open(file, "pt") as opened:
-        tied: dict[str, str] = json.loads((opened.metadata() or {}).get("tied", "{}"))
-        if shards:
-            tensors = {
-                name: opened.get_slice(name)[shards[name].first : shards[name].end]
-                if name in shards
-                else opened.get_tensor(name)
-                for name in opened.keys()  # noqa: SIM118  it is no mapping
-            }
-        else:
-            tensors = load_file(file)
-    return tensors | {name: tensors[first] for name, first in tied.items()}
-
-
-@contextmanager
-def private_copy(file: Path) -> Generator[tuple[Path, str], None, None]:
-    """Copy a file so that no other process can change it, into memory if supported (Linux).
-
-    Tensors that `read_tensors` maps from the copy stay valid after the block; the memory is freed
-    with the last of them.
-
-    Yields:
-        Path of the copy, and the SHA-256 of its content, in hexadecimal.
-
-    Raises:
-        OSError: The file cannot be read, or there is no space for the copy.
-    """
-    with _private_file(file.name) as (path, descriptor), file.open("rb") as source:
-        digest = hashlib.sha256()
-        with os.fdopen(descriptor, "wb", closefd=False) as copy:
-            while block := source.read(COPY_BYTES):
-                digest.update(block)
-                copy.write(block)
-        yield path, digest.hexdigest()
-
-
-@contextmanager
-def _private_file(name: str) -> Generator[tuple[Path, int], None, None]:
-    """Yield path and descriptor of an empty file that is freed with its last mapping."""
-    with TemporaryDirectory(prefix="invlearn-") as folder:
-        if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create(name)
-            path = Path(f"/proc/self/fd/{descriptor}")
-        else:
-            path = Path(folder, name)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            yield path, descriptor
-        finally:
-            os.close(descriptor)
-
-
-def _write_together(
-    file: Path, tensors: Mapping[str, Tensor], shards: Mapping[str, Shard], group: Group
-) -> None:
-    """Write the rows of each process; rank 0 also writes the tensors that are not sharded."""
-    shapes = {name: _whole_shape(tensor, shards.get(name)) for name, tensor in tensors.items()}
-    tied = _tied_for_all(tensors, shapes, group)
+    tied = _tied(tensors, shapes, group)
     tensors = {name: tensor for name, tensor in tensors.items() if name not in tied}
     places, head = _laid_out(tensors, shapes, tied)
     try:
         if group.is_first:
             with file.open("wb") as stream:
                 stream.write(head)
-                stream.truncate(max(place.stop for place in places.values()))
+                stream.truncate(max((place.stop for place in places.values()), default=len(head)))
         group.barrier()
         with file.open("r+b") as stream:
             for name, tensor in tensors.items():
@@ -187,17 +111,66 @@ def _write_together(
         raise atomic.cannot_write(file, error) from error
 
 
-def _whole_shape(tensor: Tensor, shard: Shard | None) -> tuple[int, ...]:
-    return tuple(tensor.shape) if shard is None else (shard.n_rows, *tensor.shape[1:])
+def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[str, Tensor]:
+    """Return the named tensors; those that were tied are tied again.
+
+    Args:
+        file: A file written by `write_tensors`.
+        shards: Tensors of which to read only some rows, and these rows.
+
+    Raises:
+        SafetensorError: The file is damaged.
+    """
+    with safe_open(file, "pt") as opened:
+        tied: dict[str, str] = json.loads((opened.metadata() or {}).get("tied", "{}"))
+        if not shards:
+            tensors = load_file(file)
+        else:
+            tensors = {
+                name: opened.get_slice(name)[shards[name].first : shards[name].end]
+                if name in shards
+                else opened.get_tensor(name)
+                for name in opened.keys()  # noqa: SIM118  it is no mapping
+            }
+    return tensors | {name: tensors[first] for name, first in tied.items()}
+
+
+@contextmanager
+def private_copy(file: Path) -> Generator[tuple[Path, str], None, None]:
+    """Copy a file so that no other process can change it, into memory if supported (Linux).
+
+    Tensors that `read_tensors` maps from the copy stay valid after the block; the memory is freed
+    with the last of them.
+
+    Yields:
+        Path of the copy, and the SHA-256 of its content, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read, or there is no space for the copy.
+    """
+    with ExitStack() as stack:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create(file.name)
+            path = Path(f"/proc/self/fd/{descriptor}")
+        else:
+            path = Path(stack.enter_context(TemporaryDirectory(prefix="invlearn-")), file.name)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        stack.callback(os.close, descriptor)
+        digest = hashlib.sha256()
+        with file.open("rb") as source, os.fdopen(descriptor, "wb", closefd=False) as copy:
+            while block := source.read(COPY_BYTES):
+                digest.update(block)
+                copy.write(block)
+        yield path, digest.hexdigest()
 
 
 def _laid_out(
     tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], tied: Mapping[str, str]
 ) -> tuple[dict[str, slice], bytes]:
     """Return the byte range of each tensor in the file, and the header bytes."""
-    order, metadata = list(_NAMES), _metadata(tied)
-    ranges: dict[str, slice] = {}
-    entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    order, ranges, entries = list(_NAMES), dict[str, slice](), dict[str, object]()
+    if tied:
+        entries["__metadata__"] = {"tied": json.dumps(tied, sort_keys=True)}
     start = 0
     for name in sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name)):
         end = start + tensors[name].element_size() * prod(shapes[name])
@@ -214,34 +187,26 @@ def _laid_out(
     return {n: slice(len(head) + r.start, len(head) + r.stop) for n, r in ranges.items()}, head
 
 
-def _metadata(tied: Mapping[str, str]) -> dict[str, str]:
-    return {"tied": json.dumps(tied, sort_keys=True)} if tied else {}
-
-
 def _bytes_of(tensor: Tensor) -> memoryview:
     """Return a tensor's bytes in row order, without a copy if possible."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the names of repeated tensors, with the first name of each."""
+def _tied(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
+) -> dict[str, str]:
+    """Return the names of tensors repeated on any process, with the first name of each.
+
+    Empty shards cannot be compared locally.
+    """
     first: dict[tuple[object, ...], str] = {}
     tied: dict[str, str] = {}
     for name, tensor in tensors.items():
         place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if tensor.numel() and first.setdefault(place, name) != name:
             tied[name] = first[place]
-    return tied
-
-
-def _tied_for_all(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], group: Group
-) -> dict[str, str]:
-    """Return the tensors tied on any process; empty shards cannot be compared locally."""
-    tied = _tied(tensors)
-    if not group.any_rank(bool(tied)):
-        return {}
+    if group.is_alone or not group.any_rank(bool(tied)):
+        return tied
     return {
         name: first
         for first, name in combinations(tensors, 2)

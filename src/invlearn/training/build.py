@@ -1,4 +1,4 @@
-"""Complete settings, and build backbones and strategies from their names."""
+"""Complete settings: defaults, `auto` values, and names of classes given from Python."""
 
 from dataclasses import fields, is_dataclass
 from math import isnan
@@ -6,20 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch import nn
 
 from invlearn.backbones import BACKBONES
-from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.data.features import NO_FEATURES, FeatureCard
 from invlearn.evaluation.evaluation import evaluate
-from invlearn.runtime.environment import memory_bytes
 from invlearn.runtime.errors import ConfigError, unknown
-from invlearn.runtime.memory_guard import MemoryGuard
-from invlearn.runtime.meta import ShapesOnly
 from invlearn.strategies import STRATEGIES, Strategy
 from invlearn.training.registry import backbone_class, complete_options, path_of, strategy_class
 from invlearn.training.stores.store import draws_random_numbers
@@ -165,152 +158,6 @@ def exposed_fraction(config: RunConfig) -> float:
     """Return the fraction of unlabelled pairs that are exposed, from completed settings."""
     fractions = {"exposed": 1.0, "sampled": 0.0, "mix": config.unlabelled.exposed_fraction}
     return fractions[config.unlabelled.source]
-
-
-def make_backbone(
-    config: RunConfig,
-    n_users: int,
-    n_items: int,
-    features: FeatureCard = NO_FEATURES,
-    *,
-    max_bytes: int | None = None,
-) -> nn.Module:
-    """Build the backbone of completed settings.
-
-    Args:
-        config: The settings.
-        n_users: Number of users.
-        n_items: Number of items.
-        features: Their features, for a backbone that reads features.
-        max_bytes: Memory limit; by default the machine's memory.
-
-    Raises:
-        ConfigError: The class cannot be found, rejects its arguments, or needs too much memory.
-    """
-    kind = backbone_class(config.backbone)
-    known: dict[str, Any] = {"features": features} if issubclass(kind, ReadsFeatures) else {}
-    try:
-        with MemoryGuard(memory_bytes() if max_bytes is None else max_bytes):
-            return kind(n_users, n_items, **known, **config.model)
-    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
-        raise ConfigError(
-            f"backbone {config.backbone} cannot be built from n_users, n_items and its options "
-            f"({error}); fix its class, or pass a module from Python"
-        ) from error
-
-
-def meta_model(
-    config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
-) -> nn.Module | None:
-    """Build the backbone of completed settings with tensors on the device `meta`.
-
-    Existing parameters can then be assigned without a second copy in memory, or mapped from a file.
-
-    Returns:
-        The backbone; none if it cannot be built without values, or has a parameter under two
-        names.
-
-    Raises:
-        ConfigError: The class cannot be found.
-    """
-    backbone_class(config.backbone)
-    try:
-        with ShapesOnly(), torch.device("meta"):
-            module = make_backbone(config, n_users, n_items, features)
-    except (ConfigError, NotImplementedError):
-        return None
-    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-    is_whole = tensors.keys() == module.state_dict().keys()
-    return module if is_whole and all(tensor.is_meta for tensor in tensors.values()) else None
-
-
-@torch.no_grad()
-def check_backbone(module: nn.Module, store: str, *, n_users: int, n_items: int) -> None:
-    """Check the parts of the backbone contract that training depends on.
-
-    Args:
-        module: The backbone; its mode is restored.
-        store: Name of the store; the row stores need every table indexed by users or items.
-        n_users: Number of users.
-        n_items: Number of items.
-
-    Raises:
-        ConfigError: The logits do not have one element per pair or depend on the batch, or
-            `tables` names a wrong parameter or omits a table.
-    """
-    was_training = module.training
-    module.eval()
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    ids = torch.tensor([0, 0, 0], device=device)
-    try:
-        shape = tuple(module(ids, ids).shape)
-        learning = _batch_statistics(module.train(), ids)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise ConfigError(
-            f"backbone {type(module).__name__} cannot be called with users and items ({error}); "
-            "its forward must take dense ids, two int64 tensors of shape (pairs,)"
-        ) from error
-    module.train(was_training)
-    if learning:
-        raise ConfigError(
-            f"backbone {type(module).__name__} keeps statistics of batches in "
-            f"{', '.join(learning)}, so the score of a pair would depend on the rest of its batch; "
-            "remove batch norm, or use layer norm"
-        )
-    if shape != (3,):
-        raise ConfigError(
-            f"backbone {type(module).__name__} gives 3 pairs logits of shape {shape}; it must "
-            "return one logit per pair, of shape (pairs,)"
-        )
-    if store in BY_ROWS:
-        _check_tables(module, {"user": n_users, "item": n_items})
-
-
-def _batch_statistics(module: nn.Module, ids: Tensor) -> list[str]:
-    """Return names of batch norms, or of buffers changed by a training forward pass."""
-    norms = [name for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
-    before = dict(module.named_buffers())
-    buffers = {name: buffer.clone() for name, buffer in before.items()}
-    devices = [ids.device] if ids.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        functional_call(module, buffers, (ids, ids))
-    changed = [name for name in before if not _same(before[name], buffers[name])]
-    return norms or changed
-
-
-def _same(before: Tensor, after: Tensor) -> bool:
-    """Return whether a buffer is unchanged; sparse ones are assumed to be."""
-    if before.layout != torch.strided:
-        return True
-    return before.shape == after.shape and torch.allclose(
-        before, after, rtol=0, atol=0, equal_nan=True
-    )
-
-
-def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
-    """Compare the declared `tables` of a backbone with its parameters."""
-    declared: dict[str, str] = dict(getattr(module, "tables", {}))
-    weights = dict(module.named_parameters()) | dict(module.named_buffers())
-    wrong = [
-        f"{name}: {key}"
-        for name, key in declared.items()
-        if name not in weights or len(weights[name]) != n_rows.get(key)
-    ]
-    named = dict(module.named_parameters(remove_duplicate=False))
-    known = {id(named[name]) for name in declared if name in named}
-    missed = [
-        f"{name}.weight"
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Embedding)
-        and layer.num_embeddings in n_rows.values()
-        and id(layer.weight) not in known
-    ]
-    if wrong or missed:
-        raise ConfigError(
-            f"the `tables` of backbone {type(module).__name__} must name each weight with a row "
-            f"per user or item; wrong: {', '.join(wrong) or 'none'}; left out: "
-            f"{', '.join(missed) or 'none'}; fix them or pass --store dense"
-        )
 
 
 def check_metric(name: str, dataset: Dataset) -> None:

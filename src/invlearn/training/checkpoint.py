@@ -39,7 +39,6 @@ FILES = ("optimizer.safetensors", "state.json", "weights.safetensors")
 
 Which = Literal["last", "best"]
 
-CHANGED = "was changed or truncated since it was written"
 _KEPT = "epoch-"
 """Prefix of kept epochs in the index."""
 
@@ -101,14 +100,12 @@ def save(
         if shards:
             _write_parts(Path(group.broadcast_object(None)), checkpoint, shards, group)
         return
-    said = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
+    state = asdict(checkpoint.state) | ({"run": checkpoint.run} if checkpoint.run else {})
     with atomic.new_folder(folder / name, overwrite=True) as partial:
-        (partial / "state.json").write_text(json.dumps(said))
+        (partial / "state.json").write_text(json.dumps(state))
         if shards:
             group.broadcast_object(str(partial.resolve()))
         _write_parts(partial, checkpoint, shards, group)
-        for file in FILES:  # safetensors files are readable by their owner only
-            shutil.copymode(partial / "state.json", partial / file)
         checksums = {file: sha256(partial / file) for file in FILES}
     index = _read_index(folder) if (folder / "index.json").exists() else {}
     entry = {"name": name, "sha256": checksums}
@@ -129,7 +126,8 @@ def _write_parts(
     for part, tensors in parts.items():
         cut = {name: shard for name, shard in shards.items() if name in tensors}
         if cut or group.is_first:
-            write_tensors(folder / f"{part}.safetensors", tensors, shards=cut, group=group)
+            together = group if cut else ALONE
+            write_tensors(folder / f"{part}.safetensors", tensors, shards=cut, group=together)
 
 
 def load(folder: Path, which: Which, shards: Mapping[str, Shard] = NO_SHARDS) -> Checkpoint:
@@ -180,19 +178,18 @@ def _find(folder: Path, which: Which) -> tuple[dict[str, Any], Path]:
 def _read_private(file: Path, which: str, index: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the tensors of a file in private memory, with the checksum verified."""
     if not file.is_file():
-        raise _damaged(file, "is missing", which, index)
-    with _readable(file), private_copy(file) as (copy, found):
-        if found != index[which]["sha256"].get(file.name):
-            raise _damaged(file, CHANGED, which, index)
+        _check(file, which, index)
+    with _readable(file), private_copy(file) as (copy, digest):
+        _check(file, which, index, digest)
         return read_tensors(copy)
 
 
 def _read_state(place: Path) -> tuple[TrainState, str]:
     """Return the state and the run id from `state.json`."""
     with _readable(place):
-        said = json_of(place / "state.json")
-        run = str(said.pop("run", ""))
-        return TrainState(**said), run
+        state = json_of(place / "state.json")
+        run = str(state.pop("run", ""))
+        return TrainState(**state), run
 
 
 @contextmanager
@@ -259,21 +256,16 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _check(file: Path, which: str, index: Mapping[str, Any]) -> None:
-    """Raise `RunError` if the file is missing or changed."""
-    if not file.is_file():
-        raise _damaged(file, "is missing", which, index)
-    if sha256(file) != index[which]["sha256"].get(file.name):
-        raise _damaged(file, CHANGED, which, index)
-
-
-def _damaged(file: Path, found: str, which: str, index: Mapping[str, Any]) -> RunError:
-    """Return the error for a missing or changed file."""
+def _check(file: Path, which: str, index: Mapping[str, Any], digest: str = "") -> None:
+    """Raise `RunError` if the file is missing or changed; `digest` is its checksum, if known."""
+    is_missing = not file.is_file()
+    if not is_missing and (digest or sha256(file)) == index[which]["sha256"].get(file.name):
+        return
     other = "best" if which == "last" else "last"
-    spare = index.get(other, index[which])["name"]
-    hint = f"; the {other} checkpoint, {spare}, may be intact"
-    hint = hint if spare != index[which]["name"] else ""
-    return RunError(f"{file} {found}; restore it or train the run again{hint}")
+    own, spare = index[which]["name"], index.get(other, index[which])["name"]
+    hint = f"; the {other} checkpoint, {spare}, may be intact" if spare != own else ""
+    damage = "is missing" if is_missing else "was changed or truncated since it was written"
+    raise RunError(f"{file} {damage}; restore it or train the run again{hint}")
 
 
 def _remove_unnamed(folder: Path, index: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The training loop: steps, epochs, logs and checkpoints."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, final
@@ -27,21 +28,21 @@ ShouldPrune = Callable[[int, Mapping[str, float]], bool]
 
 
 @final
+@dataclass
 class TrainLoop:
     """Runs the steps and epochs of one call of `fit`."""
 
-    def __init__(
-        self,
-        trainer: "Trainer",
-        recorder: Recorder,
-        save: Callable[[bool], object],
-        on_epoch_end: Callable[[int], object],
-        progress: Progress,
-    ) -> None:
-        self.trainer, self.recorder, self.save = trainer, recorder, save
-        self.on_epoch_end, self.progress = on_epoch_end, progress
-        self.n_steps = trainer.sampler.steps_per_epoch
-        self.finite = FiniteCheck(torch.device(trainer.config.device))
+    trainer: "Trainer"
+    recorder: Recorder
+    save: Callable[[bool], object]
+    on_epoch_end: Callable[[int], object]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.n_steps = self.trainer.sampler.steps_per_epoch
+        is_cpu = torch.device(self.trainer.config.device).type == "cpu"
+        self.max_unchecked = 1 if is_cpu else UNCHECKED_STEPS
+        self.unchecked: list[tuple[int, int, float, Step]] = []
 
     def run(self, should_stop: Callable[[], bool], should_prune: ShouldPrune) -> None:
         """Train to the last epoch, or until a callback stops."""
@@ -72,13 +73,15 @@ class TrainLoop:
         at = state.epoch * self.n_steps + state.step
         lr = learning_rate(config.schedule, config.optimizer.lr, at, config.epochs * self.n_steps)
         step = trainer.stepper(trainer.sampler.batch(state.epoch, state.step, lr=lr))
-        self.finite.add(state.epoch, state.step, lr, step)
+        self.unchecked.append((state.epoch, state.step, lr, step))
+        if len(self.unchecked) >= self.max_unchecked:
+            self._check_finite()
         self.recorder.step(state.epoch, at, step.log)
         return step.log
 
     def _save_within_epoch(self) -> None:
         """Save a checkpoint, after writing the log of all its steps."""
-        self.finite.check()
+        self._check_finite()
         self.recorder.sync()
         self.save(False)
 
@@ -120,7 +123,7 @@ class TrainLoop:
         return {name: self.recorder.choices[number] for number, name in names}
 
     def _report(self, log: Mapping[str, Tensor], pairs_per_second: float) -> None:
-        self.finite.check()
+        self._check_finite()
         state, config = self.trainer.state, self.trainer.config
         figures: dict[str, float | str] = {"loss": float(log["loss"])}
         self.recorder.flush()
@@ -131,31 +134,9 @@ class TrainLoop:
         total = config.epochs * self.n_steps
         self.progress("train", done, total, **figures, pairs_per_second=pairs_per_second)
 
-
-class FiniteCheck:
-    """Checks that steps are finite: immediately on a CPU, else every `UNCHECKED_STEPS` steps."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._most = 1 if device.type == "cpu" else UNCHECKED_STEPS
-        self._waiting: list[tuple[int, int, float, Step]] = []
-
-    def add(self, epoch: int, number: int, lr: float, step: Step) -> None:
-        """Add a step; `number` counts from 0 within its epoch.
-
-        Raises:
-            DivergedError: This or an earlier step is not finite.
-        """
-        self._waiting.append((epoch, number, lr, step))
-        if len(self._waiting) >= self._most:
-            self.check()
-
-    def check(self) -> None:
-        """Check all unchecked steps.
-
-        Raises:
-            DivergedError: A step is not finite.
-        """
-        for epoch, number, lr, step in self._waiting:
+    def _check_finite(self) -> None:
+        """Raise `DivergedError` if one of the unchecked steps is not finite."""
+        for epoch, number, lr, step in self.unchecked:
             if not step.is_finite:
                 raise DivergedError(
                     f"training diverged at step {number + 1} of epoch {epoch + 1}: the loss is "
@@ -164,4 +145,4 @@ class FiniteCheck:
                     "checkpoint is kept; train it again with a lower --optimizer.lr or a higher "
                     "--optimizer.l2, and --overwrite"
                 )
-        self._waiting.clear()
+        self.unchecked.clear()

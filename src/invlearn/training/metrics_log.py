@@ -20,7 +20,12 @@ class Recorder:
     """Appends to `steps.jsonl` and `epochs.jsonl` in a run folder."""
 
     def __init__(
-        self, folder: Path | None, *, n_steps: int, n_epochs: int, tensorboard: bool
+        self,
+        folder: Path | None = None,
+        *,
+        n_steps: int = 0,
+        n_epochs: int = 0,
+        tensorboard: bool = False,
     ) -> None:
         """Open the logs, and drop lines that a resumed run will write again.
 
@@ -113,19 +118,16 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     with file.open("rb") as stream:
         for number, line in enumerate(stream):
             if line.endswith(b"\n"):
-                yield _record(line, f"line {number + 1} of {file}")
-
-
-def _record(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        record = from_json(line)
-        if not isinstance(record, dict):
-            raise ValueError("it is not a record")
-    except ValueError as error:
-        raise RunError(
-            f"{place} is damaged ({error}); restore the file or train the run again"
-        ) from error
-    return cast(dict[str, Any], record)
+                try:
+                    record = from_json(line)
+                    if not isinstance(record, dict):
+                        raise ValueError("it is not a record")
+                except ValueError as error:
+                    raise RunError(
+                        f"line {number + 1} of {file} is damaged ({error}); restore the file or "
+                        "train the run again"
+                    ) from error
+                yield cast(dict[str, Any], record)
 
 
 def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:

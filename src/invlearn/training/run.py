@@ -25,14 +25,7 @@ from invlearn.runtime.errors import DataError, RunError, Stopped, unknown
 from invlearn.runtime.progress import Progress, silent
 from invlearn.strategies import Strategy
 from invlearn.training import checkpoint
-from invlearn.training.build import (
-    complete,
-    make_backbone,
-    meta_model,
-    named_backbone,
-    named_strategy,
-    usable_device,
-)
+from invlearn.training.build import complete, named_backbone, named_strategy, usable_device
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import read_lines
 from invlearn.training.run_folder import (
@@ -46,6 +39,7 @@ from invlearn.training.run_folder import (
     read_json,
     read_run,
 )
+from invlearn.training.sharing import make_backbone, meta_model
 from invlearn.training.stores.distributed_scorer import DistributedScorer
 
 SPARE_BYTES = 1 << 26
@@ -232,14 +226,8 @@ def train(
     settings = complete(load_config(named, config), data, module)
     exists = bool(group.broadcast_object(out.exists()))
     if exists and resume_if_exists and _goes_on(out, data, settings, group, overwrite=overwrite):
-        return resume(
-            out,
-            dataset=dataset,
-            backbone=module,
-            progress=progress,
-            should_stop=should_stop,
-            group=group,
-        )
+        shared: dict[str, Any] = {"progress": progress, "should_stop": should_stop, "group": group}
+        return resume(out, dataset=dataset, backbone=module, **shared)
     if exists and not overwrite:
         raise RunError(
             f"{out} already exists; continue it with `invlearn resume {out}`, choose another "
@@ -318,26 +306,28 @@ def resume(
 
 def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) -> Run:
     """Train to the end, and write the test metrics of the best epoch."""
+    trainer, group = job.trainer, job.trainer.group
     try:
         job.work(progress=progress, should_stop=should_stop)
     except Stopped as stop:
         again = f"invlearn resume {quote(str(job.folder))}"
         raise Stopped(f"{stop}; continue with `{again}`") from stop
-    run = _opened(job)
-    tested = run.evaluate(dataset=job.trainer.dataset, baselines=BASELINES, progress=progress)
-    epoch = None if job.trainer.state.best_epoch is None else job.trainer.state.best_epoch + 1
-    module = job.trainer.module
-    fitted = module.fitted_on_validation if isinstance(module, FitsOnValidation) else {}
-    if epoch and job.trainer.group.is_first:
-        _check_recorded(run, epoch)
-    found = {
-        "epoch": epoch,
-        **({"fitted_on_validation": fitted} if fitted else {}),
-        **tested.to_json(),
-    }
-    if job.trainer.group.is_first:
-        atomic.write_json(job.folder / "test.json", found)
-    job.trainer.group.barrier()
+    if isinstance(trainer.scorer, DistributedScorer):
+        group.barrier()  # until the first one has written
+        load_weights(trainer.module, job.load("best"), job.folder)
+        run = Run(job.folder, trainer.config, trainer.scorer.eval(), read_run(job.folder)[0])
+    else:
+        run = Run.open(job.folder, backbone=trainer.module)
+    tested = run.evaluate(dataset=trainer.dataset, baselines=BASELINES, progress=progress)
+    if group.is_first:
+        epoch = trainer.state.best_epoch
+        content: dict[str, Any] = {"epoch": None if epoch is None else epoch + 1}
+        if epoch is not None:
+            _check_recorded(run, epoch + 1)
+        if isinstance(trainer.module, FitsOnValidation) and trainer.module.fitted_on_validation:
+            content["fitted_on_validation"] = trainer.module.fitted_on_validation
+        atomic.write_json(job.folder / "test.json", content | tested.to_json())
+    group.barrier()
     return run
 
 
@@ -349,14 +339,3 @@ def _check_recorded(run: Run, epoch: int) -> None:
             f"{run.folder / 'epochs.jsonl'} lacks the record of epoch {epoch}, the best one; "
             "restore it or train the run again"
         )
-
-
-def _opened(job: Job) -> Run:
-    """Return the run with the weights of the best epoch, on all processes."""
-    if isinstance(job.trainer.scorer, DistributedScorer):
-        job.trainer.group.barrier()  # until the first one has written
-        load_weights(job.trainer.module, job.load("best"), job.folder)
-        return Run(
-            job.folder, job.trainer.config, job.trainer.scorer.eval(), read_run(job.folder)[0]
-        )
-    return Run.open(job.folder, backbone=job.trainer.module)

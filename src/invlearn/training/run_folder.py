@@ -24,7 +24,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
@@ -122,8 +122,8 @@ def _write_run(partial: Path, dataset: Dataset, config: RunConfig, n_processes: 
     if "features" in dataset.card.model_fields_set:
         card["features"] = dataset.card.features.model_dump()
     (partial / "run.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    told = environment() | ({"processes": n_processes} if n_processes > 1 else {})
-    atomic.write_json(partial / "environment.json", told)
+    several = {"processes": n_processes} if n_processes > 1 else {}
+    atomic.write_json(partial / "environment.json", environment() | several)
     for name in IDS:
         shutil.copyfile(dataset.folder / name, partial / name)
         if sha256(partial / name) != card["ids"][name]:
@@ -214,33 +214,30 @@ def read_json(file: Path) -> dict[str, Any]:
         raise _absent(file.parent, file.name)
     try:
         content = json_of(file)
+        if not isinstance(content, dict):
+            raise ValueError("it is not an object")
     except ValueError as error:
         raise RunError(f"{file} is damaged ({error}); train the run again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{file} is damaged (it is not an object); train the run again")
-    return content
+    return cast(dict[str, Any], content)
 
 
 def _absent(folder: Path, name: str) -> RunError:
     """Return the error for a missing file of a run, with the kind of the folder."""
     place = quote(str(folder))
-    if not folder.exists():
-        return RunError(f"{folder} does not exist; name a run folder written by `invlearn train`")
     if not folder.is_dir():
-        return RunError(f"{folder} is a file; name a run folder written by `invlearn train`")
+        state = "is a file" if folder.exists() else "does not exist"
+        return RunError(f"{folder} {state}; name a run folder written by `invlearn train`")
     if (folder / "run.json").is_file():
-        rest = (
-            f"the run has not finished; continue it with `invlearn resume {place}`"
-            if name == "test.json"
-            else "the run is damaged; train it again"
-        )
-        return RunError(f"{folder} has no {name}: {rest}")
-    what = "not a run folder; name one written by `invlearn train`"
-    if (folder / "data.json").is_file():
-        what = f"a dataset folder; train a run on it with `invlearn train {place} --out RUN`"
+        what = "the run is damaged; train it again"
+        if name == "test.json":
+            what = f"the run has not finished; continue it with `invlearn resume {place}`"
+    elif (folder / "data.json").is_file():
+        what = f"it is a dataset folder; train a run on it with `invlearn train {place} --out RUN`"
     elif (folder / "experiment.yaml").is_file():
-        what = "an experiment; its own tables are in its results.md"
-    return RunError(f"{folder} has no {name}: it is {what}")
+        what = "it is an experiment; its own tables are in its results.md"
+    else:
+        what = "it is not a run folder; name one written by `invlearn train`"
+    return RunError(f"{folder} has no {name}: {what}")
 
 
 def open_dataset(folder: Path, card: RunCard) -> Dataset:

@@ -74,7 +74,9 @@ class Stepper:
             tensors = [*store.tensors()]
             shapes = tuple(tensor.shape for tensor in tensors)
             self._train_step = compiled_train_step(compiled_for, type(strategy), shapes)
-            self._failures = failures()
+            from torch._dynamo.exc import FailOnRecompileLimitHit
+
+            self._failures = RuntimeError, FailOnRecompileLimitHit
             for tensor in tensors:
                 torch._dynamo.mark_static(tensor)  # pyright: ignore[reportPrivateUsage]
 
@@ -175,13 +177,6 @@ def compiled_train_step(
         isolate_recompiles=True,
         recompile_limit=RECOMPILATIONS,
     )
-
-
-def failures() -> tuple[type[Exception], ...]:
-    """Return the exceptions of a failed compilation; imports the compiler."""
-    from torch._dynamo.exc import FailOnRecompileLimitHit
-
-    return (RuntimeError, FailOnRecompileLimitHit)
 
 
 def has_compiler(device: str) -> bool:

@@ -44,9 +44,6 @@ from invlearn.training.registry import strategy_class
 from invlearn.training.sharing import build_model, build_store, check
 from invlearn.training.train_step import Stepper
 
-Save = Callable[[bool], None]
-"""Saves a checkpoint; the flag marks the best one so far."""
-
 
 def never(*given: object) -> bool:
     """Return false: never stop."""
@@ -114,7 +111,16 @@ class Trainer:
         self.dataset, self.module, self.group = dataset, module, group
         self.strategy = strategy_class(config.strategy)(**config.method)
         attach_auxiliary_models(module, self.strategy.feed.n_auxiliary)
-        self.sampler = self._make_sampler(config, scratch)
+        drawn = config.unlabelled.per_labelled * config.unlabelled.hardest_of
+        self.sampler = Sampler(
+            dataset,
+            self.strategy.feed,
+            UnlabelledSource(exposed_fraction(config), drawn),
+            batch_size=config.batch_size,
+            seed=config.seed,
+            by_user=bool(getattr(module, "by_user", False)),
+            scratch=scratch,
+        )
         n_steps = n_runs * config.epochs * self.sampler.steps_per_epoch
         self.config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
         tables = tables_with_auxiliary(
@@ -130,23 +136,11 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         """Records of the epochs trained here: losses, validation metrics, speed."""
 
-    def _make_sampler(self, config: RunConfig, scratch: Scratch) -> Sampler:
-        per_labelled = config.unlabelled.per_labelled * config.unlabelled.hardest_of
-        return Sampler(
-            self.dataset,
-            self.strategy.feed,
-            UnlabelledSource(exposed_fraction(config), per_labelled),
-            batch_size=config.batch_size,
-            seed=config.seed,
-            by_user=bool(getattr(self.module, "by_user", False)),
-            scratch=scratch,
-        )
-
     def fit(
         self,
         *,
         recorder: Recorder | None = None,
-        save: Save | None = None,
+        save: Callable[[bool], None] | None = None,
         on_epoch_end: Callable[[int], object] = never,
         progress: Progress = silent,
         should_stop: Callable[[], bool] = never,
@@ -156,8 +150,8 @@ class Trainer:
 
         Args:
             recorder: Logs steps and epochs; in memory by default.
-            save: Saves a checkpoint. By default the parameters of the best epoch are kept in
-                memory, and loaded into the module at the end.
+            save: Saves a checkpoint; the flag marks the best one so far. By default the parameters
+                of the best epoch are kept in memory, and loaded into the module at the end.
             on_epoch_end: Called with the number of an epoch, from 0, after its validation.
             progress: Called with the progress of steps and epochs.
             should_stop: Called after every step; true saves and raises `Stopped`.
@@ -170,16 +164,21 @@ class Trainer:
             DivergedError: A loss or a gradient is not finite; raised before the optimizer step.
             Stopped: `should_stop` or `should_prune` returned true; the state was saved.
         """
-        best = None if save else BestWeights(self.module)
-        loop = TrainLoop(
-            self, recorder or _in_memory(), save or best or never, on_epoch_end, progress
-        )
+        best: dict[str, Tensor] = {}
+
+        def keep(is_best: bool) -> None:
+            if is_best:
+                state = self.module.state_dict()
+                best.update((name, tensor.clone()) for name, tensor in state.items())
+
+        loop = TrainLoop(self, recorder or Recorder(), save or keep, on_epoch_end, progress)
         try:
             loop.run(should_stop, should_prune)
         finally:
             detach_auxiliary_models(self.module)
-        if best:
-            best.restore()
+        if not save:
+            known = self.module.state_dict()  # without auxiliary models
+            self.module.load_state_dict({n: w for n, w in best.items() if n in known})
             self.scorer.eval()
         return self
 
@@ -229,27 +228,3 @@ class Trainer:
             )
         found = evaluate(rows.users, rows.labels, logits, draws=0, name="validation of the run")
         return self.group.broadcast_object(found.values)  # hosts may differ by rounding
-
-
-@final
-class BestWeights:
-    """Keeps a copy of the parameters and buffers of the best epoch."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._weights: dict[str, Tensor] = {}
-
-    def __call__(self, is_best: bool) -> None:
-        """Copy them if the epoch is the best so far."""
-        if is_best:
-            state = self._module.state_dict()
-            self._weights = {name: tensor.clone() for name, tensor in state.items()}
-
-    def restore(self) -> None:
-        """Load the copy into the module, without auxiliary models."""
-        known = self._module.state_dict()
-        self._module.load_state_dict({n: w for n, w in self._weights.items() if n in known})
-
-
-def _in_memory() -> Recorder:
-    return Recorder(None, n_steps=0, n_epochs=0, tensorboard=False)

@@ -110,16 +110,12 @@ def plan_for(
             "least one host, and a multiple of the hosts"
         )
     if isinstance(dataset, DatasetSizes):
-        counts, features = _counts(dataset), NO_FEATURES
+        split, n, features = Split(), dataset.rows, NO_FEATURES
+        valid, test = int(n * split.valid_fraction), int(n * split.test_fraction)
+        parts = n - valid - test, valid, test, dataset.unlabelled_rows
+        counts = Counts(dataset.users, dataset.items, *parts)
     else:
         data = Dataset.open(dataset)
         counts, features = counts_of(data), data.feature_card
     settings = complete_settings(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
     return plan(settings, counts, features, n_processes=n_processes)
-
-
-def _counts(sizes: DatasetSizes) -> Counts:
-    split = Split()
-    valid, test = int(sizes.rows * split.valid_fraction), int(sizes.rows * split.test_fraction)
-    train = sizes.rows - valid - test
-    return Counts(sizes.users, sizes.items, train, valid, test, sizes.unlabelled_rows)

@@ -6,14 +6,14 @@ from math import expm1, log1p
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from invlearn.backbones.backbone import Key
 from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.meta import ShapesOnly
-from invlearn.training.build import make_backbone
+from invlearn.training.sharing import make_backbone
 
 FLOAT, LONG = 4, 8
 """Bytes of a parameter and of an id."""
@@ -83,7 +83,22 @@ def count_params(
         ConfigError: The backbone cannot be built with these options.
     """
     module, n_rows = _built(config, counts, features)
-    return _counted(module, n_rows, copies=1 + n_auxiliary)
+    copies = 1 + n_auxiliary
+    tables: dict[str, Key] = getattr(module, "tables", {})
+    trained: dict[Key, int] = {"user": 0, "item": 0}
+    frozen: dict[Key, int] = {"user": 0, "item": 0}
+    whole = fixed = per_pair = 0
+    for name, weight in (*module.named_parameters(), *module.named_buffers()):
+        n = -(-weight.numel() * weight.element_size() // FLOAT)
+        row = n // max(len(weight), 1) if weight.dim() else n
+        if name in tables:
+            (trained if weight.requires_grad else frozen)[tables[name]] += copies * row
+            per_pair += row
+            continue
+        per_pair += weight.shape[-1] if weight.dim() > 1 else 0
+        n = row * n_rows.get(len(weight), len(weight)) if weight.dim() else n
+        whole, fixed = (whole + n, fixed) if weight.requires_grad else (whole, fixed + n)
+    return ParamCount(trained, frozen, copies * whole, copies * fixed, per_pair)
 
 
 def _built(
@@ -98,36 +113,6 @@ def _built(
             module = make_backbone(config, TOY_USERS, TOY_ITEMS, features)
     n_rows = {TOY_USERS: counts.users, TOY_ITEMS: counts.items}
     return module, n_rows | {TOY_USERS + TOY_ITEMS: counts.users + counts.items}
-
-
-def _counted(module: nn.Module, n_rows: Mapping[int, int], *, copies: int) -> ParamCount:
-    """Sort the tensors of a module by kind.
-
-    Args:
-        module: A backbone.
-        n_rows: Real numbers of rows by its own, where these differ.
-        copies: The backbone and its auxiliary models.
-    """
-    tables: dict[str, Key] = getattr(module, "tables", {})
-    trained: dict[Key, int] = {"user": 0, "item": 0}
-    frozen: dict[Key, int] = {"user": 0, "item": 0}
-    whole = fixed = per_pair = 0
-    for name, weight in (*module.named_parameters(), *module.named_buffers()):
-        n = _numbers(weight)
-        row = n // max(len(weight), 1) if weight.dim() else n
-        if name in tables:
-            (trained if weight.requires_grad else frozen)[tables[name]] += copies * row
-            per_pair += row
-            continue
-        per_pair += weight.shape[-1] if weight.dim() > 1 else 0
-        n = row * n_rows.get(len(weight), len(weight)) if weight.dim() else n
-        whole, fixed = (whole + n, fixed) if weight.requires_grad else (whole, fixed + n)
-    return ParamCount(trained, frozen, copies * whole, copies * fixed, per_pair)
-
-
-def _numbers(weight: Tensor) -> int:
-    """Numbers of four bytes in a tensor."""
-    return -(-weight.numel() * weight.element_size() // FLOAT)
 
 
 def distinct(n: int, n_draws: float) -> float:

@@ -71,45 +71,48 @@ class Plan:
     @property
     def lasting(self) -> Parts:
         """Memory that is held from beginning to end, besides `base`."""
-        counts = self.counts
+        counts, index = self.counts, 0
+        if self.strategy.feed.unlabelled and exposed_fraction(self.config) < 1:  # it is made
+            per_row = 20 if counts.exposed <= BUCKET_ROWS else 1
+            index = per_row * counts.exposed + 3 * LONG * counts.users
+        ids = torch.arange(32)
+        state = self.strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
+        per_row = sum(one.nbytes for one in state.values() if one.dim())
         return {
             "libraries that are loaded later": LOADED_LATER,
-            "parameters": self._share * self._tables + self._others,
-            "moments of the optimizer": self._moments,
+            "parameters": self._parameters(self._share),
+            "moments of the optimizer": self._moments(self._share),
             "order of the rows": (LONG + 4) * counts.train * (counts.train <= BUCKET_ROWS),
-            "index of shown pairs": self._index,
-            "state of the strategy": self._state,
+            "index of shown pairs": index,
+            "state of the strategy": counts.train / 32 * per_row,
             "exposures": self._reading[1] * counts.exposed,
         }
 
     @property
     def passing(self) -> Parts:
         """Memory that is held for a while, one after the other."""
-        counts, exposed = self.counts, exposed_fraction(self.config)
+        counts, config, exposed = self.counts, self.config, exposed_fraction(self.config)
         belief_bytes = exposed * EXPOSED_BYTES + (1 - exposed) * SAMPLED_BYTES
         beliefs = BELIEF_PAIRS * self._per_labelled * self.strategy.feed.unlabelled
         is_weighing = isinstance(self.strategy, WeightedByHistory)
+        is_cut_late = config.store == "sharded" and config.backbone not in BACKBONES
+        cut_off = self._parameters(1) - self._parameters(self._share)
+        largest = FLOAT * max(n * self.params.trained[key] for key, n in counts.ids.items())
+        early = {  # before there are moments
+            "building whole tables": cut_off * is_cut_late,
+            "moving a table": self._share * largest * (config.store != "dense"),
+            "reading exposures (at most)": self._reading[0] * counts.exposed,
+        }
+        moments = self._moments(self._share)
         return {
             "a step (at most)": max(map(self._step, self._calls.values())),
-            **{name: max(n - self._moments, 0) for name, n in self._before_moments.items()},
+            **{name: max(n - moments, 0) for name, n in early.items()},
             "scoring (at most)": min(BLOCK_PAIRS, max(counts.valid, counts.test)) * self._per_pair,
             "drawing pairs for beliefs": belief_bytes * beliefs,
             "weighing rows": WEIGHING * counts.train * is_weighing,
             "shuffling": 2 * LONG * min(counts.train, BUCKET_ROWS),
             "validation": evaluation_bytes(counts.valid, counts.users),
             "test": evaluation_bytes(counts.test, counts.users),
-        }
-
-    @property
-    def _before_moments(self) -> Parts:
-        """Memory that is held for a while before there are moments."""
-        ids, store = self.counts.ids, self.config.store
-        is_cut_late = store == "sharded" and self.config.backbone not in BACKBONES
-        largest = FLOAT * max(n * self.params.trained[key] for key, n in ids.items())
-        return {
-            "building whole tables": (1 - self._share) * self._tables * is_cut_late,
-            "moving a table": self._share * largest * (store != "dense"),
-            "reading exposures (at most)": self._reading[0] * self.counts.exposed,
         }
 
     @property
@@ -152,7 +155,7 @@ class Plan:
     @property
     def checkpoint(self) -> float:
         """Bytes of one checkpoint, all processes together."""
-        return self._tables + self._others + self._moments_of(1)
+        return self._parameters(1) + self._moments(1)
 
     @property
     def steps(self) -> dict[str, int]:
@@ -165,15 +168,10 @@ class Plan:
     @property
     def traffic(self) -> dict[str, float]:
         """Bytes that a process sends in a step, by the same names."""
-        is_sharded = self.config.store == "sharded"
+        n, is_sharded = self.n_processes, self.config.store == "sharded"
         return {
             kind: traffic(
-                calls,
-                self.params,
-                self._pairs(calls),
-                self._rows(calls),
-                self.n_processes,
-                is_sharded=is_sharded,
+                calls, self.params, self._pairs(calls), self._rows(calls), n, is_sharded=is_sharded
             )
             for kind, calls in self._calls.items()
         }
@@ -183,45 +181,20 @@ class Plan:
         """Part of the tables that a process holds."""
         return 1 / self.n_processes if self.config.store == "sharded" else 1
 
-    @property
-    def _moments(self) -> float:
-        return self._moments_of(self._share)
+    def _parameters(self, share: float) -> float:
+        """Bytes of a part of all tables, trained and frozen, and of what is in no table."""
+        ids, params = self.counts.ids, self.params
+        in_tables = params.of_rows(ids) + params.of_rows(ids, frozen=True)
+        return FLOAT * (share * in_tables + params.whole + params.fixed)
 
-    def _moments_of(self, share: float) -> float:
+    def _moments(self, share: float) -> float:
         """Bytes of the moments of a part of the tables, and of what is in no table."""
         n_moments, params = update_rule(self.config.optimizer)[0], self.params
         return FLOAT * n_moments * (share * params.of_rows(self.counts.ids) + params.whole)
 
     @property
-    def _tables(self) -> float:
-        """Bytes of all tables, trained and frozen."""
-        ids, params = self.counts.ids, self.params
-        return FLOAT * (params.of_rows(ids) + params.of_rows(ids, frozen=True))
-
-    @property
-    def _others(self) -> float:
-        """Bytes of what is in no table."""
-        return FLOAT * (self.params.whole + self.params.fixed)
-
-    @property
     def _reading(self) -> tuple[int, int]:
         return READING.get(self.config.backbone, (0, 0))
-
-    @property
-    def _index(self) -> float:
-        """Bytes of the index of pairs that cannot be sampled, while it is made."""
-        counts = self.counts
-        if not self.strategy.feed.unlabelled or exposed_fraction(self.config) == 1:
-            return 0
-        per_row = 20 if counts.exposed <= BUCKET_ROWS else 1
-        return per_row * counts.exposed + 3 * LONG * counts.users
-
-    @property
-    def _state(self) -> float:
-        """Bytes of what the strategy keeps, for each labelled row."""
-        ids = torch.arange(32)
-        state = self.strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
-        return self.counts.train / 32 * sum(one.nbytes for one in state.values() if one.dim())
 
     @property
     def _calls(self) -> dict[str, Calls]:

@@ -60,7 +60,6 @@ def traffic(
     n_processes: int,
     *,
     is_sharded: bool,
-    moved: bool | None = None,
 ) -> float:
     """Bytes that one process sends in a step.
 
@@ -73,13 +72,12 @@ def traffic(
       gradient, and the parameters to step from if they moved, to the owners.
 
     Args:
-        calls: Of the strategy.
+        calls: Of the strategy; `moves` counts as a step that did start elsewhere.
         params: Of the backbone.
         n_pairs: Labelled and unlabelled pairs of the batch.
         rows: Distinct rows by key: of the batch, or, sharded, of one process' share of it.
         n_processes: How many.
         is_sharded: Whether tables are sharded.
-        moved: Whether the step starts elsewhere; by default if it may.
     """
     away = (n_processes - 1) / n_processes
     logits = calls.labelled * n_pairs[0] + calls.unlabelled * n_pairs[1]
@@ -88,7 +86,6 @@ def traffic(
         return 2 * away * FLOAT * (logits + calls.gradients * (in_rows + params.whole))
     frozen = params.of_rows(rows, frozen=True)
     ids = LONG * (sum(rows.values()) + 2 * n_processes)
-    moved = calls.moves if moved is None else moved
-    exchanged = FLOAT * (frozen + in_rows * (2 + 2 * calls.gradients + moved))
+    exchanged = FLOAT * (frozen + in_rows * (2 + 2 * calls.gradients + calls.moves))
     sums = 2 * FLOAT * (logits + calls.gradients * params.whole + 1)
     return away * (ids + exchanged + sums)

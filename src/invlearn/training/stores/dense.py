@@ -6,10 +6,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from invlearn.backbones.backbone import Key
 from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, Params, Proposal
-from invlearn.runtime.distributed import ALONE, Group
 from invlearn.strategies.gradients import rows_with_gradient
 from invlearn.training.stores.data_parallel import over_replicas
 from invlearn.training.stores.store import IndexedBatch, StepContext, Store, distinct
@@ -21,27 +19,8 @@ class DenseStore(Store):
 
     _optimizer: "TorchOptimizer"
 
-    def __init__(
-        self,
-        module: nn.Module,
-        tables: Mapping[str, Key],
-        config: OptimizerConfig,
-        *,
-        seed: int,
-        group: Group = ALONE,
-    ) -> None:
-        """Store the parameters of `module`, in place.
-
-        Args:
-            module: A backbone in training mode.
-            tables: Index key of each table by parameter name; used only for `l2`.
-            config: Update rule; each batch has its learning rate.
-            seed: Seed of dropout masks.
-            group: The processes, with replicated parameters, that share each batch.
-        """
-        super().__init__(module, tables, seed=seed, group=group)
-        self._l2 = config.l2
-        self._optimizer = TorchOptimizer(module, config)
+    def _new_optimizer(self, module: nn.Module, config: OptimizerConfig) -> "TorchOptimizer":
+        return TorchOptimizer(module, config)
 
     def index(self, batch: Batch) -> IndexedBatch:
         """Move the batch to the device; find its rows if `l2` needs them."""

@@ -23,9 +23,7 @@ def on_huge_pages(tensor: Tensor) -> Tensor:
     Returns:
         The same values.
     """
-    if _stays(tensor):
-        return tensor
-    return _room(tensor).copy_(tensor)
+    return tensor if _stays(tensor) else _room(tensor).copy_(tensor)
 
 
 def zeros_on_huge_pages(like: Tensor) -> Tensor:
@@ -37,9 +35,7 @@ def zeros_on_huge_pages(like: Tensor) -> Tensor:
     Returns:
         Zeros of its shape, dtype and device.
     """
-    if _stays(like):
-        return torch.zeros_like(like)
-    return _room(like).zero_()
+    return torch.zeros_like(like) if _stays(like) else _room(like).zero_()
 
 
 def _stays(tensor: Tensor) -> bool:

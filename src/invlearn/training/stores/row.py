@@ -1,17 +1,15 @@
 """The row store: the cost of a step depends on its batch, not on the catalogue."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from invlearn.backbones.backbone import Key
-from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, Pairs, Params, Proposal
-from invlearn.runtime.distributed import ALONE, Group
 from invlearn.training.stores.data_parallel import over_replicas
 from invlearn.training.stores.huge_pages import on_huge_pages
-from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
+from invlearn.training.stores.row_optimizer import RowOptimizer
 from invlearn.training.stores.store import IndexedBatch, StepContext, Store, distinct
 
 
@@ -26,29 +24,8 @@ class RowStore(Store):
 
     _optimizer: RowOptimizer
 
-    def __init__(
-        self,
-        module: nn.Module,
-        tables: Mapping[str, Key],
-        config: OptimizerConfig,
-        *,
-        seed: int,
-        group: Group = ALONE,
-    ) -> None:
-        """Store the parameters of `module`, in place.
-
-        Args:
-            module: A backbone in training mode.
-            tables: Index key of each table, by parameter name.
-            config: Update rule; each batch has its learning rate.
-            seed: Seed of dropout masks.
-            group: The processes, with replicated parameters, that share each batch.
-        """
-        for name, weight in module.named_parameters():
-            if name in tables:
-                weight.data = on_huge_pages(weight.data)
-        super().__init__(module, tables, seed=seed, group=group)
-        self._optimizer = RowOptimizer(self._weights, config, self._penalties)
+    def _placed(self, table: Tensor, key: Key) -> Tensor:
+        return on_huge_pages(table)
 
     def index(self, batch: Batch) -> IndexedBatch:
         """Return the batch on the device, with the rows that it uses."""
@@ -77,15 +54,8 @@ class RowStore(Store):
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
         """Update the gathered rows and scatter them back."""
-        moment = Moment(
-            context.batch.step + 1, context.batch.lr, proposal.skip_zero_grad_rows, is_finite
-        )
-        for name, weight in self._weights.items():
-            rows = context.rows[self._tables[name]] if name in self._tables else None
-            values = Values(
-                context.params[name], proposal.params[name], proposal.gradients.get(name)
-            )
-            self._optimizer.step(name, weight, rows, values, moment)
+        rows = {name: context.rows[key] for name, key in self._tables.items()}
+        self._optimizer.step(rows, context.params, proposal, context.batch, is_finite)
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield all weights and moments used by steps, not copied; shapes are fixed."""

@@ -4,7 +4,7 @@ A process requests the rows of its share of the batch from their owners. Each me
 rows of all user and item tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import NamedTuple, final
 
@@ -69,30 +69,24 @@ class RowExchange:
         wanted = {name: values[self._ways[keys[name]].places] for name, values in owned.items()}
         return self._carried(wanted, keys, back=False)
 
-    def sent(self, values: Params, keys: Mapping[str, str]) -> Params:
-        """Return the values sent to this owner: one row per requesting process."""
-        return self._carried(values, keys, back=True)
-
     def owned(self, values: Params, keys: Mapping[str, str]) -> Params:
         """Return the owned rows' values, which are equal on all requesting processes."""
-
-        def one_each(name: str, sent: Tensor) -> Tensor:
-            way = self._ways[keys[name]]
-            found = sent.new_empty((len(way.rows), *sent.shape[1:]))
-            return found.index_copy_(0, way.places, sent)
-
-        return {name: one_each(name, sent) for name, sent in self.sent(values, keys).items()}
+        return self._combined(values, keys, Tensor.index_copy_)
 
     def summed(self, values: Params, keys: Mapping[str, str]) -> Params:
         """Return the values of the gathered rows, summed over the processes that gather them."""
+        return self.fetched(self._combined(values, keys, Tensor.index_add_), keys)
 
-        def sums(name: str, sent: Tensor) -> Tensor:
+    def _combined(
+        self, values: Params, keys: Mapping[str, str], put: Callable[..., Tensor]
+    ) -> Params:
+        """Send values to the owners; `put` combines those of the requesting processes."""
+        found: Params = {}
+        for name, sent in self._carried(values, keys, back=True).items():
             way = self._ways[keys[name]]
             zeros = sent.new_zeros((len(way.rows), *sent.shape[1:]))
-            return zeros.index_add_(0, way.places, sent)
-
-        sent = self.sent(values, keys)
-        return self.fetched({name: sums(name, one) for name, one in sent.items()}, keys)
+            found[name] = put(zeros, 0, way.places, sent)
+        return found
 
     def _carried(self, values: Params, keys: Mapping[str, str], *, back: bool) -> Params:
         """Send rows from owners to requesting processes, or back; one message per dtype."""

@@ -1,41 +1,16 @@
 """Row-wise optimizer steps; other rows and their moments do not change."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
 
 from invlearn.config.schema import OptimizerConfig
-from invlearn.data.types import Params
+from invlearn.data.types import Batch, Params, Proposal
 from invlearn.strategies.gradients import rows_with_gradient
 from invlearn.training.stores.huge_pages import zeros_on_huge_pages
-from invlearn.training.stores.optimizers import Moments, Update, update_rule
-from invlearn.training.stores.store import where_finite
-
-
-class Values(NamedTuple):
-    """Values of the gathered rows, or of a parameter that is not a table."""
-
-    old: Tensor
-    """Parameters before the step."""
-    params: Tensor
-    """Parameters to step from."""
-    gradients: Tensor | None
-    """Gradients; if none, `params` is stored and the moments do not change."""
-
-
-class Moment(NamedTuple):
-    """Number and options of a step."""
-
-    step: int
-    """Number of the step, from 1."""
-    lr: float
-    """Learning rate."""
-    skip_zero_grad_rows: bool
-    """Skip rows with zero gradient (no momentum, no decay)."""
-    is_finite: Tensor | None
-    """If false, nothing changes; none counts as true."""
+from invlearn.training.stores.optimizers import Tensors, update_rule
 
 
 @final
@@ -53,38 +28,46 @@ class RowOptimizer:
             penalties: Ridge penalties by name, for parameters with an individual one.
         """
         n_moments, self._rule = update_rule(config)
-        self._l2, self._penalties = config.l2, penalties
-        self._moments: dict[str, Moments] = {
+        self._weights, self._l2, self._penalties = weights, config.l2, penalties
+        self._moments: dict[str, Tensors] = {
             name: tuple(zeros_on_huge_pages(weight) for _ in range(n_moments))
             for name, weight in weights.items()
         }
 
     def step(
-        self, name: str, weight: Tensor, rows: Tensor | None, values: Values, moment: Moment
+        self,
+        rows: Mapping[str, Tensor],
+        old: Params,
+        proposal: Proposal,
+        batch: Batch,
+        is_finite: Tensor | None,
     ) -> None:
-        """Update a parameter and its moments in place.
+        """Update all parameters and their moments in place.
 
         Args:
-            name: Name of the parameter.
-            weight: A table, or another parameter.
-            rows: Gathered rows of the table; none for other parameters.
-            values: Values of those rows.
-            moment: Options of the step.
+            rows: Gathered rows of each table, by parameter name.
+            old: Values of those rows, and of the other parameters, before the step.
+            proposal: Parameters to step from, and gradients. A parameter without a gradient is
+                stored, and its moments do not change.
+            batch: The batch: number and learning rate of the step.
+            is_finite: If false, nothing changes; none counts as true.
         """
-        old, params, gradients = values
-        if gradients is None:
-            _write(weight, rows, where_finite(moment.is_finite, params, old))
-            return
-        before = tuple(_read(kept, rows) for kept in self._moments[name])
-        total = gradients if rows is None else gradients + self._l2 * params
-        if name in self._penalties:
-            total = total + self._penalties[name] * params
-        update = self._rule(params, total, before, moment.step, moment.lr)
-        if moment.skip_zero_grad_rows and rows is not None:
-            update = _rested(update, Update(params, before), rows_with_gradient(gradients))
-        _write(weight, rows, where_finite(moment.is_finite, update.weight, old))
-        for kept, new, was in zip(self._moments[name], update.moments, before, strict=True):
-            _write(kept, rows, where_finite(moment.is_finite, new, was))
+        for name, weight in self._weights.items():
+            held, places = (weight, *self._moments[name]), rows.get(name)
+            params, gradients = proposal.params[name], proposal.gradients.get(name)
+            before, new = (old[name],), (params,)
+            if gradients is not None:
+                moments = tuple(_read(moment, places) for moment in held[1:])
+                total = gradients if places is None else gradients + self._l2 * params
+                if name in self._penalties:
+                    total = total + self._penalties[name] * params
+                before = (*before, *moments)
+                new = self._rule(params, total, moments, batch.step + 1, batch.lr)
+                if proposal.skip_zero_grad_rows and places is not None:
+                    moves, still = rows_with_gradient(gradients), (params, *moments)
+                    new = tuple(torch.where(moves, *pair) for pair in zip(new, still, strict=True))
+            for tensor, after, was in zip(held, new, before, strict=False):
+                _write(tensor, places, where_finite(is_finite, after, was))
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield all moments, not copied."""
@@ -105,13 +88,6 @@ class RowOptimizer:
             moment.copy_(state[name])
 
 
-def _rested(update: Update, before: Update, moving: Tensor) -> Update:
-    """Return the update restricted to the rows in `moving`."""
-    pairs = zip(update.moments, before.moments, strict=True)
-    moments = tuple(torch.where(moving, new, old) for new, old in pairs)
-    return Update(torch.where(moving, update.weight, before.weight), moments)
-
-
 def _read(tensor: Tensor, rows: Tensor | None) -> Tensor:
     """Return rows of a table, or a whole tensor without rows."""
     return tensor if rows is None else tensor.index_select(0, rows)
@@ -123,3 +99,8 @@ def _write(tensor: Tensor, rows: Tensor | None, new: Tensor) -> None:
         tensor.copy_(new)
     else:
         tensor.index_copy_(0, rows, new)
+
+
+def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """Return the new value if the step is finite, else the old one."""
+    return new if is_finite is None else torch.where(is_finite, new, old)

@@ -15,7 +15,7 @@ from invlearn.runtime.tensor_files import Shard
 from invlearn.training.stores.data_parallel import share_of, shared, summed
 from invlearn.training.stores.huge_pages import on_huge_pages
 from invlearn.training.stores.row_exchange import RowExchange
-from invlearn.training.stores.row_optimizer import Moment, RowOptimizer, Values
+from invlearn.training.stores.row_optimizer import RowOptimizer
 from invlearn.training.stores.store import IndexedBatch, StepContext, Store, distinct
 
 ELSEWHERE = -1
@@ -32,6 +32,8 @@ class ShardedStore(Store):
     """
 
     _optimizer: RowOptimizer
+    _route: RowExchange
+    """Of the batch that was indexed last."""
 
     def __init__(
         self,
@@ -54,16 +56,8 @@ class ShardedStore(Store):
             group: The processes.
             n_rows: Rows of the whole tables of each key.
         """
-        self._module, self._n_rows = module, dict(n_rows)
-        weights = dict(module.named_parameters()) | dict(module.named_buffers())
-        for name, key in tables.items():
-            weight = weights[name]
-            if len(weight) == n_rows[key]:
-                weight = weight.data[group.share(n_rows[key])].clone()
-            weights[name].data = on_huge_pages(weight.data)
-        super().__init__(module, tables, seed=seed, group=group)
-        self._optimizer = RowOptimizer(self._weights, config, self._penalties)
-        self._route: RowExchange | None = None
+        self._module, self._n_rows = module, n_rows
+        super().__init__(module, tables, config, seed=seed, group=group)
         names = {name: name.rpartition(":")[0] for name in self._optimizer.state()}
         names |= {name: name for name in tables}
         self.shards = {
@@ -72,6 +66,11 @@ class ShardedStore(Store):
             if table in tables
             for own in [group.share(n_rows[tables[table]])]
         }
+
+    def _placed(self, table: Tensor, key: Key) -> Tensor:
+        n_rows = self._n_rows[key]
+        own = table[self._group.share(n_rows)].clone() if len(table) == n_rows else table
+        return on_huge_pages(own)
 
     def index(self, batch: Batch) -> IndexedBatch:
         """Find the rows of this process's share of `batch`, and request them."""
@@ -99,7 +98,7 @@ class ShardedStore(Store):
     def gather_indexed(self, indexed: IndexedBatch) -> StepContext:
         """Return the context with rows gathered from their owners."""
         batch, rows = indexed
-        route, score = self._way(), self._score_at(batch.step)
+        route, score = self._route, self._score_at(batch.step)
         params, frozen = self._gathered(route)
 
         def score_rows(weights: Params, pairs: Pairs) -> Tensor:
@@ -131,28 +130,20 @@ class ShardedStore(Store):
         self, context: StepContext, proposal: Proposal, *, is_finite: Tensor | None = None
     ) -> None:
         """Send the proposal to the owners of the rows, which take the step."""
-        route, gradients = self._way(), proposal.gradients
-        is_moved = proposal.params is not context.params or not gradients
-        sent = {"gradient:": gradients, "params:": proposal.params if is_moved else {}}
-        keys = {mark + n: key for n, key in self._tables.items() for mark in sent}
-        cut = {
-            mark + name: values
-            for mark, tensors in sent.items()
-            for name, values in self._parted(tensors)[0].items()
+        route, gradients = self._route, proposal.gradients
+        sent = {f"gradient:{name}": v for name, v in self._parted(gradients)[0].items()}
+        if proposal.params is not context.params or not gradients:
+            sent |= {f"params:{name}": v for name, v in self._parted(proposal.params)[0].items()}
+        keys = {name: self._tables[name.partition(":")[2]] for name in sent}
+        owned = route.owned(sent, keys)
+        rows = {name: route.rows(key) for name, key in self._tables.items()}
+        old = {n: w[rows[n]] if n in rows else context.params[n] for n, w in self._weights.items()}
+        params = {
+            n: owned.get(f"params:{n}", old[n]) if n in rows else proposal.params[n] for n in old
         }
-        owned = route.owned(cut, keys)
-        moment = Moment(
-            context.batch.step + 1, context.batch.lr, proposal.skip_zero_grad_rows, is_finite
-        )
-        for name, weight in self._weights.items():
-            if name not in self._tables:
-                values = Values(context.params[name], proposal.params[name], gradients.get(name))
-                self._optimizer.step(name, weight, None, values, moment)
-                continue
-            rows = route.rows(self._tables[name])
-            old = weight[rows]
-            values = Values(old, owned.get(f"params:{name}", old), owned.get(f"gradient:{name}"))
-            self._optimizer.step(name, weight, rows, values, moment)
+        gradients = {n: owned.get(f"gradient:{n}", value) for n, value in gradients.items()}
+        stepped = proposal._replace(params=params, gradients=gradients)
+        self._optimizer.step(rows, old, stepped, context.batch, is_finite)
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the logits of pairs at the current parameters, on every process.
@@ -173,10 +164,6 @@ class ShardedStore(Store):
         everything = {n: w for n, w in {**weights, **frozen}.items() if n in known}
         found = functional_call(module, everything, tuple(places))
         return self._group.all_reduce(found.new_zeros(len(users)).masked_scatter_(own, found))
-
-    def _way(self) -> RowExchange:
-        assert self._route is not None, "a batch is indexed before it is gathered"
-        return self._route
 
     def _parted(self, values: Params) -> tuple[Params, Params]:
         """Return the values of tables, and those of other parameters."""

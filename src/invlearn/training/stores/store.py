@@ -17,10 +17,12 @@ from torch.func import functional_call
 
 from invlearn.backbones.auxiliary import name_in_backbone
 from invlearn.backbones.backbone import Key
+from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import NO_TENSORS, Batch, Pairs, Params, Proposal, Score
-from invlearn.runtime.distributed import Group
+from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.random import torch_seed
 from invlearn.runtime.tensor_files import NO_SHARDS, Shard
+from invlearn.training.stores.row_optimizer import RowOptimizer
 
 STEP_STATE, ROW_STATE = ":state:", ":row_state:"
 """Prefixes of strategy state by name. No parameter has an empty name, so `parameter:number` never
@@ -66,24 +68,43 @@ class Store(ABC):
     """Holds the moments; its `state` and `load_state` name them `parameter:name`."""
 
     def __init__(
-        self, module: nn.Module, tables: Mapping[str, Key], *, seed: int, group: Group
+        self,
+        module: nn.Module,
+        tables: Mapping[str, Key],
+        config: OptimizerConfig,
+        *,
+        seed: int,
+        group: Group = ALONE,
     ) -> None:
-        """Collect the parameters of `module`, and start without strategy state.
+        """Store the parameters of `module`, in place, and start without strategy state.
 
         Args:
             module: A backbone in training mode.
             tables: Index key of each table, by parameter or buffer name.
+            config: Update rule; each batch has its learning rate.
             seed: Seed of dropout masks.
             group: The processes that share each batch.
         """
-        self._group, self._tables, self._score_at = group, dict(tables), scorer(module, seed)
-        named = dict(module.named_parameters())
-        self._weights = {n: w.detach() for n, w in named.items() if w.requires_grad}
-        named |= dict(module.named_buffers())
+        self._group, self._tables, self._l2 = group, dict(tables), config.l2
+        parameters = dict(module.named_parameters())
+        named = parameters | dict(module.named_buffers())
+        for name in tables.keys() & named.keys():
+            named[name].data = self._placed(named[name].data, tables[name])
+        self._score_at = scorer(module, seed)
+        self._weights = {n: w.detach() for n, w in parameters.items() if w.requires_grad}
         self._frozen = {n: named[n].detach() for n in tables if n in named.keys() - self._weights}
         self._device = next((w.device for w in named.values()), torch.device("cpu"))
         self._penalties = penalties_of(module)
         self._step_state = self._row_state = NO_TENSORS
+        self._optimizer = self._new_optimizer(module, config)
+
+    def _new_optimizer(self, module: nn.Module, config: OptimizerConfig) -> Any:
+        """Return the optimizer, with moments of zero."""
+        return RowOptimizer(self._weights, config, self._penalties)
+
+    def _placed(self, table: Tensor, key: Key) -> Tensor:
+        """Return the memory in which to hold a table."""
+        return table
 
     def gather(self, batch: Batch) -> StepContext:
         """Return the parameters that `batch` uses; nothing changes."""
@@ -283,8 +304,3 @@ def distinct_ids(ids: Tensor) -> tuple[Tensor, Tensor]:
     places = np.empty_like(values)
     places[order] = is_first.cumsum() - 1
     return torch.from_numpy(ascending[is_first]), torch.from_numpy(places)
-
-
-def where_finite(is_finite: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """Return the new value if the step is finite, else the old one."""
-    return new if is_finite is None else torch.where(is_finite, new, old)
