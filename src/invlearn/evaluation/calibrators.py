@@ -151,12 +151,8 @@ def _pooled(sums: Floats, rows: Floats) -> tuple[Floats, npt.NDArray[Any], npt.N
     means = sums / rows
     starts = np.flatnonzero(np.concatenate([[True], means[1:] > means[:-1]]))
     stack: list[tuple[float, float, int]] = []
-    for total, n, start in zip(
-        np.add.reduceat(sums, starts).tolist(),
-        np.add.reduceat(rows, starts).tolist(),
-        starts.tolist(),
-        strict=True,
-    ):
+    totals, sizes = (np.add.reduceat(column, starts).tolist() for column in (sums, rows))
+    for total, n, start in zip(totals, sizes, starts.tolist(), strict=True):
         while stack and stack[-1][0] * n >= total * stack[-1][1]:
             before = stack.pop()
             total, n, start = total + before[0], n + before[1], before[2]  # noqa: PLW2901

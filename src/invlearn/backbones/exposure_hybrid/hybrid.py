@@ -70,7 +70,8 @@ class ExposureHybrid(nn.Module):
     ) -> None:
         super().__init__()
         self._shape, self._factors = (n_users, n_items), factors
-        self._smoothing, self._crossed, self._reads_unlabelled = smoothing, crossed, unlabelled
+        self._columns: Any = {"crossed": crossed, "smoothing": smoothing}
+        self._reads_unlabelled = unlabelled
         columns = np.geomspace(least_shrinkage, most_shrinkage, dim)
         self._shrinkages = torch.from_numpy(columns).float()
         width = factors + 1
@@ -90,40 +91,24 @@ class ExposureHybrid(nn.Module):
         self.penalties: dict[str, float | Tensor] = {}
         """Ridge penalty of each parameter, or of its columns, for the mean loss of rows."""
         rest = dim + width + factors + 2
-        self.user_features: Tensor
-        self.item_features: Tensor
-        self.user_rest: Tensor
-        self.item_rest: Tensor
-        self.mix: Tensor
-        self.register_buffer("user_features", torch.zeros(n_users, width))
-        self.register_buffer("item_features", torch.zeros(n_items, width))
-        self.register_buffer("user_rest", torch.zeros(n_users, rest))
-        self.register_buffer("item_rest", torch.zeros(n_items, rest))
-        self.register_buffer("mix", torch.eye(len(MEMBERS))[0])
+        self.user_features = nn.Buffer(torch.zeros(n_users, width))
+        self.item_features = nn.Buffer(torch.zeros(n_items, width))
+        self.user_rest = nn.Buffer(torch.zeros(n_users, rest))
+        self.item_rest = nn.Buffer(torch.zeros(n_items, rest))
+        self.mix = nn.Buffer(torch.eye(len(MEMBERS))[0])
         self._read: _Read | None = None
         self._rests = False
         """Whether the evaluation tables are current."""
 
     def fit_exposures(self, exposures: Exposures) -> None:
         """Fit the regressions, store the histories, and initialize the biases."""
-        n_users, n_items = self._shape
         if not self._reads_unlabelled:
             exposures = exposures.labelled
-
-        def mixed(factors: int) -> MixedModel:
-            return fit_mixed_model(
-                exposures,
-                n_users=n_users,
-                n_items=n_items,
-                factors=factors,
-                crossed=self._crossed,
-                smoothing=self._smoothing,
-            )
-
-        factors = fit_exposure_factors(
-            exposures, n_users=n_users, n_items=n_items, factors=self._factors
+        factors = fit_exposure_factors(exposures, self._shape, factors=self._factors)
+        smooth, plain = (
+            fit_mixed_model(exposures, self._shape, factors=k, **self._columns)
+            for k in (self._factors, 0)
         )
-        smooth, plain = mixed(self._factors), mixed(0)
         shown = Shown.of(exposures, self._shape, self.bias.device)
         self._read = _Read((factors, smooth, plain), shown)
         with torch.no_grad():
