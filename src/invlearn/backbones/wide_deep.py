@@ -14,12 +14,7 @@ from invlearn.backbones.pretraining import PRETRAINING
 from invlearn.backbones.wide import Wide
 from invlearn.data.exposures import Exposures
 
-DEEP: dict[str, type[GMF | BiasedMF | MLP | NeuMF]] = {
-    "gmf": GMF,
-    "mf": BiasedMF,
-    "mlp": MLP,
-    "neumf": NeuMF,
-}
+DEEP = {"gmf": GMF, "mf": BiasedMF, "mlp": MLP, "neumf": NeuMF}
 """Backbones for the deep part."""
 
 

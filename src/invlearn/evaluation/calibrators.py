@@ -3,9 +3,8 @@
 Legend of shapes: `rows` labelled rows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +17,6 @@ Floats = npt.NDArray[np.float64]
 N_FOLDS = 5
 """Folds by user for comparing calibrators on held-out rows."""
 _NEWTON_STEPS, _HALVINGS = 100, 10
-
-
-class Calibrator(Protocol):
-    """A non-decreasing map from logits to probabilities."""
-
-    def __call__(self, logits: npt.ArrayLike) -> Floats:
-        """Return probabilities of label 1, with the shape of `logits`."""
-        ...
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the parameters of the map."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +148,7 @@ def _pooled(sums: Floats, rows: Floats) -> tuple[Floats, npt.NDArray[Any], npt.N
     return pooled / sizes, first, np.append(first[1:] - 1, len(sums) - 1)
 
 
-FITS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], Calibrator]] = {
-    "temperature": fit_temperature,
-    "isotonic": fit_isotonic,
-}
+FITS = {"temperature": fit_temperature, "isotonic": fit_isotonic}
 """Fit functions by name; the first wins a tie."""
 
 
@@ -173,7 +157,7 @@ class Chosen(NamedTuple):
 
     name: str
     """Name in `FITS`."""
-    calibrator: Calibrator
+    calibrator: Temperature | Isotonic
     """The calibrator, fitted on all rows."""
     probabilities: Floats
     """Out-of-fold probabilities of the same rows, shape `(rows,)`: the calibrator was fitted

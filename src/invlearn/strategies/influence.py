@@ -5,7 +5,6 @@ WSDM 2024 (https://doi.org/10.1145/3616855.3635797), whose Algorithm 1 (`ig`) ju
 of unlabelled pairs with one sign.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, final
@@ -135,10 +134,5 @@ def evident(logits: Tensor, influence: Tensor, beta: float) -> Tensor:
     return soft_gradient(logits, belief_in_positive(logits, -beta * influence / spread))
 
 
-PULLS: dict[Policy, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "pass": passed,
-    "invert": inverted,
-    "relabel": relabelled,
-    "evidence": evident,
-}
+PULLS = {"pass": passed, "invert": inverted, "relabel": relabelled, "evidence": evident}
 """`(logits, influence, beta) -> derivative by each logit`, all of shape `(pairs,)`, by policy."""

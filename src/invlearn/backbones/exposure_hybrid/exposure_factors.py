@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from invlearn.backbones.rates import Floats, logit, mean_rate, shrunk_logit
+from invlearn.backbones.rates import Floats, logit, mean_rate, rate_of, shrunk_logit
 from invlearn.data.exposures import Exposures, Shape
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import ConfigError
@@ -215,7 +215,7 @@ def _derivatives(
     gradient, curvature = penalties * coefficients, np.diag(penalties)
     for columns, labels in blocks():
         logits = columns @ coefficients
-        rates = 0.5 + 0.5 * np.tanh(logits / 2)
+        rates = rate_of(logits)
         loss += float((np.logaddexp(0, logits) - labels * logits).sum())
         gradient += columns.T @ (rates - labels)
         root = columns * np.sqrt(rates * (1 - rates))[:, None]

@@ -1,5 +1,6 @@
 """The hybrid backbone: exposures, labels of the history and trained factors."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -8,11 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
-from invlearn.backbones.exposure_hybrid.exposure_factors import (
-    ExposureModel,
-    Tables,
-    fit_exposure_factors,
-)
+from invlearn.backbones.exposure_hybrid.exposure_factors import ExposureModel, fit_exposure_factors
 from invlearn.backbones.exposure_hybrid.mixed_model import MixedModel, fit_mixed_model
 from invlearn.backbones.exposure_hybrid.mixing import PARTS, best_parts
 from invlearn.backbones.exposure_hybrid.shown import KINDS, Shown
@@ -232,7 +229,7 @@ class _Tables(NamedTuple):
     items: Tensor
 
     @classmethod
-    def of(cls, tables: Tables, width: int, device: torch.device) -> "_Tables":
+    def of(cls, tables: Sequence[Floats], width: int, device: torch.device) -> "_Tables":
         """Move tables to a device, with factors padded by zeros."""
         left, right, users, items = (torch.from_numpy(t).float().to(device) for t in tables)
         pad = (0, max(0, width - left.shape[1]))

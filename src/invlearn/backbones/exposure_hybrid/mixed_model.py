@@ -21,15 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invlearn.backbones.exposure_hybrid.exposure_factors import BLOCK_ROWS, Tables, exposure_svd
-from invlearn.backbones.exposure_hybrid.intercepts import (
-    LEAST,
-    MOST,
-    Intercepts,
-    LabelledColumns,
-    rate_of,
-    swept,
-)
-from invlearn.backbones.rates import Floats
+from invlearn.backbones.exposure_hybrid.intercepts import LEAST, MOST, Intercepts, LabelledColumns
+from invlearn.backbones.rates import Floats, rate_of
 from invlearn.data.exposures import Exposures, Shape
 from invlearn.data.types import IntegerIds
 
@@ -134,14 +127,14 @@ def _fitted(
     """Return intercepts, coefficients and their penalties, fitted in turn."""
     offsets, variances = np.zeros(len(design.rows.labels)), np.zeros(0)
     for _ in range(ROUNDS):
-        intercepts = swept(intercepts, design.rows, offsets)
+        intercepts = intercepts.swept(design.rows, offsets)
         if not len(coefficients):
             continue
         if len(variances):
             penalties = _by_evidence(coefficients, variances, penalties, design.layout.groups)
         base = intercepts.of(design.rows)
         coefficients, offsets, variances = _newton(design, base, coefficients, penalties, offsets)
-    return swept(intercepts, design.rows, offsets), coefficients, penalties
+    return intercepts.swept(design.rows, offsets), coefficients, penalties
 
 
 def _columns_of(
