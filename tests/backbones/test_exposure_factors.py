@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 from sklearn.linear_model import LogisticRegression
 
+from invlearn.backbones.exposure_hybrid import exposure_factors
 from invlearn.backbones.exposure_hybrid.exposure_factors import (
     exposure_svd,
     fit_exposure_factors,
@@ -27,7 +28,7 @@ from invlearn.runtime.errors import ConfigError
 from toys import checkerboard, part
 
 RNG = np.random.default_rng(0)
-SIZE = {"n_users": 40, "n_items": 30}
+SHAPE = 40, 30
 
 
 def exposures(n_users=40, n_items=30, n=500, rng=RNG):
@@ -45,8 +46,12 @@ TRAIN, UNLABELLED = labelled_and_not()
 SHOWN = Exposures.of(TRAIN, UNLABELLED)
 
 
+def exposed(users, items):
+    return Exposures.of(part(), part(users, items))
+
+
 def every_score(model):
-    users, items = np.divmod(np.arange(SIZE["n_users"] * SIZE["n_items"]), SIZE["n_items"])
+    users, items = np.divmod(np.arange(SHAPE[0] * SHAPE[1]), SHAPE[1])
     return model.score(users, items)
 
 
@@ -58,7 +63,7 @@ def test_factors_are_those_of_scipy():
     rate = np.where(tastes[:, None] == kinds, 0.3, 0.02)
     users, items = np.nonzero(RNG.random((300, 200)) < rate)
     again = np.r_[users, users[:50]], np.r_[items, items[:50]]  # a pair counts once
-    left, strengths, right = exposure_svd(*again, n_users=300, n_items=200, factors=12)
+    left, strengths, right = exposure_svd(exposed(*again), (300, 200), factors=12)
     u, s, vt = svds(csr_matrix((np.ones(len(users)), (users, items)), (300, 200)), k=12)
     np.testing.assert_allclose(strengths, s[::-1], rtol=1e-4)
     top = slice(-6, None)  # the twelfth of a noisy tail turns freely with the thirteenth
@@ -70,7 +75,7 @@ def test_factors_are_those_of_scipy():
 
 def test_a_matrix_of_low_rank_has_no_more_factors():
     users, items = np.divmod(np.arange(20), 5)
-    left, strengths, right = exposure_svd(users, items, n_users=6, n_items=5, factors=4)
+    left, strengths, right = exposure_svd(exposed(users, items), (6, 5), factors=4)
     assert (left.shape, right.shape) == ((6, 1), (5, 1))
     np.testing.assert_allclose(left * strengths @ right.T, [[1] * 5] * 4 + [[0] * 5] * 2, atol=1e-9)
 
@@ -132,18 +137,17 @@ def slow_columns(pairs, left, right, *, own):
 
 
 def test_scores_are_those_of_a_slow_obvious_way():
-    shown = [np.r_[getattr(TRAIN, key), getattr(UNLABELLED, key)] for key in ("users", "items")]
-    left, strengths, right = exposure_svd(*shown, **SIZE, factors=3)
+    left, strengths, right = exposure_svd(SHOWN, SHAPE, factors=3)
     pairs = zip(TRAIN.users, TRAIN.items, strict=True)
     rows = slow_columns(pairs, left, right, own=True)
     share = strengths / strengths[0]
     emphasis = np.r_[share, share, share, np.ones(4)] / rows.std(axis=0)
     oracle = LogisticRegression(C=0.5, tol=1e-12, solver="newton-cholesky", max_iter=1000)
     oracle.fit((rows - rows.mean(axis=0)) * emphasis, TRAIN.labels)
-    pairs = [(u, i) for u in range(SIZE["n_users"]) for i in range(SIZE["n_items"])]
+    pairs = [(u, i) for u in range(SHAPE[0]) for i in range(SHAPE[1])]
     scored = slow_columns(pairs, left, right, own=False)
     expected = oracle.decision_function((scored - rows.mean(axis=0)) * emphasis)
-    model = fit_exposure_factors(SHOWN, **SIZE, factors=3, l2=2.0)
+    model = fit_exposure_factors(SHOWN, SHAPE, factors=3, l2=2.0)
     np.testing.assert_allclose(every_score(model), expected, rtol=1e-6, atol=1e-8)
 
 
@@ -153,7 +157,7 @@ def test_smoothed_factors_are_those_of_a_dense_decomposition():
     matrix[users, items] = 1
     roots = [np.sqrt(matrix.sum(axis=side) + 5.0) for side in (1, 0)]
     left, strengths, right = np.linalg.svd(matrix / np.outer(*roots))
-    found = exposure_svd(users, items, **SIZE, factors=3, smoothing=5.0)
+    found = exposure_svd(exposed(users, items), SHAPE, factors=3, smoothing=5.0)
     np.testing.assert_allclose(found[1], strengths[:3], rtol=1e-6)
     for side, expected, root in zip(found[::2], (left, right.T), roots, strict=True):
         expected = expected[:, :3] / root[:, None]
@@ -163,8 +167,10 @@ def test_smoothed_factors_are_those_of_a_dense_decomposition():
 
 @given(st.integers(1, 310))
 def test_blocks_change_nothing(block_rows):
-    whole = fit_exposure_factors(SHOWN, **SIZE, factors=3)
-    cut = fit_exposure_factors(SHOWN, **SIZE, factors=3, block_rows=block_rows)
+    whole = fit_exposure_factors(SHOWN, SHAPE, factors=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposure_factors, "BLOCK_ROWS", block_rows)
+        cut = fit_exposure_factors(SHOWN, SHAPE, factors=3)
     np.testing.assert_allclose(every_score(cut), every_score(whole), rtol=1e-9, atol=1e-9)
 
 
@@ -176,17 +182,17 @@ def test_where_only_exposures_tell():
     rest = np.setdiff1d(np.arange(len(users)), shown)
     train, test = rest[:400], rest[400:]
     known = part(users[train], items[train], same[train])
-    exposed = part(users[shown], items[shown])
-    size = {"n_users": 60, "n_items": 60}
+    unlabelled = part(users[shown], items[shown])
+    size = 60, 60
 
     def auc(scores):
         return evaluate(users[test], same[test], scores, draws=0).values["auc"]
 
-    model = fit_exposure_factors(Exposures.of(known, exposed), **size)
+    model = fit_exposure_factors(Exposures.of(known, unlabelled), size)
     assert auc(model.score(users[test], items[test])) > 0.95
-    blind = fit_exposure_factors(Exposures.of(known, part()), **size)
+    blind = fit_exposure_factors(Exposures.of(known, part()), size)
     assert auc(blind.score(users[test], items[test])) < 0.8
-    rates = baseline_scores("item+user-rate", known, users[test], items[test], **size)
+    rates = baseline_scores("item+user-rate", known, users[test], items[test], size)
     assert auc(rates) < 0.65
 
 
@@ -196,7 +202,7 @@ def test_an_own_label_does_not_leak():
     users = np.arange(2000)
     labels = rng.integers(2, size=2000)
     train = part(users, rng.integers(50, size=2000), labels)
-    model = fit_exposure_factors(Exposures.of(train, part()), n_users=2000, n_items=50, factors=4)
+    model = fit_exposure_factors(Exposures.of(train, part()), shape=(2000, 50), factors=4)
     assert (
         np.abs(model.coefficients[[4, 5]]).max() < 1e-6
     )  # count and rate of users: the same for all
@@ -205,7 +211,7 @@ def test_an_own_label_does_not_leak():
 def test_a_seed_is_its_factors_and_no_other_randomness():
     before = torch.random.get_rng_state()
     fits = [
-        every_score(fit_exposure_factors(SHOWN, **SIZE, factors=3, seed=seed)) for seed in (0, 0, 1)
+        every_score(fit_exposure_factors(SHOWN, SHAPE, factors=3, seed=seed)) for seed in (0, 0, 1)
     ]
     assert torch.equal(before, torch.random.get_rng_state())
     assert (fits[0] == fits[1]).all()
@@ -220,7 +226,7 @@ def test_a_seed_is_its_factors_and_no_other_randomness():
 def test_one_class_gives_the_mean(labels, expected):
     train = part(range(len(labels)), range(len(labels)), labels)
     for unlabelled in (part(), part([0, 1], [2, 2])):
-        found = every_score(fit_exposure_factors(Exposures.of(train, unlabelled), **SIZE))
+        found = every_score(fit_exposure_factors(Exposures.of(train, unlabelled), SHAPE))
         np.testing.assert_allclose(found, log(expected / (1 - expected)))
 
 
@@ -237,9 +243,9 @@ def test_tiny_data_give_finite_scores(n_users, n_items, n, share, random, l2):
     users, items = np.divmod(cells, n_items)
     n_known = round(share * len(cells))
     train = part(users[:n_known], items[:n_known], [random.randrange(2) for _ in range(n_known)])
-    size = {"n_users": n_users + 1, "n_items": n_items + 1}  # the last of each was never shown
+    size = n_users + 1, n_items + 1  # the last of each was never shown
     model = fit_exposure_factors(
-        Exposures.of(train, part(users[n_known:], items[n_known:])), **size, l2=l2
+        Exposures.of(train, part(users[n_known:], items[n_known:])), size, l2=l2
     )
     everyone, everything = np.divmod(np.arange((n_users + 1) * (n_items + 1)), n_items + 1)
     assert np.isfinite(model.score(everyone, everything)).all()
@@ -248,7 +254,7 @@ def test_tiny_data_give_finite_scores(n_users, n_items, n, share, random, l2):
 @pytest.mark.parametrize("wrong", [{"factors": 0}, {"l2": 0.0}, {"l2": float("nan")}])
 def test_settings_without_meaning(wrong):
     with pytest.raises(ConfigError, match="factors of at least 1 and l2 above 0"):
-        fit_exposure_factors(SHOWN, **SIZE, **wrong)
+        fit_exposure_factors(SHOWN, SHAPE, **wrong)
 
 
 # Beside the others
@@ -258,8 +264,8 @@ def test_baselines_are_measured_by_name(tmp_path):
     board = checkerboard(tmp_path / "board")
     found = measure_baselines(board, board.test, draws=20, seed=3)
     assert tuple(found) == ALL_BASELINES == (*BASELINES, "exposure-factors")
-    size = {"n_users": board.n_users, "n_items": board.n_items}
-    model = fit_exposure_factors(Exposures.of(board.train, board.unlabelled), **size, seed=3)
+    size = board.n_users, board.n_items
+    model = fit_exposure_factors(Exposures.of(board.train, board.unlabelled), size, seed=3)
     scores = model.score(board.test.users, board.test.items)
     again = evaluate(board.test.users, board.test.labels, scores, draws=20, seed=3)
     assert found["exposure-factors"].values == again.values
@@ -281,8 +287,8 @@ def test_movielens_with_few_labels(data_folder):
     chosen = np.random.default_rng(0).random(len(rows)) < 0.05
     known, hidden, test = (split == 0) & chosen, (split == 0) & ~chosen, split == 2
     train = part(users[known], items[known], labels[known])
-    size = {"n_users": int(users.max()) + 1, "n_items": int(items.max()) + 1}
-    model = fit_exposure_factors(Exposures.of(train, part(users[hidden], items[hidden])), **size)
+    size = int(users.max()) + 1, int(items.max()) + 1
+    model = fit_exposure_factors(Exposures.of(train, part(users[hidden], items[hidden])), size)
     scores = model.score(users[test], items[test])
     found = evaluate(users[test], labels[test], scores, draws=0).values
     assert found["auc"] == pytest.approx(0.782, abs=0.004)

@@ -70,7 +70,7 @@ def members(module):
     users, items = every_pair(N_USERS, N_ITEMS)
     alone = made()
     alone.mix.copy_(torch.eye(4)[0])
-    sizes = {"n_users": N_USERS, "n_items": N_ITEMS}
+    sizes = {"shape": (N_USERS, N_ITEMS)}
     models = [
         fit_exposure_factors(exposures(), factors=4, **sizes),
         fit_mixed_model(exposures(), factors=4, crossed=2, **sizes),
@@ -152,13 +152,13 @@ def test_penalties_are_in_rows():
     assert float(penalties["shown"][-1]) == pytest.approx(64 / n_labelled)
     assert ratios.numpy() == pytest.approx(float(ratios[0]))
     assert penalties["between"] == pytest.approx(60 / n_labelled)
-    plain = fit_mixed_model(exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=0)
+    plain = fit_mixed_model(exposures(), shape=(N_USERS, N_ITEMS), factors=0)
     assert penalties["user_bias"] == pytest.approx(plain.penalties["user_bias"] / n_labelled)
 
 
 def test_tables_of_a_regression_are_its_scores():
     users, items = (ids.numpy() for ids in every_pair(N_USERS, N_ITEMS))
-    model = fit_exposure_factors(exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=4)
+    model = fit_exposure_factors(exposures(), shape=(N_USERS, N_ITEMS), factors=4)
     tables = model.tables()
     found = (tables.left @ tables.right.T)[users, items] + tables.users[users] + tables.items[items]
     np.testing.assert_allclose(found, model.score(users, items), rtol=1e-9, atol=1e-9)

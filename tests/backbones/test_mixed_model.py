@@ -38,7 +38,7 @@ def tastes(n_users=60, n_items=40, labelled=0.3, seed=0):
 
 def test_scores_by_hand():
     shown = drawn(12, 9, shown=0.6, labelled=0.5)
-    model = fit_mixed_model(shown, n_users=12, n_items=9, factors=4, crossed=2)
+    model = fit_mixed_model(shown, shape=(12, 9), factors=4, crossed=2)
     users, items = (ids.ravel() for ids in np.indices((12, 9)))
     found = model.score(users, items)
     for user, item, logit_ in zip(users, items, found, strict=True):
@@ -56,7 +56,7 @@ def test_scores_by_hand():
 
 def test_what_is_found_is_where_the_penalised_loss_is_least():
     shown = drawn(40, 30, shown=0.7, labelled=0.6)
-    model = fit_mixed_model(shown, n_users=40, n_items=30, factors=3, crossed=3)
+    model = fit_mixed_model(shown, shape=(40, 30), factors=3, crossed=3)
     known = shown.labels >= 0
     users, items, labels = shown.users[known], shown.items[known], shown.labels[known]
     error = sigmoid(model.score(users, items)) - labels
@@ -74,7 +74,7 @@ def test_what_is_found_is_where_the_penalised_loss_is_least():
 @pytest.mark.parametrize(("user_sd", "item_sd"), [(1.0, 0.5), (0.5, 2.0)])
 def test_penalties_are_the_precisions_that_labels_were_drawn_with(user_sd, item_sd):
     shown = drawn(300, 300, user_sd=user_sd, item_sd=item_sd)
-    found = fit_mixed_model(shown, n_users=300, n_items=300, factors=0).penalties
+    found = fit_mixed_model(shown, shape=(300, 300), factors=0).penalties
     assert found["user_bias"] == pytest.approx(user_sd**-2, rel=0.3)
     assert found["item_bias"] == pytest.approx(item_sd**-2, rel=0.3)
 
@@ -83,7 +83,7 @@ def test_exposures_that_tell_nothing_are_left_alone():
     shown = drawn(80, 60, shown=0.5, labelled=0.3)
     users, items = (ids.ravel() for ids in np.indices((80, 60)))
     with_factors, without = (
-        fit_mixed_model(shown, n_users=80, n_items=60, factors=factors) for factors in (16, 0)
+        fit_mixed_model(shown, shape=(80, 60), factors=factors) for factors in (16, 0)
     )
     apart = with_factors.score(users, items) - without.score(users, items)
     assert apart.std() < 0.3 * without.score(users, items).std()
@@ -96,7 +96,7 @@ def test_exposures_that_tell_all_are_used():
         evaluate(
             users,
             liked,
-            fit_mixed_model(shown, n_users=60, n_items=40, factors=factors).score(users, items),
+            fit_mixed_model(shown, shape=(60, 40), factors=factors).score(users, items),
             draws=0,
             name="here",
         ).values["auc"]
@@ -110,9 +110,7 @@ def test_the_order_of_rows_changes_nothing():
     shown = drawn(30, 20, shown=0.6, labelled=0.5)
     order = np.random.default_rng(0).permutation(len(shown.users))
     again = Exposures(*(column[order] for column in shown))
-    one, other = (
-        fit_mixed_model(rows, n_users=30, n_items=20, factors=4) for rows in (shown, again)
-    )
+    one, other = (fit_mixed_model(rows, shape=(30, 20), factors=4) for rows in (shown, again))
     users, items = (ids.ravel() for ids in np.indices((30, 20)))
     np.testing.assert_allclose(one.score(users, items), other.score(users, items), atol=1e-4)
 
@@ -121,7 +119,7 @@ def test_the_order_of_rows_changes_nothing():
 def test_labels_of_one_kind_give_their_mean(label):
     shown = drawn(10, 8, shown=0.7)
     shown = shown._replace(labels=np.full(len(shown.users), label, np.int8))
-    model = fit_mixed_model(shown, n_users=10, n_items=8, factors=3)
+    model = fit_mixed_model(shown, shape=(10, 8), factors=3)
     known = shown.labels[shown.labels >= 0]
     found = model.score(np.arange(8), np.arange(8))
     np.testing.assert_allclose(found, float(logit(mean_rate(known))))
@@ -131,7 +129,7 @@ def test_labels_of_one_kind_give_their_mean(label):
 def test_penalties_of_coefficients_are_those_of_the_evidence():
     """MacKay's Eq. 3.21 once more, by whole matrices, from the model that was found."""
     shown, _ = tastes(labelled=0.8)
-    model = fit_mixed_model(shown, n_users=60, n_items=40, factors=4, crossed=2)
+    model = fit_mixed_model(shown, shape=(60, 40), factors=4, crossed=2)
     known = shown.labels >= 0
     mine, its = model.users[shown.users[known]], model.items[shown.items[known]]
     crossed = [mine[:, [i]] * its[:, [j]] for i in range(2) for j in range(2)]
@@ -157,14 +155,12 @@ def test_penalties_of_coefficients_are_those_of_the_evidence():
 def test_coefficients_find_the_precision_that_they_were_drawn_with():
     rng = np.random.default_rng(3)
     shown, _ = tastes(n_users=300, n_items=200, labelled=1.0)
-    columns = fit_mixed_model(shown, n_users=300, n_items=200, factors=8, crossed=8)
+    columns = fit_mixed_model(shown, shape=(300, 200), factors=8, crossed=8)
     between = np.zeros_like(columns.between)
     between[:8, :8] = rng.normal(size=(8, 8)) * 2.0
     logits = (columns.users @ between * 1.0)[shown.users] * columns.items[shown.items]
     labels = (rng.random(len(shown.users)) < sigmoid(logits.sum(1))).astype(np.int8)
-    found = fit_mixed_model(
-        shown._replace(labels=labels), n_users=300, n_items=200, factors=8, crossed=8
-    )
+    found = fit_mixed_model(shown._replace(labels=labels), shape=(300, 200), factors=8, crossed=8)
     assert found.penalties["crossed"] == pytest.approx(2.0**-2, rel=0.6)
     assert np.corrcoef(found.between[:8, :8].ravel(), between[:8, :8].ravel())[0, 1] > 0.9
 
@@ -173,13 +169,13 @@ def test_exposures_without_any_difference_make_no_columns():
     """All pairs shown: what is left of factors and counts is rounding, not to be scaled up."""
     users, items = (ids.ravel() for ids in np.indices((60, 40)))
     labels = np.random.default_rng(0).integers(0, 2, 2400).astype(np.int8)
-    model = fit_mixed_model(Exposures(users, items, labels), n_users=60, n_items=40, factors=1)
+    model = fit_mixed_model(Exposures(users, items, labels), shape=(60, 40), factors=1)
     assert not model.users.any()
     assert not model.items.any()
 
 
 def test_ids_that_do_not_differ_are_held_together():
     shown = drawn(400, 50, user_sd=0.0, item_sd=0.0)
-    model = fit_mixed_model(shown, n_users=400, n_items=50, factors=0)
+    model = fit_mixed_model(shown, shape=(400, 50), factors=0)
     assert min(model.penalties.values()) > 50
     assert model.user_bias.std() < 0.1

@@ -16,7 +16,7 @@ from invlearn.data.exposures import Exposures
 from invlearn.runtime.errors import ConfigError
 from toys import checkerboard
 
-SIZE = {"n_users": 40, "n_items": 30}
+SIZE = {"shape": (40, 30)}
 each_way = pytest.mark.parametrize("make", PRETRAINING.values(), ids=PRETRAINING)
 
 
@@ -111,7 +111,7 @@ def test_what_was_never_shown_has_no_factors(make):
 def test_more_factors_than_the_rank_are_zero():
     users, items = np.divmod(np.arange(20), 5)
     block = Exposures(users, items, np.full(20, -1, np.int8))
-    left, right = svd_factors(block, n_users=6, n_items=5, factors=4)
+    left, right = svd_factors(block, shape=(6, 5), factors=4)
     assert (left.shape, right.shape) == ((6, 4), (5, 4))
     np.testing.assert_allclose(left @ right.T, [[1] * 5] * 4 + [[0] * 5] * 2, atol=1e-9)
     assert not left[:, 1:].any()

@@ -100,9 +100,7 @@ def test_before_the_first_step_factors_are_added_to_the_embeddings(deep, pretrai
     alone.load_state_dict(weights)
     module.fit_exposures(exposures())
     if pretrained != "none":
-        factors = PRETRAINING[pretrained](
-            exposures(), n_users=N_USERS, n_items=N_ITEMS, factors=SMALL["factors"]
-        )
+        factors = PRETRAINING[pretrained](exposures(), (N_USERS, N_ITEMS), factors=SMALL["factors"])
         for name in embeddings:
             side = factors[name.startswith("item")]
             side = torch.from_numpy(side / np.sqrt((side**2).sum(axis=1).mean()))

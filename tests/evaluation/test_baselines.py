@@ -27,7 +27,7 @@ USERS, ITEMS = np.array([0, 1, 2, 3, 3]), np.array([0, 1, 2, 0, 3])
 
 
 def scores(name, train=TRAIN, seed=0):
-    return baseline_scores(name, train, USERS, ITEMS, n_users=4, n_items=4, seed=seed)
+    return baseline_scores(name, train, USERS, ITEMS, (4, 4), seed)
 
 
 def logit(rate):
@@ -92,10 +92,10 @@ def test_movielens_reaches_known_figures(share, known):
     known_rows = (split == 0) & (np.random.default_rng(0).random(len(rows)) < share)
     train = Part(users[known_rows], items[known_rows], labels[known_rows])
     test = split == 2
-    size = {"n_users": int(users.max()) + 1, "n_items": int(items.max()) + 1}
+    shape = int(users.max()) + 1, int(items.max()) + 1
     aucs = []
     for name in BASELINES:
-        s = baseline_scores(name, train, users[test], items[test], **size)
+        s = baseline_scores(name, train, users[test], items[test], shape)
         aucs.append(evaluate(users[test], labels[test], s, draws=0).values["auc"])
     assert min(aucs) == aucs[0]
     assert max(aucs) == aucs[-1]

@@ -120,11 +120,11 @@ def test_without_its_packages_or_a_name_of_its_own_nothing_begins(tmp_path, monk
     run, _ = shop(tmp_path)
     with pytest.raises(InvlearnError, match="already exists"):
         export(run, tmp_path / "run")
-    with pytest.raises(InvlearnError, match=r"no export\.json in it"):
+    with pytest.raises(InvlearnError, match=r"contains no export\.json"):
         export(run, tmp_path / "run", overwrite=True)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "model.onnx").write_bytes(b"of somebody else")
-    with pytest.raises(InvlearnError, match=r"no export\.json in it"):
+    with pytest.raises(InvlearnError, match=r"contains no export\.json"):
         export(run, tmp_path / "theirs", overwrite=True)
     assert contents(tmp_path / "theirs") == ["model.onnx"]
     monkeypatch.setattr("invlearn.runtime.environment.find_spec", lambda name: None)

@@ -264,7 +264,7 @@ def test_without_its_dataset_a_run_shows_what_it_recorded(feed, tmp_path, monkey
     assert results.runs["ig"]["auc"] == (test["auc"], *test["intervals"]["auc"])
     assert results.baselines["random"]["auc"].value == test["baselines"]["random"]["auc"]
     page = page_of(records, found)
-    assert "gone is not there" in words(page)
+    assert "gone does not exist" in words(page)
     told = words(page)
     assert "item-rate and item+user-rate were measured; exposure-factors was not" in told
     assert "strongest trivial baseline is" not in told

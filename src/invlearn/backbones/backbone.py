@@ -13,6 +13,10 @@ from invlearn.data.types import IntegerIds
 
 Key = Literal["user", "item"]
 """The id that indexes a table."""
+EMBEDDINGS: dict[str, Key] = {"user_embedding.weight": "user", "item_embedding.weight": "item"}
+"""Tables of embeddings of most backbones."""
+BIASES: dict[str, Key] = {"user_bias.weight": "user", "item_bias.weight": "item"}
+"""Tables of biases of most backbones."""
 
 
 @runtime_checkable

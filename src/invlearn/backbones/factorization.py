@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from invlearn.backbones.backbone import Factors, Key
+from invlearn.backbones.backbone import BIASES, EMBEDDINGS, Factors, Key
 from invlearn.backbones.layers import embedding, output_layer
 
 
@@ -17,10 +17,7 @@ class GMF(nn.Module):
     `z = h (p_u * q_i) + b`.
     """
 
-    tables: ClassVar[dict[str, Key]] = {
-        "user_embedding.weight": "user",
-        "item_embedding.weight": "item",
-    }
+    tables: ClassVar[dict[str, Key]] = EMBEDDINGS
 
     def __init__(self, n_users: int, n_items: int, *, dim: PositiveInt = 32) -> None:
         super().__init__()
@@ -49,12 +46,7 @@ class BiasedMF(nn.Module):
     `z = b + b_u + b_i + p_u q_i`.
     """
 
-    tables: ClassVar[dict[str, Key]] = {
-        "user_embedding.weight": "user",
-        "item_embedding.weight": "item",
-        "user_bias.weight": "user",
-        "item_bias.weight": "item",
-    }
+    tables: ClassVar[dict[str, Key]] = EMBEDDINGS | BIASES
 
     def __init__(self, n_users: int, n_items: int, *, dim: PositiveInt = 32) -> None:
         super().__init__()

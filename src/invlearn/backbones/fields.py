@@ -37,13 +37,10 @@ class SideFields(nn.Module):
         """Parameters of the codes, column by column, shape `(codes, width)`."""
         self.coefficients = _rows(len(card.numeric), width, spread)
         """Parameters of the numeric columns, shape `(columns, width)`."""
-        self.codes: Tensor
-        self.values: Tensor
         self._here = rows_here(n_ids)
         n_here = self._here.stop - self._here.start
-        codes = torch.tensor(self._starts).expand(n_here, -1).contiguous()
-        self.register_buffer("codes", codes)
-        self.register_buffer("values", torch.zeros(n_here, len(card.numeric)))
+        self.codes = nn.Buffer(torch.tensor(self._starts).expand(n_here, -1).contiguous())
+        self.values = nn.Buffer(torch.zeros(n_here, len(card.numeric)))
         self.n_fields = 1 + self.codes.shape[1] + self.values.shape[1]
 
     def read(self, features: SideFeatures) -> None:

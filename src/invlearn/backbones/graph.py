@@ -36,8 +36,7 @@ class LightGCN(nn.Module):
         self.item_bias = embedding(n_items, 1)
         self.bias = nn.Parameter(torch.zeros(1))
         self.kinds = nn.Parameter(torch.ones(layers, 2))
-        self.smoothed: Tensor
-        self.register_buffer("smoothed", self.nodes.weight.detach().clone())
+        self.smoothed = nn.Buffer(self.nodes.weight.detach().clone())
         self._graphs: tuple[Tensor, ...] = ()
         self._n_users = n_users
 

@@ -47,14 +47,11 @@ class SVDpp(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
         self.shown_factors = nn.Parameter(0.01 * torch.randn(n_items, dim))
         self.kinds = nn.Parameter(torch.ones(2))
-        self.shown: Tensor
-        self.shown_labelled: Tensor
-        self.item_ids: Tensor
         self._here, items = rows_here(n_users), rows_here(n_items)
         n_here = self._here.stop - self._here.start
-        self.register_buffer("shown", torch.full((n_here, history), -1))
-        self.register_buffer("shown_labelled", torch.zeros(n_here, history))
-        self.register_buffer("item_ids", torch.arange(items.start, items.stop))
+        self.shown = nn.Buffer(torch.full((n_here, history), -1))
+        self.shown_labelled = nn.Buffer(torch.zeros(n_here, history))
+        self.item_ids = nn.Buffer(torch.arange(items.start, items.stop))
 
     def fit_exposures(self, exposures: Exposures) -> None:
         """Store the items that each user was shown."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from invlearn.backbones.backbone import Key
+from invlearn.backbones.backbone import EMBEDDINGS, Key
 from invlearn.backbones.layers import Dropout, embedding, halving_widths, output_layer, tower
 
 
@@ -17,10 +17,7 @@ class MLP(nn.Module):
     With `dim` 32 and 3 layers: embeddings of 128, layers of 128, 64 and 32.
     """
 
-    tables: ClassVar[dict[str, Key]] = {
-        "user_embedding.weight": "user",
-        "item_embedding.weight": "item",
-    }
+    tables: ClassVar[dict[str, Key]] = EMBEDDINGS
 
     def __init__(
         self,
@@ -51,8 +48,7 @@ class NeuMF(nn.Module):
     tables: ClassVar[dict[str, Key]] = {
         "user_factors.weight": "user",
         "item_factors.weight": "item",
-        "user_embedding.weight": "user",
-        "item_embedding.weight": "item",
+        **EMBEDDINGS,
     }
 
     def __init__(

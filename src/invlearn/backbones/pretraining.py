@@ -14,7 +14,7 @@ import numpy as np
 
 from invlearn.backbones.exposure_hybrid.exposure_factors import exposure_svd
 from invlearn.backbones.rates import Floats
-from invlearn.data.exposures import Exposures
+from invlearn.data.exposures import Exposures, Shape
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.random import stream
 
@@ -29,21 +29,17 @@ class PretrainedFactors(NamedTuple):
 
 
 def svd_factors(
-    exposures: Exposures, *, n_users: int, n_items: int, factors: int, seed: int = 0
+    exposures: Exposures, shape: Shape, *, factors: int, seed: int = 0
 ) -> PretrainedFactors:
     """Compute a truncated SVD; each side gets the root of the singular values.
 
     Args:
         exposures: The exposed pairs; each counts once.
-        n_users: Number of users; ids are below it.
-        n_items: Number of items; ids are below it.
+        shape: Numbers of users and of items; ids are below them.
         factors: Number of factors, the strongest first; those beyond the rank are zero.
         seed: Seed of the randomized decomposition.
     """
-    size = {"n_users": n_users, "n_items": n_items}
-    left, strengths, right = exposure_svd(
-        exposures.users, exposures.items, **size, factors=factors, seed=seed
-    )
+    left, strengths, right = exposure_svd(exposures, shape, factors, seed)
     missing = ((0, 0), (0, factors - len(strengths)))
     root = np.sqrt(strengths)
     return PretrainedFactors(np.pad(left * root, missing), np.pad(right * root, missing))
@@ -51,9 +47,8 @@ def svd_factors(
 
 def als_factors(
     exposures: Exposures,
+    shape: Shape,
     *,
-    n_users: int,
-    n_items: int,
     factors: int,
     seed: int = 0,
     alpha: float = 40.0,
@@ -71,8 +66,7 @@ def als_factors(
 
     Args:
         exposures: The exposed pairs; each counts once.
-        n_users: Number of users; ids are below it.
-        n_items: Number of items; ids are below it.
+        shape: Numbers of users and of items; ids are below them.
         factors: Number of factors.
         seed: Seed of the initial factors.
         alpha: Additional weight of a shown pair; the paper's value.
@@ -83,7 +77,7 @@ def als_factors(
         ConfigError: `implicit` is not installed.
     """
     solver, csr_matrix, limited = _implicit()
-    users, items = np.divmod(np.unique(exposures.users * n_items + exposures.items), n_items)
+    users, items = np.divmod(np.unique(exposures.users * shape[1] + exposures.items), shape[1])
     shown = np.full(len(users), 1 + alpha, np.float32)
     with limited(1, "blas"):
         model = solver(
@@ -94,7 +88,7 @@ def als_factors(
             num_threads=1,
             random_state=stream(seed, "als factors"),
         )
-        model.fit(csr_matrix((shown, (users, items)), (n_users, n_items)), show_progress=False)
+        model.fit(csr_matrix((shown, (users, items)), shape), show_progress=False)
     return PretrainedFactors(model.user_factors, model.item_factors)
 
 

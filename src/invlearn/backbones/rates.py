@@ -31,3 +31,8 @@ def logit(rate: npt.ArrayLike) -> Floats:
     """Return the log odds of rates strictly between 0 and 1."""
     rate = np.asarray(rate, np.float64)
     return np.log(rate) - np.log1p(-rate)
+
+
+def rate_of(logits: Floats) -> Floats:
+    """Return the sigmoid of logits, without overflow."""
+    return 0.5 + 0.5 * np.tanh(logits / 2)

@@ -43,19 +43,13 @@ class Wide(nn.Module):
         self.item_bias = embedding(n_items, 1)
         self.count_coefficients = nn.Parameter(torch.zeros(2))
         self.log_rate_coefficients = nn.Parameter(torch.zeros(2))
-        self.user_counts: Tensor
-        self.item_counts: Tensor
-        self.user_ids: Tensor
-        self.item_ids: Tensor
-        self.prior: Tensor
-        for side, n in (("user", n_users), ("item", n_items)):
-            here = rows_here(n)
-            self.register_buffer(f"{side}_counts", torch.zeros(here.stop - here.start, 3))
-            self.register_buffer(f"{side}_ids", torch.arange(here.start, here.stop))
         self._here = rows_here(n_users), rows_here(n_items)
-        self.register_buffer("prior", torch.full((2,), PSEUDO_ROWS / 2))
-        self.keys: Tensor
-        self.marks: Tensor
+        users, items = (torch.arange(here.start, here.stop) for here in self._here)
+        self.user_counts = nn.Buffer(torch.zeros(len(users), 3))
+        self.user_ids = nn.Buffer(users)
+        self.item_counts = nn.Buffer(torch.zeros(len(items), 3))
+        self.item_ids = nn.Buffer(items)
+        self.prior = nn.Buffer(torch.full((2,), PSEUDO_ROWS / 2))
         self._keep(np.empty(0, np.int64), np.empty(0, np.int8))
 
     def fit_exposures(self, exposures: Exposures) -> None:
@@ -100,8 +94,8 @@ class Wide(nn.Module):
         order = np.argsort(keys, kind="stable")
         ends = np.append(keys[order], self._shape[0] * self._shape[1])
         marks = np.append(np.eye(2)[1 - labels[order]], np.zeros((1, 2)), axis=0)
-        self.register_buffer("keys", torch.from_numpy(ends).to(self.prior.device), persistent=False)
-        self.register_buffer("marks", torch.from_numpy(marks).to(self.prior), persistent=False)
+        self.keys = nn.Buffer(torch.from_numpy(ends).to(self.prior.device), persistent=False)
+        self.marks = nn.Buffer(torch.from_numpy(marks).to(self.prior), persistent=False)
 
 
 def _standardised_log(counts: Ids) -> Floats:

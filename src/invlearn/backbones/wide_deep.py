@@ -14,12 +14,7 @@ from invlearn.backbones.pretraining import PRETRAINING
 from invlearn.backbones.wide import Wide
 from invlearn.data.exposures import Exposures
 
-DEEP: dict[str, type[GMF | BiasedMF | MLP | NeuMF]] = {
-    "gmf": GMF,
-    "mf": BiasedMF,
-    "mlp": MLP,
-    "neumf": NeuMF,
-}
+DEEP = {"gmf": GMF, "mf": BiasedMF, "mlp": MLP, "neumf": NeuMF}
 """Backbones for the deep part."""
 
 
@@ -87,10 +82,7 @@ class WideDeep(nn.Module):
         self.wide.fit_exposures(exposures)
         if self._pretrained == "none":
             return
-        n_users, n_items = self._shape
-        made = PRETRAINING[self._pretrained](
-            exposures, n_users=n_users, n_items=n_items, factors=self._factors
-        )
+        made = PRETRAINING[self._pretrained](exposures, self._shape, factors=self._factors)
         of_side = {"user": torch.from_numpy(made.users), "item": torch.from_numpy(made.items)}
         for name, side in self._sides.items():
             _inform(self.deep.get_submodule(name), _of_length_one(of_side[side])[self._here[side]])
@@ -108,8 +100,7 @@ class InformedEmbedding(nn.Module):
         super().__init__()
         self.weight = weight
         self.map = nn.Parameter(torch.eye(n_factors, weight.shape[1]))
-        self.factors: Tensor
-        self.register_buffer("factors", torch.zeros(len(weight), n_factors))
+        self.factors = nn.Buffer(torch.zeros(len(weight), n_factors))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return embeddings of shape `(ids, width)`."""

@@ -10,6 +10,8 @@ from invlearn.data.parts import Part
 from invlearn.runtime.random import stream
 
 Ids = npt.NDArray[np.int64]
+Shape = tuple[int, int]
+"""Numbers of users and of items."""
 
 
 class Exposures(NamedTuple):

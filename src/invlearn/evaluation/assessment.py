@@ -76,14 +76,8 @@ def assess(
         ConfigError: A baseline does not exist.
     """
     progress("evaluate", 0, 1)
-    backbone = evaluate(
-        rows.users,
-        rows.labels,
-        score_pairs(module, rows.users, rows.items),
-        draws=draws,
-        seed=seed,
-        name="the run",
-    )
+    scores = score_pairs(module, rows.users, rows.items)
+    backbone = evaluate(rows.users, rows.labels, scores, draws=draws, seed=seed, name="the run")
     progress("evaluate", 1, 1)
     if not isinstance(baselines, Mapping):
         baselines = measure_baselines(
@@ -120,14 +114,8 @@ def measure_baselines(
     found: dict[str, Evaluation] = {}
     for done, name in enumerate(names):
         progress("baselines", done, len(names))
-        found[name] = evaluate(
-            rows.users,
-            rows.labels,
-            score_baseline(name, dataset, rows, seed),
-            draws=draws,
-            seed=seed,
-            name=name,
-        )
+        scores = score_baseline(name, dataset, rows, seed)
+        found[name] = evaluate(rows.users, rows.labels, scores, draws=draws, seed=seed, name=name)
     progress("baselines", len(names), len(names))
     return found
 
@@ -140,23 +128,11 @@ def score_baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores
     """
     if name not in ALL_BASELINES:
         raise unknown("baseline", name, ALL_BASELINES)
+    shape = dataset.n_users, dataset.n_items
     if name in SLOW_BASELINES:
-        model = fit_exposure_factors(
-            Exposures.of(dataset.train, dataset.unlabelled),
-            n_users=dataset.n_users,
-            n_items=dataset.n_items,
-            seed=seed,
-        )
-        return model.score(rows.users, rows.items)
-    return baseline_scores(
-        name,
-        dataset.train,
-        rows.users,
-        rows.items,
-        n_users=dataset.n_users,
-        n_items=dataset.n_items,
-        seed=seed,
-    )
+        exposures = Exposures.of(dataset.train, dataset.unlabelled)
+        return fit_exposure_factors(exposures, shape, seed=seed).score(rows.users, rows.items)
+    return baseline_scores(name, dataset.train, rows.users, rows.items, shape, seed)
 
 
 def assess_catalogue(

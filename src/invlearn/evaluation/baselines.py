@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invlearn.backbones.rates import Floats, logit, mean_rate, shrunk_logit
+from invlearn.data.exposures import Shape
 from invlearn.data.parts import Part
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import unknown
@@ -19,14 +20,7 @@ from invlearn.runtime.random import stream
 
 
 def baseline_scores(
-    name: str,
-    train: Part,
-    users: IntegerIds,
-    items: IntegerIds,
-    *,
-    n_users: int,
-    n_items: int,
-    seed: int = 0,
+    name: str, train: Part, users: IntegerIds, items: IntegerIds, shape: Shape, seed: int = 0
 ) -> Floats:
     """Return the scores of a baseline for pairs.
 
@@ -41,8 +35,7 @@ def baseline_scores(
         train: Labelled training rows.
         users: Dense user ids of the pairs to score, shape `(rows,)`.
         items: Dense item ids of the pairs to score, shape `(rows,)`.
-        n_users: Number of users; ids are below it.
-        n_items: Number of items; ids are below it.
+        shape: Numbers of users and of items; ids are below them.
         seed: Seed of `random`.
 
     Returns:
@@ -53,14 +46,14 @@ def baseline_scores(
     """
 
     def item_logit() -> Floats:
-        return _rate_logits(train.items, train.labels, n_ids=n_items)[items]
+        return _rate_logits(train.items, train.labels, shape[1])[items]
 
     def user_logit() -> Floats:
-        return _rate_logits(train.users, train.labels, n_ids=n_users)[users]
+        return _rate_logits(train.users, train.labels, shape[0])[users]
 
     scores: dict[str, Callable[[], Floats]] = {
         "random": lambda: stream(seed, "random baseline").random(len(items)),
-        "popularity": lambda: _positives(train.items, train.labels, n_ids=n_items)[items],
+        "popularity": lambda: _counted(train.items, train.labels, shape[1])[items],
         "item-rate": item_logit,
         "item+user-rate": lambda: item_logit() + user_logit() - logit(mean_rate(train.labels)),
     }
@@ -84,18 +77,13 @@ NO_LOSS = ("random", "popularity")
 """Baselines whose scores define only an order, without a meaningful log loss."""
 
 
-def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
+def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], n_ids: int) -> Floats:
     """Return the logit of each id's shrunk positive rate, shape `(n_ids,)`."""
-    positives = _positives(ids, labels, n_ids=n_ids)
-    rows = _counted(ids, None, n_ids=n_ids)
+    positives, rows = _counted(ids, labels, n_ids), _counted(ids, None, n_ids)
     return shrunk_logit(positives, rows, mean_rate(labels))
 
 
-def _positives(ids: IntegerIds, labels: npt.NDArray[Any], *, n_ids: int) -> Floats:
-    return _counted(ids, labels, n_ids=n_ids)
-
-
-def _counted(ids: IntegerIds, weights: npt.NDArray[Any] | None, *, n_ids: int) -> Floats:
+def _counted(ids: IntegerIds, weights: npt.NDArray[Any] | None, n_ids: int) -> Floats:
     """Return the rows of each id, or their summed weights, computed block by block."""
     counts = np.zeros(n_ids)
     for start in range(0, len(ids), BLOCK_ROWS):

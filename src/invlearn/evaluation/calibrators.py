@@ -3,9 +3,8 @@
 Legend of shapes: `rows` labelled rows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +17,6 @@ Floats = npt.NDArray[np.float64]
 N_FOLDS = 5
 """Folds by user for comparing calibrators on held-out rows."""
 _NEWTON_STEPS, _HALVINGS = 100, 10
-
-
-class Calibrator(Protocol):
-    """A non-decreasing map from logits to probabilities."""
-
-    def __call__(self, logits: npt.ArrayLike) -> Floats:
-        """Return probabilities of label 1, with the shape of `logits`."""
-        ...
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the parameters of the map."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +138,8 @@ def _pooled(sums: Floats, rows: Floats) -> tuple[Floats, npt.NDArray[Any], npt.N
     means = sums / rows
     starts = np.flatnonzero(np.concatenate([[True], means[1:] > means[:-1]]))
     stack: list[tuple[float, float, int]] = []
-    for total, n, start in zip(
-        np.add.reduceat(sums, starts).tolist(),
-        np.add.reduceat(rows, starts).tolist(),
-        starts.tolist(),
-        strict=True,
-    ):
+    totals, sizes = (np.add.reduceat(column, starts).tolist() for column in (sums, rows))
+    for total, n, start in zip(totals, sizes, starts.tolist(), strict=True):
         while stack and stack[-1][0] * n >= total * stack[-1][1]:
             before = stack.pop()
             total, n, start = total + before[0], n + before[1], before[2]  # noqa: PLW2901
@@ -165,10 +148,7 @@ def _pooled(sums: Floats, rows: Floats) -> tuple[Floats, npt.NDArray[Any], npt.N
     return pooled / sizes, first, np.append(first[1:] - 1, len(sums) - 1)
 
 
-FITS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], Calibrator]] = {
-    "temperature": fit_temperature,
-    "isotonic": fit_isotonic,
-}
+FITS = {"temperature": fit_temperature, "isotonic": fit_isotonic}
 """Fit functions by name; the first wins a tie."""
 
 
@@ -177,7 +157,7 @@ class Chosen(NamedTuple):
 
     name: str
     """Name in `FITS`."""
-    calibrator: Calibrator
+    calibrator: Temperature | Isotonic
     """The calibrator, fitted on all rows."""
     probabilities: Floats
     """Out-of-fold probabilities of the same rows, shape `(rows,)`: the calibrator was fitted

@@ -88,8 +88,11 @@ def evaluate(
         ConfigError: A cutoff of NDCG is below 1.
     """
     columns = _columns(users, labels, scores, name=name)
-    found, counts, basis = _by_user(columns, _check_cuts(ks))
-    del columns  # free the memory before the bootstrap
+    _check_cuts(ks)
+    groups = metrics.tie_groups(*columns)
+    basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
+    found, counts = _metrics(groups, ks), _counts(groups)
+    del columns, groups  # free the memory before the bootstrap
     return summarise(found, counts, basis=basis, draws=draws, seed=seed)
 
 
@@ -154,28 +157,18 @@ def fingerprint(*columns: npt.NDArray[np.integer[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _by_user(
-    columns: tuple[npt.NDArray[Any], npt.NDArray[Any], Floats], ks: Sequence[int]
-) -> tuple[dict[str, Metric], dict[str, int], str]:
-    """Return metrics as sums over users, counts, and the fingerprint of the rows."""
-    groups = metrics.tie_groups(*columns)
-    basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
-    return _metrics(groups, ks), _counts(groups), basis
-
-
 def _metrics(groups: TieGroups, ks: Sequence[int]) -> dict[str, Metric]:
-    own_auc, scored = metrics.user_auc(groups), _scored(groups)
     rows, positives = groups.user_rows, groups.user_positives
-    per_user = {f"ndcg@{k}": metrics.user_ndcg(groups, k) for k in ks} | {
-        "mrr": metrics.user_mrr(groups),
-        "mrr_all": metrics.user_mrr_all(groups),
-    }
+    own_auc = metrics.user_auc(groups)
+    scored = ((positives > 0) & (positives < rows)).astype(np.float64)  # users with both classes
     return {
         "auc": _auc(groups),
         "gauc": _over_users(own_auc, scored),
         "gauc_impressions": _over_users(own_auc, scored * rows),
         "gauc_positives": _over_users(own_auc, scored * positives),
-        **{name: _over_users(values, scored) for name, values in per_user.items()},
+        **{f"ndcg@{k}": _over_users(metrics.user_ndcg(groups, k), scored) for k in ks},
+        "mrr": _over_users(metrics.user_mrr(groups), scored),
+        "mrr_all": _over_users(metrics.user_mrr_all(groups), scored),
         "log_loss": (Ratio(metrics.user_log_loss(groups), rows),),
     }
 
@@ -189,12 +182,6 @@ def _auc(groups: TieGroups) -> Metric:
         Ratio(by_positives, positives * negatives.sum()),
         Ratio(by_negatives, negatives * positives.sum()),
     )
-
-
-def _scored(groups: TieGroups) -> Floats:
-    """Return 1 for each user with both classes, else 0."""
-    mixed = (groups.user_positives > 0) & (groups.user_positives < groups.user_rows)
-    return mixed.astype(np.float64)
 
 
 def _over_users(values: Floats, weights: Floats) -> Metric:
@@ -254,11 +241,10 @@ def check_finite(scores: npt.NDArray[Any], *, name: str) -> None:
         )
 
 
-def _check_cuts(ks: Sequence[int]) -> Sequence[int]:
+def _check_cuts(ks: Sequence[int]) -> None:
     wrong = [k for k in ks if k < 1]
     if wrong:
         raise ConfigError(f"a list cannot be cut at {wrong[0]}; give k of at least 1")
-    return ks
 
 
 def _number(value: float) -> float | None:

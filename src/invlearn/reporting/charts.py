@@ -129,8 +129,8 @@ def levels_chart(rows: Rows, series: Sequence[Series], title: str) -> Spec:
     y = {"field": "run", "type": "nominal", "sort": order, "title": None, "axis": names}
     x = number("value", title, {"zero": False, "nice": True, "padding": 4}, tickCount=4)
     encoding = {"y": y, "tooltip": _tips(run="", **INTERVAL)}
-    height, shown = LINE * len(rows), f"datum.trivial || {SHOWN}"
-    return _page_chart(rows, encoding, _intervals("x", x, series), series, height, shown)
+    marks, shown = _intervals("x", x, series), f"datum.trivial || {SHOWN}"
+    return _page_chart(rows, encoding, marks, series, shown) | {"height": LINE * len(rows)}
 
 
 def against_chart(
@@ -175,7 +175,7 @@ def belief_chart(beliefs: Beliefs, epoch: str) -> Spec:
         "tooltip": _tips(**{"from": ".2f", "to": ".2f", "part": ".1%"})
     }
     marks = [{"mark": {"type": "rect", "color": COLORS[0]}}]
-    return _page_chart(bins(beliefs, epoch, "w1"), encoding, marks, height=120)
+    return _page_chart(bins(beliefs, epoch, "w1"), encoding, marks) | {"height": 120}
 
 
 def judge_chart(judges: Judges) -> Spec:
@@ -211,7 +211,7 @@ def reliability_chart(calibrations: Mapping[str, Calibration], series: Sequence[
     chosen = {"data": values(rows), "encoding": of_run, "transform": [{"filter": SHOWN}]}
     ends = [{"claimed": 0, "true": 0}, {"claimed": 1, "true": 1}]
     marks = [diagonal, chosen | {"mark": THIN}, chosen | {"mark": dot(45)}]
-    return _page_chart(ends, axes, marks, height=320) | {"params": [_shown(series)]}
+    return _page_chart(ends, axes, marks) | {"height": 320, "params": [_shown(series)]}
 
 
 def share_chart(
@@ -369,15 +369,10 @@ def _shown(series: Sequence[Series]) -> Spec:
 
 
 def _page_chart(
-    rows: Rows,
-    encoding: Spec,
-    marks: list[Spec],
-    series: Sequence[Series] = (),
-    height: int = HEIGHT,
-    shown: str = SHOWN,
+    rows: Rows, encoding: Spec, marks: list[Spec], series: Sequence[Series] = (), shown: str = SHOWN
 ) -> Spec:
     """Return a chart of the page; one of `series` draws the rows for which `shown` holds."""
-    spec = {"width": "container", "height": height, "data": values(rows), "layer": marks}
+    spec = {"width": "container", "height": HEIGHT, "data": values(rows), "layer": marks}
     if not series:
         return spec | {"encoding": encoding}
     chosen = {"params": [_shown(series)], "transform": [{"filter": shown}]}

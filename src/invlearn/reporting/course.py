@@ -1,22 +1,10 @@
 """Sections about training: learning curves, beliefs, judges, cost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from invlearn.reporting import charts
-from invlearn.reporting.blocks import (
-    Block,
-    Cell,
-    Chart,
-    Charts,
-    Series,
-    Table,
-    Text,
-    Value,
-    cell,
-    run_cell,
-    table,
-)
+from invlearn.reporting.blocks import Block, Cell, Chart, Charts, Text, Value, cell, run_cell, table
 from invlearn.reporting.measures import Material
 from invlearn.reporting.records import RunRecord
 from invlearn.reporting.traces import BINS, Beliefs
@@ -29,24 +17,22 @@ GROUPS = 10
 
 def curves_section(material: Material) -> Iterator[Block]:
     """Yield learning curves, and the last and best epoch of each run."""
-    records, series = material.records, material.series
+    records = material.records
     criteria = {r.config.select_by: f"validation {r.config.select_by}" for r in records}
     yield Text(
         "A ring marks the epoch whose weights were kept. Training losses of different strategies "
         "are different quantities: compare their shape, not their height."
     )
     curves = criteria | CURVES
-    yield Charts(tuple(_curve(records, series, metric, title) for metric, title in curves.items()))
+    yield Charts(tuple(_curve(material, metric, title) for metric, title in curves.items()))
     heads = ("run", "epochs", "at most", "best epoch", "chosen by", "its value there")
     yield table("Where each run stopped", heads, map(_ending, records))
 
 
-def _curve(
-    records: Sequence[RunRecord], series: Sequence[Series], metric: str, title: str
-) -> Chart:
+def _curve(material: Material, metric: str, title: str) -> Chart:
     rows: list[dict[str, Any]] = [
         {"run": r.name, "epoch": n, "value": value, "best": n == r.best_epoch}
-        for r in records
+        for r in material.records
         for n, epoch in enumerate(r.epochs, 1)
         if (value := epoch["train_loss"] if metric == "train" else epoch["valid"].get(metric))
         is not None
@@ -55,7 +41,7 @@ def _curve(
     return Chart(
         title.capitalize().replace("auc", "AUC"),
         f"{title} after each epoch.",
-        charts.curve_chart(rows, series, title),
+        charts.curve_chart(rows, material.series, title),
         table(title, ("run", "epoch", title), cells),
     )
 
@@ -69,19 +55,8 @@ def _ending(record: RunRecord) -> tuple[Value, ...]:
 
 def beliefs_section(material: Material) -> Iterator[Block]:
     """Yield the belief in unlabelled pairs, early and late (Figures 3 and 4 of the paper)."""
-    drawn = tuple(
-        Chart(
-            f"{beliefs.title}, {epoch} epoch: {beliefs.positive_fraction[epoch]:.0%} believed "
-            "positive",
-            f"Histogram of the belief in {counted(beliefs.n_pairs, 'unlabelled pair')}.",
-            charts.belief_chart(beliefs, epoch),
-            _belief_table(beliefs, epoch),
-            beliefs.title,
-        )
-        for record in material.records
-        if (beliefs := record.beliefs)
-        for epoch in ("first", "last")
-    )
+    every = [record.beliefs for record in material.records if record.beliefs]
+    drawn = tuple(_beliefs(one, epoch) for one in every for epoch in ("first", "last"))
     if drawn:
         yield Text(
             "How far a run believes that unlabelled pairs are positive: the weight w1 that the "
@@ -92,14 +67,21 @@ def beliefs_section(material: Material) -> Iterator[Block]:
         yield Charts(drawn, columns=2)
 
 
-def _belief_table(beliefs: Beliefs, epoch: str) -> Table:
+def _beliefs(beliefs: Beliefs, epoch: str) -> Chart:
     width, counts = BINS // GROUPS, beliefs.counts[epoch]["w1"]
     sums = [sum(counts[start : start + width]) for start in range(0, BINS, width)]
     rows = (
         (Cell(f"{n / GROUPS:.1f} to {(n + 1) / GROUPS:.1f}", order=n), pairs)
         for n, pairs in enumerate(sums)
     )
-    return table("Pairs by belief", ("belief", "pairs"), rows)
+    positive = f"{beliefs.positive_fraction[epoch]:.0%} believed positive"
+    return Chart(
+        f"{beliefs.title}, {epoch} epoch: {positive}",
+        f"Histogram of the belief in {counted(beliefs.n_pairs, 'unlabelled pair')}.",
+        charts.belief_chart(beliefs, epoch),
+        table("Pairs by belief", ("belief", "pairs"), rows),
+        beliefs.title,
+    )
 
 
 def judges_section(material: Material) -> Iterator[Block]:

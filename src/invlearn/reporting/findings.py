@@ -6,7 +6,7 @@ from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.reporting.blocks import Finding, decimals
 from invlearn.reporting.measures import Material, Results
 from invlearn.reporting.records import RunRecord
-from invlearn.reporting.results import outcome
+from invlearn.reporting.results import interval, outcome
 
 LARGE_ERROR = 0.05
 """Calibration error that gets a caution."""
@@ -42,11 +42,9 @@ def _levels(results: Results) -> Iterator[Finding]:
     areas = {name: levels["auc"].value or 0.0 for name, levels in results.runs.items()}
     best = max(areas, key=areas.__getitem__)
     level = results.runs[best]["auc"]
-    interval = (
-        f" ({decimals(level.low)} to {decimals(level.high)})" if level.low is not None else ""
-    )
+    ends = interval(level.low, level.high)
     verb = "reaches an AUC of" if len(areas) == 1 else "is first by AUC:"
-    yield Finding(f"{best} {verb} {decimals(level.value)}{interval}.")
+    yield Finding(f"{best} {verb} {decimals(level.value)}{ends and f' ({ends})'}.")
     yield from _differences(results)
     trivial = {name: levels["auc"].value or 0.0 for name, levels in results.baselines.items()}
     ahead = [name for name, value in trivial.items() if value > areas[best]]

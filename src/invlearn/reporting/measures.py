@@ -107,27 +107,22 @@ def measured(
         ready = [record for record in group if record.has_weights]
         folders = [record.folder for record in ready]
         options: Any = {"dataset": path, "draws": draws, "seed": seed, "progress": progress}
+        if not ready:
+            every.append(Results(name, missing=NO_EPOCH))
+            continue
         try:
-            results = (
-                _measured(name, ready, compare_runs(folders, **options), path, progress)
-                if ready
-                else Results(name, missing=NO_EPOCH)
-            )
+            compared = compare_runs(folders, **options)
+            data = Dataset.open(path or ready[0].card.dataset)  # its checksums were checked above
+            every.append(_measured(name, ready, compared, data, progress))
         except InvlearnError as error:
-            results = _recorded(name, ready, str(error))
-        every.append(results)
+            every.append(_recorded(name, ready, str(error)))
     return tuple(every)
 
 
 def _measured(
-    name: str,
-    records: Sequence[RunRecord],
-    compared: Comparison,
-    dataset: Path | None,
-    progress: Progress,
+    name: str, records: Sequence[RunRecord], compared: Comparison, data: Dataset, progress: Progress
 ) -> Results:
     """Return results measured on the dataset, with the reliability of each run's logits."""
-    data = Dataset.open(dataset or records[0].card.dataset)  # `compare_runs` checked its checksums
     reliability: dict[str, Calibration] = {}
     for done, record in enumerate(records):
         progress("reliability", done, len(records))
@@ -137,8 +132,8 @@ def _measured(
     names, found = list(reliability), list(compared.assessments.values())
     return Results(
         name,
-        runs={run: _levels(one.backbone) for run, one in zip(names, found, strict=True)},
-        baselines={n: _levels(one) for n, one in found[0].baselines.items()},
+        runs={run: _evaluated(one.backbone) for run, one in zip(names, found, strict=True)},
+        baselines={n: _evaluated(one) for n, one in found[0].baselines.items()},
         counts=found[0].backbone.counts,
         # Without draws there are no differences.
         differences=dict(zip(names[1:], compared.differences.values(), strict=False)),
@@ -154,25 +149,19 @@ def _recorded(name: str, records: Sequence[RunRecord], why: str) -> Results:
     return Results(
         name,
         runs={
-            run: {
-                metric: Level(test[metric], *ends)
-                for metric, ends in test["intervals"].items()
-                if metric in test
-            }
+            run: _levels({m: test[m] for m in test["intervals"] if m in test}, test["intervals"])
             for run, test in tests.items()
         },
-        baselines={
-            baseline: {metric: Level(value) for metric, value in values.items()}
-            for baseline, values in first.get("baselines", {}).items()
-        },
+        baselines={n: _levels(values, {}) for n, values in first.get("baselines", {}).items()},
         counts={key: n for key, n in first.items() if key == "rows" or key.startswith("users")},
         missing=why,
     )
 
 
-def _levels(evaluation: Evaluation) -> dict[str, Level]:
+def _levels(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> Levels:
+    return {metric: Level(value, *intervals.get(metric, ())) for metric, value in values.items()}
+
+
+def _evaluated(evaluation: Evaluation) -> Levels:
     plain = evaluation.to_json()
-    return {
-        metric: Level(value, *plain["intervals"].get(metric, ()))
-        for metric, value in plain["values"].items()
-    }
+    return _levels(plain["values"], plain["intervals"])

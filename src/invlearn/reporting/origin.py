@@ -6,18 +6,7 @@ from shlex import join, quote
 from typing import Any
 
 from invlearn.data.prepare.audit import Audit
-from invlearn.reporting.blocks import (
-    DASH,
-    Block,
-    Cell,
-    Code,
-    Text,
-    Value,
-    cell,
-    decimals,
-    run_cell,
-    table,
-)
+from invlearn.reporting.blocks import Block, Cell, Code, Text, cell, decimals, run_cell, table
 from invlearn.reporting.flow import draw, streams
 from invlearn.reporting.measures import Material, Results
 from invlearn.reporting.records import RunRecord
@@ -54,12 +43,10 @@ def _audit(results: Results) -> Iterator[Block]:
             "Rows of the log on the left, their labels in the middle, the dataset on the right. "
             "The tables below have the numbers.",
         )
-    stages: list[tuple[Value, ...]] = []
-    for stage in audit.stages:
-        reasons = ", ".join(f"{reason}: {n:,}" for reason, n in stage.dropped.items())
-        dropped = cell(sum(stage.dropped.values()))._replace(detail=reasons)
-        counts = (getattr(stage.after, kind) for kind in KINDS)
-        stages.append((stage.name, *counts, dropped))
+    stages = (
+        (stage.name, *(getattr(stage.after, kind) for kind in KINDS), _dropped(stage.dropped))
+        for stage in audit.stages
+    )
     yield table("Rows after each step", ("step", *KINDS, "dropped"), stages)
     heads = ("part", "positive", "negative", "users", "with both classes", "items")
     parts = ((name, *(getattr(p, fact) for fact in PART_FACTS)) for name, p in audit.parts.items())
@@ -72,6 +59,12 @@ def _audit(results: Results) -> Iterator[Block]:
             f"{counted(done['n_hidden'], 'training label was', 'training labels were')} hidden and "
             f"{flipped:,} flipped. The numbers above are from before."
         )
+
+
+def _dropped(counts: Mapping[str, int]) -> Cell:
+    """Return the number of dropped rows, with the reasons below it."""
+    reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items())
+    return cell(sum(counts.values()))._replace(detail=reasons)
 
 
 def setup_section(material: Material) -> Iterator[Block]:
@@ -100,10 +93,8 @@ def setup_section(material: Material) -> Iterator[Block]:
     for record in records:
         yield Code(f"Every setting of {record.name}", record.config.to_yaml(), run=record.name)
     for results in material.results:
-        if results.card is not None:
-            facts = (
-                f for f in _flat(results.card) if f[0].split(".")[0] not in NOT_ABOUT_PREPARATION
-            )
+        if card := results.card:
+            facts = _flat({key: card[key] for key in card if key not in NOT_ABOUT_PREPARATION})
             yield Code(f"How {results.dataset} was prepared", _lines(facts))
     yield Code("Software and machines", _machines(records))
 
@@ -123,7 +114,7 @@ def _lines(facts: Iterator[tuple[str, Any]], indent: str = "") -> str:
 
 def _setting(value: Any) -> Cell:
     order = float(value) if isinstance(value, int | float) else None
-    return Cell(DASH if value is None else str(value), order=order)
+    return cell(None) if value is None else Cell(str(value), order=order)
 
 
 def _train_command(record: RunRecord) -> str:

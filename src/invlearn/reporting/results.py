@@ -14,7 +14,6 @@ from invlearn.reporting.blocks import (
     Chart,
     Charts,
     Heading,
-    Series,
     Table,
     Text,
     Value,
@@ -44,14 +43,14 @@ def by_dataset(
 
 def results_section(material: Material) -> Iterator[Block]:
     """Yield every metric with its interval, and differences (Table 2 of the paper)."""
-    yield from by_dataset(material.results, lambda one: _results(one, material.series))
+    yield from by_dataset(material.results, lambda one: _results(one, material))
 
 
-def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
+def _results(results: Results, material: Material) -> Iterator[Block]:
     if not results.runs:
         yield Text(f"There is nothing to measure yet: {results.missing}.")
         return
-    yield Charts(tuple(_level_chart(results, metric, series) for metric in METRICS), columns=2)
+    yield Charts(tuple(_level_chart(results, metric, material) for metric in METRICS), columns=2)
     yield _level_table(results, METRICS, "Metrics on the test part, 95 % intervals below them")
     if results.differences:
         yield table(
@@ -74,7 +73,7 @@ def _results(results: Results, series: Sequence[Series]) -> Iterator[Block]:
     yield _level_table(results, others, "All other metrics", folded=True)
 
 
-def _level_chart(results: Results, metric: str, series: Sequence[Series]) -> Chart:
+def _level_chart(results: Results, metric: str, material: Material) -> Chart:
     title = METRICS[metric]
     better = "lower" if metric == "log_loss" else "higher"
     lines = [(run, False, levels) for run, levels in results.runs.items()]
@@ -90,7 +89,7 @@ def _level_chart(results: Results, metric: str, series: Sequence[Series]) -> Cha
         f"{title} ({better} is better)",
         f"Each run and baseline with its {title} and 95 % interval; the table after the charts "
         "has the numbers.",
-        charts.levels_chart(rows, series, title),
+        charts.levels_chart(rows, material.series, title),
     )
 
 
@@ -115,10 +114,11 @@ def _levels(levels: Levels, metrics: Iterable[str]) -> Iterator[Cell]:
     """Yield the cells of metrics, with intervals below them."""
     for metric in metrics:
         level = levels.get(metric, Level(None))
-        yield cell(level.value)._replace(detail=_interval(level.low, level.high))
+        yield cell(level.value)._replace(detail=interval(level.low, level.high))
 
 
-def _interval(low: float | None, high: float | None, *, sign: bool = False) -> str:
+def interval(low: float | None, high: float | None, *, sign: bool = False) -> str:
+    """Return the text of an interval; empty if there is none."""
     if low is None or high is None:
         return ""
     return f"{decimals(low, sign=sign)} to {decimals(high, sign=sign)}"
@@ -128,7 +128,7 @@ def _difference(metric: str, difference: Difference) -> Cell:
     value, low, high = difference.to_json().values()
     tone = outcome(metric, difference)
     text = f"{MARKS[tone]} {decimals(value, sign=True)}"
-    return Cell(text, _interval(low, high, sign=True), value, tone)
+    return Cell(text, interval(low, high, sign=True), value, tone)
 
 
 def outcome(metric: str, difference: Difference) -> str:

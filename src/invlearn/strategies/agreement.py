@@ -13,7 +13,7 @@ from torch import Tensor
 from invlearn.backbones.auxiliary import as_auxiliary
 from invlearn.data.types import Batch, Feed, LabelledRows, Params, Score
 from invlearn.strategies.denoising import Target, with_assumed_negatives
-from invlearn.strategies.losses import cross_entropy, truncation
+from invlearn.strategies.losses import cross_entropy, mean_where, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
 
 
@@ -60,7 +60,7 @@ class CoTeaching(LossStrategy):
         ]
         kept = [truncation(fit, suspects, n_left_out) for fit in losses]
         pairs = zip(losses, reversed(kept), strict=True)
-        return sum(((w * fit).sum() / w.sum().clamp_min(1) for fit, w in pairs), torch.zeros(()))
+        return sum((mean_where(w, fit) for fit, w in pairs), torch.zeros(()))
 
 
 @final

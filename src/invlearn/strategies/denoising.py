@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from invlearn.data.types import Batch, Params, Score
-from invlearn.strategies.losses import cross_entropy, reweighting, truncation
+from invlearn.strategies.losses import cross_entropy, mean_where, reweighting, truncation
 from invlearn.strategies.strategy import LossStrategy, all_logits
 
 Target = Literal["positives", "negatives", "both"]
@@ -60,7 +60,7 @@ class TruncatedCrossEntropy(LossStrategy):
         n_pairs = whole.sum().double()  # float64, to match Python's arithmetic
         n_kept = torch.floor((1 - self.dropped_fraction(batch.step)) * n_pairs)
         kept = truncation(losses, suspects, n_pairs - n_kept)
-        return (kept * losses).sum() / kept.sum().clamp_min(1)
+        return mean_where(kept, losses)
 
 
 @final

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from invlearn.data.types import Batch, Feed, LabelledRows, Params, Proposal, Score
 from invlearn.strategies.denoising import ramped
-from invlearn.strategies.gradients import gradients_and_aux
-from invlearn.strategies.losses import cross_entropy
+from invlearn.strategies.gradients import gradients_and_loss
+from invlearn.strategies.losses import cross_entropy, mean_where
 from invlearn.strategies.ranks import ranks
 from invlearn.strategies.strategy import Strategy, all_logits
 
@@ -74,7 +74,8 @@ class DoubleCorrection(Strategy):
         means = self.mean(row_state["means"][rows], losses, row_state["epochs"])
         lower = (means - self.bound(row_state["kept"][rows], row_state["epochs"])).clamp_min(0)
         n_pairs = torch.ones_like(labels).sum()
-        n_dropped = torch.floor(self.dropped_fraction(batch.step) * n_pairs)
+        fraction = ramped(batch.step, self.ramp_steps, self.drop_fraction)
+        n_dropped = torch.floor(fraction * n_pairs)
         n_turned = torch.floor(self.relabel_fraction * n_dropped)
         from_top = len(known) - 1 - ranks(torch.where(known > 0, lower, -1.0))
         dropped = (known > 0) & (from_top < n_dropped)
@@ -82,34 +83,22 @@ class DoubleCorrection(Strategy):
         kept = (~dropped | turned).to(known)
         weights = torch.cat([kept, torch.ones_like(labels[len(known) :])])
 
-        def objective(at: Params) -> tuple[Tensor, Tensor]:
-            terms = weights * cross_entropy(all_logits(score, at, batch), labels)
-            loss = terms.sum() / weights.sum().clamp_min(1)
-            return loss, loss.detach()
+        def objective(at: Params) -> Tensor:
+            return mean_where(weights, cross_entropy(all_logits(score, at, batch), labels))
 
-        gradients, loss = gradients_and_aux(objective, params)
-        row_updates = {
-            "means": means,
-            "kept": row_state["kept"][rows] + kept,
-            "turned": torch.where(turned, 0.0, known),
-        }
+        gradients, loss = gradients_and_loss(objective, params)
+        next_labels, n_kept = torch.where(turned, 0.0, known), row_state["kept"][rows] + kept
+        row_updates = {"means": means, "kept": n_kept, "turned": next_labels}
         return Proposal(params, gradients, {"loss": loss}, row_updates=row_updates)
 
     def on_epoch_end(self, row_state: Params) -> Params:
         """Apply the changed labels, and reset the history at the end of a window."""
-        row_state = {
-            **row_state,
-            "epochs": row_state["epochs"] + 1,
-            "labels": row_state["turned"].clone(),
-        }
+        row_state = {**row_state, "epochs": row_state["epochs"] + 1}
+        row_state["labels"] = row_state["turned"].clone()
         if row_state["epochs"] % self.window:
             return row_state
         nothing = {name: torch.zeros_like(row_state[name]) for name in ("means", "kept")}
         return {**row_state, **nothing}
-
-    def dropped_fraction(self, step: int) -> float:
-        """Return the fraction of a batch dropped at a step."""
-        return ramped(step, self.ramp_steps, self.drop_fraction)
 
     def mean(self, before: Tensor, losses: Tensor, epochs: Tensor) -> Tensor:
         """Return the mean damped losses including this epoch: `(s m + q) / (s + 1)`.

@@ -9,10 +9,11 @@ from torch.func import grad_and_value
 
 from invlearn.data.types import Params
 
+Objective = Callable[[Params], Tensor]
+"""From parameters to a scalar loss, without side effects."""
 
-def gradients_and_loss(
-    objective: Callable[[Params], Tensor], params: Params
-) -> tuple[Params, Tensor]:
+
+def gradients_and_loss(objective: Objective, params: Params) -> tuple[Params, Tensor]:
     """Compute the gradient of a scalar loss, and the loss.
 
     Args:
@@ -71,9 +72,7 @@ class Best(NamedTuple):
 
 
 def gradients_at_best(
-    objective: Callable[[Params], Tensor],
-    points: Sequence[Params],
-    choose: Callable[[Tensor], Tensor],
+    objective: Objective, points: Sequence[Params], choose: Callable[[Tensor], Tensor]
 ) -> Best:
     """Compute a loss at several parameter sets, and the gradient at a chosen one.
 

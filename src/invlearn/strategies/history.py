@@ -56,9 +56,8 @@ class WeightedByHistory(Strategy):
 
         gradients, losses = gradients_and_aux(objective, params)
         loss = (weights * losses).mean()
-        return Proposal(
-            params, gradients, {"loss": loss}, row_updates={"losses": losses[: len(known)]}
-        )
+        updates = {"losses": losses[: len(known)]}
+        return Proposal(params, gradients, {"loss": loss}, row_updates=updates)
 
     def unlabelled_weights(self, batch: Batch) -> Tensor:
         """Return the weights of the unlabelled pairs, shape `(pairs,)`; 1 by default."""

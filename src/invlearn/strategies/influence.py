@@ -5,8 +5,8 @@ WSDM 2024 (https://doi.org/10.1145/3616855.3635797), whose Algorithm 1 (`ig`) ju
 of unlabelled pairs with one sign.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, final
 
 import torch
@@ -16,8 +16,8 @@ from torch.func import jvp
 
 from invlearn.data.types import Batch, Feed, Pairs, Params, Proposal, Score
 from invlearn.strategies.gradients import gradients_and_loss, rows_with_gradient
-from invlearn.strategies.losses import belief_in_positive, cross_entropy, soft_gradient
-from invlearn.strategies.strategy import Strategy
+from invlearn.strategies.losses import belief_in_positive, soft_gradient
+from invlearn.strategies.strategy import Strategy, labelled_loss
 
 Policy = Literal["pass", "invert", "relabel", "evidence"]
 """How a pair's influence is used; see `InverseGradientPerPair`."""
@@ -67,11 +67,7 @@ class InverseGradientPerPair(Strategy):
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the labelled pairs' gradient plus that of the judged unlabelled pairs."""
-
-        def labelled_loss(weights: Params) -> Tensor:
-            return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
-
-        gradients, loss = gradients_and_loss(labelled_loss, params)
+        gradients, loss = gradients_and_loss(partial(labelled_loss, score, batch), params)
         if self.weight == 0 or (self.judge_fraction > 0 and not batch.is_meta_batch):
             return Proposal(params, gradients, {"loss": loss})
         logits, influence = influences(score, params, batch.unlabelled, gradients)
@@ -88,12 +84,8 @@ class InverseGradientPerPair(Strategy):
             }
         gradients = {name: value + self.weight * added[name] for name, value in gradients.items()}
         helpful = (soft_gradient(logits, belief_in_positive(logits)) * influence > 0).float().mean()
-        return Proposal(
-            params,
-            gradients,
-            {"loss": loss, "helpful": helpful},
-            skip_zero_grad_rows=skip_zero_grad_rows,
-        )
+        log = {"loss": loss, "helpful": helpful}
+        return Proposal(params, gradients, log, skip_zero_grad_rows=skip_zero_grad_rows)
 
 
 def influences(
@@ -142,10 +134,5 @@ def evident(logits: Tensor, influence: Tensor, beta: float) -> Tensor:
     return soft_gradient(logits, belief_in_positive(logits, -beta * influence / spread))
 
 
-PULLS: dict[Policy, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "pass": passed,
-    "invert": inverted,
-    "relabel": relabelled,
-    "evidence": evident,
-}
+PULLS = {"pass": passed, "invert": inverted, "relabel": relabelled, "evidence": evident}
 """`(logits, influence, beta) -> derivative by each logit`, all of shape `(pairs,)`, by policy."""

@@ -5,6 +5,7 @@ Lin et al., Inverse Learning with Extremely Sparse Feedback for Recommendation, 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Annotated, final
 
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from invlearn.data.types import Batch, Feed, Params, Proposal, Score
 from invlearn.strategies.gradients import gradients_and_loss, gradients_at_best
-from invlearn.strategies.losses import cross_entropy, inverse_dual_loss
-from invlearn.strategies.strategy import LossStrategy, Strategy, mean_loss
+from invlearn.strategies.losses import inverse_dual_loss
+from invlearn.strategies.strategy import LossStrategy, Strategy, labelled_loss, mean_loss
 
 CHOICES = ("stay", "inverse", "direct")
 """The judges' choices; the earlier one wins a tie."""
@@ -60,20 +61,18 @@ class InverseGradient(Strategy):
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the candidate with the least judges' loss, and the gradient there."""
-
-        def labelled_loss(weights: Params) -> Tensor:
-            return cross_entropy(score(weights, batch.labelled), batch.labels).mean()
+        judges_loss = partial(labelled_loss, score, batch)
 
         def unlabelled_loss(weights: Params) -> Tensor:
             return inverse_dual_loss(score(weights, batch.unlabelled)).mean()
 
         if not batch.is_meta_batch:
-            gradients, loss = gradients_and_loss(labelled_loss, params)
+            gradients, loss = gradients_and_loss(judges_loss, params)
             return Proposal(params, gradients, {"loss": loss})
         trial = gradients_and_loss(unlabelled_loss, params)[0]
         alpha = self.alpha_ratio * batch.lr
         points = [shifted(params, trial, alpha * stride) for stride in STRIDES]
-        best = gradients_at_best(labelled_loss, points, best_choice)
+        best = gradients_at_best(judges_loss, points, best_choice)
         verdict = {"judge_losses": best.losses, "choice": best.choice}
         return Proposal(best.params, best.gradients, {"loss": best.loss, **verdict})
 

@@ -147,6 +147,16 @@ def truncation(losses: Tensor, suspects: Tensor, n_dropped: int | Tensor) -> Ten
     return (~suspects | (ranks < len(losses) - n_dropped)).to(losses.dtype)
 
 
+def mean_where(weights: Tensor, values: Tensor) -> Tensor:
+    """Return the mean of values with 0/1 weights; 0 if all weights are 0.
+
+    Example:
+        >>> mean_where(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 5.0, 3.0]))
+        tensor(2.)
+    """
+    return (weights * values).sum() / weights.sum().clamp_min(1)
+
+
 def _log_negative_loss(logits: Tensor) -> Tensor:
     """Return the logarithm of `l0 = log(1 + exp(z))`, which is `z` for tiny `exp(z)`.
 

@@ -6,8 +6,8 @@ from typing import final
 from torch import Tensor
 
 from invlearn.data.types import Batch, Feed, Params, Score
-from invlearn.strategies.losses import cross_entropy, negative_loss
-from invlearn.strategies.strategy import LossStrategy, mean_loss
+from invlearn.strategies.losses import negative_loss
+from invlearn.strategies.strategy import LossStrategy, labelled_loss, mean_loss
 
 
 @final
@@ -22,7 +22,7 @@ class LabelledOnly(LossStrategy):
 
     def loss(self, score: Score, params: Params, batch: Batch) -> Tensor:
         """Return the mean log loss of the labelled pairs (Eq. 1)."""
-        return cross_entropy(score(params, batch.labelled), batch.labels).mean()
+        return labelled_loss(score, batch, params)
 
 
 @final

@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from invlearn.data.types import Batch, Feed, LabelledRows, Params, Score
-from invlearn.strategies.losses import negative_loss, positive_loss
+from invlearn.strategies.losses import mean_where, negative_loss, positive_loss
 from invlearn.strategies.strategy import LossStrategy, all_logits, split_logits
 
 Prior = Annotated[float, Field(gt=0, lt=1)]
@@ -63,16 +63,6 @@ class NonNegativePU(LossStrategy):
         """
         back = of_positives.detach() - self.gamma * (hidden - hidden.detach())
         return torch.where(hidden >= -self.beta, of_positives + hidden, back)
-
-
-def mean_where(weights: Tensor, values: Tensor) -> Tensor:
-    """Return the mean of values with 0/1 weights; 0 if all weights are 0.
-
-    Example:
-        >>> mean_where(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 5.0, 3.0]))
-        tensor(2.)
-    """
-    return (weights * values).sum() / weights.sum().clamp_min(1)
 
 
 @final

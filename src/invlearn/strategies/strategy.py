@@ -6,16 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from invlearn.data.types import (
-    NO_TENSORS,
-    Batch,
-    Feed,
-    LabelledRows,
-    Pairs,
-    Params,
-    Proposal,
-    Score,
-)
+from invlearn.data.types import Batch, Feed, LabelledRows, Pairs, Params, Proposal, Score
 from invlearn.strategies.gradients import gradients_and_loss
 from invlearn.strategies.losses import cross_entropy
 
@@ -53,7 +44,7 @@ class Strategy(ABC):
         Args:
             rows: The labelled training rows.
         """
-        return NO_TENSORS
+        return {}
 
     def on_epoch_end(self, row_state: Params) -> Params:
         """Return the row state for the next epoch; unchanged by default."""
@@ -74,11 +65,7 @@ class LossStrategy(Strategy):
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the gradients of the loss at `params`."""
-
-        def objective(at: Params) -> Tensor:
-            return self.loss(score, at, batch)
-
-        gradients, loss = gradients_and_loss(objective, params)
+        gradients, loss = gradients_and_loss(lambda at: self.loss(score, at, batch), params)
         return Proposal(params, gradients, {"loss": loss})
 
 
@@ -96,6 +83,11 @@ def split_logits(score: Score, params: Params, batch: Batch) -> tuple[Tensor, Te
     sizes = [len(batch.labels), len(batch.unlabelled.users)]
     labelled, unlabelled = all_logits(score, params, batch).split(sizes)
     return labelled, unlabelled
+
+
+def labelled_loss(score: Score, batch: Batch, params: Params) -> Tensor:
+    """Return the mean log loss of the labelled pairs (Eq. 1)."""
+    return cross_entropy(score(params, batch.labelled), batch.labels).mean()
 
 
 def mean_loss(

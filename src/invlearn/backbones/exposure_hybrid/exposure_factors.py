@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from invlearn.backbones.rates import Floats, logit, mean_rate, shrunk_logit
-from invlearn.data.exposures import Exposures
+from invlearn.backbones.rates import Floats, logit, mean_rate, rate_of, shrunk_logit
+from invlearn.data.exposures import Exposures, Shape
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.random import torch_seed
@@ -89,14 +89,7 @@ class ExposureModel:
 
 
 def fit_exposure_factors(
-    exposures: Exposures,
-    *,
-    n_users: int,
-    n_items: int,
-    seed: int = 0,
-    factors: int = FACTORS,
-    l2: float = L2,
-    block_rows: int = BLOCK_ROWS,
+    exposures: Exposures, shape: Shape, *, seed: int = 0, factors: int = FACTORS, l2: float = L2
 ) -> ExposureModel:
     """Fit the labels of training rows on exposures.
 
@@ -110,12 +103,10 @@ def fit_exposure_factors(
     Args:
         exposures: Training rows with and without a label. If all labels are equal, every logit is
             the logit of their mean.
-        n_users: Number of users; ids are below it.
-        n_items: Number of items; ids are below it.
+        shape: Numbers of users and of items; ids are below them.
         seed: Seed of the randomized decomposition.
         factors: Singular values to keep, at most the rank.
         l2: Penalty: `l2 / 2` times the squared coefficients is added to the summed log loss.
-        block_rows: Rows whose columns are in memory at a time.
 
     Raises:
         ConfigError: `factors` is below 1, or `l2` is not above 0.
@@ -124,14 +115,7 @@ def fit_exposure_factors(
         raise ConfigError(
             f"exposure factors need factors of at least 1 and l2 above 0; found {factors} and {l2}"
         )
-    left, strengths, right = exposure_svd(
-        exposures.users,
-        exposures.items,
-        n_users=n_users,
-        n_items=n_items,
-        factors=factors,
-        seed=seed,
-    )
+    left, strengths, right = exposure_svd(exposures, shape, factors, seed)
     known = exposures.labels >= 0
     labels = exposures.labels[known]
     shown = (exposures.users, exposures.items)
@@ -141,8 +125,8 @@ def fit_exposure_factors(
     )
 
     def blocks() -> Iterator[Block]:
-        for start in range(0, len(labels), block_rows):
-            rows = slice(start, start + block_rows)
+        for start in range(0, len(labels), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
             own = labels[rows].astype(np.float64)
             of_users, of_items = (ids[known][rows] for ids in shown)
             yield _columns(users, items, of_users, of_items, own), own
@@ -151,21 +135,12 @@ def fit_exposure_factors(
     one_side = np.concatenate([emphasis, [1.0, 1.0]])
     emphasis = np.concatenate([one_side, one_side, emphasis])
     if not 0 < labels.sum(dtype=np.int64) < len(labels):
-        mean = float(logit(mean_rate(labels)))
-        return ExposureModel(users, items, 0 * emphasis, mean)
-    coefficients, intercept = _fit(blocks, emphasis, l2)
-    return ExposureModel(users, items, coefficients, intercept)
+        return ExposureModel(users, items, 0 * emphasis, float(logit(mean_rate(labels))))
+    return ExposureModel(users, items, *_fit(blocks, emphasis, l2))
 
 
 def exposure_svd(
-    users: IntegerIds,
-    items: IntegerIds,
-    *,
-    n_users: int,
-    n_items: int,
-    factors: int,
-    seed: int = 0,
-    smoothing: float | None = None,
+    exposures: Exposures, shape: Shape, factors: int, seed: int = 0, smoothing: float | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """Decompose the binary matrix of exposed pairs by randomized subspace iteration.
 
@@ -173,10 +148,8 @@ def exposure_svd(
     is sparse, and repeated pairs count once.
 
     Args:
-        users: Dense user ids, shape `(rows,)`.
-        items: Dense item ids, shape `(rows,)`.
-        n_users: Number of users; ids are below it.
-        n_items: Number of items; ids are below it.
+        exposures: The exposed pairs.
+        shape: Numbers of users and of items; ids are below them.
         factors: Singular values to keep.
         seed: Seed of the initial subspace.
         smoothing: Normalize by degrees, as correspondence analysis does: each entry is divided by
@@ -184,13 +157,12 @@ def exposure_svd(
             roots of their own side's, so that they are means. None: no normalization.
 
     Returns:
-        Left vectors `(n_users, k)`, descending singular values `(k,)`, right vectors
-        `(n_items, k)`; `k` is the minimum of `factors` and the rank.
+        Left vectors `(users, k)`, descending singular values `(k,)`, right vectors
+        `(items, k)`; `k` is the minimum of `factors` and the rank.
     """
-    pairs = torch.from_numpy(np.stack([users, items]).astype(np.int64))
-    ones = torch.ones(len(users), dtype=torch.float64)
-    matrix = torch.sparse_coo_tensor(pairs, ones, (n_users, n_items), check_invariants=True)
-    matrix = matrix.coalesce()
+    pairs = torch.from_numpy(np.stack([exposures.users, exposures.items]).astype(np.int64))
+    ones = torch.ones(pairs.shape[1], dtype=torch.float64)
+    matrix = torch.sparse_coo_tensor(pairs, ones, shape, check_invariants=True).coalesce()
     matrix.values().fill_(1)
     roots = None
     if smoothing is not None:
@@ -198,7 +170,7 @@ def exposure_svd(
         roots = [torch.sqrt(degree + smoothing) for degree in degrees]
         of_users, of_items = (root[ids] for root, ids in zip(roots, matrix.indices(), strict=True))
         matrix.values().div_(of_users * of_items)
-    width = min(factors + 16, n_users, n_items)
+    width = min(factors + 16, *shape)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch_seed(seed, "exposure factors"))
         left, strengths, right = torch.svd_lowrank(matrix, q=width, niter=16)
@@ -223,37 +195,32 @@ def logistic_regression(blocks: Callable[[], Iterator[Block]], *, l2: float) -> 
         Coefficients of shape `(columns,)` that minimize the penalized sum of log losses.
     """
     coefficients = np.zeros(next(blocks())[0].shape[1])
-    here = _derivatives(blocks, coefficients, l2)
+    loss, gradient, curvature = _derivatives(blocks, coefficients, l2)
     for _ in range(100):
-        step = np.linalg.solve(here.curvature, here.gradient)
-        if here.gradient @ step <= 1e-9 * here.loss:
+        step = np.linalg.solve(curvature, gradient)
+        if gradient @ step <= 1e-9 * loss:
             return coefficients - step  # quadratic convergence: the error is about squared
-        while (there := _derivatives(blocks, coefficients - step, l2)).loss > here.loss:
+        while (there := _derivatives(blocks, coefficients - step, l2))[0] > loss:
             step /= 2
-        coefficients, here = coefficients - step, there
+        coefficients, (loss, gradient, curvature) = coefficients - step, there
     return coefficients
-
-
-class _Derivatives(NamedTuple):
-    loss: float
-    gradient: Floats
-    curvature: Floats
 
 
 def _derivatives(
     blocks: Callable[[], Iterator[Block]], coefficients: Floats, l2: float
-) -> _Derivatives:
+) -> tuple[float, Floats, Floats]:
+    """Return the penalized loss, its gradient and its Hessian."""
     penalties = np.append(np.full(len(coefficients) - 1, l2), 0.0)
     loss = 0.5 * float(penalties @ coefficients**2)
     gradient, curvature = penalties * coefficients, np.diag(penalties)
     for columns, labels in blocks():
         logits = columns @ coefficients
-        rates = 0.5 + 0.5 * np.tanh(logits / 2)
+        rates = rate_of(logits)
         loss += float((np.logaddexp(0, logits) - labels * logits).sum())
         gradient += columns.T @ (rates - labels)
         root = columns * np.sqrt(rates * (1 - rates))[:, None]
         curvature += root.T @ root
-    return _Derivatives(loss, gradient, curvature)
+    return loss, gradient, curvature
 
 
 def _fit(

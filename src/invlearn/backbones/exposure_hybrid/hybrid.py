@@ -1,5 +1,6 @@
 """The hybrid backbone: exposures, labels of the history and trained factors."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -8,11 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from invlearn.backbones.backbone import Factors
-from invlearn.backbones.exposure_hybrid.exposure_factors import (
-    ExposureModel,
-    Tables,
-    fit_exposure_factors,
-)
+from invlearn.backbones.exposure_hybrid.exposure_factors import ExposureModel, fit_exposure_factors
 from invlearn.backbones.exposure_hybrid.mixed_model import MixedModel, fit_mixed_model
 from invlearn.backbones.exposure_hybrid.mixing import PARTS, best_parts
 from invlearn.backbones.exposure_hybrid.shown import KINDS, Shown
@@ -70,7 +67,8 @@ class ExposureHybrid(nn.Module):
     ) -> None:
         super().__init__()
         self._shape, self._factors = (n_users, n_items), factors
-        self._smoothing, self._crossed, self._reads_unlabelled = smoothing, crossed, unlabelled
+        self._columns: Any = {"crossed": crossed, "smoothing": smoothing}
+        self._reads_unlabelled = unlabelled
         columns = np.geomspace(least_shrinkage, most_shrinkage, dim)
         self._shrinkages = torch.from_numpy(columns).float()
         width = factors + 1
@@ -90,40 +88,24 @@ class ExposureHybrid(nn.Module):
         self.penalties: dict[str, float | Tensor] = {}
         """Ridge penalty of each parameter, or of its columns, for the mean loss of rows."""
         rest = dim + width + factors + 2
-        self.user_features: Tensor
-        self.item_features: Tensor
-        self.user_rest: Tensor
-        self.item_rest: Tensor
-        self.mix: Tensor
-        self.register_buffer("user_features", torch.zeros(n_users, width))
-        self.register_buffer("item_features", torch.zeros(n_items, width))
-        self.register_buffer("user_rest", torch.zeros(n_users, rest))
-        self.register_buffer("item_rest", torch.zeros(n_items, rest))
-        self.register_buffer("mix", torch.eye(len(MEMBERS))[0])
+        self.user_features = nn.Buffer(torch.zeros(n_users, width))
+        self.item_features = nn.Buffer(torch.zeros(n_items, width))
+        self.user_rest = nn.Buffer(torch.zeros(n_users, rest))
+        self.item_rest = nn.Buffer(torch.zeros(n_items, rest))
+        self.mix = nn.Buffer(torch.eye(len(MEMBERS))[0])
         self._read: _Read | None = None
         self._rests = False
         """Whether the evaluation tables are current."""
 
     def fit_exposures(self, exposures: Exposures) -> None:
         """Fit the regressions, store the histories, and initialize the biases."""
-        n_users, n_items = self._shape
         if not self._reads_unlabelled:
             exposures = exposures.labelled
-
-        def mixed(factors: int) -> MixedModel:
-            return fit_mixed_model(
-                exposures,
-                n_users=n_users,
-                n_items=n_items,
-                factors=factors,
-                crossed=self._crossed,
-                smoothing=self._smoothing,
-            )
-
-        factors = fit_exposure_factors(
-            exposures, n_users=n_users, n_items=n_items, factors=self._factors
+        factors = fit_exposure_factors(exposures, self._shape, factors=self._factors)
+        smooth, plain = (
+            fit_mixed_model(exposures, self._shape, factors=k, **self._columns)
+            for k in (self._factors, 0)
         )
-        smooth, plain = mixed(self._factors), mixed(0)
         shown = Shown.of(exposures, self._shape, self.bias.device)
         self._read = _Read((factors, smooth, plain), shown)
         with torch.no_grad():
@@ -247,7 +229,7 @@ class _Tables(NamedTuple):
     items: Tensor
 
     @classmethod
-    def of(cls, tables: Tables, width: int, device: torch.device) -> "_Tables":
+    def of(cls, tables: Sequence[Floats], width: int, device: torch.device) -> "_Tables":
         """Move tables to a device, with factors padded by zeros."""
         left, right, users, items = (torch.from_numpy(t).float().to(device) for t in tables)
         pad = (0, max(0, width - left.shape[1]))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invlearn.backbones.rates import Floats, logit, mean_rate
+from invlearn.backbones.rates import Floats, logit, mean_rate, rate_of
 from invlearn.data.types import IntegerIds
 
 SWEEPS = 8
@@ -44,39 +44,32 @@ class Intercepts(NamedTuple):
         """Return the sum of the intercepts of each row."""
         return self.constant + self.values[0][rows.users] + self.values[1][rows.items]
 
+    def swept(self, rows: LabelledColumns, offsets: Floats) -> "Intercepts":
+        """Return improved intercepts, by Newton steps for one side at a time, and the penalties.
 
-def swept(start: Intercepts, rows: LabelledColumns, offsets: Floats) -> Intercepts:
-    """Improve the intercepts, by Newton steps for one side at a time, and the penalties.
+        Given the other side, a side's intercepts are independent of each other.
 
-    Given the other side, a side's intercepts are independent of each other.
+        Args:
+            rows: Labelled rows.
+            offsets: Offset of each row's logit, shape `(rows,)`.
+        """
+        constant, values, penalties = self.constant, [*self.values], [*self.penalties]
+        ids = (rows.users, rows.items)
 
-    Args:
-        start: Initial intercepts.
-        rows: Labelled rows.
-        offsets: Offset of each row's logit, shape `(rows,)`.
-    """
-    constant, values, penalties = start.constant, [*start.values], [*start.penalties]
-    ids = (rows.users, rows.items)
+        def residuals() -> tuple[Floats, Floats]:
+            rates = rate_of(constant + values[0][rows.users] + values[1][rows.items] + offsets)
+            return rows.labels - rates, rates * (1 - rates)
 
-    def residuals() -> tuple[Floats, Floats]:
-        rates = rate_of(constant + values[0][rows.users] + values[1][rows.items] + offsets)
-        return rows.labels - rates, rates * (1 - rates)
-
-    for _ in range(SWEEPS):
-        for side in (1, 0):
+        for _ in range(SWEEPS):
+            for side in (1, 0):
+                error, weight = residuals()
+                value, n = values[side], len(values[side])
+                pull = np.bincount(ids[side], error, n) - penalties[side] * value
+                precision = np.bincount(ids[side], weight, n) + penalties[side]
+                values[side] = value + np.clip(pull / precision, -LONGEST, LONGEST)
+                has = np.bincount(ids[side], minlength=n) > 0
+                spread = (values[side][has] ** 2 + 1 / precision[has]).sum()
+                penalties[side] = float(np.clip(has.sum() / spread, LEAST, MOST))
             error, weight = residuals()
-            value, n = values[side], len(values[side])
-            pull = np.bincount(ids[side], error, n) - penalties[side] * value
-            precision = np.bincount(ids[side], weight, n) + penalties[side]
-            values[side] = value + np.clip(pull / precision, -LONGEST, LONGEST)
-            has = np.bincount(ids[side], minlength=n) > 0
-            spread = (values[side][has] ** 2 + 1 / precision[has]).sum()
-            penalties[side] = float(np.clip(has.sum() / spread, LEAST, MOST))
-        error, weight = residuals()
-        constant += float(np.clip(error.sum() / max(weight.sum(), 1e-9), -LONGEST, LONGEST))
-    return Intercepts(constant, (values[0], values[1]), (penalties[0], penalties[1]))
-
-
-def rate_of(logits: Floats) -> Floats:
-    """Return the sigmoid of logits, without overflow."""
-    return 0.5 + 0.5 * np.tanh(logits / 2)
+            constant += float(np.clip(error.sum() / max(weight.sum(), 1e-9), -LONGEST, LONGEST))
+        return Intercepts(constant, (values[0], values[1]), (penalties[0], penalties[1]))

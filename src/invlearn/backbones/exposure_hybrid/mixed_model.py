@@ -20,28 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from invlearn.backbones.exposure_hybrid.exposure_factors import (
-    BLOCK_ROWS,
-    FACTORS,
-    Tables,
-    exposure_svd,
-)
-from invlearn.backbones.exposure_hybrid.intercepts import (
-    LEAST,
-    MOST,
-    Intercepts,
-    LabelledColumns,
-    rate_of,
-    swept,
-)
-from invlearn.backbones.rates import Floats
-from invlearn.data.exposures import Exposures
+from invlearn.backbones.exposure_hybrid.exposure_factors import BLOCK_ROWS, Tables, exposure_svd
+from invlearn.backbones.exposure_hybrid.intercepts import LEAST, MOST, Intercepts, LabelledColumns
+from invlearn.backbones.rates import Floats, rate_of
+from invlearn.data.exposures import Exposures, Shape
 from invlearn.data.types import IntegerIds
 
-CROSSED = 16
-"""Leading factors whose products are all columns; the others have only like products."""
-SMOOTHING = 30.0
-"""Exposures added to every degree before the decomposition (`exposure_svd`)."""
 ROUNDS = 10
 """Rounds of alternating updates of intercepts, coefficients and penalties."""
 
@@ -95,14 +79,7 @@ class MixedModel:
 
 
 def fit_mixed_model(
-    exposures: Exposures,
-    *,
-    n_users: int,
-    n_items: int,
-    factors: int = FACTORS,
-    crossed: int = CROSSED,
-    smoothing: float = SMOOTHING,
-    seed: int = 0,
+    exposures: Exposures, shape: Shape, *, factors: int, crossed: int = 16, smoothing: float = 30.0
 ) -> MixedModel:
     """Fit the labels of training rows on exposures.
 
@@ -111,27 +88,25 @@ def fit_mixed_model(
     Args:
         exposures: Training rows with and without a label. If all labels are equal, every logit is
             the logit of their mean.
-        n_users: Number of users; ids are below it.
-        n_items: Number of items; ids are below it.
+        shape: Numbers of users and of items; ids are below them.
         factors: Exposure factors normalized by degrees, at most the rank. 0: intercepts alone.
-        crossed: Leading factors of which all products are columns.
+        crossed: Leading factors of which all products are columns, else only like products.
         smoothing: Exposures added to every degree (`exposure_svd`).
-        seed: Seed of the randomized decomposition.
 
     Example:
         >>> labels = np.array([1, 0, 1, 0], np.int8)
         >>> shown = Exposures(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), labels)
-        >>> fit_mixed_model(shown, n_users=2, n_items=2, factors=0).item_bias.round(1)
+        >>> fit_mixed_model(shown, (2, 2), factors=0).item_bias.round(1)
         array([ 1.5, -1.5])
     """
-    sides, strengths = _columns_of(exposures, (n_users, n_items), factors, smoothing, seed)
+    sides, strengths = _columns_of(exposures, shape, factors, smoothing)
     known = exposures.labels >= 0
     rows = LabelledColumns(
         exposures.users[known], exposures.items[known], exposures.labels[known].astype(np.float64)
     )
     layout = _Layout.of(len(strengths), crossed) if factors else _Layout.empty()
     design = _Design(rows, sides, layout)
-    intercepts = Intercepts.start(rows, (n_users, n_items))
+    intercepts = Intercepts.start(rows, shape)
     coefficients = np.zeros(len(layout.groups))
     penalties = np.full(len(layout.groups), FIRST_PENALTY)
     if 0 < rows.labels.sum() < len(rows.labels):
@@ -152,18 +127,18 @@ def _fitted(
     """Return intercepts, coefficients and their penalties, fitted in turn."""
     offsets, variances = np.zeros(len(design.rows.labels)), np.zeros(0)
     for _ in range(ROUNDS):
-        intercepts = swept(intercepts, design.rows, offsets)
+        intercepts = intercepts.swept(design.rows, offsets)
         if not len(coefficients):
             continue
         if len(variances):
             penalties = _by_evidence(coefficients, variances, penalties, design.layout.groups)
         base = intercepts.of(design.rows)
         coefficients, offsets, variances = _newton(design, base, coefficients, penalties, offsets)
-    return swept(intercepts, design.rows, offsets), coefficients, penalties
+    return intercepts.swept(design.rows, offsets), coefficients, penalties
 
 
 def _columns_of(
-    exposures: Exposures, shape: tuple[int, int], factors: int, smoothing: float, seed: int
+    exposures: Exposures, shape: Shape, factors: int, smoothing: float
 ) -> tuple[tuple[Floats, Floats], Floats]:
     """Return the columns of users and of items, and the singular values.
 
@@ -172,15 +147,7 @@ def _columns_of(
     """
     if not factors:
         return (np.zeros((shape[0], 0)), np.zeros((shape[1], 0))), np.zeros(0)
-    left, strengths, right = exposure_svd(
-        exposures.users,
-        exposures.items,
-        n_users=shape[0],
-        n_items=shape[1],
-        factors=factors,
-        seed=seed,
-        smoothing=smoothing,
-    )
+    left, strengths, right = exposure_svd(exposures, shape, factors, smoothing=smoothing)
     emphasis = np.append(strengths / strengths.max(initial=0.0), 1.0)
 
     def columns(vectors: Floats, shown: IntegerIds) -> Floats:

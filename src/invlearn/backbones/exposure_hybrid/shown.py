@@ -42,16 +42,10 @@ class Shown(NamedTuple):
         keys = exposures.users * shape[1] + exposures.items
         order = np.argsort(keys, kind="stable")
         users, items, labels = (column[order] for column in exposures)
-        n_shown, n_labelled = (
-            np.bincount(users[rows], minlength=shape[0]) for rows in (labels >= -1, labels >= 0)
-        )
+        every, labelled = labels >= -1, labels >= 0
         kinds: list[Kind] = []
-        for rows, total in (
-            (labels >= -1, n_shown),
-            (labels == 1, n_labelled),
-            (labels == 0, n_labelled),
-        ):
-            counts = np.bincount(users[rows], minlength=shape[0])
+        for rows, whole in ((every, every), (labels == 1, labelled), (labels == 0, labelled)):
+            counts, total = (np.bincount(users[of], minlength=shape[0]) for of in (rows, whole))
             columns = (items[rows], counts.cumsum() - counts, counts)
             scales = np.maximum(total, 1).astype(np.float32) ** -0.5
             tensors = (torch.from_numpy(column).to(device) for column in (*columns, scales))

@@ -10,13 +10,7 @@ import polars as pl
 from invlearn.data.engines.parquet import sink_parquet, write_parquet
 from invlearn.data.prepare.queried_pairs import QueriedPairs, pairs_of, unlabelled_pairs
 from invlearn.evaluation.thresholds import check_precision
-from invlearn.inference.annotation.annotation_facts import (
-    Tally,
-    agreement_accuracy,
-    facts,
-    influence_auc,
-    promised,
-)
+from invlearn.inference.annotation.annotation_facts import Tally, facts
 from invlearn.inference.annotation.annotator import WORDS, Annotator
 from invlearn.inference.annotation.epoch_sides import OtherEpochs
 from invlearn.runtime import atomic
@@ -159,7 +153,7 @@ def _summary(
     """Return the content of the JSON file next to an annotation."""
     known, test = tally.known, annotator.judged(annotator.data.test)
     measured = {"test": test} | ({"truth": known} if len(known.labels) else {})
-    levels, influence = tally.column("agreement"), annotator.influence
+    influence = annotator.influence
     return {
         "run": annotator.run.folder.resolve().name,
         "fingerprint": annotator.data.fingerprint,
@@ -170,17 +164,17 @@ def _summary(
         | {name: tally.counts[name] for name in (*WORDS, "unknown", "labelled_already")},
         "mean_probability": tally.probability / max(queried.n_pairs - tally.counts["unknown"], 1),
         "calibration": annotator.calibration,
-        "promises": promised(tally, queried.n_pairs, measured),
+        "promises": tally.promised(queried.n_pairs, measured),
         "test": facts(test),
         "truth": facts(known),
         "agreement": {
             "epochs": others.numbers,
-            "truth": agreement_accuracy(known, levels) if others.numbers and len(levels) else None,
+            "truth": (others.numbers and tally.agreement_accuracy()) or None,
         },
         "influence": influence
         and {
             "labelled_rows": influence.n_rows,
             "below_0": tally.counts["influence below 0"],
-            "truth_auc": influence_auc(known, tally.column("influence")),
+            "truth_auc": tally.influence_auc(),
         },
     }

@@ -131,54 +131,49 @@ class Tally:
         """Pairs whose truth is known, without those that are labelled in the dataset."""
         return Judged(*map(self.column, ("truth", "logit", "probability")))
 
+    def agreement_accuracy(self) -> list[dict[str, Any]]:
+        """Return the accuracy of the likelier label by the share of other epochs that agree."""
+        known, agreement = self.known, self.column("agreement")
+        right = (known.probabilities >= 0.5) == (known.labels > 0)
+        rows = {level: agreement == level for level in np.unique(agreement).tolist()}
+        return [
+            {"agreement": level, "rows": int(at.sum()), "accuracy": float(right[at].mean())}
+            for level, at in rows.items()
+        ]
 
-def agreement_accuracy(known: Judged, agreement: Floats) -> list[dict[str, Any]]:
-    """Return the accuracy of the likelier label by the share of other epochs that agree."""
-    right = (known.probabilities >= 0.5) == (known.labels > 0)
-    return [
-        {
-            "agreement": float(level),
-            "rows": int((agreement == level).sum()),
-            "accuracy": float(right[agreement == level].mean()),
+    def influence_auc(self) -> float | None:
+        """Return the AUC of the negated influence; none with one class."""
+        labels = self.known.labels
+        return _auc(labels, -self.column("influence")) if len(labels) else None
+
+    def promised(self, n_pairs: int, measured: dict[str, Judged]) -> list[dict[str, Any]]:
+        """Return thresholds, labelled pairs and measured precision of each promise.
+
+        Args:
+            n_pairs: Number of pairs, with unknown ones.
+            measured: Labelled rows by name.
+        """
+        thresholds = [promise.thresholds for promise in self.promises]
+        kept = {
+            name: kept_promises(rows.labels, rows.probabilities, thresholds)
+            for name, rows in measured.items()
         }
-        for level in np.unique(agreement)
-    ]
-
-
-def influence_auc(known: Judged, influence: Floats) -> float | None:
-    """Return the AUC of the negated influence; none with one class."""
-    return _auc(known.labels, -influence) if len(known.labels) else None
-
-
-def promised(tally: Tally, n_pairs: int, measured: dict[str, Judged]) -> list[dict[str, Any]]:
-    """Return thresholds, labelled pairs and measured precision of each promise.
-
-    Args:
-        tally: Counts over all pairs.
-        n_pairs: Number of pairs, with unknown ones.
-        measured: Labelled rows by name.
-    """
-    thresholds = [promise.thresholds for promise in tally.promises]
-    kept = {
-        name: kept_promises(rows.labels, rows.probabilities, thresholds)
-        for name, rows in measured.items()
-    }
-    return [
-        {
-            "precision": promise.precision,
-            "share": float(pairs.sum() / max(n_pairs, 1)),
-            **{
-                name: {
-                    "threshold": reach.threshold,
-                    "validation": {"rows": reach.rows, "precision": reach.precision},
-                    "pairs": int(n),
-                    **{known: found[row][name] for known, found in kept.items()},
-                }
-                for name, reach, n in zip(CLASSES, promise.thresholds, pairs, strict=True)
-            },
-        }
-        for row, (promise, pairs) in enumerate(zip(tally.promises, tally.labelled, strict=True))
-    ]
+        return [
+            {
+                "precision": promise.precision,
+                "share": float(pairs.sum() / max(n_pairs, 1)),
+                **{
+                    name: {
+                        "threshold": reach.threshold,
+                        "validation": {"rows": reach.rows, "precision": reach.precision},
+                        "pairs": int(n),
+                        **{known: found[row][name] for known, found in kept.items()},
+                    }
+                    for name, reach, n in zip(CLASSES, promise.thresholds, pairs, strict=True)
+                },
+            }
+            for row, (promise, pairs) in enumerate(zip(self.promises, self.labelled, strict=True))
+        ]
 
 
 def _auc(labels: npt.NDArray[Any], scores: Floats) -> float | None:

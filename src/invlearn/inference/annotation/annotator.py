@@ -85,13 +85,11 @@ class Annotator:
             "calibrated": facts(raw._replace(probabilities=chosen.probabilities)),
         }
         """Calibration, and its quality on rows that it was not fitted to."""
-        influence = (
-            PairInfluence(run.module, data.train, seed=seed)
-            if run.config.strategy == "ig-sample"
-            else None
-        )
-        self.influence = influence if influence and influence.is_defined else None
+        self.influence: PairInfluence | None = None
         """Computes the influence of pairs, for a run of `ig-sample` that defines it."""
+        if run.config.strategy == "ig-sample":
+            influence = PairInfluence(run.module, data.train, seed=seed)
+            self.influence = influence if influence.is_defined else None
 
     def judged(self, part: Part) -> Judged:
         """Return labelled rows with their predictions."""

@@ -26,14 +26,9 @@ from invlearn.backbones.backbone import InnerProduct
 from invlearn.data.parts import sha256
 from invlearn.evaluation.scoring import score_pairs
 from invlearn.inference.export.export_page import page
-from invlearn.inference.export.onnx_file import (
-    PACKAGES,
-    FactorProduct,
-    OnnxScorer,
-    check_packages,
-    write_onnx,
-)
+from invlearn.inference.export.onnx_file import PACKAGES, FactorProduct, OnnxScorer, write_onnx
 from invlearn.runtime import atomic
+from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import RunError
 from invlearn.runtime.progress import Progress, silent
 from invlearn.runtime.random import stream
@@ -88,7 +83,7 @@ def export(
         RunError: The run is damaged, or ONNX Runtime does not agree; then nothing is written.
         InvlearnError: `out` exists, or cannot be written.
     """
-    check_packages()
+    require_extra("onnx", PACKAGES, "an export")
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
     check_ids(run.folder, run.card)
     with atomic.new_folder(out, overwrite=overwrite, marker=MARKER) as partial:

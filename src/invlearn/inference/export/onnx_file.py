@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from invlearn.backbones.backbone import Factors
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.scoring import BLOCK_PAIRS
-from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import ConfigError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -31,19 +30,12 @@ class FactorProduct(nn.Module):
 
     def __init__(self, factors: Factors) -> None:
         super().__init__()
-        self.user_factors: Tensor
-        self.item_factors: Tensor
-        self.register_buffer("user_factors", factors.users.detach().cpu().contiguous())
-        self.register_buffer("item_factors", factors.items.detach().cpu().contiguous())
+        self.user_factors = nn.Buffer(factors.users.detach().cpu().contiguous())
+        self.item_factors = nn.Buffer(factors.items.detach().cpu().contiguous())
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Return logits of shape `(pairs,)`."""
         return (self.user_factors[users] * self.item_factors[items]).sum(-1)
-
-
-def check_packages() -> None:
-    """Check that the extra `onnx` is installed (`ConfigError`)."""
-    require_extra("onnx", PACKAGES, "an export")
 
 
 def write_onnx(module: nn.Module, file: Path, name: str) -> int:

@@ -81,8 +81,6 @@ class ItemIndex:
             seen: Pairs to leave out.
             progress: Called for each block.
         """
-        if k < 1:
-            raise ConfigError(f"a list cannot have the length {k}; give k of at least 1")
         k = min(k, len(self._ids))
         wanted = np.minimum(k + seen.lengths(users), len(self._ids))
         for block in blocks(wanted, BLOCK_CELLS // self._items.shape[1]):

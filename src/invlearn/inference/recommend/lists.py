@@ -16,13 +16,7 @@ from invlearn.data.ids import UNKNOWN, IdMap, Integers, read_ids
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.ranking import TopItems
 from invlearn.inference.recommend.ann import ItemIndex, factors_of
-from invlearn.inference.recommend.recommendation import (
-    MODEL,
-    Fallback,
-    LeaveOut,
-    Lists,
-    Recommender,
-)
+from invlearn.inference.recommend.recommendation import Fallback, LeaveOut, Lists, Recommender
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, DataError
 from invlearn.runtime.progress import Progress, silent
@@ -35,11 +29,8 @@ FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 """First characters of spreadsheet formulas; the last four are wide forms of the first four."""
 NUMBER = r"^[+-][0-9]+(\.[0-9]+)?$"
 """Texts that match `FORMULA` but are numbers."""
-EMPTY = Lists(
-    np.empty(0, np.int64),
-    TopItems(np.empty(0, np.int64), np.empty((0, 1), np.int64), np.empty((0, 1), np.float32)),
-    MODEL,
-)
+NONE = np.empty(0, np.int64)
+EMPTY = Lists(NONE, TopItems(NONE, NONE[:, None], np.empty((0, 1), np.float32)), "")
 SHOWN_IDS = 3
 """Ids that an error message shows."""
 DEFAULT_FALLBACK: Fallback = "item-rate"

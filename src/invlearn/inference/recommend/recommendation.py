@@ -183,8 +183,8 @@ class SameForAll:
     def of(cls, name: str, dataset: Dataset) -> "SameForAll":
         """Return a baseline of `invlearn.evaluation.baselines`, fitted to the training labels."""
         items = np.arange(dataset.n_items)
-        sizes = {"n_users": dataset.n_users, "n_items": dataset.n_items}
-        return cls(name, baseline_scores(name, dataset.train, np.zeros_like(items), items, **sizes))
+        shape = dataset.n_users, dataset.n_items
+        return cls(name, baseline_scores(name, dataset.train, np.zeros_like(items), items, shape))
 
     def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
         """Return scores of shape `(users, n_items)`."""

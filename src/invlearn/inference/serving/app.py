@@ -9,18 +9,10 @@ from typing import Any, TypeVar
 
 from invlearn.config.validation_errors import describe
 from invlearn.inference.recommend.recommendation import Recommender
+from invlearn.inference.serving import schemas
 from invlearn.inference.serving.docs_page import FILES, add_docs_page
 from invlearn.inference.serving.handlers import Handlers
 from invlearn.inference.serving.middleware import AccessControl, BodyLimit
-from invlearn.inference.serving.schemas import (
-    MAX_BODY_BYTES,
-    Health,
-    Problem,
-    RecommendAnswer,
-    RecommendRequest,
-    ScoreAnswer,
-    ScoreRequest,
-)
 from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import ConfigError
 
@@ -29,7 +21,7 @@ PACKAGES = ("fastapi", "fastapi_offline", "uvicorn")
 MIN_TOKEN_CHARACTERS = 16
 OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", *FILES})
 """Paths that need no token; they reveal nothing about the data."""
-MODELS = {"/score": ScoreRequest, "/recommend": RecommendRequest}
+MODELS = {"/score": schemas.ScoreRequest, "/recommend": schemas.RecommendRequest}
 """Request schema by path."""
 STATUSES = {
     400: "The body is not JSON, or there is no token and the host is not this machine",
@@ -88,7 +80,7 @@ def create_app(recommender: Recommender, *, token: str | None = None) -> Any:
     _add_routes(app, Handlers(recommender), has_token=token is not None)
     add_docs_page(app)
     _add_error_responses(app)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit, max_bytes=schemas.MAX_BODY_BYTES)
     # Added last, so it runs first: the body of an unauthorized request is not read.
     app.add_middleware(AccessControl, token=token, open_paths=OPEN_PATHS)
     return app
@@ -102,7 +94,7 @@ def _add_routes(app: Any, handlers: Handlers, *, has_token: bool) -> None:
     worker = ThreadPoolExecutor(1, "model")
     options: Any = {
         "responses": {
-            status: {"model": Problem, "description": why}
+            status: {"model": schemas.Problem, "description": why}
             for status, why in STATUSES.items()
             if status != 401 or has_token
         },
@@ -114,17 +106,17 @@ def _add_routes(app: Any, handlers: Handlers, *, has_token: bool) -> None:
         return await asyncio.get_running_loop().run_in_executor(worker, handler, request)
 
     @app.post("/score", **options)
-    async def score(request: ScoreRequest) -> ScoreAnswer:
+    async def score(request: schemas.ScoreRequest) -> schemas.ScoreAnswer:
         """Score pairs. Scores are uncalibrated logits: do not read them as probabilities."""
         return await run(handlers.score, request)
 
     @app.post("/recommend", **options)
-    async def recommend(request: RecommendRequest) -> RecommendAnswer:
+    async def recommend(request: schemas.RecommendRequest) -> schemas.RecommendAnswer:
         """Return the highest-scoring items of each user."""
         return await run(handlers.recommend, request)
 
     @app.get("/health")
-    async def health() -> Health:
+    async def health() -> schemas.Health:
         """Report that the service is up; needs no token."""
         return handlers.health()
 
