@@ -9,8 +9,7 @@ from statistics import fmean
 
 from invlearn.evaluation.evaluation import Evaluation
 from invlearn.evaluation.replication import mean_over_seeds, paired_over_seeds
-from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import Cell, CellFolder
+from invlearn.experiments.cell import BaselineFolder, Cell, CellFolder
 from invlearn.experiments.search import Range
 from invlearn.runtime.environment import machine
 from reproduction.plans import NAMES, Source, Way, row

@@ -334,7 +334,7 @@ def test_amounts_of_memory(memory, mib):
             {"name": "duckdb", "memory": "4"},
             "'4' is not an amount of memory; write, for example, 4GiB",
         ),
-        ({"name": "duckdb", "memory": "-1GiB"}, "no amount of memory"),
+        ({"name": "duckdb", "memory": "-1GiB"}, "not an amount of memory"),
         ({"name": "duckdb", "memory": "3MiB"}, "below 256 MiB"),
         ({"memory": "4GiB"}, "polars takes no memory limit"),
         ({"spark": "sc://host"}, "goes with --engine spark; found polars"),

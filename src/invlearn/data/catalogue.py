@@ -61,7 +61,7 @@ class Recipe(NamedTuple):
     form: Form
 
 
-_TIMED = {"time": "timestamp"}
+_TIMED, _TIME_MS, _TEMPORAL = {"time": "timestamp"}, {"time": "time_ms"}, {"split": "temporal"}
 _IDS = {"user": "user_id", "item": "item_id"}
 _VIDEO_IDS = {"user": "user_id", "item": "video_id"}
 _SPLIT_COLUMN = {"split": "column", "split_column": "split"}
@@ -110,12 +110,7 @@ DATASETS: dict[str, KnownDataset] = {
         licence=_CC_BY_SA,
         homepage="https://kuairec.com",
         forms=(
-            Form(
-                ("big_matrix.csv",),
-                "kuairec",
-                _WATCHED,
-                _VIDEO_IDS | _TIMED | {"split": "temporal"},
-            ),
+            Form(("big_matrix.csv",), "kuairec", _WATCHED, _VIDEO_IDS | _TIMED | _TEMPORAL),
             # some of its rows have no timestamp
             Form(("small_matrix.csv",), "kuairec", _WATCHED, _VIDEO_IDS),
             Form(("watch_ratio.parquet",), "parquet", _WATCHED),
@@ -136,12 +131,10 @@ DATASETS: dict[str, KnownDataset] = {
                 ("log_standard_*.csv",),
                 "kuairand",
                 "label(is_click)",
-                _VIDEO_IDS | {"time": "time_ms", "split": "temporal"},
+                _VIDEO_IDS | _TIME_MS | _TEMPORAL,
             ),
             Form(("clicks.parquet",), "parquet", "label(label)", _SPLIT_COLUMN),
-            Form(
-                ("raw_rows.parquet",), "parquet", "label(label)", _VIDEO_IDS | {"time": "time_ms"}
-            ),
+            Form(("raw_rows.parquet",), "parquet", "label(label)", _VIDEO_IDS | _TIME_MS),
         ),
     ),
     "coat": KnownDataset(

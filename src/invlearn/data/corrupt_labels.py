@@ -127,8 +127,7 @@ def corrupt_labels(
             "larger label share, other flip fractions or another seed"
         )
     parts = {"valid": source.valid, "test": source.test}
-    for name, part in (("train", found.train), ("unlabelled", found.unlabelled)):
-        parts[name] = _without_idle_truth(part)
+    parts["train"], parts["unlabelled"] = map(_without_idle_truth, found[:2])
     with atomic.new_folder(out, overwrite=overwrite, marker="data.json") as folder:
         for name in source.card.files:
             if name.partition(".")[0] not in PARTS:  # ids and features

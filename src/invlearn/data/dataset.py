@@ -1,6 +1,6 @@
 """Dataset class: the prepared rows, ids and features that training reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,7 @@ class Dataset:
         """
         folder = Path(folder)
         card = read_card(folder)
-        return cls(folder, card, *_in_order(open_parts(folder, card, verify=verify)))
+        return cls(folder, card, memory=None, **open_parts(folder, card, verify=verify))
 
     @classmethod
     def from_frame(
@@ -157,11 +157,10 @@ class Dataset:
         settings = PrepareSettings(
             rules, user, item, time, how, split_column, repeats, bad_rows, core
         )
-        sources: dict[Kind, tuple[Any, str]] = {
-            "user": (user_features, user),
-            "item": (item_features, item),
-        }
-        tables, log = open_tables(sources, categorical), open_log(frame)
+        log = open_log(frame)
+        tables = open_tables(
+            {"user": (user_features, user), "item": (item_features, item)}, categorical
+        )
         with reading(log.name):
             result = prepared(log, settings, progress=progress)
             parts = parts_of(result.rows)
@@ -172,7 +171,7 @@ class Dataset:
         }
         card["fingerprint"] = fingerprint_of(parts, result.ids)
         memory = Sides(result.ids, Features(features["user"], features["item"]))
-        return cls(Path("<memory>"), DatasetCard.model_validate(card), *_in_order(parts), memory)
+        return cls(Path("<memory>"), DatasetCard.model_validate(card), memory=memory, **parts)
 
     @classmethod
     def from_arrays(
@@ -198,7 +197,3 @@ class Dataset:
         columns["label"] = np.asarray(labels, dtype=np.float64)
         frame = pl.DataFrame(columns).with_columns(pl.col("label").fill_nan(None))
         return cls.from_frame(frame, rule="label(label)", **options)
-
-
-def _in_order(parts: Mapping[str, Part]) -> tuple[Part, Part, Part, Part]:
-    return parts["train"], parts["valid"], parts["test"], parts["unlabelled"]

@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import Field, PositiveInt
 
+from invlearn.config.schema import Settings
 from invlearn.runtime.errors import DataError
 
 Kind = Literal["user", "item"]
@@ -14,13 +15,7 @@ Codes = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-
-class Scale(_Frozen):
+class Scale(Settings):
     """Mean and standard deviation of a numeric column before standardisation."""
 
     mean: float
@@ -29,16 +24,16 @@ class Scale(_Frozen):
     """Standard deviation of these values; 0 for a constant column."""
 
 
-class SideCard(_Frozen):
+class SideCard(Settings):
     """The feature columns of users or of items, in the order of the arrays."""
 
-    categorical: dict[str, PositiveInt] = {}
+    categorical: dict[str, PositiveInt] = Field(default_factory=dict)
     """Number of codes of each categorical column, including code 0."""
-    numeric: dict[str, Scale] = {}
+    numeric: dict[str, Scale] = Field(default_factory=dict)
     """Scale of each numeric column."""
 
 
-class FeatureCard(_Frozen):
+class FeatureCard(Settings):
     """The feature columns and sizes (no values) that are needed to build a backbone."""
 
     user: SideCard = SideCard()

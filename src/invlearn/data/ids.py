@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from invlearn.data.features import Kind
 from invlearn.data.logs.formats import reading
 from invlearn.data.types import IntegerIds
 from invlearn.runtime.errors import DataError, RunError
 
 Integers = npt.NDArray[np.int64]
-Kind = str
-"""`user` or `item`, as used in messages."""
-
 UNKNOWN = -1
 """Dense id of a user or item that is not in the dataset, and value of an unknown truth."""
 
@@ -115,7 +113,7 @@ def read_ids(
         if not file.is_file():
             raise DataError(f"{file} does not exist; give a file with the ids of {kind}s")
         with reading(str(file)):
-            ids = _column(_table(file), file, kind, own)
+            ids = _read(file, kind, own)
     else:
         ids = source if isinstance(source, pl.Series) else _series(source, kind)
     if not (ids.dtype.is_integer() or any(ids.dtype == text for text in TEXTS)):
@@ -129,21 +127,19 @@ def read_ids(
     return ids
 
 
-def _table(file: Path) -> pl.DataFrame:
-    """Return all columns of a file; columns of text files are strings."""
-    if file.suffix in (".parquet", ".pq"):
-        return pl.read_parquet(file, glob=False)
+def _read(file: Path, kind: Kind, own: str | None) -> pl.Series:
+    """Return the ids in a file; those in a text file are strings."""
+    if file.suffix not in (".parquet", ".pq", ".csv"):
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} cannot be read ({error}); write it as UTF-8 text") from error
+        return pl.Series([line.strip() for line in lines if line.strip()], dtype=pl.String)
     if file.suffix == ".csv":
         table = pl.read_csv(file, infer_schema=False, glob=False)
-        return table.select(pl.all().str.strip_chars().replace("", None))
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} cannot be read ({error}); write it as UTF-8 text") from error
-    return pl.DataFrame({"id": [line.strip() for line in lines if line.strip()]}, {"id": pl.String})
-
-
-def _column(table: pl.DataFrame, file: Path, kind: Kind, own: str | None) -> pl.Series:
+        table = table.select(pl.all().str.strip_chars().replace("", None))
+    else:
+        table = pl.read_parquet(file, glob=False)
     found = {name.strip(): name for name in table.columns}
     names = [found[name] for name in (kind, f"{kind}_id", "id", own) if name in found]
     if names:

@@ -18,8 +18,7 @@ from invlearn.config.schema import read_settings
 from invlearn.data.dataset import Dataset
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import paired_over_seeds
-from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import CellFolder
+from invlearn.experiments.cell import BaselineFolder, CellFolder
 from invlearn.experiments.compare import compare
 from invlearn.experiments.results import Group, failures
 from invlearn.runtime.errors import ConfigError, DataError, RunError

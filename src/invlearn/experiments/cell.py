@@ -9,7 +9,7 @@ EXPERIMENT/cells/NAME-HASH/
   seed-0/         its run folder, without the weights when it is finished
 ```
 The hash covers dataset, settings and search, so every experiment with the same cell uses the same
-records.
+records. `BaselineFolder` is the same for the trivial baselines of a dataset.
 """
 
 import hashlib
@@ -19,14 +19,17 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from zipfile import BadZipFile
 
+import numpy as np
 from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
 from invlearn.config.schema import RunConfig, Settings, load_config
 from invlearn.data.dataset import Dataset
+from invlearn.evaluation.assessment import measure_baselines
+from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Evaluation
 from invlearn.evaluation.metrics import is_better
-from invlearn.experiments.measured import Measured, read_evaluation, write_draws
 from invlearn.experiments.search import Cost, Trial, Tuning, append_trial, nested, read_trials
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import RunError
@@ -35,6 +38,24 @@ Model = TypeVar("Model", bound=BaseModel)
 
 IRRELEVANT = {"seed", "tensorboard", "checkpoint_steps", "keep_epochs", "compile"}
 """Settings that do not change the results of a cell; compiling changes rounding only."""
+
+
+class Measured(Settings):
+    """The readable part of an evaluation."""
+
+    values: dict[str, float | None]
+    """Value of each metric; None if it is undefined."""
+    intervals: dict[str, list[float | None]]
+    """Ends of the 95 % interval of each metric over users."""
+    counts: dict[str, int]
+    """Numbers of rows and users."""
+    basis: str
+    """Fingerprint of the rows and of the draws."""
+
+    @classmethod
+    def of(cls, found: Evaluation) -> "Measured":
+        """Convert an evaluation."""
+        return cls(**found.to_json(), basis=found.basis)
 
 
 class Cell(Settings):
@@ -161,10 +182,7 @@ class CellFolder:
 
     def write_record(self, record: SeedRecord, found: Evaluation | None = None) -> None:
         """Write the record of a seed, and its draws."""
-        if found:
-            write_draws(self.path / f"seed-{record.seed}.npz", found)
-        file = self.path / f"seed-{record.seed}.json"
-        atomic.write_json(file, record.model_dump(mode="json"))
+        _write(self.path / f"seed-{record.seed}", record, found)
 
     def evaluations(self) -> dict[int, Evaluation]:
         """Return the test metrics of the completed trainings, by seed."""
@@ -172,6 +190,41 @@ class CellFolder:
             record.seed: read_evaluation(record.test, self.path / f"seed-{record.seed}.npz")
             for record in self.records()
             if record.test is not None
+        }
+
+
+class BaselineFolder:
+    """The records of the baselines on the dataset of a cell."""
+
+    def __init__(self, experiment: Path, cell: Cell) -> None:
+        """Name the folder; `measure` fills it."""
+        self.cell = cell
+        name = f"{cell.dataset.name}-{cell.fingerprint[:12]}-draws-{cell.draws}"
+        self.path = experiment / "baselines" / name
+
+    @property
+    def title(self) -> str:
+        """Name of the dataset."""
+        return self.cell.dataset.name
+
+    def missing(self) -> list[str]:
+        """Return the name of the work to do; none if every baseline is measured."""
+        files = [self.path / f"{name}.json" for name in ALL_BASELINES]
+        return [] if all(file.exists() for file in files) else ["baselines"]
+
+    def measure(self, dataset: Dataset) -> None:
+        """Measure all baselines on the test part."""
+        found = measure_baselines(dataset, dataset.test, draws=self.cell.draws)
+        for name, evaluation in found.items():
+            _write(self.path / name, Measured.of(evaluation), evaluation)
+
+    def evaluations(self) -> dict[str, Evaluation]:
+        """Return the test metrics by baseline."""
+        return {
+            name: read_evaluation(
+                read_record(Measured, self.path / f"{name}.json"), self.path / f"{name}.npz"
+            )
+            for name in ALL_BASELINES
         }
 
 
@@ -205,3 +258,39 @@ def read_record(model: type[Model], file: Path) -> Model:
             f"{file} is damaged ({str(error).splitlines()[0]}); remove it, and the training that "
             "it records is done again"
         ) from error
+
+
+def _write(stem: Path, record: Settings, found: Evaluation | None) -> None:
+    """Write a record, and each metric under each bootstrap draw, in single precision."""
+    if found:
+        draws = {name: values.astype(np.float32) for name, values in found.draws.items()}
+        with atomic.new_file(Path(f"{stem}.npz")) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, **draws)  # pyright: ignore[reportArgumentType]
+    atomic.write_json(Path(f"{stem}.json"), record.model_dump(mode="json"))
+
+
+def read_evaluation(measured: Measured, file: Path) -> Evaluation:
+    """Return the evaluation of a record and the file of its draws.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            draws = {name: stored[name].astype(np.float64) for name in stored.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RunError(
+            f"{file} is missing or damaged ({error}); remove the record {file.stem}.json beside "
+            "it as well, and it is measured again"
+        ) from error
+    return Evaluation(
+        values={name: _float(value) for name, value in measured.values.items()},
+        intervals={n: (_float(low), _float(up)) for n, (low, up) in measured.intervals.items()},
+        counts=measured.counts,
+        draws=draws,
+        basis=measured.basis,
+    )
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else value

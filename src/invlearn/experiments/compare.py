@@ -18,9 +18,8 @@ from typing import Any
 import yaml
 
 from invlearn.config.schema import read_yaml
-from invlearn.experiments.cell import Cell
 from invlearn.experiments.curves import draw_curves
-from invlearn.experiments.grid import Experiment, Place, cells_of_grid, load_experiment
+from invlearn.experiments.grid import Experiment, cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Results, failures, read_results
 from invlearn.experiments.search import require
@@ -67,7 +66,7 @@ def compare(
     """
     experiment, out = _experiment(grid, options), Path(out)
     if experiment.tuning.trials > 1:
-        require()
+        require()  # before hours of work
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     with locks.locked(out):
@@ -79,7 +78,11 @@ def compare(
         work_together(
             out, [*cells.values()], workers=workers, progress=progress, should_stop=should_stop
         )
-        results = _write_results(out, cells, reference=experiment.compared_with)
+        results = read_results(out, cells, reference=experiment.compared_with)
+        provenance = {"commit": commit(), "environment": environment()}
+        atomic.write_json(out / "results.json", provenance | results.to_json())
+        atomic.write_text(out / "results.md", to_markdown(results))
+        draw_curves(results, out)
     methods = [method for group in results.groups for method in group.methods.values()]
     if not any(method.means for method in methods):
         reason = "; ".join(failures(methods)[:1])
@@ -105,16 +108,6 @@ def check_folder(out: Path) -> None:
             f"{out} holds {other[0]}, which is none of an experiment's; give the experiment a "
             "folder of its own with --out"
         )
-
-
-def _write_results(out: Path, cells: Mapping[Place, Cell], *, reference: str) -> Results:
-    """Collect the results, and write them as JSON, Markdown and curves."""
-    results = read_results(out, cells, reference=reference)
-    provenance = {"commit": commit(), "environment": environment()}
-    atomic.write_json(out / "results.json", provenance | results.to_json())
-    atomic.write_text(out / "results.md", to_markdown(results))
-    draw_curves(results, out)
-    return results
 
 
 def _experiment(

@@ -10,11 +10,11 @@ METRICS = ("auc", "gauc")
 BASELINES = ("item+user-rate", "exposure-factors")
 """Trivial baselines in the curves: the best ones."""
 AXES = {
-    "label_share": "training labels kept",
-    "flip_positives": "positive training labels flipped",
-    "flip_negatives": "negative training labels flipped",
+    "label_share": ("training labels kept", 1.0),
+    "flip_positives": ("positive training labels flipped", 0.0),
+    "flip_negatives": ("negative training labels flipped", 0.0),
 }
-NEUTRAL = {"label_share": 1.0, "flip_positives": 0.0, "flip_negatives": 0.0}
+"""Title of each axis, and its value without a change of labels."""
 NOTE = "Bands: 95 % intervals of the mean, for other users and other seeds."
 
 
@@ -30,7 +30,11 @@ def draw_curves(results: Results, out: Path) -> list[Path]:
         for metric in METRICS:
             title = f"{first.dataset}, {first.backbone}: test {metric.upper()}"
             chart = share_chart(
-                _readings(groups, axis, metric), title, f"test {metric.upper()}", NOTE, AXES[axis]
+                _readings(groups, axis, metric),
+                title,
+                f"test {metric.upper()}",
+                NOTE,
+                AXES[axis][0],
             )
             name = f"{first.dataset}-{first.backbone}-{axis.replace('_', '-')}-{metric}.svg"
             save(chart, out / name.replace("/", "-"))
@@ -43,8 +47,7 @@ def _series(results: Results) -> Iterator[tuple[str, list[Group]]]:
     for axis in AXES:
         lines: dict[tuple[str, str], list[Group]] = {}
         for group in results.groups:
-            others = [getattr(group, name) == NEUTRAL[name] for name in AXES if name != axis]
-            if all(others):
+            if all(getattr(group, name) == AXES[name][1] for name in AXES if name != axis):
                 lines.setdefault((group.dataset, group.backbone), []).append(group)
         yield from ((axis, groups) for groups in lines.values() if len(groups) > 1)
 

@@ -99,15 +99,11 @@ class Entry(Settings):
     """Whether the settings of the grid are ignored, as they are for a preset."""
 
 
-class TuningPlan(Settings):
+class TuningPlan(Tuning):
     """The search of each method in each cell."""
 
     trials: PositiveInt = 12
     """Trainings of a search, the first with the defaults; 1 uses the defaults."""
-    seed: NonNegativeInt = 1000
-    """Seed of the search; must not be a reported seed."""
-    prune: bool = True
-    """Whether a trial behind the median of earlier ones is stopped."""
     search: Ranges = SEARCH
     """Search spaces of every method."""
 
@@ -255,10 +251,8 @@ def _spelled_entry(kind: str, name: Any, entry: Any) -> Any:
     """Complete an entry with its strategy or backbone, by default its name."""
     if entry is None or isinstance(entry, str):
         entry = {"settings": {kind: str(name) if entry is None else entry}}
-    if name == OWN or not isinstance(entry, Mapping):
-        return entry
-    settings = entry.get("settings", {})
-    if not isinstance(settings, Mapping):
+    settings = entry.get("settings", {}) if isinstance(entry, Mapping) else None
+    if name == OWN or not isinstance(settings, Mapping):
         return entry
     return {**entry, "settings": {kind: str(name), **settings}}
 
@@ -349,19 +343,12 @@ def _weakened(
     """Return the folder of the dataset with labels hidden and flipped, or `source` if none are."""
     if shape == (1.0, 0.0, 0.0):
         return source
-    names = ("share", "flip-positives", "flip-negatives")
-    words = [f"{word}-{part:.12g}" for word, part in zip(names, shape, strict=True) if part]
-    out = folder / "data" / "-".join([name, *words, f"seed-{seed}"])
+    how: dict[str, Any] = dict(zip(Place._fields[1:4], shape, strict=True))
+    words = [f"{word}-{part:.12g}" for word, part in how.items() if part]
+    changes = "-".join([*words, f"seed-{seed}"]).removeprefix("label_").replace("_", "-")
+    out = folder / "data" / f"{name}-{changes}"
     if not (out / "data.json").exists():
-        share, positives, negatives = shape
-        corrupt_labels(
-            source,
-            out,
-            label_share=share,
-            flip_positives=positives,
-            flip_negatives=negatives,
-            seed=seed,
-        )
+        corrupt_labels(source, out, **how, seed=seed)
         return out
     made = (Dataset.open(out).card.weakened or {}).get("from", {})
     if made.get("fingerprint") != Dataset.open(source).fingerprint:

@@ -10,8 +10,7 @@ from typing import Any, Literal
 from invlearn.evaluation.evaluation import Difference, Evaluation
 from invlearn.evaluation.metrics import is_better
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds
-from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import Cell, CellFolder, SeedRecord
+from invlearn.experiments.cell import BaselineFolder, Cell, CellFolder, SeedRecord
 from invlearn.experiments.grid import Place
 from invlearn.experiments.search import Range, Trial
 

@@ -62,7 +62,7 @@ class Range(Settings):
 
     def distribution(self) -> Any:
         """Return the distribution of Optuna."""
-        distributions = _optuna().distributions
+        distributions = require().distributions
         if self.whole:
             return distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
         return distributions.FloatDistribution(self.low, self.high, log=self.log)
@@ -88,7 +88,7 @@ class Choices(Settings):
 
     def distribution(self) -> Any:
         """Return the distribution of Optuna."""
-        return _optuna().distributions.CategoricalDistribution(self.choices)
+        return require().distributions.CategoricalDistribution(self.choices)
 
 
 def _kind(space: Any) -> str:
@@ -174,7 +174,7 @@ class Suggestion:
         Raises:
             ConfigError: Optuna is not installed.
         """
-        optuna = _optuna()
+        optuna = require()
         seed = int(stream(tuning.seed, "search", len(done)).integers(2**32))
         study = optuna.create_study(
             direction="minimize" if minimize else "maximize",
@@ -237,7 +237,7 @@ def append_trial(file: Path, trial: Trial, tuning: Tuning, *, minimize: bool) ->
 
 def _study(file: Path, direction: str | None = None) -> Any:
     """Open the only study of a journal; create it with a direction, or return None without one."""
-    optuna = _optuna()
+    optuna = require()
     backend = optuna.storages.journal.JournalFileBackend(str(file.resolve()))
     storage = optuna.storages.JournalStorage(backend)
     if optuna.get_all_study_names(storage):
@@ -246,15 +246,6 @@ def _study(file: Path, direction: str | None = None) -> Any:
         name = file.parent.name
         return optuna.create_study(storage=storage, study_name=name, direction=direction)
     return None
-
-
-def require() -> None:
-    """Check that Optuna is installed, before hours of work.
-
-    Raises:
-        ConfigError: Optuna is not installed.
-    """
-    _optuna()
 
 
 def check_default(search: Search, default: Mapping[str, Any]) -> None:
@@ -308,7 +299,7 @@ def _frozen(trial: Trial, tuning: Tuning) -> Any:
 
     A failed trial becomes one that was pruned before its first epoch: the sampler then avoids it.
     """
-    optuna = _optuna()
+    optuna = require()
     states, complete = optuna.trial.TrialState, trial.state == "complete"
     return optuna.trial.create_trial(
         state=states.COMPLETE if complete else states.PRUNED,
@@ -324,7 +315,12 @@ def _distributions(tuning: Tuning) -> dict[str, Any]:
     return {name: space.distribution() for name, space in tuning.search.items()}
 
 
-def _optuna() -> Any:
+def require() -> Any:
+    """Return Optuna.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     try:
         import optuna
     except ImportError as error:

@@ -110,10 +110,9 @@ def _restored(job: Job) -> bool:
 
     A training with damaged files is started again.
     """
-    if not checkpoint.exists(job.folder / "checkpoints"):
-        return False
+    saved_in = job.folder / "checkpoints"
     try:
-        if read_run(job.folder)[1] != job.trainer.config:
+        if not checkpoint.exists(saved_in) or read_run(job.folder)[1] != job.trainer.config:
             return False
         saved = job.load("last")
         check_own(saved, job.folder)

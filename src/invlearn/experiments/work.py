@@ -15,9 +15,14 @@ from typing import Any
 import torch
 
 from invlearn.data.dataset import Dataset
-from invlearn.experiments.baselines import BaselineFolder
-from invlearn.experiments.cell import Cell, CellFolder, SeedRecord, open_checked
-from invlearn.experiments.measured import Measured
+from invlearn.experiments.cell import (
+    BaselineFolder,
+    Cell,
+    CellFolder,
+    Measured,
+    SeedRecord,
+    open_checked,
+)
 from invlearn.experiments.search import Suggestion, Trial, value_at
 from invlearn.experiments.trial_run import attempt, discard, strip
 from invlearn.experiments.workers import ShouldStop, Submit, worker_pool

@@ -55,6 +55,5 @@ def connected(place: Path, memory_mib: int | None) -> Generator[DuckDB, None, No
         connection.execute("SET temp_directory = ?", [str(place / "spilled")])
         connection.execute("SET preserve_insertion_order = false")
         if memory_mib is not None:
-            memory = min(memory_mib, MOST_MIB)
-            connection.execute("SET memory_limit = ?", [f"{memory}MiB"])
+            connection.execute("SET memory_limit = ?", [f"{min(memory_mib, MOST_MIB)}MiB"])
         yield DuckDB(place, connection)

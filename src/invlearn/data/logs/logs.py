@@ -140,21 +140,16 @@ def _find_files(source: str | Path | Sequence[str | Path], form: Format | None) 
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _in_folder(path, form)
+        patterns = form.patterns if form else _SUFFIXES
+        if files := [file for file in _visible(path.iterdir()) if _named(file, patterns)]:
+            return files
+        raise DataError(
+            f"{path} holds no log; looked for {', '.join(patterns)}; "
+            "name the folder that holds the files themselves"
+        )
     if _GLOB & set(str(path)):
         return _matching(path)
     raise DataError(f"{path} does not exist{_nearest(path)}; name a file, a folder or a glob")
-
-
-def _in_folder(folder: Path, form: Format | None) -> list[Path]:
-    patterns = form.patterns if form else _SUFFIXES
-    files = [file for file in _visible(folder.iterdir()) if _named(file, patterns)]
-    if not files:
-        raise DataError(
-            f"{folder} holds no log; looked for {', '.join(patterns)}; "
-            "name the folder that holds the files themselves"
-        )
-    return files
 
 
 def _matching(path: Path) -> list[Path]:

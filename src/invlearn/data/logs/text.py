@@ -75,7 +75,9 @@ class Text:
         if self.names:
             self._refuse_misfilled(facts, files)
             names = [name for name in self.names if name]
-        declared = _declared(names) if self.declared else {}
+        # types declared in headers such as `user_id:token`; sequences stay strings
+        typed = [name for name in names if self.declared and ":" in name]
+        declared = {name: _DECLARED.get(name.rpartition(":")[2], pl.String()) for name in typed}
         self._refuse_misfits(declared, facts, files)
         types = {name: declared.get(name) or _type_of(name, facts) for name in names}
         plain = {name: name.rpartition(":")[0] if name in declared else name for name in names}
@@ -181,12 +183,6 @@ def _type_of(name: str, facts: Mapping[str, Any]) -> pl.DataType:
         return pl.Float64()
     is_boolean = facts[f"bool {name}"] == facts["len"] - nulls
     return pl.Boolean() if is_boolean else pl.String()
-
-
-def _declared(names: list[str]) -> dict[str, pl.DataType]:
-    """Return the types declared in headers such as `user_id:token`; sequences stay strings."""
-    kinds = {name: name.rpartition(":")[2] for name in names if ":" in name}
-    return {name: _DECLARED.get(kind, pl.String()) for name, kind in kinds.items()}
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -1,6 +1,5 @@
 """Checks of log rows before label rules are applied, and their error messages."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -73,11 +72,9 @@ def orders(column: str, dtype: DType) -> Check:
         there = there & nw.col(TIME).is_finite()
     if dtype == nw.String:
         there = nw.col(TIME).str.contains(ISO_DATE)
+    wanted = "a time (a number, a date, or text such as 2024-01-31 23:59:59)"
     return Check(
-        column,
-        "a time (a number, a date, or text such as 2024-01-31 23:59:59)",
-        there,
-        lambda t: t.is_numeric() or t.is_temporal() or t == nw.String,
+        column, wanted, there, lambda t: t.is_numeric() or t.is_temporal() or t == nw.String
     )
 
 
@@ -163,10 +160,8 @@ def without_bad(
     if found and not drop:
         row, position = engine.collect(bad.select(ROW, BAD).sort(ROW).head(1)).row(0)
         raise _bad_row(int(row), checks[int(position)], log, sum(found.values()))
-    reasons: Counter[str] = Counter()
-    for position, n_rows in sorted(found.items()):
-        reasons[f"{checks[position].column} is not {checks[position].wanted}"] += n_rows
-    return (marked.filter(nw.col(BAD).is_null()) if found else marked).drop(BAD), dict(reasons)
+    reasons = {f"{checks[n].column} is not {checks[n].wanted}": found[n] for n in sorted(found)}
+    return (marked.filter(nw.col(BAD).is_null()) if found else marked).drop(BAD), reasons
 
 
 def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:

@@ -118,27 +118,24 @@ class _Reader:
     def _quantity(self, function: str | None) -> Quantity:
         match function:
             case None:
-                column = self._column()
-                return (
-                    Ratio(column, self._column()) if self._accept("sign", "/") else Column(column)
-                )
+                name = self._column()
+                if self._accept("sign", "/"):
+                    return Ratio(name, self._column())
+                return Column(name)
             case "signed":
                 return Column(self._argument(), signed=True)
             case "percentile":
-                return self._percentile()
+                name = self._column()
+                self._literal("by")
+                by, bins = self._column(), 20
+                if self._accept("sign", ","):
+                    self._literal("bins", "=")
+                    bins = self._whole("a whole number of bins")
+                self._literal(")")
+                return Percentile(name, by, bins)
             case _:
                 self.next = 0
                 raise self._error("events, label, percentile, signed or a column")
-
-    def _percentile(self) -> Percentile:
-        name = self._column()
-        self._literal("by")
-        by, bins = self._column(), 20
-        if self._accept("sign", ","):
-            self._literal("bins", "=")
-            bins = self._whole("a whole number of bins")
-        self._literal(")")
-        return Percentile(name, by, bins)
 
     def _bound(self) -> Bound:
         operator = self._expect("one of > >= < <=", "sign", ">", ">=", "<", "<=")

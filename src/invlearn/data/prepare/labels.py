@@ -16,7 +16,7 @@ label(liked)                                           a column that holds 1, 0 
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,12 +29,7 @@ from invlearn.runtime.errors import ConfigError
 
 Operator = Literal[">", ">=", "<", "<="]
 
-_COMPARED: dict[Operator, Callable[[nw.Expr, float], nw.Expr]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-}
+_COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,13 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
         )
     is_kept = is_known & ~(_is_seen(users, items, dataset) & (other.seen != "keep"))
     if other.seen == "error" and (is_kept != is_known).any():
-        raise _seen_pairs(frame.filter(is_known & ~is_kept), log)
+        seen = frame.filter(is_known & ~is_kept)
+        raise DataError(
+            f"{_of_log(len(seen), log, 'has', 'have')} a pair that the runs were trained or "
+            f"validated on, which flatters them, the first in {log.place(seen[ROW][0])}: user "
+            f"{seen[USER][0]!r} and item {seen[ITEM][0]!r}; leave such rows out with "
+            "--seen drop, or measure on them all the same with --seen keep"
+        )
     if not is_kept.any():
         raise DataError(
             f"every labelled row of {log.name} has a pair that the runs were trained or validated "
@@ -126,15 +132,6 @@ def _unknown_ids(frame: pl.DataFrame, users: Ids, items: Ids, log: Log) -> DataE
         f"{_of_log(int(is_unknown.sum()), log, 'names', 'name')} users or items that the dataset "
         f"does not have, the first in {log.place(frame[ROW][at])}: {' and '.join(names)}; "
         "drop such rows with --unknown drop, or train on a log that has them"
-    )
-
-
-def _seen_pairs(seen: pl.DataFrame, log: Log) -> DataError:
-    return DataError(
-        f"{_of_log(len(seen), log, 'has', 'have')} a pair that the runs were trained or "
-        f"validated on, which flatters them, the first in {log.place(seen[ROW][0])}: user "
-        f"{seen[USER][0]!r} and item {seen[ITEM][0]!r}; leave such rows out with "
-        "--seen drop, or measure on them all the same with --seen keep"
     )
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from invlearn.data.engines.engine import IN_MEMORY, Engine, Frame, Rows
+from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.engines.engines import EngineSettings, starting
 from invlearn.data.engines.parquet import write_parquet
 from invlearn.data.feature_files import write_side
@@ -137,11 +137,9 @@ def prepare(
     rules, how = parse_rules(rule), Split(split, valid_fraction, test_fraction, seed)
     settings = PrepareSettings(rules, user, item, time, how, split_column, repeats, bad_rows, core)
     place = EngineSettings(engine, memory, spark, scratch)
-    sources: dict[Kind, tuple[Any, str]] = {
-        "user": (user_features, user),
-        "item": (item_features, item),
-    }
-    tables = open_tables(sources, categorical)
+    tables = open_tables(
+        {"user": (user_features, user), "item": (item_features, item)}, categorical
+    )
     whole = atomic.new_folder(Path(out), overwrite=overwrite, marker="data.json")
     with reading(log.name), whole as folder:
         with starting(place, folder) as running:
@@ -168,7 +166,7 @@ def prepared(
     Raises:
         DataError: The log lacks a column, has bad rows, or gives no usable labels.
     """
-    story = _Story(progress, engine)
+    story = _Story(progress, engine, [])
     rows = read_rows(log, settings, engine)
     _check_any(story.note("read", rows), f"{log.name} has no rows; give a log with impressions")
     rows, reasons = good_rows(rows, settings, log, engine)
@@ -194,7 +192,9 @@ def prepared(
 
     for column, n_left in ((USER, found.users), (ITEM, found.items)):
         if n_left < len(ids[column]):
-            rows, ids[column] = _renumbered(rows, column, ids[column], engine)
+            kept = codes_of(rows, column, engine)
+            rows = engine.materialize(coded(rows, column, kept, engine))
+            ids[column] = ids[column][kept[column].to_numpy()].with_columns(kept["code"])
     schema, columns = log.rows.collect_schema(), {"user": settings.user, "item": settings.item}
     originals: dict[Kind, pl.Series] = {
         kind: restored(ids[column], column, schema[columns[kind]])
@@ -203,13 +203,12 @@ def prepared(
     return Prepared(rows, originals, tuple(story.stages), repeated_pairs, conflicts)
 
 
-class _Story:
+class _Story(NamedTuple):
     """Records the rows kept and dropped by each step, and reports progress."""
 
-    def __init__(self, progress: Progress, engine: Engine) -> None:
-        self.stages: list[Stage] = []
-        self.progress = progress
-        self.engine = engine
+    progress: Progress
+    engine: Engine
+    stages: list[Stage]
 
     def note(
         self,
@@ -241,7 +240,7 @@ def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -
     """Read the required columns: `USER`, `ITEM`, `TIME`, `SPLIT` and the columns of the rules.
 
     Polars converts them to working names and to types that all engines support. Without a column
-    for it, `TIME` is 0 and `SPLIT` is null.
+    for it, `TIME` is 0 and `SPLIT` is null. `LABEL` is null.
 
     Raises:
         DataError: The log is damaged, lacks a column, or has a column of the wrong type.
@@ -250,7 +249,8 @@ def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -
     schema = log.rows.collect_schema()
     checks.check_columns(schema, settings.columns, log.name)
     checks.check_types(log.rows, settings.checks(schema), log.name)
-    columns = {TIME: nw.lit(0, nw.Int64), SPLIT: nw.lit(None, nw.Int8)}
+    null = nw.lit(None, nw.Int8)
+    columns = {TIME: nw.lit(0, nw.Int64), SPLIT: null, LABEL: null}
     for kind, name in {USER: settings.user, ITEM: settings.item, TIME: settings.time}.items():
         if name is not None:
             columns[kind] = portable(name, schema[name], engine)
@@ -271,15 +271,6 @@ def good_rows(
     """
     wanted, drop = settings.checks(log.rows.collect_schema()), settings.bad_rows == "drop"
     return checks.without_bad(rows, wanted, log, drop=drop, engine=engine)
-
-
-def _renumbered(rows: Rows, column: str, ids: Frame, engine: Engine) -> tuple[Rows, Frame]:
-    """Renumber codes and ids to close the gaps left by dropped rows."""
-    kept = codes_of(rows, column, engine)
-    rows = engine.materialize(coded(rows, column, kept, engine))
-    kept = kept.rename({"code": "dense", column: "code"})
-    kept = kept.join(ids, on="code", how="left").sort("dense").select(column, "dense")
-    return rows, kept.rename({"dense": "code"})
 
 
 def describe(

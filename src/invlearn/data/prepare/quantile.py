@@ -6,7 +6,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
-from invlearn.data.prepare.table import PAIR, number_of
+from invlearn.data.prepare.table import PAIR, n_rows_of, number_of
 
 ENOUGH_ROWS = 1_000_000
 """Maximum number of values to sort in memory."""
@@ -34,7 +34,7 @@ def value_at(rows: Rows, column: str, place: int, engine: Engine = IN_MEMORY) ->
         >>> value_at(nw.from_native(pl.LazyFrame(codes | {"day": [9, 4, 4, 7]})), "day", 2)
         (7, 2)
     """
-    n_below, n_rows = 0, int(engine.collect(rows.select(nw.len())).item())
+    n_below, n_rows = 0, n_rows_of(rows, engine)
     while n_rows > ENOUGH_ROWS:
         counted = _counted(rows, column, _pivots(rows, column, n_rows, engine), engine)
         wanted = place - n_below

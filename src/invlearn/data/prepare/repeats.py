@@ -76,18 +76,15 @@ def _repeats_of(keyed: Rows) -> Rows:
     )
     positive = nw.coalesce(nw.col(_POSITIVE).cast(nw.Int64), nw.lit(0))
     negative = nw.col("labelled").cast(nw.Int64) - positive
-    return tally.filter(nw.col("n") > 1).select(
-        _KEY, positive.alias(_POSITIVE), negative.alias(_NEGATIVE)
-    )
+    counts = positive.alias(_POSITIVE), negative.alias(_NEGATIVE)
+    return tally.filter(nw.col("n") > 1).select(_KEY, *counts)
 
 
 def _chosen(repeats: Rows, policy: str) -> Rows:
     """Choose one row of each pair."""
-    merit = -_merit(policy) if policy == "first" else _merit(policy)  # the best is first, or last
-    ranked = repeats.with_columns(merit.alias(_MERIT))
-    chosen = ranked.unique(
-        _KEY, keep="first" if policy == "first" else "last", order_by=[_MERIT, TIME, ROW]
-    )
+    sign, keep = (-1, "first") if policy == "first" else (1, "last")  # where the best one is
+    ranked = repeats.with_columns((_merit(policy) * sign).alias(_MERIT))
+    chosen = ranked.unique(_KEY, keep=keep, order_by=[_MERIT, TIME, ROW])
     return chosen.drop(_MERIT, _POSITIVE, _NEGATIVE)
 
 

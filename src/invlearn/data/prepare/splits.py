@@ -107,7 +107,9 @@ def with_part(rows: Rows, split: Split, engine: Engine = IN_MEMORY) -> Rows:
             labelled = _by_column(labelled, split, engine)
             unlabelled = unlabelled.filter(nw.col(SPLIT) == TRAIN)
         case _:
-            labelled = _random(labelled, split)
+            test = nw.col(_HASH) < split.test_fraction * PRIME
+            judged = nw.col(_HASH) < (split.test_fraction + split.valid_fraction) * PRIME
+            labelled = _parted(hashed(labelled, (USER, ITEM), split.seed), test, judged)
     unlabelled = unlabelled.with_columns(nw.lit(UNLABELLED, nw.Int8).alias(PART))
     columns = (USER, ITEM, LABEL, PART)
     return engine.materialize(nw.concat([labelled.select(*columns), unlabelled.select(*columns)]))
@@ -140,12 +142,6 @@ def _round(rows: Rows, key: nw.Expr) -> Rows:
     rows = rows.with_columns((value * value % PRIME).alias(_SQUARE))
     rows = rows.with_columns((square * square % PRIME).alias(_SQUARE))
     return rows.with_columns((square * value % PRIME).alias(_HASH))
-
-
-def _random(rows: Rows, split: Split) -> Rows:
-    test = nw.col(_HASH) < split.test_fraction * PRIME
-    judged = nw.col(_HASH) < (split.test_fraction + split.valid_fraction) * PRIME
-    return _parted(hashed(rows, (USER, ITEM), split.seed), test, judged)
 
 
 def _per_user(rows: Rows, split: Split, engine: Engine) -> Rows:

@@ -98,30 +98,22 @@ def pieces(rows: Rows, engine: Engine = IN_MEMORY) -> Iterator[Rows]:
 
 
 def counts(rows: Rows, engine: Engine = IN_MEMORY, *, before: Counts | None = None) -> Counts:
-    """Count classes, users and items; null ids are not counted, and `LABEL` may be missing.
+    """Count classes, users and items; null ids are not counted.
 
     Args:
         rows: The table.
         engine: Engine of the table.
         before: Counts of a table with the same users and items, which are then not counted again.
     """
-    if LABEL not in rows.collect_schema().names():
-        rows = rows.with_columns(nw.lit(None, nw.Int8).alias(LABEL))
-    planned = {
-        "rows": nw.len(),
-        "positive": number_of(nw.col(LABEL) == 1),
-        "negative": number_of(nw.col(LABEL) == 0),
-    }
-    if not (engine.in_pieces or before):
-        planned |= {column: _n_distinct(column) for column in (USER, ITEM)}
-    found = engine.collect(rows.select(**planned)).row(0)
-    n_rows, positive, negative, *ids = (int(number or 0) for number in found)
+    positive, negative = (number_of(nw.col(LABEL) == label) for label in (1, 0))
+    found = engine.collect(rows.select(nw.len(), positive=positive, negative=negative)).row(0)
+    n_rows, n_positive, n_negative = map(int, found)
     if before:
-        ids = [before.users, before.items]
-    elif not ids:
+        ids = (before.users, before.items)
+    else:
         tables = (distinct(rows, column, engine).drop_nulls() for column in (USER, ITEM))
-        ids = [n_rows_of(table, engine) for table in tables]
-    return Counts(positive, negative, n_rows - positive - negative, *ids)
+        ids = (n_rows_of(table, engine) for table in tables)
+    return Counts(n_positive, n_negative, n_rows - n_positive - n_negative, *ids)
 
 
 def n_rows_of(rows: Rows, engine: Engine = IN_MEMORY) -> int:
@@ -168,8 +160,3 @@ def number_of(condition: nw.Expr) -> nw.Expr:
     """Count the rows where a condition holds, Int64; some engines cannot sum booleans."""
     number = nw.coalesce(condition.cast(nw.Int64), nw.lit(0)).sum().cast(nw.Int64)
     return nw.coalesce(number, nw.lit(0))
-
-
-def _n_distinct(column: str) -> nw.Expr:
-    """Return the number of distinct values, without null."""
-    return nw.col(column).n_unique() - (number_of(nw.col(column).is_null()) > 0).cast(nw.Int64)

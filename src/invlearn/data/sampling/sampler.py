@@ -189,9 +189,8 @@ class Sampler:
     def _shuffled(self, is_meta_batch: bool, rng: np.random.Generator) -> Packed:
         def blocks() -> Iterator[Packed]:
             found = self._split.positions(drawn=is_meta_batch)
-            if self._feed.row_state:
-                return (rows.astype(np.int64) for rows in found)
-            return (_pack(self._train, rows) for rows in found)
+            is_plain = self._feed.row_state
+            return (at.astype(np.int64) if is_plain else _pack(self._train, at) for at in found)
 
         n_rows = self._n_judges if is_meta_batch else self._split.n - self._n_judges
         return shuffled(blocks, n_rows, rng, self._scratch)

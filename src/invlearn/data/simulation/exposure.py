@@ -71,17 +71,15 @@ class Audience:
         slots = slots - (replay & (slots > self.first_slot[users]))
         items = self._chosen(users, slots)
         taste = (self.user_factors[users] * self.item_factors[items]).sum(axis=1)
-        return Exposures(
-            users, items, BASE + self.user_biases[users] + self.item_biases[items] + taste
-        )
+        preference = BASE + self.user_biases[users] + self.item_biases[items] + taste
+        return Exposures(users, items, preference)
 
     def _chosen(self, users: Positions, slots: Positions) -> Positions:
         """Draw one item of each slot's stride: a softmax over the taste for the candidates."""
         first, end = self._rank_bin(users, slots)
         draws = slots[:, None] * N_CANDIDATES + np.arange(N_CANDIDATES)
-        ranks = (
-            first[:, None] + uniform(key(self.seed, "candidate"), draws) * (end - first)[:, None]
-        )
+        place = uniform(key(self.seed, "candidate"), draws)
+        ranks = first[:, None] + place * (end - first)[:, None]
         candidates = self.by_rank[ranks.astype(np.int64)]
         taste = np.einsum("sf,scf->sc", self.user_factors[users], self.item_factors[candidates])
         gumbel = -np.log(-np.log(uniform(key(self.seed, "choice"), draws)))

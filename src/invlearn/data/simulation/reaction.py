@@ -23,9 +23,6 @@ DURATION_MEDIAN_MS, DURATION_SPREAD = 30_000, 0.8
 DURATION_RANGE_MS = (7_000, 300_000)
 _PILOT_ROWS = 50_000
 
-Flags = npt.NDArray[np.int8]
-"""Array of 1 (true) and 0 (false)."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedbackModel:
@@ -57,15 +54,15 @@ class FeedbackModel:
         duration = self.duration_ms[shown.items]
         standard = (liking - self.liking_mean) / self.liking_spread
         like_scale, hate_scale = self.event_scale
+        is_like = uniform(key(self.seed, "like"), rows) < like_scale * np.exp(standard)
+        is_hate = uniform(key(self.seed, "hate"), rows) < hate_scale * np.exp(-standard)
         return {
             "duration_ms": duration,
             "play_time_ms": np.rint(ratio * duration).astype(np.int64),
-            "is_like": _flag(uniform(key(self.seed, "like"), rows) < like_scale * np.exp(standard)),
-            "is_hate": _flag(
-                uniform(key(self.seed, "hate"), rows) < hate_scale * np.exp(-standard)
-            ),
+            "is_like": is_like.astype(np.int8),
+            "is_hate": is_hate.astype(np.int8),
             "true_preference": (1 / (1 + np.exp(-shown.preference))).astype(np.float32),
-            "true_label": _flag(liking > 0),
+            "true_label": (liking > 0).astype(np.int8),
         }
 
 
@@ -75,7 +72,9 @@ def fit_feedback_model(audience: Audience) -> FeedbackModel:
     Watch ratios then have the quantiles of `RATIO_QUANTILES`, and likes and hates their rates,
     for any log size.
     """
-    duration = _durations(audience.seed, len(audience.by_rank))
+    noise = normal(key(audience.seed, "duration"), np.arange(len(audience.by_rank)))
+    duration = (DURATION_MEDIAN_MS * np.exp(DURATION_SPREAD * noise)).clip(*DURATION_RANGE_MS)
+    duration = np.rint(duration).astype(np.int64)
     n_pilot = min(audience.n_rows, _PILOT_ROWS)
     rows = np.arange(n_pilot) * audience.n_rows // n_pilot
     liking, pull = _utilities(audience.seed, rows, audience.exposures(rows), duration)
@@ -92,15 +91,6 @@ def fit_feedback_model(audience: Audience) -> FeedbackModel:
         liking_mean=mean,
         liking_spread=spread,
     )
-
-
-def _durations(seed: int, n_items: int) -> Positions:
-    duration = np.exp(DURATION_SPREAD * normal(key(seed, "duration"), np.arange(n_items)))
-    return np.rint((DURATION_MEDIAN_MS * duration).clip(*DURATION_RANGE_MS)).astype(np.int64)
-
-
-def _flag(holds: npt.NDArray[np.bool_]) -> Flags:
-    return holds.astype(np.int8)
 
 
 def _utilities(

@@ -6,6 +6,7 @@ size, and no array of the size of the log is held in memory.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -84,14 +85,12 @@ def simulate(
             chunk = np.arange(start, min(start + chunk_rows, rows))
             shown = audience.exposures(chunk)
             reactions = feedback.react(chunk, shown)
-            frame = pl.DataFrame(
-                {
-                    "user_id": names.gather(shown.users),
-                    "video_id": shown.items,
-                    "timestamp": _START_MS + chunk * _SPAN_MS // rows,
-                    **reactions,
-                }
-            )
+            columns: dict[str, Any] = {
+                "user_id": names.gather(shown.users),
+                "video_id": shown.items,
+            }
+            columns["timestamp"] = _START_MS + chunk * _SPAN_MS // rows
+            frame = pl.DataFrame(columns | reactions)
             write_parquet(frame, folder / f"part-{number:05d}.parquet")
             n_positive += int(reactions["true_label"].sum())
             progress("simulate", number + 1, len(starts))
