@@ -46,9 +46,9 @@ from invlearn.runtime.environment import commit, machine
 from invlearn.runtime.errors import Stopped
 from invlearn.runtime.progress import silent
 from invlearn.training import trainer
-from invlearn.training.build import complete
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import Recorder, read_lines
+from invlearn.training.settings import complete
 from invlearn.training.stores import RowStore
 from invlearn.training.train_step import Stepper
 

@@ -38,7 +38,7 @@ from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, LabelledRows, Pairs
 from invlearn.runtime.environment import commit, machine, peak_bytes, reset_peak
 from invlearn.strategies import STRATEGIES
-from invlearn.training.registry import strategy_class
+from invlearn.training.class_lookup import strategy_class
 from invlearn.training.stores import DenseStore, RowStore
 from invlearn.training.train_step import PAYING_STEPS, Stepper
 

@@ -23,8 +23,8 @@ from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.search import require as require_search
 from invlearn.reporting.charts import require as require_charts
 from invlearn.runtime.errors import ConfigError, unknown
-from invlearn.training.build import complete
-from invlearn.training.registry import backbone_class, complete_options, strategy_class
+from invlearn.training.class_lookup import backbone_class, complete_options, strategy_class
+from invlearn.training.settings import complete
 
 HERE = Path(__file__).parent
 DatasetName = Literal["ml-1m", "micro-video"]

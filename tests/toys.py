@@ -18,7 +18,7 @@ from invlearn.data.parts import Part, write_dataset
 from invlearn.data.types import Batch, LabelledRows, Pairs
 from invlearn.runtime.atomic import new_folder
 from invlearn.runtime.random import stream
-from invlearn.training.registry import options_of
+from invlearn.training.class_lookup import options_of
 from invlearn.training.stores import DenseStore
 
 FITTING = {

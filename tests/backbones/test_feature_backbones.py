@@ -17,7 +17,7 @@ from invlearn.backbones.two_tower import TwoTower
 from invlearn.data.features import Features, SideCard, SideFeatures
 from invlearn.runtime.errors import ConfigError, Stopped
 from invlearn.training import checkpoint
-from invlearn.training.registry import options_of
+from invlearn.training.class_lookup import options_of
 from toys import drawn, every_pair, part, small_features, write_toy
 
 N_USERS, N_ITEMS = 6, 5

@@ -16,7 +16,7 @@ from invlearn.backbones.wide_deep import WideDeep
 from invlearn.config.schema import OptimizerConfig
 from invlearn.data.exposures import Exposures
 from invlearn.strategies import STRATEGIES
-from invlearn.training.registry import options_of
+from invlearn.training.class_lookup import options_of
 from invlearn.training.stores import DenseStore, RowStore
 from toys import assert_near, drawn, every_pair, part, random_batch, small_exposures, write_toy
 

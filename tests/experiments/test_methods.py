@@ -22,8 +22,8 @@ from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.results import Group, Method
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError
-from invlearn.training.build import batch_size
 from invlearn.training.run import Run
+from invlearn.training.settings import batch_size
 from toys import checkerboard, part, write_toy
 
 SMALL = {"epochs": 2, "steps_per_epoch": 8}

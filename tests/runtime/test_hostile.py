@@ -37,10 +37,10 @@ from invlearn.reporting.page import as_json
 from invlearn.reporting.records import read_records
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError, RunError
 from invlearn.runtime.safe_load import MAX_DEPTH, MAX_YAML_BYTES, column_of, from_json, from_yaml
+from invlearn.training.build import make_backbone
 from invlearn.training.metrics_log import read_lines
 from invlearn.training.run import Run, resume
 from invlearn.training.run_folder import TRUST_VARIABLE
-from invlearn.training.sharing import make_backbone
 from toys import part, write_toy
 
 SOURCE = Path(invlearn.__file__).parent

@@ -87,7 +87,7 @@ def test_workers_of_an_experiment_execute_no_file_of_the_working_folder(feed, pl
 
 def test_the_working_folder_is_on_the_path_only_while_a_class_is_imported(feed, tmp_path):
     code = (
-        "import os, sys; from invlearn.training.registry import strategy_class\n"
+        "import os, sys; from invlearn.training.class_lookup import strategy_class\n"
         "before = list(sys.path); print(strategy_class('own:Mine').__name__)\n"
         "assert sys.path == before and os.getcwd() not in sys.path\n"
     )

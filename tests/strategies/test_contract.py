@@ -12,7 +12,7 @@ import invlearn
 from invlearn.backbones import BACKBONES
 from invlearn.data.types import Pairs
 from invlearn.strategies import STRATEGIES
-from invlearn.training.registry import options_of
+from invlearn.training.class_lookup import options_of
 from toys import FITTING, assert_near, checkerboard, gather_small, random_batch, with_ledger
 
 SMALL = {

@@ -26,7 +26,7 @@ from invlearn.runtime.errors import ConfigError, Stopped
 from invlearn.runtime.memory import bytes_of, gib, group_limits
 from invlearn.runtime.random import stream
 from invlearn.strategies import STRATEGIES
-from invlearn.training.build import complete_settings, named_backbone
+from invlearn.training.build import build_model, make_backbone
 from invlearn.training.capacity import memory_check
 from invlearn.training.capacity.memory_check import check_memory, plan_for
 from invlearn.training.capacity.param_count import Counts, count_params, distinct
@@ -39,7 +39,7 @@ from invlearn.training.capacity.planning import (
     plan,
 )
 from invlearn.training.capacity.step_cost import calls_of, traffic
-from invlearn.training.sharing import build_model, make_backbone
+from invlearn.training.settings import complete_settings, named_backbone
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.data_parallel import shared
 from toys import checkerboard, random_batch, with_ledger
@@ -355,7 +355,7 @@ import invlearn.training.job
 from invlearn.config.schema import load_config
 from invlearn.data.dataset import Dataset
 from invlearn.runtime.distributed import ALONE
-from invlearn.training.build import complete
+from invlearn.training.settings import complete
 from invlearn.training.capacity.memory_check import check_memory
 dataset = Dataset.open(sys.argv[1])
 for backbone in sys.argv[2:]:

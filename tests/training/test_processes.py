@@ -19,9 +19,9 @@ from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.tensor_files import Shard
 from invlearn.strategies import STRATEGIES
 from invlearn.training import checkpoint
+from invlearn.training.build import build_model
 from invlearn.training.checkpoint import TrainState
-from invlearn.training.registry import strategy_class
-from invlearn.training.sharing import build_model
+from invlearn.training.class_lookup import strategy_class
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.distributed_scorer import replicas
 from invlearn.training.train_step import Stepper

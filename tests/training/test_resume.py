@@ -12,9 +12,9 @@ import invlearn
 from invlearn.runtime.errors import Stopped
 from invlearn.strategies import STRATEGIES
 from invlearn.training import checkpoint, run
+from invlearn.training.class_lookup import strategy_class
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import Recorder
-from invlearn.training.registry import strategy_class
 from invlearn.training.stores import DenseStore, RowStore
 from invlearn.training.trainer import Trainer
 from toys import ACTIVE, checkerboard, small_backbone

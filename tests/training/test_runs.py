@@ -21,7 +21,7 @@ from invlearn.runtime import locks
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
 from invlearn.strategies import STRATEGIES
 from invlearn.strategies.strategy import LossStrategy
-from invlearn.training import sharing
+from invlearn.training import build
 
 QUICK = {"epochs": 1, "batch_size": 256}
 
@@ -668,7 +668,7 @@ def test_scores_of_lists_and_of_ids_that_are_not_there(feed):
 def test_an_opened_run_scores_as_one_whose_backbone_was_given(backbone, feed, tmp_path):
     run = invlearn.train(feed.dataset, tmp_path / "run", backbone=backbone, **QUICK)
     ids = np.arange(run.card.n_users), np.arange(run.card.n_users) % run.card.n_items
-    made = sharing.make_backbone(run.config, run.card.n_users, run.card.n_items)
+    made = build.make_backbone(run.config, run.card.n_users, run.card.n_items)
     in_memory = invlearn.Run.open(run.folder, backbone=made).score(*ids)
     opened = invlearn.Run.open(run.folder)
     assert np.array_equal(opened.score(*ids), in_memory)

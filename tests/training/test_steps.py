@@ -13,7 +13,7 @@ from invlearn.config.schema import OptimizerConfig, RunConfig
 from invlearn.data.types import Feed, Pairs
 from invlearn.runtime.errors import ConfigError, InvlearnWarning
 from invlearn.strategies import STRATEGIES, Strategy, gradients, inverse
-from invlearn.training import build
+from invlearn.training import settings as training_settings
 from invlearn.training import train_step as step_module
 from invlearn.training.stores import DenseStore, RowStore
 from invlearn.training.train_step import Stepper, compiled_train_step, hardened, train_step
@@ -253,18 +253,18 @@ def settings(**given):
 
 def decided(config, *, n_steps=10**6, dropout=0.0):
     module = small_backbone("neumf", 3, 3, dropout=dropout).train()
-    return build.decide_compile(config, module, n_steps=n_steps).compile
+    return training_settings.decide_compile(config, module, n_steps=n_steps).compile
 
 
 def test_auto_compiles_long_runs_where_it_can(monkeypatch):
-    monkeypatch.setattr(build, "has_compiler", lambda device: True)
+    monkeypatch.setattr(training_settings, "has_compiler", lambda device: True)
     assert decided(settings()) == "on"
     assert decided(settings(), n_steps=step_module.PAYING_STEPS - 1) == "off"
     assert decided(settings(), dropout=0.5) == "off"
     assert decided(settings(store="dense")) == "off"
     assert decided(settings(compile="off")) == "off"
     assert decided(settings(compile="on"), n_steps=1) == "on"
-    monkeypatch.setattr(build, "has_compiler", lambda device: False)
+    monkeypatch.setattr(training_settings, "has_compiler", lambda device: False)
     assert decided(settings()) == "off"
 
 
@@ -273,7 +273,7 @@ def test_auto_compiles_long_runs_where_it_can(monkeypatch):
     [({"store": "dense"}, 0, "dense store"), ({}, 0.5, "random numbers"), ({}, 0, r"C\+\+")],
 )
 def test_what_cannot_be_compiled_is_said(given, dropout, words, monkeypatch):
-    monkeypatch.setattr(build, "has_compiler", lambda device: "C" not in words)
+    monkeypatch.setattr(training_settings, "has_compiler", lambda device: "C" not in words)
     with pytest.raises(ConfigError, match=f"{words}.*--compile off"):
         decided(settings(compile="on", **given), dropout=dropout)
 

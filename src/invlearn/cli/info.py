@@ -38,7 +38,7 @@ def doctor() -> None:
 
 def _show_choices(classes: Mapping[str, type], prefix: str) -> None:
     """Print names, one sentence about each class, and its options under `--PREFIX`."""
-    from invlearn.training.registry import options_of, summary_of
+    from invlearn.training.class_lookup import options_of, summary_of
 
     rows: list[tuple[str, str]] = []
     for name, cls in classes.items():

@@ -125,7 +125,7 @@ def auc(groups: TieGroups) -> float:
 
 
 def user_auc(groups: TieGroups) -> Floats:
-    """Compute the AUC of each user's rows, ties 1/2; NaN for users with one class."""
+    """Compute each user's AUC, ties 1/2; NaN for users with one class. Their mean is GAUC."""
     negatives = groups.size - groups.positives
     below = groups.user_sums(negatives)[groups.user] - _running(groups, negatives) + negatives / 2
     positives = groups.user_positives

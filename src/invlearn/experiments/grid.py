@@ -51,8 +51,8 @@ from invlearn.experiments.search import (
     value_at,
 )
 from invlearn.runtime.errors import ConfigError, InvlearnError
-from invlearn.training.build import check_metric, complete, exposed_fraction
-from invlearn.training.registry import strategy_class
+from invlearn.training.class_lookup import strategy_class
+from invlearn.training.settings import check_metric, complete, exposed_fraction
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Flip = Annotated[float, Field(ge=0, le=1)]

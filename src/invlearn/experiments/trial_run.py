@@ -13,10 +13,10 @@ from invlearn.runtime.environment import peak_bytes, reset_peak
 from invlearn.runtime.errors import RunError, Stopped
 from invlearn.runtime.progress import silent
 from invlearn.training import checkpoint
-from invlearn.training.build import complete
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import read_lines
 from invlearn.training.run_folder import check_own, held_run, new_run, read_run
+from invlearn.training.settings import complete
 
 
 @dataclass(frozen=True, slots=True)

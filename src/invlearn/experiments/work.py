@@ -30,8 +30,8 @@ from invlearn.runtime import atomic
 from invlearn.runtime.environment import commit
 from invlearn.runtime.errors import ConfigError, DivergedError, InvlearnError, RunError, Stopped
 from invlearn.runtime.progress import Progress, silent
-from invlearn.training.build import complete
 from invlearn.training.run import Run
+from invlearn.training.settings import complete
 
 FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
 """Errors of one training that the others need not have."""

@@ -1,203 +1,208 @@
-"""Complete settings: defaults, `auto` values, and names of classes given from Python."""
+"""Build and check models and stores for one or several processes."""
 
-from dataclasses import fields, is_dataclass
-from math import isnan
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from invlearn.backbones import BACKBONES
+from invlearn.backbones.backbone import FitsExposures, Key, ReadsFeatures
+from invlearn.backbones.layers import Share, shares
 from invlearn.config.schema import RunConfig
 from invlearn.data.dataset import Dataset
-from invlearn.evaluation.evaluation import evaluate
-from invlearn.runtime.errors import ConfigError, unknown
-from invlearn.strategies import STRATEGIES, Strategy
-from invlearn.training.registry import backbone_class, complete_options, path_of, strategy_class
-from invlearn.training.stores.store import draws_random_numbers
-from invlearn.training.train_step import PAYING_STEPS, has_compiler
-
-BY_ROWS = ("row", "sharded")
-"""Stores that gather only the rows of a batch."""
-
-
-def complete(config: RunConfig, dataset: Dataset, given: nn.Module | None) -> RunConfig:
-    """Return the settings with all defaults and `auto` values filled in (`complete_settings`)."""
-    return complete_settings(
-        config, n_train=len(dataset.train), n_unlabelled=len(dataset.unlabelled), given=given
-    )
+from invlearn.data.features import NO_FEATURES, FeatureCard
+from invlearn.runtime.distributed import Group
+from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.memory import memory_bytes
+from invlearn.runtime.memory_guard import MemoryGuard
+from invlearn.runtime.meta import ShapesOnly
+from invlearn.runtime.random import torch_seed
+from invlearn.training.class_lookup import backbone_class
+from invlearn.training.settings import BY_ROWS
+from invlearn.training.stores import STORES, ShardedStore, Store
+from invlearn.training.stores.distributed_scorer import DistributedScorer, replicas
 
 
-def complete_settings(
-    config: RunConfig, *, n_train: int, n_unlabelled: int, given: nn.Module | None = None
-) -> RunConfig:
-    """Return the settings with all defaults and `auto` values filled in.
+def make_backbone(
+    config: RunConfig,
+    n_users: int,
+    n_items: int,
+    features: FeatureCard = NO_FEATURES,
+    *,
+    max_bytes: int | None = None,
+) -> nn.Module:
+    """Build the backbone of completed settings.
 
     Args:
-        config: Settings as given; complete settings do not change.
-        n_train: Labelled training rows.
-        n_unlabelled: Unlabelled rows.
-        given: An existing backbone; its options are not checked.
+        config: The settings.
+        n_users: Number of users.
+        n_items: Number of items.
+        features: Their features, for a backbone that reads features.
+        max_bytes: Memory limit; by default the machine's memory.
 
     Raises:
-        ConfigError: Settings contradict each other or the machine.
+        ConfigError: The class cannot be found, rejects its arguments, or needs too much memory.
     """
-    if given is None:
-        backbone = backbone_class(config.backbone)
-        model = complete_options(backbone, config.model, "model")
-    else:
-        backbone, model = given, {}
-    source = config.unlabelled.source
-    if source == "auto":
-        source = "exposed" if n_unlabelled else "sampled"
-    if config.unlabelled.hardest_of > 1 and source != "sampled":
-        raise ConfigError(
-            f"unlabelled.hardest_of {config.unlabelled.hardest_of} needs candidates drawn for one "
-            f"user, and the source of unlabelled pairs is {source}; pass --unlabelled.source "
-            "sampled, or leave it out"
-        )
-    strategy = strategy_class(config.strategy)
-    method = complete_options(strategy, config.method, "method")
-    whole_tables = strategy(**method).feed.whole_tables
-    store = _usable_store(config, hasattr(backbone, "tables"), whole_tables)
-    return config.model_copy(
-        update={
-            "model": model,
-            "method": method,
-            "store": store,
-            "unlabelled": config.unlabelled.model_copy(update={"source": source}),
-            "device": usable_device(config.device),
-            "batch_size": batch_size(config, n_train),
-        }
-    )
-
-
-def batch_size(config: RunConfig, n_rows: int) -> int:
-    """Return the labelled pairs per batch for `n_rows` labelled training rows.
-
-    Example:
-        >>> batch_size(RunConfig(steps_per_epoch=128), 600_000)
-        4688
-    """
-    if config.steps_per_epoch is None:
-        return config.batch_size
-    return min(max(-(-n_rows // config.steps_per_epoch), 32), 65_536)
-
-
-def _usable_store(
-    config: RunConfig, has_tables: bool, whole_tables: bool
-) -> Literal["row", "dense", "sharded"]:
-    """Return the store's name; resolve `auto` by the backbone and the strategy."""
-    if config.store == "auto":
-        return "row" if has_tables and not whole_tables else "dense"
-    if config.store in BY_ROWS and not has_tables:
-        raise ConfigError(
-            f"backbone {config.backbone} does not declare its `tables`, so the {config.store} "
-            "store does not know which rows a batch touches; leave --store out, or declare them"
-        )
-    if config.store in BY_ROWS and whole_tables:
-        raise ConfigError(
-            f"strategy {config.strategy} works on whole tables, and the {config.store} store "
-            "shows it only the rows of a batch; pass --store dense, or leave it out"
-        )
-    return config.store
-
-
-def usable_device(name: str) -> str:
-    """Return the device's name; resolve `auto` on this machine.
-
-    Raises:
-        ConfigError: The device does not exist or cannot compute.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = backbone_class(config.backbone)
+    known: dict[str, Any] = {"features": features} if issubclass(kind, ReadsFeatures) else {}
     try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
+        with MemoryGuard(memory_bytes() if max_bytes is None else max_bytes):
+            return kind(n_users, n_items, **known, **config.model)
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ConfigError(
-            f"device '{name}' is not available ({reason}); pass --device cpu"
+            f"backbone {config.backbone} cannot be built from n_users, n_items and its options "
+            f"({error}); fix its class, or pass a module from Python"
         ) from error
-    return name
 
 
-def decide_compile(
-    config: RunConfig, module: nn.Module, *, n_steps: int, n_processes: int = 1
-) -> RunConfig:
-    """Return the settings with `compile` resolved if it is `auto`.
+def meta_model(
+    config: RunConfig, n_users: int, n_items: int, features: FeatureCard = NO_FEATURES
+) -> nn.Module | None:
+    """Build the backbone of completed settings with tensors on the device `meta`.
+
+    Existing parameters can then be assigned without a second copy in memory, or mapped from a file.
+
+    Returns:
+        The backbone; none if it cannot be built without values, or has a parameter under two
+        names.
+
+    Raises:
+        ConfigError: The class cannot be found.
+    """
+    backbone_class(config.backbone)
+    try:
+        with ShapesOnly(), torch.device("meta"):
+            module = make_backbone(config, n_users, n_items, features)
+    except (ConfigError, NotImplementedError):
+        return None
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    is_whole = tensors.keys() == module.state_dict().keys()
+    return module if is_whole and all(tensor.is_meta for tensor in tensors.values()) else None
+
+
+def build_model(
+    config: RunConfig, n_users: int, n_items: int, features: FeatureCard, group: Group
+) -> nn.Module:
+    """Build the model; when sharded, allocate only this process's rows if supported.
+
+    Supported are backbones whose tables are all declared `embedding` layers. One that reads
+    exposures or features must also select its own rows of them, as the built-in ones do.
+    """
+    given = config, n_users, n_items, features
+    reads = issubclass(backbone_class(config.backbone), FitsExposures | ReadsFeatures)
+    knows = config.backbone in BACKBONES or not reads
+    if config.store == "sharded" and not group.is_alone and knows:
+        with shares(group):
+            module = make_backbone(*given)
+        cut = {f"{n}.weight" for n, part in module.named_modules() if isinstance(part, Share)}
+        if cut <= set(getattr(module, "tables", {})):
+            return module
+        torch.manual_seed(config.seed)
+    return make_backbone(*given)
+
+
+@torch.no_grad()
+def check(module: nn.Module, config: RunConfig, dataset: Dataset, group: Group) -> None:
+    """Check the parts of the backbone contract that training depends on.
 
     Args:
-        config: Settings, otherwise complete.
         module: The backbone, in training mode.
-        n_steps: Steps that would use the compiled step.
-        n_processes: Processes that share a batch.
+        config: Settings, complete; the row stores need every table indexed by users or items.
+        dataset: The dataset.
+        group: The processes.
 
     Raises:
-        ConfigError: `compile` is `on` but not possible.
+        ConfigError: The logits do not have one element per pair or depend on the batch, `tables`
+            names a wrong parameter or omits a table, or there are fewer rows than processes.
     """
-    device = torch.device(config.device).type
-    obstacles = {
-        f"the {config.store} store does more than arithmetic": config.store != "row",
-        "processes communicate within a step": n_processes > 1,
-        f"backbone {config.backbone} draws random numbers": draws_random_numbers(module),
-        "no C++ compiler is found (set CXX to one)"
-        if device == "cpu"
-        else "Triton is not installed": not has_compiler(device),
-    }
-    reasons = [reason for reason, stands in obstacles.items() if stands]
-    if config.compile == "on" and reasons:
-        raise ConfigError(f"the step cannot be compiled: {reasons[0]}; pass --compile off or auto")
-    if config.compile != "auto":
-        return config
-    pays = not reasons and n_steps >= PAYING_STEPS
-    return config.model_copy(update={"compile": "on" if pays else "off"})
-
-
-def exposed_fraction(config: RunConfig) -> float:
-    """Return the fraction of unlabelled pairs that are exposed, from completed settings."""
-    fractions = {"exposed": 1.0, "sampled": 0.0, "mix": config.unlabelled.exposed_fraction}
-    return fractions[config.unlabelled.source]
-
-
-def check_metric(name: str, dataset: Dataset) -> None:
-    """Check that a metric exists and is defined on the validation part.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    rows = dataset.valid
-    known = evaluate(
-        rows.users, rows.labels, np.zeros(len(rows)), draws=0, name="the validation part"
-    ).values
-    if name not in known:
-        raise unknown("metric", name, known)
-    if isnan(known[name]):
+    n_rows = {"user": dataset.n_users, "item": dataset.n_items}
+    if any(isinstance(part, Share) for part in module.modules()):
+        if min(n_rows.values()) < group.size:
+            raise ConfigError(
+                f"{dataset.folder} has {n_rows['user']:,} users and {n_rows['item']:,} items, too "
+                f"few for {group.size} processes to share; omit --store sharded"
+            )
+        n_rows = {key: len(range(n)[group.share(n)]) for key, n in n_rows.items()}
+    ids = torch.zeros(3, dtype=torch.int64, device=config.device)
+    try:
+        shape = tuple(module.eval()(ids, ids).shape)
+        learning = _batch_statistics(module.train(), ids)
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(
-            f"select_by {name} needs a user with both classes in the validation part of "
-            f"{dataset.folder}, and there is none; select by auc or log_loss"
+            f"backbone {type(module).__name__} cannot be called with users and items ({error}); "
+            "its forward must take dense ids, two int64 tensors of shape (pairs,)"
+        ) from error
+    if learning:
+        raise ConfigError(
+            f"backbone {type(module).__name__} keeps statistics of batches in "
+            f"{', '.join(learning)}, so the score of a pair would depend on the rest of its batch; "
+            "remove batch norm, or use layer norm"
+        )
+    if shape != (3,):
+        raise ConfigError(
+            f"backbone {type(module).__name__} gives 3 pairs logits of shape {shape}; it must "
+            "return one logit per pair, of shape (pairs,)"
+        )
+    if config.store in BY_ROWS:
+        _check_tables(module, n_rows)
+
+
+def _batch_statistics(module: nn.Module, ids: Tensor) -> list[str]:
+    """Return names of batch norms, or of buffers changed by a training forward pass."""
+    norms = [name for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    devices = [ids.device] if ids.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        functional_call(module, buffers, (ids, ids))
+    return norms or [
+        name
+        for name, before in module.named_buffers()
+        if before.layout == torch.strided  # a sparse one is assumed to be unchanged
+        and not (
+            before.shape == buffers[name].shape
+            and torch.allclose(before, buffers[name], rtol=0, atol=0, equal_nan=True)
+        )
+    ]
+
+
+def _check_tables(module: nn.Module, n_rows: dict[str, int]) -> None:
+    """Compare the declared `tables` of a backbone with its parameters."""
+    declared: dict[str, str] = getattr(module, "tables", {})
+    weights = dict(module.named_parameters()) | dict(module.named_buffers())
+    wrong = [
+        f"{name}: {key}"
+        for name, key in declared.items()
+        if name not in weights or len(weights[name]) != n_rows.get(key)
+    ]
+    named = dict(module.named_parameters(remove_duplicate=False))
+    known = {id(named[name]) for name in declared if name in named}
+    missed = [
+        f"{name}.weight"
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Embedding)
+        and layer.num_embeddings in n_rows.values()
+        and id(layer.weight) not in known
+    ]
+    if wrong or missed:
+        raise ConfigError(
+            f"the `tables` of backbone {type(module).__name__} must name each weight with a row "
+            f"per user or item; wrong: {', '.join(wrong) or 'none'}; left out: "
+            f"{', '.join(missed) or 'none'}; fix them or pass --store dense"
         )
 
 
-def named_backbone(backbone: str | type[nn.Module] | nn.Module | None) -> dict[str, Any]:
-    """Return the settings for a backbone given from Python in any form."""
-    if backbone is None or isinstance(backbone, str):
-        return {"backbone": backbone} if backbone else {}
-    if isinstance(backbone, type):
-        return {"backbone": path_of(backbone, BACKBONES)}
-    return {"backbone": path_of(type(backbone), BACKBONES, remember=False)}
-
-
-def named_strategy(strategy: str | Strategy | type[Strategy] | None) -> dict[str, Any]:
-    """Return the settings for a strategy given from Python in any form."""
-    if strategy is None or isinstance(strategy, str):
-        return {"strategy": strategy} if strategy else {}
-    if isinstance(strategy, type):
-        return {"strategy": path_of(strategy, STRATEGIES)}
-    if not is_dataclass(strategy):
-        raise ConfigError(
-            f"strategy {type(strategy).__name__} is not a dataclass, so its options cannot be "
-            "recorded; make it one, or pass the class and its options as method={...}"
-        )
-    options = {f.name: getattr(strategy, f.name) for f in fields(strategy)}
-    return {"strategy": path_of(type(strategy), STRATEGIES), "method": options}
+def build_store(
+    module: nn.Module, tables: Mapping[str, Key], config: RunConfig, dataset: Dataset, group: Group
+) -> tuple[Store, nn.Module]:
+    """Build the parameter store, and the module that scores pairs on all processes."""
+    # dropout masks are independent between processes
+    seed = config.seed if group.is_alone else torch_seed(config.seed, "process", group.rank)
+    if config.store != "sharded":
+        store = STORES[config.store](module, tables, config.optimizer, seed=seed, group=group)
+        return store, replicas(module, group)
+    n_rows = {"user": dataset.n_users, "item": dataset.n_items}
+    store = ShardedStore(module, tables, config.optimizer, seed=seed, group=group, n_rows=n_rows)
+    return store, DistributedScorer(module, store.logits)

@@ -25,7 +25,7 @@ from invlearn.runtime.errors import DataError, RunError, Stopped, unknown
 from invlearn.runtime.progress import Progress, silent
 from invlearn.strategies import Strategy
 from invlearn.training import checkpoint
-from invlearn.training.build import complete, named_backbone, named_strategy, usable_device
+from invlearn.training.build import make_backbone, meta_model
 from invlearn.training.job import Job
 from invlearn.training.metrics_log import read_lines
 from invlearn.training.run_folder import (
@@ -39,7 +39,7 @@ from invlearn.training.run_folder import (
     read_json,
     read_run,
 )
-from invlearn.training.sharing import make_backbone, meta_model
+from invlearn.training.settings import complete, named_backbone, named_strategy, usable_device
 from invlearn.training.stores.distributed_scorer import DistributedScorer
 
 SPARE_BYTES = 1 << 26

@@ -40,7 +40,7 @@ from invlearn.runtime.environment import environment
 from invlearn.runtime.errors import DataError, RunError
 from invlearn.runtime.safe_load import json_of, misplaced
 from invlearn.training.checkpoint import Checkpoint
-from invlearn.training.registry import is_known
+from invlearn.training.class_lookup import is_known
 
 FORMAT = 1
 IDS = ("users.parquet", "items.parquet")

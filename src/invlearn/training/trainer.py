@@ -28,7 +28,12 @@ from invlearn.runtime.distributed import ALONE, Group
 from invlearn.runtime.errors import DivergedError
 from invlearn.runtime.progress import Progress, silent
 from invlearn.strategies import Strategy
-from invlearn.training.build import (
+from invlearn.training.build import build_model, build_store, check
+from invlearn.training.checkpoint import TrainState
+from invlearn.training.class_lookup import strategy_class
+from invlearn.training.loop import ShouldPrune, TrainLoop
+from invlearn.training.metrics_log import Recorder
+from invlearn.training.settings import (
     check_metric,
     complete,
     decide_compile,
@@ -37,11 +42,6 @@ from invlearn.training.build import (
     named_strategy,
     usable_device,
 )
-from invlearn.training.checkpoint import TrainState
-from invlearn.training.loop import ShouldPrune, TrainLoop
-from invlearn.training.metrics_log import Recorder
-from invlearn.training.registry import strategy_class
-from invlearn.training.sharing import build_model, build_store, check
 from invlearn.training.train_step import Stepper
 
 

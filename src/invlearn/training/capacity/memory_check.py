@@ -11,9 +11,9 @@ from invlearn.data.prepare.splits import Split
 from invlearn.runtime.distributed import Group
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.memory import available, gib
-from invlearn.training.build import complete_settings
 from invlearn.training.capacity.param_count import Counts
 from invlearn.training.capacity.planning import Plan, plan
+from invlearn.training.settings import complete_settings
 
 MARGIN = 0.9
 """Part of the available memory that a training may take by this estimate."""

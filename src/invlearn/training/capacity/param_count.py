@@ -13,7 +13,7 @@ from invlearn.config.schema import RunConfig
 from invlearn.data.features import FeatureCard
 from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.meta import ShapesOnly
-from invlearn.training.sharing import make_backbone
+from invlearn.training.build import make_backbone
 
 FLOAT, LONG = 4, 8
 """Bytes of a parameter and of an id."""

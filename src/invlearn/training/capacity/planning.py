@@ -15,7 +15,6 @@ from invlearn.evaluation.scoring import BLOCK_PAIRS
 from invlearn.runtime.memory import resident
 from invlearn.strategies import Strategy
 from invlearn.strategies.history import WeightedByHistory
-from invlearn.training.build import exposed_fraction
 from invlearn.training.capacity.param_count import (
     FLOAT,
     LONG,
@@ -25,8 +24,9 @@ from invlearn.training.capacity.param_count import (
     distinct,
 )
 from invlearn.training.capacity.step_cost import Calls, calls_of, traffic
-from invlearn.training.registry import strategy_class
-from invlearn.training.stores.optimizers import update_rule
+from invlearn.training.class_lookup import strategy_class
+from invlearn.training.settings import exposed_fraction
+from invlearn.training.stores.update_rules import update_rule
 
 MALLOC_KEEPS = 1 << 26
 """Bytes that glibc's malloc does not give back, once blocks of 32 MiB were freed (`man mallopt`,

@@ -10,7 +10,7 @@ from invlearn.config.schema import OptimizerConfig
 from invlearn.data.types import Batch, Params, Proposal
 from invlearn.strategies.gradients import rows_with_gradient
 from invlearn.training.stores.huge_pages import zeros_on_huge_pages
-from invlearn.training.stores.optimizers import Tensors, update_rule
+from invlearn.training.stores.update_rules import Tensors, update_rule
 
 
 @final

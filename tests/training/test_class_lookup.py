@@ -14,8 +14,8 @@ from invlearn.backbones import BACKBONES
 from invlearn.runtime.errors import ConfigError
 from invlearn.strategies import STRATEGIES
 from invlearn.strategies.strategy import LossStrategy
-from invlearn.training import registry
-from invlearn.training.registry import (
+from invlearn.training import class_lookup
+from invlearn.training.class_lookup import (
     backbone_class,
     complete_options,
     options_of,
@@ -75,7 +75,7 @@ def plugins(monkeypatch):
             for name, value in found[group].items()
         ]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(class_lookup, "entry_points", entry_points)
 
 
 def test_built_in_names():
