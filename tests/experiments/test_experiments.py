@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from math import nan
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds
 from invlearn.experiments import work as at_work
+from invlearn.experiments import workers as pool
 from invlearn.experiments.cell import Cell, CellFolder
 from invlearn.experiments.compare import compare
 from invlearn.experiments.grid import cells_of_grid, load_experiment
@@ -462,7 +464,7 @@ def test_a_removed_record_is_made_again_and_no_other(whole, grid, tmp_path, monk
 def test_a_stop_is_kept_and_gone_on_from(whole, grid, tmp_path):
     for steps in (1, 20, 40):
         asked = iter(range(steps))
-        with pytest.raises(Stopped, match="the same command goes on from here"):
+        with pytest.raises(Stopped, match="run the same command to continue"):
             compare(grid, tmp_path, should_stop=lambda asked=asked: next(asked, None) is None)
     compare(grid, tmp_path)
     assert results_of(tmp_path) == results_of(whole)
@@ -515,7 +517,7 @@ def test_an_experiment_has_one_process_at_a_time(whole, grid, tmp_path):
     out = copied(whole, tmp_path)
     with (
         locks.locked(out),
-        pytest.raises(InvlearnError, match=r"another process is at work in .*experiment; wait"),
+        pytest.raises(InvlearnError, match=r"another process is using .*experiment; wait"),
     ):
         compare(grid, out)
     compare(grid, out)
@@ -547,7 +549,7 @@ def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole, grid, tmp_pat
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err == "stopped; the same command goes on from here\n"
+    assert err == "stopped; run the same command to continue\n"
     assert not (tmp_path / "out" / "results.json").exists()
     compare(grid, tmp_path / "out")
     assert results_of(tmp_path / "out") == results_of(whole)
@@ -571,6 +573,24 @@ def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
             time.sleep(0.02)
         assert not is_held(folder)
         assert (folder / "checkpoints" / "index.json").exists()
+
+
+def test_a_worker_that_is_told_to_end_stops_its_task_first(monkeypatch):
+    ended = []
+    monkeypatch.setattr(pool.os, "_exit", ended.append)
+    monkeypatch.setattr(pool, "_stop_flags", [SimpleNamespace(value=0)])
+    monkeypatch.setattr(pool, "_here", {"is_working": False, "is_ending": False})
+
+    def work(task, should_stop):
+        assert not should_stop()
+        pool._end()
+        assert should_stop()
+        assert ended == []
+
+    pool._in_worker(work, "task")
+    assert ended == [1]
+    pool._end()
+    assert ended == [1, 1]
 
 
 def is_held(folder):
@@ -612,7 +632,7 @@ def test_a_worker_that_is_killed_is_an_error_and_what_is_done_is_kept(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     given = grid | {"backbones": ["deadly:Deadly"]}
-    with pytest.raises(RunError, match=r"ended early: it was killed, perhaps for want of memory; "):
+    with pytest.raises(RunError, match="ended early: it was killed, or out of memory, or"):
         compare(given, tmp_path / "out", workers=2)
     trained = counted(monkeypatch)
     compare(given, tmp_path / "out")

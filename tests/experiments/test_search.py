@@ -255,7 +255,13 @@ def test_a_lock_that_a_killed_process_left_is_removed(journal):
     assert not lock.is_symlink()
 
 
-@pytest.mark.parametrize("line", [b"{}\n", b"[1]\n", b"no\n", b'{"op_code": 4, "worker_id": 1}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"{}\n", b"[1]\n", b"no\n", b'{"op_code": 4, "worker_id": 1}\n'),
+        *(b'{"op_code": 99, "worker_id": "1"}\n', b"[" * 100_000 + b"\n"),
+    ],
+)
 def test_a_damaged_journal_is_an_error_that_says_what_to_do(journal, line):
     whole = journal.read_bytes()
     journal.write_bytes(line + whole)

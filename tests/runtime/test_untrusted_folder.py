@@ -85,6 +85,21 @@ def test_workers_of_an_experiment_execute_no_file_of_the_working_folder(feed, pl
     assert not executed.exists(), executed.read_text()
 
 
+@pytest.mark.slow
+def test_workers_of_a_call_from_python_do_not_inherit_the_working_folder(feed, tmp_path):
+    """In a notebook and under `python -c`, `sys.path` has an empty entry: the working folder."""
+    (tmp_path / "dill.py").write_text(PLANT.format(marker=str(tmp_path / "executed"), name="dill"))
+    grid = {"datasets": {"feed": str(feed.dataset)}, "strategies": ["none"], "backbones": ["mf"]}
+    grid |= {"seeds": 2, "settings": {"epochs": 1}}
+    code = (
+        "import sys, torch, invlearn; from invlearn.experiments.compare import compare\n"
+        f"sys.path.insert(0, ''); compare({grid!r}, 'out', workers=2)"
+    )
+    done = run([sys.executable, "-P", "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "executed").exists()
+
+
 def test_the_working_folder_is_on_the_path_only_while_a_class_is_imported(feed, tmp_path):
     code = (
         "import os, sys; from invlearn.training.class_lookup import strategy_class\n"

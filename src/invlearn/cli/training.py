@@ -198,7 +198,7 @@ def _show_warnings(compared: "Comparison") -> None:
         console.print(
             f"  {counted(compared.n_seen, 'row has', 'rows have')} a pair that the runs were "
             "trained or validated on,\n"
-            "  so these metrics are too high; remove such rows with --seen drop"
+            "  so these metrics are too good; remove such rows with --seen drop"
         )
 
 

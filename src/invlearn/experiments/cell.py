@@ -22,9 +22,10 @@ from typing import Any, Literal, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from invlearn.config.schema import RunConfig, Settings, load_config
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.data.dataset import Dataset
 from invlearn.evaluation.assessment import measure_baselines
 from invlearn.evaluation.baselines import ALL_BASELINES
@@ -33,6 +34,7 @@ from invlearn.evaluation.metrics import is_better
 from invlearn.experiments.search import Cost, Trial, Tuning, append_trial, nested, read_trials
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import RunError
+from invlearn.runtime.text import clipped
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -122,7 +124,7 @@ class CellFolder:
     """The records of a cell."""
 
     def __init__(self, experiment: Path, cell: Cell) -> None:
-        """Name the folder; `prepare` creates it."""
+        """Name the folder; a task creates it, and `describe` writes `cell.json`."""
         self.cell = cell
         self.path = experiment / "cells" / cell.key
 
@@ -228,9 +230,9 @@ class BaselineFolder:
         }
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def open_checked(folder: Path, fingerprint: str) -> Dataset:
-    """Open the dataset of a cell, and check every file; the last dataset stays open.
+    """Open the dataset of a cell, and check every file; the last few stay open.
 
     Raises:
         DataError: It is missing or damaged.
@@ -254,9 +256,11 @@ def read_record(model: type[Model], file: Path) -> Model:
     try:
         return model.model_validate_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
+        is_invalid = isinstance(error, ValidationError)
+        reason = describe_validation_error(model, error) if is_invalid else str(error)
         raise RunError(
-            f"{file} is damaged ({str(error).splitlines()[0]}); remove it, and the training that "
-            "it records is done again"
+            f"{file} is damaged ({clipped(reason, 200)}); remove it, and the training that it "
+            "records is done again"
         ) from error
 
 

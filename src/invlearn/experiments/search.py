@@ -18,13 +18,16 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
 from invlearn.config.schema import Settings
+from invlearn.config.validation_errors import describe_validation_error
 from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.runtime.random import stream
+from invlearn.runtime.text import clipped
 
 ALIKE = 16
 """Number of trials, including the defaults, that are random and have the same values of the shared
@@ -215,9 +218,13 @@ def read_trials(file: Path) -> list[Trial]:
             )
             for trial in (study.trials if study else ())
         ]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # Optuna replays the lines, which may hold anything
+        is_invalid = isinstance(error, ValidationError)
+        reason = describe_validation_error(Trial, error) if is_invalid else repr(error)
         raise RunError(
-            f"{file} is damaged ({str(error).splitlines()[0]}); remove it, and the search that it "
+            f"{file} is damaged ({clipped(reason, 200)}); remove it, and the search that it "
             "records is done again"
         ) from error
 

@@ -6,9 +6,10 @@ call does the tasks without a record, and resumes the trainings that were stoppe
 """
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ from invlearn.training.run import Run
 from invlearn.training.settings import complete
 
 FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
-"""Errors of one training that the others need not have."""
-RESUME = "stopped; the same command goes on from here"
+"""Errors that end one training only."""
+RESUME = "stopped; run the same command to continue"
 PAUSE_SECONDS = 0.3
 """Longest time between two calls of `should_stop` while workers train."""
 WIDTH = 38
@@ -76,12 +77,6 @@ def work_together(
             _run_all(experiment, folders, submit, workers, progress, should_stop)
     except Stopped as stop:
         raise Stopped(RESUME) from stop
-    except Exception as error:
-        if workers == 1 or isinstance(error, InvlearnError):
-            raise
-        if should_stop():  # the workers got the same signal as this process
-            raise Stopped(RESUME) from error
-        raise _worker_error(experiment, error) from error
     finally:
         torch.set_num_threads(threads)
         open_checked.cache_clear()
@@ -101,17 +96,24 @@ def _folders(experiment: Path, cells: Sequence[Cell]) -> list[CellFolder]:
     return [CellFolder(experiment, cell) for cell in merged.values()]
 
 
-def _worker_error(experiment: Path, error: Exception) -> RunError:
-    """Return an error that says why a worker ended, and write its traceback to a file."""
-    reason = f"{type(error).__name__}: {error}"
-    if isinstance(error, BrokenProcessPool):
-        reason = "it was killed, perhaps for want of memory"
-    log = experiment / "worker.log"
-    atomic.write_text(log, "".join(traceback.format_exception(error)))
-    return RunError(
-        f"a worker of the experiment ended early: {reason}; fix that ({log} holds its traceback), "
-        "and the same command goes on from here"
-    )
+@contextmanager
+def _reported(experiment: Path, should_stop: ShouldStop) -> Generator[None, None, None]:
+    """Convert the unexpected error of a worker, and write its traceback to a file."""
+    try:
+        yield
+    except InvlearnError:
+        raise
+    except Exception as error:
+        if should_stop():  # the workers got the same signal as this process
+            raise Stopped(RESUME) from error
+        log = experiment / "worker.log"
+        atomic.write_text(log, "".join(traceback.format_exception(error)))
+        reason = f"{type(error).__name__}: {error}; fix that ({log} holds its traceback)"
+        if isinstance(error, BrokenProcessPool):
+            reason = "it was killed, or out of memory, or could not start"
+        raise RunError(
+            f"a worker of the experiment ended early: {reason}; run the same command to continue"
+        ) from error
 
 
 def _run_all(
@@ -140,10 +142,12 @@ def _run_all(
         ready = [task for task in _ready(missing) if task not in running.values()]
         for task in ready[: workers - len(running)]:
             show(task)
-            running[submit(carry_out, task)] = task
+            with _reported(experiment, should_stop) if workers > 1 else nullcontext():
+                running[submit(carry_out, task)] = task
         for future in wait(running, PAUSE_SECONDS, FIRST_COMPLETED).done:
             folder, _ = running.pop(future)
-            future.result()
+            with _reported(experiment, should_stop):
+                future.result()
             missing[folder] = folder.missing()
             show()
 

@@ -21,6 +21,8 @@ Submit = Callable[[Callable[[Task, ShouldStop], None], Task], "Future[None]"]
 
 _stop_flags: list[Any] = []
 """In a worker: a value shared with the parent, not zero if the worker should stop."""
+_here = {"is_working": False, "is_ending": False}
+"""In a worker: whether it has a task, and whether it ends after the step that it takes."""
 
 
 @contextmanager
@@ -50,9 +52,12 @@ def worker_pool(workers: int, should_stop: ShouldStop) -> Generator[Submit[Any],
         def submit(work: Callable[[Any, ShouldStop], None], task: Any) -> "Future[None]":
             # A new worker inherits the mask: Ctrl-C is handled by this process only.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            path = sys.path[:]
+            sys.path[:] = [folder for folder in path if folder not in ("", str(Path.cwd()))]
             try:
                 return pool.submit(_in_worker, work, task)
             finally:
+                sys.path[:] = path
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
         try:
@@ -72,7 +77,7 @@ def _finished(
 
 @contextmanager
 def _clean_start() -> Generator[None, None, None]:
-    """Start processes without the working folder on their path and without the caller's script.
+    """Start processes that do not put the working folder on their path nor run the caller's script.
 
     Python would import modules from the working folder, which may hold files of others, and would
     execute a script without `if __name__ == "__main__"` again in each worker.
@@ -93,9 +98,13 @@ def _clean_start() -> Generator[None, None, None]:
 
 
 def _begin(stop: Any, folder: Path) -> None:
-    """Prepare a worker, which ends if its parent is killed."""
+    """Prepare a worker, which saves and ends on SIGTERM, or if its parent is killed.
+
+    The pool sends SIGTERM to all workers if one of them was killed.
+    """
     _stop_flags.append(stop)
     os.chdir(folder)
+    signal.signal(signal.SIGTERM, _end)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -103,9 +112,23 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    _end()
+
+
+def _end(*_: object) -> None:
+    """End this worker: at once if it has no task, else when its task has stopped and saved."""
+    _here["is_ending"] = True
+    if not _here["is_working"]:
+        os._exit(1)
 
 
 def _in_worker(work: Callable[[Task, ShouldStop], None], task: Task) -> None:
-    if not _stop_flags[0].value:
-        work(task, lambda: bool(_stop_flags[0].value))
+    if _stop_flags[0].value:
+        return
+    _here["is_working"] = True
+    try:
+        work(task, lambda: bool(_stop_flags[0].value) or _here["is_ending"])
+    finally:
+        _here["is_working"] = False
+        if _here["is_ending"]:
+            os._exit(1)

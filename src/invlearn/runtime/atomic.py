@@ -197,8 +197,9 @@ def _final(name: str) -> str:
 def _check_place(path: Path, marker: str, *, overwrite: bool) -> None:
     """Check that a folder does not exist, or may be replaced."""
     need_absent(path, overwrite=overwrite)
-    is_empty = path.is_dir() and not any(path.iterdir())
-    if os.path.lexists(path) and not ((path / marker).exists() or is_empty):
+    if not os.path.lexists(path) or (path / marker).exists():
+        return
+    if not path.is_dir() or any(path.iterdir()):
         raise InvlearnError(
             f"{path} is not overwritten, since it contains no {marker}; choose another name"
         )

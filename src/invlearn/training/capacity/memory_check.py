@@ -13,7 +13,7 @@ from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.memory import available, gib
 from invlearn.training.capacity.param_count import Counts
 from invlearn.training.capacity.planning import Plan, plan
-from invlearn.training.settings import complete_settings
+from invlearn.training.settings import check_metric, complete_settings
 
 MARGIN = 0.9
 """Part of the available memory that a training may take by this estimate."""
@@ -28,7 +28,7 @@ def counts_of(dataset: Dataset) -> Counts:
 def check_memory(config: RunConfig, dataset: Dataset, group: Group) -> None:
     """Refuse a training that a machine has too little memory for, before any of it is taken.
 
-    All processes decide the same, and none goes on before all have checked. Backbones that are not
+    All processes decide the same, and none starts before all have checked. Backbones that are not
     built in are not checked: building one may have side effects.
 
     Args:
@@ -116,6 +116,7 @@ def plan_for(
         counts = Counts(dataset.users, dataset.items, *parts)
     else:
         data = Dataset.open(dataset)
+        check_metric(settings.select_by, data)
         counts, features = counts_of(data), data.feature_card
     settings = complete_settings(settings, n_train=counts.train, n_unlabelled=counts.unlabelled)
     return plan(settings, counts, features, n_processes=n_processes)
