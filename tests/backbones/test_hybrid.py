@@ -186,7 +186,7 @@ def test_it_trains_with_every_part_of_the_library(tmp_path):
     assert np.array_equal(scores, again.score(board.test.users, board.test.items))
 
 
-def test_logits_of_pairs_do_not_depend_on_their_neighbours():
+def test_logits_of_pairs_do_not_depend_on_their_neighbors():
     module, (users, items) = made().train(), every_pair(N_USERS, N_ITEMS)
     whole = module(users, items)
     alone = torch.cat([module(users[[n]], items[[n]]) for n in range(len(users))])

@@ -17,7 +17,7 @@ from console import done
 from invlearn.data.features import NO_FEATURES, Features, Scale, SideCard, SideFeatures
 from invlearn.data.parts import PARTS
 from invlearn.data.prepare.audit import Audit
-from invlearn.data.prepare.side_tables import LEAST_IDS, open_tables, read_side, standardised
+from invlearn.data.prepare.side_tables import LEAST_IDS, open_tables, read_side, standardized
 from invlearn.runtime.errors import ConfigError, DataError
 
 RULE = "watch >= 2, < 1"
@@ -105,8 +105,8 @@ def test_columns_are_those_of_a_slow_loop_in_any_order_of_the_table(rows, n_ids,
 
 
 @given(st.lists(st.floats(allow_infinity=False, width=64), max_size=20))
-def test_any_numbers_can_be_standardised(column):
-    values, scale = standardised(np.array(column, np.float64))
+def test_any_numbers_can_be_standardized(column):
+    values, scale = standardized(np.array(column, np.float64))
     there = ~np.isnan(column)
     assert np.isfinite(values).all()
     assert np.isfinite([scale.mean, scale.spread]).all()
@@ -120,12 +120,12 @@ def test_any_numbers_can_be_standardised(column):
 
 
 def test_small_differences_between_large_numbers_are_seen():
-    values, _ = standardised(1e9 + np.array([0.0, 1e-3, 2e-3]))
+    values, _ = standardized(1e9 + np.array([0.0, 1e-3, 2e-3]))
     np.testing.assert_allclose(values, [-(1.5**0.5), 0, 1.5**0.5], rtol=1e-3, atol=1e-3)
 
 
 def test_a_large_table_of_equal_values_is_no_noise():
-    values, scale = standardised(np.full(1000, 0.1))
+    values, scale = standardized(np.full(1000, 0.1))
     assert not values.any()
     assert scale == Scale(mean=0.1, spread=0.0)
 

@@ -163,7 +163,7 @@ def test_the_hash_never_overflows(user, item, seed):
 
 
 @pytest.mark.parametrize("shape", [(2000, 50), (1, 100_000), (100_000, 1), (316, 316)])
-def test_the_hash_is_uniform_and_neighbours_and_seeds_are_independent(shape):
+def test_the_hash_is_uniform_and_neighbors_and_seeds_are_independent(shape):
     first, second = hashes(*shape, 0), hashes(*shape, 1)
     n_cells = 16
     cell, other = (values * n_cells // PRIME for values in (first, second))

@@ -62,7 +62,7 @@ class Wide(nn.Module):
                 np.bincount(ids[rows], minlength=n)
                 for rows in (slice(None), exposures.labels == 1, exposures.labels == 0)
             )
-            columns = [_standardised_log(shown), likes, dislikes]
+            columns = [_standardized_log(shown), likes, dislikes]
             counts.copy_(torch.from_numpy(np.column_stack(columns)[here]))
         mean = mean_rate(labels)
         self.prior.copy_(torch.from_numpy(PSEUDO_ROWS * np.array([mean, 1 - mean])))
@@ -98,7 +98,7 @@ class Wide(nn.Module):
         self.marks = nn.Buffer(torch.from_numpy(marks).to(self.prior), persistent=False)
 
 
-def _standardised_log(counts: Ids) -> Floats:
+def _standardized_log(counts: Ids) -> Floats:
     """Return `log(1 + counts)`, standardized."""
     logs = np.log1p(counts)
     logs -= logs.mean()

@@ -159,12 +159,12 @@ class DatasetSizes(Settings):
     users: Count
     """Users of a dataset that does not exist yet."""
     items: Count
-    """Items of it."""
+    """Number of items."""
     rows: Annotated[int, Field(gt=0, lt=2**48)]
-    """Labelled rows of it, split as `prepare` does by default: a tenth for validation, a tenth
+    """Number of labelled rows, split as `prepare` does by default: a tenth for validation, a tenth
     for the test."""
     unlabelled_rows: Annotated[int, Field(ge=0, lt=2**48)] = 0
-    """Unlabelled rows of it."""
+    """Number of unlabelled rows."""
 
 
 def load_config(values: Mapping[str, Any], base: RunConfig | str | Path | None = None) -> RunConfig:

@@ -1,7 +1,7 @@
 """Known public data sets: description, source, and preparation settings.
 
 No data is downloaded or shipped: under the licences, each user must fetch the data. Each data
-set is recognised in its original files, and in some smaller forms as Parquet.
+set is recognized in its original files, and in some smaller forms as Parquet.
 """
 
 import os
@@ -143,7 +143,7 @@ DATASETS: dict[str, KnownDataset] = {
         n_users=290,
         n_items=300,
         size="1 MB",
-        licence="research use; read the terms beside the download",
+        licence="research use; read the terms of the download",
         homepage="https://www.cs.cornell.edu/~schnabts/mnar/",
         forms=(Form(("train.ascii", "test.ascii"), "coat", "rating >= 4, <= 2", _SPLIT_COLUMN),),
         archive="coat.zip",

@@ -35,7 +35,7 @@ from invlearn.runtime.safe_load import column_of, json_of, misplaced
 
 FORMAT = 1
 KEYS = ("fingerprint", "n_users", "n_items", "files")
-"""Required keys of every card besides `format`."""
+"""Required keys of every card, except `format`."""
 
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -116,7 +116,7 @@ def write_dataset(folder: Path, parts: Mapping[str, Part], card: Mapping[str, An
     Args:
         folder: A folder under its temporary name (see `invlearn.runtime.atomic.new_folder`).
         parts: The rows of each of `PARTS`.
-        card: Content of `data.json` besides format, files and fingerprint; includes `n_users`
+        card: Content of `data.json` except format, files and fingerprint; includes `n_users`
             and `n_items`.
     """
     write_parts(folder, {name: len(part) for name, part in parts.items()}, [parts])

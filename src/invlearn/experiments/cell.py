@@ -284,7 +284,7 @@ def read_evaluation(measured: Measured, file: Path) -> Evaluation:
             draws = {name: stored[name].astype(np.float64) for name in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise RunError(
-            f"{file} is missing or damaged ({error}); remove the record {file.stem}.json beside "
+            f"{file} is missing or damaged ({error}); remove the record {file.stem}.json next to "
             "it as well, and it is measured again"
         ) from error
     return Evaluation(

@@ -105,7 +105,7 @@ def check_folder(out: Path) -> None:
         raise ConfigError(f"{out} is a dataset or a run; give the experiment its own --out")
     if other := [name for name in names if not name.startswith(OURS) and not name.endswith(".svg")]:
         raise ConfigError(
-            f"{out} holds {other[0]}, which is none of an experiment's; give the experiment a "
+            f"{out} holds {other[0]}, which is not a file of an experiment; give the experiment a "
             "folder of its own with --out"
         )
 

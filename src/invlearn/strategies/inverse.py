@@ -61,18 +61,18 @@ class InverseGradient(Strategy):
 
     def propose(self, score: Score, params: Params, batch: Batch) -> Proposal:
         """Propose the candidate with the least judges' loss, and the gradient there."""
-        judges_loss = partial(labelled_loss, score, batch)
+        batch_loss = partial(labelled_loss, score, batch)
 
         def unlabelled_loss(weights: Params) -> Tensor:
             return inverse_dual_loss(score(weights, batch.unlabelled)).mean()
 
         if not batch.is_meta_batch:
-            gradients, loss = gradients_and_loss(judges_loss, params)
+            gradients, loss = gradients_and_loss(batch_loss, params)
             return Proposal(params, gradients, {"loss": loss})
         trial = gradients_and_loss(unlabelled_loss, params)[0]
         alpha = self.alpha_ratio * batch.lr
         points = [shifted(params, trial, alpha * stride) for stride in STRIDES]
-        best = gradients_at_best(judges_loss, points, best_choice)
+        best = gradients_at_best(batch_loss, points, best_choice)
         verdict = {"judge_losses": best.losses, "choice": best.choice}
         return Proposal(best.params, best.gradients, {"loss": best.loss, **verdict})
 

@@ -45,7 +45,7 @@ _KEPT = "epoch-"
 
 @dataclass(slots=True)
 class TrainState:
-    """Training progress: the state to save besides weights and moments."""
+    """Training progress: the state to save in addition to weights and moments."""
 
     epoch: int = 0
     """Epochs finished."""

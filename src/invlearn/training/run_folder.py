@@ -48,7 +48,7 @@ IDS = ("users.parquet", "items.parquet")
 TRUST_VARIABLE = "INVLEARN_TRUST"
 """Environment variable: comma-separated modules that run folders may import."""
 KEYS = ("dataset", "fingerprint", "n_users", "n_items")
-"""Required keys of `run.json`, besides the format."""
+"""Required keys of `run.json`, except the format."""
 
 
 class RunCard(BaseModel):

@@ -230,11 +230,11 @@ def _fit(
     mean, spread = _moments(blocks)
     scale = np.divide(emphasis, spread, out=np.zeros_like(spread), where=spread > 0)
 
-    def standardised() -> Iterator[Block]:
+    def standardized() -> Iterator[Block]:
         for columns, labels in blocks():
             yield np.column_stack([(columns - mean) * scale, np.ones(len(labels))]), labels
 
-    coefficients = logistic_regression(standardised, l2=l2)
+    coefficients = logistic_regression(standardized, l2=l2)
     intercept = float(coefficients[-1])
     coefficients = coefficients[:-1] * scale
     return coefficients, intercept - float(mean @ coefficients)

@@ -43,7 +43,7 @@ def best_parts(members: Floats, labels: IntegerIds, *, start: Parts) -> Parts:
     best = max((start, *_grid(len(members))), key=lambda parts: _area(parts @ scores, positive))
     reached = _area(best @ scores, positive)
     while True:
-        parts = max(_neighbours(best), key=lambda parts: _area(parts @ scores, positive))
+        parts = max(_neighbors(best), key=lambda parts: _area(parts @ scores, positive))
         if not (area := _area(parts @ scores, positive)) > reached:
             return best
         best, reached = parts, area
@@ -55,7 +55,7 @@ def _grid(n_models: int) -> Iterator[Parts]:
         yield PARTS // COARSE * np.bincount(owners, minlength=n_models)
 
 
-def _neighbours(parts: Parts) -> Iterator[Parts]:
+def _neighbors(parts: Parts) -> Iterator[Parts]:
     """Yield every mix that differs by one part."""
     unit = np.eye(len(parts), dtype=np.int64)
     for to, giver in permutations(range(len(parts)), 2):

@@ -81,7 +81,7 @@ def read_files(files: Sequence[Path], form: Format) -> pl.LazyFrame:
             f"found {', '.join(names)}; choose another format"
         )
     rows = pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")
-    with reading(files[0].name if len(files) == 1 else f"{files[0].name} or a file beside it"):
+    with reading(files[0].name if len(files) == 1 else f"{files[0].name} or another of its files"):
         if isinstance(form.scan, Text):
             return form.scan.typed(rows, files)
         if rows.select(pl.len()).collect(engine="streaming").item() == 0:

@@ -79,7 +79,7 @@ def orders(column: str, dtype: DType) -> Check:
 
 
 def one_of(column: str, words: Sequence[str]) -> Check:
-    """Check that a split column holds one of some words, in any case, or such a number."""
+    """Check that a split column holds one of `words`, ignoring case, or its number."""
     return Check(column, f"one of {', '.join(words)}", ~nw.col(SPLIT).is_null(), _discrete)
 
 

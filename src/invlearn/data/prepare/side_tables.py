@@ -1,6 +1,6 @@
 """Read tables of user and item features, aligned with the dense ids, as feature columns.
 
-Text, boolean, and named numeric columns are categories; all other numbers are standardised.
+Text, boolean, and named numeric columns are categories; all other numbers are standardized.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
         )
     coded = {name: _coded(placed[name]) for name in table.categorical}
     numbers = placed.select(pl.col(table.numeric).cast(pl.Float64).fill_null(float("nan")))
-    scaled = {name: standardised(numbers[name].to_numpy()) for name in table.numeric}
+    scaled = {name: standardized(numbers[name].to_numpy()) for name in table.numeric}
     card = SideCard(
         categorical={name: 1 + len(words) for name, (_, words) in coded.items()},
         numeric={name: scale for name, (_, scale) in scaled.items()},
@@ -134,7 +134,7 @@ def read_side(table: SideTable, ids: pl.Series) -> ReadSide:
     return ReadSide(SideFeatures(card, codes, values), frame, facts)
 
 
-def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
+def standardized(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
     """Subtract the mean of a column and divide by its standard deviation.
 
     Both are computed over the values that are not missing. These are first divided by their
@@ -148,7 +148,7 @@ def standardised(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
         The column, 0 where a value is missing, and its scale.
 
     Example:
-        >>> standardised(np.array([1.0, np.nan, 3.0]))
+        >>> standardized(np.array([1.0, np.nan, 3.0]))
         (array([-1.,  0.,  1.], dtype=float32), Scale(mean=2.0, spread=1.0))
     """
     there = column[~np.isnan(column)]

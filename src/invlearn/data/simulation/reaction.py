@@ -34,7 +34,7 @@ class FeedbackModel:
     pull_quantiles: Reals
     """Quantiles of the watch utility, at the fractions in `RATIO_QUANTILES`."""
     event_scale: tuple[float, float]
-    """Rates of likes and hates per unit of `exp(z)` and `exp(-z)`, z = standardised liking."""
+    """Rates of likes and hates per unit of `exp(z)` and `exp(-z)`, z = standardized liking."""
     liking_mean: float
     liking_spread: float
 

@@ -104,7 +104,7 @@ def count_params(
 def _built(
     config: RunConfig, counts: Counts, features: FeatureCard
 ) -> tuple[nn.Module, dict[int, int]]:
-    """The backbone without memory, or a small one and what its numbers of rows stand for."""
+    """The backbone without memory, or a small one with the real number of rows for its own."""
     try:
         with ShapesOnly(), torch.device("meta"):
             return make_backbone(config, counts.users, counts.items, features), {}

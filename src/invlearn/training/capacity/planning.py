@@ -34,7 +34,7 @@ M_MMAP_THRESHOLD: the threshold for trimming becomes twice that of the largest o
 LOADED_LATER = 1 << 25
 """Bytes of code and buffers that the first steps of a process load."""
 PER_PAIR, IDS_PER_PAIR = 12, 12
-"""Numbers that a pair takes besides the rows that it uses (its ids, logit, loss, their gradients),
+"""Numbers that a pair takes in addition to the rows that it uses (its ids, logit, loss, their gradients),
 and ids of eight bytes that it takes from the sampler to the scatter of its gradients."""
 COPIES, COPIES_OF_MOVES = 8, 3
 """Tensors as large as the gathered parameters in a step: these, gradients, moments, the update; and
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def lasting(self) -> Parts:
-        """Memory that is held from beginning to end, besides `base`."""
+        """Memory that is held from beginning to end, except `base`."""
         counts, index = self.counts, 0
         if self.strategy.feed.unlabelled and exposed_fraction(self.config) < 1:  # it is made
             per_row = 20 if counts.exposed <= BUCKET_ROWS else 1
@@ -129,7 +129,7 @@ class Plan:
 
     @property
     def to_come(self) -> float:
-        """Bytes that a process takes at its peak besides what it holds already."""
+        """Bytes that a process takes at its peak in addition to what it holds already."""
         return sum(self.lasting.values()) + max(self.passing.values()) + self.kept
 
     @property

@@ -72,7 +72,7 @@ def traffic(
       gradient, and the parameters to step from if they moved, to the owners.
 
     Args:
-        calls: Of the strategy; `moves` counts as a step that did start elsewhere.
+        calls: Of the strategy; with `moves`, every step counts as a moved one.
         params: Of the backbone.
         n_pairs: Labelled and unlabelled pairs of the batch.
         rows: Distinct rows by key: of the batch, or, sharded, of one process' share of it.
