@@ -34,8 +34,8 @@ M_MMAP_THRESHOLD: the threshold for trimming becomes twice that of the largest o
 LOADED_LATER = 1 << 25
 """Bytes of code and buffers that the first steps of a process load."""
 PER_PAIR, IDS_PER_PAIR = 12, 12
-"""Numbers that a pair takes in addition to the rows that it uses (its ids, logit, loss, their gradients),
-and ids of eight bytes that it takes from the sampler to the scatter of its gradients."""
+"""Numbers that a pair takes in addition to its rows (its ids, logit, loss, their gradients), and
+ids of eight bytes that it takes from the sampler to the scatter of its gradients."""
 COPIES, COPIES_OF_MOVES = 8, 3
 """Tensors as large as the gathered parameters in a step: these, gradients, moments, the update; and
 more of them if the strategy tries other parameters."""
