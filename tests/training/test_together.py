@@ -161,7 +161,7 @@ def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
     with pytest.raises(Stopped):
         invlearn.train(board, tmp_path / "run", **stop, **GIVEN)
     other = checkerboard(tmp_path / "other", seed=1).folder
-    with pytest.raises(RunError, match=r"other settings.*epochs 2, now 3"):
+    with pytest.raises(RunError, match=r"settings differ.*epochs 2, now 3"):
         invlearn.train(board, tmp_path / "run", resume_if_exists=True, **GIVEN | {"epochs": 3})
     with pytest.raises(RunError, match="another dataset"):
         invlearn.train(other, tmp_path / "run", resume_if_exists=True, **GIVEN)
