@@ -110,12 +110,12 @@ def test_broken_entry_points_are_errors_in_words(find, name, says, plugins):
 
 
 def test_module_and_class():
-    assert backbone_class("test_registry:Net") is Net
-    assert backbone_class("test_registry:Net.Inner") is Net.Inner
-    assert strategy_class("test_registry:Loss") is Loss
+    assert backbone_class("test_class_lookup:Net") is Net
+    assert backbone_class("test_class_lookup:Net.Inner") is Net.Inner
+    assert strategy_class("test_class_lookup:Loss") is Loss
 
 
-@pytest.mark.parametrize("name", [":Net", "test_registry:", ".x:Net", "a b:Net", "test_registry::"])
+@pytest.mark.parametrize("name", [":Net", "test_class_lookup:", ".x:Net", "a b:Net", "test_class_lookup::"])
 def test_what_cannot_be_imported(name):
     with pytest.raises(ConfigError, match="backbone"):
         backbone_class(name)
