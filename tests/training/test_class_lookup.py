@@ -115,7 +115,9 @@ def test_module_and_class():
     assert strategy_class("test_class_lookup:Loss") is Loss
 
 
-@pytest.mark.parametrize("name", [":Net", "test_class_lookup:", ".x:Net", "a b:Net", "test_class_lookup::"])
+@pytest.mark.parametrize(
+    "name", [":Net", "test_class_lookup:", ".x:Net", "a b:Net", "test_class_lookup::"]
+)
 def test_what_cannot_be_imported(name):
     with pytest.raises(ConfigError, match="backbone"):
         backbone_class(name)

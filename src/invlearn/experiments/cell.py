@@ -22,19 +22,25 @@ from typing import Any, Literal, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
 from invlearn.config.schema import RunConfig, Settings, load_config
-from invlearn.config.validation_errors import describe_validation_error
 from invlearn.data.dataset import Dataset
 from invlearn.evaluation.assessment import measure_baselines
 from invlearn.evaluation.baselines import ALL_BASELINES
 from invlearn.evaluation.evaluation import Evaluation
 from invlearn.evaluation.metrics import is_better
-from invlearn.experiments.search import Cost, Trial, Tuning, append_trial, nested, read_trials
+from invlearn.experiments.search import (
+    Cost,
+    Trial,
+    Tuning,
+    append_trial,
+    damaged,
+    nested,
+    read_trials,
+)
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import RunError
-from invlearn.runtime.text import clipped
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -256,12 +262,7 @@ def read_record(model: type[Model], file: Path) -> Model:
     try:
         return model.model_validate_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        is_invalid = isinstance(error, ValidationError)
-        reason = describe_validation_error(model, error) if is_invalid else str(error)
-        raise RunError(
-            f"{file} is damaged ({clipped(reason, 200)}); remove it, and the training that it "
-            "records is done again"
-        ) from error
+        raise damaged(file, model, error, "training") from error
 
 
 def _write(stem: Path, record: Settings, found: Evaluation | None) -> None:

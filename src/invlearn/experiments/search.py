@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BaseModel,
     Discriminator,
     Field,
     NonNegativeInt,
@@ -221,12 +222,17 @@ def read_trials(file: Path) -> list[Trial]:
     except ConfigError:
         raise
     except Exception as error:  # Optuna replays the lines, which may hold anything
-        is_invalid = isinstance(error, ValidationError)
-        reason = describe_validation_error(Trial, error) if is_invalid else repr(error)
-        raise RunError(
-            f"{file} is damaged ({clipped(reason, 200)}); remove it, and the search that it "
-            "records is done again"
-        ) from error
+        raise damaged(file, Trial, error, "search") from error
+
+
+def damaged(file: Path, model: type[BaseModel], error: Exception, work: str) -> RunError:
+    """Return the error for a damaged record of some work, with what is wrong in it."""
+    is_invalid = isinstance(error, ValidationError)
+    reason = describe_validation_error(model, error) if is_invalid else str(error) or repr(error)
+    return RunError(
+        f"{file} is damaged ({clipped(reason, 200)}); remove it, and the {work} that it records "
+        "is done again"
+    )
 
 
 def append_trial(file: Path, trial: Trial, tuning: Tuning, *, minimize: bool) -> None:
