@@ -798,7 +798,7 @@ def test_a_reader_is_told_where_a_bound_was_met(whole):
     assert remarks(min(rates), records[:1])[-1] == "the lowest optimizer.lr tried was chosen"
     text = (whole / "results.md").read_text()
     assert all(f"- {place.strategy}: {remark}" in text for remark in found.remarks)
-    assert "Mind:" in text
+    assert "Warnings:" in text
 
 
 def test_a_seed_trained_with_other_settings_does_not_count(whole, grid, tmp_path, monkeypatch):

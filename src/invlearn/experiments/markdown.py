@@ -11,7 +11,7 @@ METRICS = ("auc", "gauc", "ndcg@10", "log_loss")
 MARKS = {"win": "▲", "tie": "=", "loss": "▼"}
 
 
-EFFORT = ("seconds a run", "epochs", "peak MiB", "trials", "given up", "failed", "search seconds")
+EFFORT = ("seconds a run", "epochs", "peak MiB", "trials", "pruned", "failed", "search seconds")
 
 
 def to_markdown(results: Results) -> str:
@@ -44,7 +44,7 @@ def _group(group: Group, reference: str) -> str:
         *_table("method", [*EFFORT, "chosen"], {m.name: _effort(m) for m in methods}),
         "",
     ]
-    for title, notes in (("Mind:", remarks), ("Failed:", failures(methods))):
+    for title, notes in (("Warnings:", remarks), ("Failed:", failures(methods))):
         if notes:
             lines += [title, "", *(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
