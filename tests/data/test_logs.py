@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import warnings
 from pathlib import Path
 
 import narwhals.stable.v2 as nw
@@ -228,6 +229,8 @@ def test_any_log_comes_back(tmp_path, kind, rows):
         frame = frame.with_columns(pl.col("item").cast(pl.String))
     else:
         getattr(frame, f"write_{kind}")(file)
+    if kind != "parquet":  # spaces around a value do not belong to it
+        frame = frame.with_columns(pl.col("user").str.strip_chars())
     found = read(file)
     assert found.select("user", "item").equals(frame.select("user", "item"))
     assert found["watched"].equals(frame["watched"])
@@ -294,7 +297,7 @@ def test_broken_line_is_named(tmp_path):
     write(tmp_path / "many" / "2.csv", "a\n1\n1,2\n")
     assert "2.csv line 3 has 2 fields" in refused(tmp_path / "many")
     dat = write(tmp_path / "ratings.dat", "1::2::3::4\n1::2::3::4::5\n")
-    assert "ratings.dat line 2 has 9 fields" in refused(dat)
+    assert "ratings.dat line 2 does not hold user, item" in refused(dat)
 
 
 def test_truncated_gzip(tmp_path):
@@ -310,18 +313,19 @@ def test_other_encoding(tmp_path):
 def test_files_of_one_log_must_agree(tmp_path):
     write(tmp_path / "1.csv", "user,item\n1,2\n")
     write(tmp_path / "2.csv", "user,video\n1,2\n")
-    assert "2.csv lacks item and has video, unlike 1.csv" in refused(tmp_path)
-    FRAME.write_parquet(tmp_path / "3.parquet")
-    assert "3.parquet is parquet and 1.csv is csv" in refused(tmp_path)
+    one, two, three = tmp_path / "1.csv", tmp_path / "2.csv", tmp_path / "3.parquet"
+    assert f"{two} lacks item and has video, unlike {one}" in refused(tmp_path)
+    FRAME.write_parquet(three)
+    assert f"{three} is parquet and {one} is csv" in refused(tmp_path)
 
 
 def test_format_whose_fields_are_missing(tmp_path):
     file = write(tmp_path / "log.csv", "user_id,video_id\n1,2\n")
     assert "no column play_duration, video_duration" in refused(file, format="kuairec")
     dat = write(tmp_path / "ratings.dat", "1::2::3::4\n1,2,3,4\n")
-    assert "line 2 of the rows, does not hold user, item, rating" in refused(dat)
+    assert "ratings.dat line 2 does not hold user, item, rating" in refused(dat)
     dat = write(tmp_path / "ratings.dat", "1::2::3::4\n1::2:x:3::4\n")
-    assert "line 2 of the rows, does not hold user, item, rating" in refused(dat)
+    assert "ratings.dat line 2 does not hold user, item, rating" in refused(dat)
 
 
 def test_value_that_belies_the_header(tmp_path):
@@ -335,11 +339,14 @@ def test_rows_of_several_files_are_named_within_theirs(tmp_path):
         write(tmp_path / "text" / f"{name}.csv", text)
         FRAME.write_parquet(tmp_path / f"{name}.parquet")
     for folder, suffix in ((tmp_path / "text", "csv"), (tmp_path, "parquet")):
-        log = open_log(folder)
+        with warnings.catch_warnings(action="ignore"):  # of fields of several lines
+            log = open_log(folder)
         n = log.rows.select(nw.len()).collect().item() // 3
         for row in range(3 * n):
             file = folder / f"{'abc'[row // n]}.{suffix}"
-            assert log.place(row) == f"{file}, row {row % n + 1} (data rows counted from 1)"
+            with warnings.catch_warnings(action="ignore"):
+                place = log.place(row)
+            assert place == f"{file}, row {row % n + 1} (data rows counted from 1)"
     assert open_log(tmp_path / "b.parquet").place(2).startswith("b.parquet, row 3 ")
     assert open_log(FRAME).place(2).startswith("table in memory, row 3 ")
 
@@ -350,7 +357,7 @@ def test_faults_of_text_in_several_files_are_named_within_theirs(tmp_path):
     assert "2.inter row 2, column r:float: found 'good'" in refused(tmp_path)
     write(tmp_path / "dat" / "1.dat", "1::2::3::4\n")
     write(tmp_path / "dat" / "2.dat", "1::2::3::4\n1::2::3::4\n1,2,3,4\n")
-    assert "2.dat, line 3 of the rows, does not hold user" in refused(tmp_path / "dat")
+    assert "2.dat line 3 does not hold user" in refused(tmp_path / "dat")
 
 
 def test_matrix_that_is_none(tmp_path):
@@ -364,7 +371,10 @@ def test_unknown_formats_and_sources(tmp_path):
     assert "cannot be told from its name" in refused(write(tmp_path / "log.xyz", "a\n1\n"))
     assert read(tmp_path / "log.xyz", format="csv").rows() == [(1,)]
     assert "a int is no log" in refused(3)
-    assert "is no log" in refused(pd.DataFrame({"mixed": [1, "a"]}))
+    message = refused(pd.DataFrame({"mixed": [1, "a"]}))
+    assert (
+        "column 'mixed' of the table holds values of several types, int in row 1 and str" in message
+    )
     assert "name kept for row numbers" in refused(pl.DataFrame({ROW: [1]}))
     assert "is no log" in refused(pa.array([1]))
 

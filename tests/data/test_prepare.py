@@ -50,7 +50,7 @@ def feed(n_users=12, n_items=15):
 
 rows = st.lists(
     st.tuples(
-        st.sampled_from(["a", "b", "é", "名前", "🎬", ""]),
+        st.sampled_from(["a", "b", "é", "名前", "🎬", " "]),
         st.sampled_from([-(2**63), -1, 0, 7, 2**63 - 1]),
         st.sampled_from([0.0, 1.5, 3.0]),
         st.integers(0, 3),
@@ -119,6 +119,8 @@ def both_classes(log):
 def test_every_pair_is_kept_once_with_the_label_of_a_slow_loop(policy, log, how):
     assume(both_classes(log))
     found, result = fast_pairs(log, repeats=policy, split=Split(how))
+    if policy == "majority":  # an event that was logged twice has one vote
+        log = [*dict.fromkeys(log)]
     expected = slow_pairs(log, policy)
     assert {pair: label for pair, (label, _) in found.items()} == {
         pair: label for pair, (label, _) in expected.items()
@@ -128,8 +130,8 @@ def test_every_pair_is_kept_once_with_the_label_of_a_slow_loop(policy, log, how)
     seen = {}
     for user, item, watch, _ in log:
         seen.setdefault((user, item), []).append(slow_label(watch))
-    assert result.repeated_pairs == sum(len(labels) > 1 for labels in seen.values())
-    assert result.conflicts == sum({0, 1} <= set(labels) for labels in seen.values())
+    assert result.repeats.repeated == sum(len(labels) > 1 for labels in seen.values())
+    assert result.repeats.conflicts == sum({0, 1} <= set(labels) for labels in seen.values())
 
 
 @given(log=rows, n_least=st.integers(2, 3))

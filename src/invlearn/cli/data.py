@@ -38,6 +38,7 @@ def prepare(
     repeats: Literal["last", "first", "any-positive", "majority"] = "last",
     bad_rows: Annotated[BadRows, BadRowsHelp] = "error",
     core: Annotated[int, Core] = 0,
+    text_ids: Annotated[bool, FLAG] = False,
     seed: Annotated[int, SplitSeed] = 0,
     user_features: str | None = None,
     item_features: str | None = None,
@@ -79,6 +80,8 @@ def prepare(
         Fraction of the labelled rows for the test.
     repeats
         Which row of a repeated pair to keep; labelled rows win over unlabelled ones.
+    text_ids
+        Ids are text, also where they look like numbers or like a missing value.
     user_features
         Table of user features: the log's user column, and one column per feature.
     item_features
@@ -236,11 +239,23 @@ def _show_audit(audit: "Audit", out: Path) -> None:
     console.print(
         f"  repeated pairs {audit.repeated_pairs:,}, of which with both labels {audit.conflicts:,}"
     )
+    if audit.crossed:
+        console.print(
+            f"  {counted(audit.crossed, 'pair')} in more than one part of the given split; one row "
+            "of each was kept"
+        )
     sizes = attrgetter("positive", "negative", "users")
     classes = attrgetter("users_scored", "users_all_positive", "users_all_negative")
     parts = [(name, *sizes(part), *classes(part)) for name, part in audit.parts.items()]
     names = ("positive", "negative", "users", "with both classes", "all +", "all -")
     show_table("What the dataset holds", "part", names, parts)
+    for name, part in audit.parts.items():
+        if part.cold_rows:
+            console.print(
+                f"  {name}: {counted(part.cold_rows, 'row')} of {part.rows:,} with a user or item "
+                f"without a training row ({counted(part.cold_users, 'such user')}, "
+                f"{counted(part.cold_items, 'such item')})"
+            )
     _show_features(audit)
     share = f"{audit.final.labelled_fraction:.1%}"
     console.print(f"Wrote {out}: {counted(audit.final.rows, 'pair')}, {share} of them labelled.")

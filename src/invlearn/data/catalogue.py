@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from invlearn.data.logs.logs import open_log
 from invlearn.data.prepare.audit import Audit
 from invlearn.data.prepare.prepare import prepare
 from invlearn.runtime.errors import DataError, unknown
@@ -210,9 +209,8 @@ def prepare_known(
     files, form = find(name, folder)
     if "split" in options:
         options = {"split_column": None} | options  # the form's belongs to the overridden split
-    log = open_log(files, format=form.format)
-    settings: dict[str, Any] = {"rule": form.rule, **form.options, **options}
-    return prepare(log, out, **settings)
+    settings: dict[str, Any] = {"rule": form.rule, "format": form.format, **form.options, **options}
+    return prepare(files, out, **settings)
 
 
 def _files_of(place: Path, form: Form) -> tuple[Path, ...]:

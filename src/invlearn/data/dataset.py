@@ -123,6 +123,7 @@ class Dataset:
         repeats: str = "last",
         bad_rows: str = "error",
         core: int = 0,
+        text_ids: bool = False,
         user_features: Any = None,
         item_features: Any = None,
         categorical: Sequence[str] = (),
@@ -143,6 +144,8 @@ class Dataset:
                 `majority`.
             bad_rows: `error`, or `drop` to drop and count rows without a usable value.
             core: Repeatedly drop users and items with fewer rows than this; 0 keeps all.
+            text_ids: Ids are text, also where they look like numbers or like words for a missing
+                id.
             user_features: Table of user features, with the id column `user`.
             item_features: Table of item features, with the id column `item`.
             categorical: Numeric feature columns to treat as categories.
@@ -155,9 +158,9 @@ class Dataset:
         """
         rules, how = parse_rules(rule), split if isinstance(split, Split) else Split(split)
         settings = PrepareSettings(
-            rules, user, item, time, how, split_column, repeats, bad_rows, core
+            rules, user, item, time, how, split_column, repeats, bad_rows, core, text_ids
         )
-        log = open_log(frame)
+        log = open_log(frame, roles=settings.roles, every=False)
         tables = open_tables(
             {"user": (user_features, user), "item": (item_features, item)}, categorical
         )

@@ -1,6 +1,6 @@
 """Audit of a preparation, step by step, for the terminal and the card."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,12 @@ class PartFacts:
     users_all_positive: int
     users_all_negative: int
     items: int
+    cold_users: int = 0
+    """Number of users without a training row."""
+    cold_items: int = 0
+    """Number of items without a training row."""
+    cold_rows: int = 0
+    """Number of rows with such a user or item."""
 
     @property
     def rows(self) -> int:
@@ -78,6 +84,9 @@ class Audit:
     """Facts of train, valid and test."""
     features: Mapping[str, SideFacts] = field(default_factory=dict[str, SideFacts])
     """Facts of the `user` and `item` feature tables, if any."""
+    crossed: int = 0
+    """Number of pairs that occurred in more than one part of a given split; one row of each is
+    kept."""
 
     @property
     def final(self) -> Counts:
@@ -95,15 +104,20 @@ class Audit:
         return TypeAdapter(Audit).validate_python(value)
 
 
-def facts_of(part: Part, *, n_users: int, n_items: int) -> PartFacts:
-    """Count classes, users and items of a labelled part."""
+def facts_of(part: Part, train: Part, *, n_users: int, n_items: int) -> PartFacts:
+    """Count classes, users and items of a labelled part, and those without a training row."""
     positive, negative, items = (np.zeros(n, np.int64) for n in (n_users, n_users, n_items))
-    for start in range(0, len(part), CHUNK):
-        rows = slice(start, start + CHUNK)
+    known_users, known_items = np.zeros(n_users, bool), np.zeros(n_items, bool)
+    for rows in _chunks(train):
+        known_users[train.users[rows]] = True
+        known_items[train.items[rows]] = True
+    cold_rows = 0
+    for rows in _chunks(part):
         users, is_positive = part.users[rows], part.labels[rows] == 1
         positive += np.bincount(users[is_positive], minlength=n_users)
         negative += np.bincount(users[~is_positive], minlength=n_users)
         items += np.bincount(part.items[rows], minlength=n_items)
+        cold_rows += int((~(known_users[users] & known_items[part.items[rows]])).sum())
     return PartFacts(
         positive=int(positive.sum()),
         negative=int(negative.sum()),
@@ -111,4 +125,11 @@ def facts_of(part: Part, *, n_users: int, n_items: int) -> PartFacts:
         users_all_positive=int(((positive > 0) & (negative == 0)).sum()),
         users_all_negative=int(((positive == 0) & (negative > 0)).sum()),
         items=int((items > 0).sum()),
+        cold_users=int(((positive + negative > 0) & ~known_users).sum()),
+        cold_items=int(((items > 0) & ~known_items).sum()),
+        cold_rows=cold_rows,
     )
+
+
+def _chunks(part: Part) -> Iterator[slice]:
+    yield from (slice(start, start + CHUNK) for start in range(0, len(part), CHUNK))

@@ -1,10 +1,12 @@
 """Checks of log rows before label rules are applied, and their error messages."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import narwhals.stable.v2 as nw
+import polars as pl
 from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
@@ -12,11 +14,18 @@ from invlearn.data.logs.logs import ROW, Log
 from invlearn.data.prepare.table import SPLIT, TIME, n_rows_of, number
 from invlearn.runtime.errors import DataError
 
+LEAST_NUMBERS = 10
+"""Fewest ids that are numbers, for each that is a word, for this to be taken for a mistake."""
+
 BAD = "__bad__"
 """Position of the first check that a row fails; null in good rows."""
 
-ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?Z?)?\z"
-r"""Avoids `\d` and `$`, whose meaning differs between engines."""
+NO_ID = ["", "na", "n/a", "nan", "nat", "nil", "none", "null", "<na>", "#n/a", "(null)", r"\n"]
+"""Text that means a missing id, in lower case."""
+MOST_WORDS = 0.01
+"""Largest share of ids that are words, among ids that are numbers, to be taken for mistakes; one
+word is always taken for one."""
+LEADING_ZERO = r"^\s*[-+]?0[0-9]"
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
@@ -36,21 +45,29 @@ class Check:
     """Text to append to the error message."""
 
 
-def identifies(column: str, kind: str) -> Check:
-    """Check that an id is not null; ids are integers or strings, since floats are not exact.
+def identifies(column: str, kind: str, dtype: DType, *, any_text: bool = False) -> Check:
+    """Check that an id is not missing; ids are integers or strings, since floats are not exact.
 
     Args:
         column: Name in the log.
         kind: `USER` or `ITEM`.
+        dtype: Type of the column.
+        any_text: Whether text such as `none` is an id; otherwise it means that there is none.
     """
-    return Check(column, "an integer or string id", ~nw.col(kind).is_null(), _discrete)
+    there = ~nw.col(kind).is_null()
+    if is_text(dtype) and not any_text:
+        there = there & ~nw.col(kind).str.to_lowercase().is_in(NO_ID)
+    hint = "; if this is an id, add --text-ids" if is_text(dtype) else ""
+    return Check(column, "an integer or string id", there, _discrete, hint)
 
 
 NUMBERS: dict[str, Callable[[nw.Expr], nw.Expr]] = {
     "a number": lambda value: value.is_finite(),
     "a number >= 0": lambda value: value.is_finite() & (value >= 0),
     "a number > 0": lambda value: value.is_finite() & (value > 0),
-    "a number, true, false or null": lambda value: value.is_finite() | value.is_null(),
+    "a number >= 0, true, false or null": lambda value: (
+        (value.is_finite() & (value >= 0)) | value.is_null()
+    ),
     "1, 0 or null": lambda value: value.is_null() | (value == 0) | (value == 1),
 }
 """Conditions on numeric columns, by what they want."""
@@ -63,19 +80,12 @@ def numeric(column: str, wanted: str, *, hint: str = "") -> Check:
 
 
 def orders(column: str, dtype: DType) -> Check:
-    """Check that a column can order rows: numbers, dates, times, or ISO 8601 text.
-
-    Other text would be sorted alphabetically, with 1000 before 999.
-    """
+    """Check that a column can order rows: numbers, dates, times, or ISO 8601 text."""
     there = ~nw.col(TIME).is_null()
     if dtype.is_float():
         there = there & nw.col(TIME).is_finite()
-    if dtype == nw.String:
-        there = nw.col(TIME).str.contains(ISO_DATE)
     wanted = "a time (a number, a date, or text such as 2024-01-31 23:59:59)"
-    return Check(
-        column, wanted, there, lambda t: t.is_numeric() or t.is_temporal() or t == nw.String
-    )
+    return Check(column, wanted, there, lambda t: t.is_numeric() or t.is_temporal() or is_text(t))
 
 
 def one_of(column: str, words: Sequence[str]) -> Check:
@@ -83,19 +93,18 @@ def one_of(column: str, words: Sequence[str]) -> Check:
     return Check(column, f"one of {', '.join(words)}", ~nw.col(SPLIT).is_null(), _discrete)
 
 
-def check_columns(schema: Mapping[str, DType], columns: Sequence[str], log_name: str) -> None:
+def check_columns(log: Log, columns: Sequence[str]) -> None:
     """Check that the log has every required column.
 
     Raises:
         DataError: A column is missing; the message names it, the nearest match, and all columns.
     """
-    known = [name for name in schema if name != ROW]
     for column in columns:
-        if column not in known:
-            near = get_close_matches(column, known, n=1, cutoff=0.5)
+        if column not in log.names:
+            near = get_close_matches(column, log.names, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'? Its" if near else "its"
             raise DataError(
-                f"{log_name} has no column '{column}'; {hint} columns: {', '.join(known)}"
+                f"{log.name} has no column '{column}'; {hint} columns: {', '.join(log.names)}"
             )
 
 
@@ -119,15 +128,18 @@ def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
 
 def _text_among_numbers(rows: Rows, column: str) -> str:
     """Describe the first non-numeric row of a text column, if most rows are numbers."""
-    is_text = ~nw.col(column).str.contains(NUMBER)
+    value = nw.col(column).cast(nw.String)
+    is_text = ~value.str.contains(NUMBER) | value.str.contains(LEADING_ZERO)
     text = rows.filter(is_text).select(ROW, column)
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)
     if not 0 < 2 * n_text < n_rows:
         return ""
     row, value = IN_MEMORY.collect(text.sort(ROW).head(1)).rows()[0]
+    zero = re.match(LEADING_ZERO, str(value))
     return (
-        f" since {n_text:,} of its {n_rows:,} rows {'holds' if n_text == 1 else 'hold'} no "
-        f"number, first row {row + 1:,} (data rows counted from 1) with '{value}'"
+        f" since {n_text:,} of its {n_rows:,} rows {'holds' if n_text == 1 else 'hold'} "
+        f"{'a number with a leading zero' if zero else 'no number'}, "
+        f"first row {row + 1:,} (data rows counted from 1) with '{value}'"
     )
 
 
@@ -175,5 +187,45 @@ def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
     )
 
 
+def check_text_ids(ids: Sequence[str], column: str, log: Log) -> None:
+    """Check that text ids are not numbers but for a few words, or numbers of which some are floats.
+
+    A repeated header, a word such as `unknown`, or ids that passed through floats would else become
+    users and items of their own.
+
+    Args:
+        ids: The distinct ids.
+        column: Name in the log.
+        log: The log.
+
+    Raises:
+        DataError: There are such ids; the message names the first row.
+    """
+    texts = pl.Series(ids, dtype=pl.String)
+    is_number = texts.str.contains(NUMBER)
+    words, n_numbers = texts.filter(~is_number), int(is_number.sum())
+    few = len(words) == 1 or len(words) <= MOST_WORDS * n_numbers
+    if words.is_empty():
+        wrong = texts.filter(texts.str.contains(r"^[-+]?[0-9]*\.[0-9]*$|\..*[eE]"))
+        why = "a float, which may be the same as another id"
+    else:
+        wrong = words if few and n_numbers >= LEAST_NUMBERS * len(words) else words.clear()
+        why = f"while {n_numbers:,} of the {len(texts):,} ids are numbers"
+    if wrong.is_empty():
+        return
+    rows = log.rows.filter(nw.col(column).cast(nw.String).is_in(wrong.head(1000).to_list()))
+    row, value = IN_MEMORY.collect(rows.select(ROW, column).sort(ROW).head(1)).row(0)
+    raise DataError(
+        f"{log.place(row)}, column '{column}': found {value!r}, {why}; fix it or, if it is meant, "
+        "add --text-ids"
+    )
+
+
+def is_text(dtype: DType) -> bool:
+    """Return whether a column holds text."""
+    return any(dtype == kind for kind in (nw.String, nw.Categorical, nw.Enum))
+
+
 def _discrete(dtype: DType) -> bool:
-    return dtype.is_integer() or any(dtype == kind for kind in (nw.String, nw.Categorical, nw.Enum))
+    is_wide = any(dtype == kind for kind in (nw.Int128, nw.UInt128))
+    return (dtype.is_integer() and not is_wide) or is_text(dtype)

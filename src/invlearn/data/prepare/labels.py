@@ -16,11 +16,13 @@ label(liked)                                           a column that holds 1, 0 
 import math
 import operator
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import narwhals.stable.v2 as nw
+import numpy as np
+from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.prepare.checks import Check, numeric
@@ -50,6 +52,10 @@ class Bound:
     def upward(self) -> bool:
         """Whether the bound is a lower bound (`>` or `>=`)."""
         return self.operator.startswith(">")
+
+    def rounded(self) -> "Bound":
+        """Return the bound with the nearest value of single precision."""
+        return Bound(self.operator, float(np.float32(self.value)))
 
     def holds(self, value: nw.Expr) -> nw.Expr:
         """Return whether `value` satisfies the bound; null where it is null."""
@@ -85,6 +91,8 @@ class Ratio:
 
     top: str
     bottom: str
+    single: bool = False
+    """Whether the quotient has single precision, as that of two such columns."""
 
     def __str__(self) -> str:
         return f"{quoted(self.top)} / {quoted(self.bottom)}"
@@ -96,7 +104,10 @@ class Ratio:
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the quantity to `rows` as a Float64 column `name`; null if the divisor is not > 0."""
         divisor = nw.when(number(self.bottom) > 0).then(number(self.bottom))
-        return rows.with_columns((number(self.top) / divisor).alias(name))
+        quotient = number(self.top) / divisor
+        if self.single:
+            quotient = quotient.cast(nw.Float32).cast(nw.Float64)
+        return rows.with_columns(quotient.alias(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +222,11 @@ class Events:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass before the rule applies."""
-        return tuple(numeric(name, "a number, true, false or null") for name, _ in self.evidence)
+        hint = "; write null or 0 where an event did not occur or is not known"
+        return tuple(
+            numeric(name, "a number >= 0, true, false or null", hint=hint)
+            for name, _ in self.evidence
+        )
 
     def onto(self, rows: Rows, name: str, engine: Engine) -> Rows:
         """Add the rule's labels to `rows` as an Int8 column `name`."""
@@ -241,6 +256,34 @@ class Given:
 
 
 Rule = Bounds | Events | Given
+
+
+def for_types(rules: Sequence[Rule], schema: Mapping[str, DType]) -> tuple[Rule, ...]:
+    """Return rules that compare columns of single precision in their own type.
+
+    In single precision .7 is a little less than in double precision. Like pandas, Polars and
+    DuckDB, `x >= 0.7` holds for a column `x` of single precision whose value was written as .7.
+
+    Args:
+        rules: The rules.
+        schema: Types of the columns of the log.
+    """
+
+    def is_single(name: str) -> bool:
+        return schema[name] == nw.Float32
+
+    def typed(rule: Rule) -> Rule:
+        match rule:
+            case Bounds(Column(name)) if is_single(name):
+                quantity = rule.quantity
+            case Bounds(Ratio(top, bottom)) if is_single(top) and is_single(bottom):
+                quantity = replace(rule.quantity, single=True)
+            case _:
+                return rule
+        negative = rule.negative.rounded() if rule.negative else None
+        return Bounds(quantity, rule.positive.rounded(), negative)
+
+    return tuple(map(typed, rules))
 
 
 def labelled(rows: Rows, rules: Sequence[Rule], engine: Engine = IN_MEMORY) -> Rows:

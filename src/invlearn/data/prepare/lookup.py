@@ -1,6 +1,6 @@
 """Labelled rows of another log, in the dense ids of an existing dataset."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -15,11 +15,11 @@ from invlearn.data.ids import IdMap
 from invlearn.data.logs.logs import ROW, Log, open_log
 from invlearn.data.parts import Part
 from invlearn.data.prepare.grammar import parse_rules
-from invlearn.data.prepare.labels import labelled
+from invlearn.data.prepare.labels import for_types, labelled
 from invlearn.data.prepare.prepare import check_labels, good_rows, read_rows
 from invlearn.data.prepare.repeats import one_per_pair
 from invlearn.data.prepare.settings import PrepareSettings
-from invlearn.data.prepare.table import ID_COLUMNS, ITEM, LABEL, TIME, USER, counts
+from invlearn.data.prepare.table import ID_COLUMNS, ITEM, LABEL, SPLIT, TIME, USER, counts
 from invlearn.runtime.errors import DataError
 from invlearn.runtime.text import counted
 
@@ -52,8 +52,10 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
         DataError: The log lacks a column, has bad rows, gives no usable labels, or contains users
             or items that the dataset does not have, or pairs that were trained on.
     """
-    log = open_log(other.log, format=other.format)
-    settings = _settings(other, log, dataset)
+    settings = _settings(other, dataset)
+    log = open_log(other.log, format=other.format, roles=settings.roles, every=False)
+    if other.time is None and settings.time not in log.names:
+        settings = replace(settings, time=None)
     frame, left_out = _labelled(log, settings)
     users, items = (
         IdMap.of(dataset.ids(kind)).dense(frame[column]) for kind, column in ID_COLUMNS.items()
@@ -81,7 +83,7 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
             "on; give a log of other pairs, or pass --seen keep"
         )
     dense = frame.with_columns(pl.Series(USER, users), pl.Series(ITEM, items)).filter(is_kept)
-    rows, _, _ = one_per_pair(nw.from_native(dense.lazy()), settings.repeats)
+    rows, _ = one_per_pair(nw.from_native(dense.lazy()), settings.repeats)
     kept: pl.DataFrame = IN_MEMORY.collect(rows.sort(USER, ITEM)).to_native()
     pairs = kept.select(pl.col(USER, ITEM).cast(pl.Int32))
     part = Part(pairs[USER].to_numpy(), pairs[ITEM].to_numpy(), kept[LABEL].to_numpy())
@@ -94,16 +96,15 @@ def find_rows(other: OtherLog, dataset: Dataset) -> FoundRows:
     return FoundRows(log.name, part, n_seen, {why: n for why, n in left_out.items() if n})
 
 
-def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
+def _settings(other: OtherLog, dataset: Dataset) -> PrepareSettings:
     """Return the settings of the log, with those of the dataset as defaults."""
     card = dataset.card
     columns: dict[str, Any] = {"user": "user", "item": "item", "time": None} | card.columns
-    there = log.rows.collect_schema().names()
     return PrepareSettings(
         rules=parse_rules(other.rule or card.rule),
         user=other.user or columns["user"],
         item=other.item or columns["item"],
-        time=other.time or (columns["time"] if columns["time"] in there else None),
+        time=other.time or columns["time"],
         repeats=card.repeats,
         bad_rows=other.bad_rows,
     )
@@ -112,7 +113,8 @@ def _settings(other: OtherLog, log: Log, dataset: Dataset) -> PrepareSettings:
 def _labelled(log: Log, settings: PrepareSettings) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the labelled rows in log order, and the number of rows left out by reason."""
     rows, left_out = good_rows(read_rows(log, settings), settings, log)
-    rows = labelled(rows, settings.rules).select(ROW, USER, ITEM, LABEL, TIME)
+    rules = for_types(settings.rules, log.rows.collect_schema())
+    rows = labelled(rows, rules).select(ROW, USER, ITEM, LABEL, TIME, SPLIT)
     rows = IN_MEMORY.materialize(rows)
     found = counts(rows)
     check_labels(found, settings.rules, log.name)

@@ -1,7 +1,7 @@
 """Conversion of ids and times to types that all engines support, and of ids back.
 
-Only Polars fully supports unsigned 64-bit and 128-bit integers. For other engines, unsigned 64-bit
-integers are shifted down by 2^63, which keeps their order; 128-bit integers are refused.
+Only Polars fully supports unsigned 64-bit integers. For other engines, they are shifted down by
+2^63, which keeps their order.
 """
 
 import narwhals.stable.v2 as nw
@@ -9,17 +9,12 @@ import polars as pl
 from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import Engine, Frame
-from invlearn.runtime.errors import ConfigError
 
 _SHIFT = 2**63
 
 
 def portable(column: str, dtype: DType, engine: Engine) -> nw.Expr:
-    """Return the ids or times of a log column: integers, floats or text, in the same order.
-
-    Raises:
-        ConfigError: The engine does not support the integer type.
-    """
+    """Return the ids or times of a log column: integers, floats or text, in the same order."""
     value = nw.col(column)
     if dtype.is_temporal():
         return value.cast(nw.Int64)  # exact in Python too
@@ -29,11 +24,6 @@ def portable(column: str, dtype: DType, engine: Engine) -> nw.Expr:
         return value.cast(nw.String)
     if engine.name == "polars" or not dtype.is_integer():
         return value
-    if any(dtype == kind for kind in (nw.Int128, nw.UInt128)):
-        raise ConfigError(
-            f"column '{column}' is of type {dtype}, which {engine.name} does not have; use "
-            "--engine polars"
-        )
     if dtype == nw.UInt64:
         value = value.cast(nw.Int128) - nw.lit(_SHIFT, nw.Int128)
     return value.cast(nw.Int64)

@@ -24,9 +24,15 @@ from invlearn.data.parts import PARTS, Part, open_part, write_card
 from invlearn.data.prepare import checks
 from invlearn.data.prepare.audit import Audit, PartFacts, Stage, facts_of
 from invlearn.data.prepare.grammar import parse_rules
-from invlearn.data.prepare.labels import Rule, labelled
+from invlearn.data.prepare.labels import Rule, for_types, labelled
 from invlearn.data.prepare.portable import portable, restored
-from invlearn.data.prepare.repeats import core_of, one_per_pair
+from invlearn.data.prepare.repeats import (
+    COPIES,
+    RepeatedPairs,
+    core_of,
+    one_per_pair,
+    without_copies,
+)
 from invlearn.data.prepare.settings import PrepareSettings
 from invlearn.data.prepare.side_tables import ReadSide, SideTable, open_tables, read_side
 from invlearn.data.prepare.splits import Split, part_of, with_part
@@ -43,6 +49,7 @@ from invlearn.data.prepare.table import (
     counts,
     working,
 )
+from invlearn.data.prepare.times import check_one_form, instant
 from invlearn.data.prepare.written import write_rows
 from invlearn.runtime import atomic
 from invlearn.runtime.errors import DataError
@@ -61,8 +68,7 @@ class Prepared:
     ids: dict[Kind, pl.Series]
     """Original ids of users and items; row number = dense id."""
     stages: tuple[Stage, ...]
-    repeated_pairs: int
-    conflicts: int
+    repeats: RepeatedPairs
 
 
 def prepare(
@@ -81,6 +87,7 @@ def prepare(
     repeats: str = "last",
     bad_rows: str = "error",
     core: int = 0,
+    text_ids: bool = False,
     seed: int = 0,
     user_features: Any = None,
     item_features: Any = None,
@@ -105,7 +112,7 @@ def prepare(
         format: Format of the log; `auto` uses the file suffix.
         user: Column of user ids, integers or strings.
         item: Column of item ids, integers or strings.
-        time: Column that orders rows (number, date, sortable string); default: log order.
+        time: Column that orders rows (number, date, ISO 8601 text); default: log order.
         split: `random`, `per-user`, `temporal` or `column` (see `invlearn.data.prepare.splits`).
         split_column: Column that holds train, valid or test (0, 1, 2), for the split `column`.
         valid_fraction: Fraction of the labelled rows for validation.
@@ -113,6 +120,7 @@ def prepare(
         repeats: Which row of a repeated pair to keep: `last`, `first`, `any-positive`, `majority`.
         bad_rows: Whether rows without a usable value are an `error` or `drop`ped and counted.
         core: Repeatedly drop users and items with fewer rows than this; 0 keeps all.
+        text_ids: Ids are text, also where they look like numbers or like words for a missing id.
         seed: Seed of the hash that splits rows.
         user_features: Table of user features, in any form of a log, with the id column `user`
             (see `invlearn.data.prepare.side_tables`).
@@ -133,9 +141,12 @@ def prepare(
             table has no id of the log, a repeated id, or an unusable column.
         InvlearnError: The folder exists or is not writable.
     """
-    log = log if isinstance(log, Log) else open_log(log, format=format)
     rules, how = parse_rules(rule), Split(split, valid_fraction, test_fraction, seed)
-    settings = PrepareSettings(rules, user, item, time, how, split_column, repeats, bad_rows, core)
+    settings = PrepareSettings(
+        rules, user, item, time, how, split_column, repeats, bad_rows, core, text_ids
+    )
+    if not isinstance(log, Log):
+        log = open_log(log, format=format, roles=settings.roles, every=False)
     place = EngineSettings(engine, memory, spark, scratch)
     tables = open_tables(
         {"user": (user_features, user), "item": (item_features, item)}, categorical
@@ -174,13 +185,22 @@ def prepared(
     why = ", ".join(f"{reason} ({counted(n_rows, 'row')})" for reason, n_rows in reasons.items())
     _check_any(found, f"every row of {log.name} is bad: {why}; fix the log")
 
-    rows = labelled(rows, settings.rules, engine).select(ROW, USER, ITEM, LABEL, TIME, SPLIT)
     ids = {column: codes_of(rows, column, engine) for column in ID_COLUMNS.values()}
+    names = {USER: settings.user, ITEM: settings.item}
     for column, codes in ids.items():
+        if codes.schema[column] == nw.String and not settings.text_ids:
+            checks.check_text_ids(codes[column].to_list(), names[column], log)
         rows = coded(rows, column, codes, engine)
+    if settings.copies_matter:
+        rows = engine.materialize(rows)
+        rows, n_copies = without_copies(rows, settings.rule_columns, engine)
+        if n_copies:
+            story.note("copies of a row", rows, COPIES, same_ids=True)
+    rules = for_types(settings.rules, log.rows.collect_schema())
+    rows = labelled(rows, rules, engine).select(ROW, USER, ITEM, LABEL, TIME, SPLIT)
     rows = engine.materialize(rows)
     check_labels(story.note("label", rows, same_ids=True), settings.rules, log.name)
-    rows, repeated_pairs, conflicts = one_per_pair(rows, settings.repeats, engine)
+    rows, repeats = one_per_pair(rows, settings.repeats, engine)
     story.note("one row a pair", rows, "repeats of a pair", same_ids=True)
     if settings.core > 1:
         rows = core_of(rows, settings.core, engine)
@@ -200,7 +220,7 @@ def prepared(
         kind: restored(ids[column], column, schema[columns[kind]])
         for kind, column in ID_COLUMNS.items()
     }
-    return Prepared(rows, originals, tuple(story.stages), repeated_pairs, conflicts)
+    return Prepared(rows, originals, tuple(story.stages), repeats)
 
 
 class _Story(NamedTuple):
@@ -244,21 +264,25 @@ def read_rows(log: Log, settings: PrepareSettings, engine: Engine = IN_MEMORY) -
 
     Raises:
         DataError: The log is damaged, lacks a column, or has a column of the wrong type.
-        ConfigError: An id or time has a type that only Polars supports.
     """
     schema = log.rows.collect_schema()
-    checks.check_columns(schema, settings.columns, log.name)
+    checks.check_columns(log, settings.columns)
     checks.check_types(log.rows, settings.checks(schema), log.name)
-    null = nw.lit(None, nw.Int8)
+    null, source = nw.lit(None, nw.Int8), log.rows
     columns = {TIME: nw.lit(0, nw.Int64), SPLIT: null, LABEL: null}
     for kind, name in {USER: settings.user, ITEM: settings.item, TIME: settings.time}.items():
         if name is not None:
             columns[kind] = portable(name, schema[name], engine)
+    if settings.time is not None and checks.is_text(schema[settings.time]):
+        check_one_form(log, settings.time)
+        native: pl.LazyFrame = nw.to_native(source)
+        source = nw.from_native(native.with_columns(instant(settings.time).alias(TIME)))
+        columns[TIME] = nw.col(TIME)
     if settings.split_column is not None:
         columns[SPLIT] = part_of(settings.split_column)
     columns |= {working(name): nw.col(name).cast(nw.Float64) for name in settings.rule_columns}
     with reading(log.name):  # damage inside a file is detected only here
-        return engine.import_lazy(log.rows.select(nw.col(ROW).cast(nw.Int64), **columns))
+        return engine.import_lazy(source.select(nw.col(ROW).cast(nw.Int64), **columns))
 
 
 def good_rows(
@@ -289,10 +313,11 @@ def describe(
     sides: dict[Kind, ReadSide] = {
         kind: read_side(table, result.ids[kind]) for kind, table in tables.items()
     }
-    facts = {name: facts_of(parts[name], **sizes) for name in PARTS[:3]}
+    facts = {name: facts_of(parts[name], parts["train"], **sizes) for name in PARTS[:3]}
     check_classes(facts, log.name)
     side_facts = {kind: side.facts for kind, side in sides.items()}
-    audit = Audit(result.stages, result.repeated_pairs, result.conflicts, facts, side_facts)
+    repeated, conflicts, crossed = result.repeats
+    audit = Audit(result.stages, repeated, conflicts, facts, side_facts, crossed)
     classes = {n: {"positive": f.positive, "negative": f.negative} for n, f in facts.items()}
     card: dict[str, Any] = {
         **sizes,

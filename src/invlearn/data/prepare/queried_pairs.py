@@ -21,9 +21,10 @@ from invlearn.data.features import Kind
 from invlearn.data.ids import UNKNOWN, IdMap
 from invlearn.data.logs.formats import reading
 from invlearn.data.logs.logs import ROW, Log, open_log
+from invlearn.data.logs.text import Role
 from invlearn.data.prepare import checks
 from invlearn.data.prepare.grammar import parse_rule
-from invlearn.data.prepare.labels import Bounds, Given, Percentile, Rule, labelled
+from invlearn.data.prepare.labels import Bounds, Given, Percentile, Rule, for_types, labelled
 from invlearn.data.prepare.table import ID_COLUMNS, ITEM, LABEL, USER, working
 from invlearn.runtime.errors import ConfigError, DataError
 from invlearn.runtime.text import counted
@@ -105,9 +106,11 @@ def pairs_of(
         DataError: The source lacks a column or has invalid values in it.
         InvlearnError: The disk is full.
     """
-    log, rule = open_log(source, format=format), _rule(truth)
-    named = {"user": "user", "item": "item"} | dataset.card.columns
+    rule, named = _rule(truth), {"user": "user", "item": "item"} | dataset.card.columns
     columns: dict[Kind, str] = {"user": user or named["user"], "item": item or named["item"]}
+    roles: dict[str, Role] = {c.column: "number" for c in (rule.checks() if rule else ())}
+    roles |= dict.fromkeys(columns.values(), "id")
+    log = open_log(source, format=format, roles=roles, every=False)
     ids = {kind: IdMap.of(dataset.ids(kind)) for kind in columns}
     with starting(EngineSettings(), place) as engine:
         with reading(log.name):  # damage inside a file is detected only here
@@ -142,10 +145,12 @@ def _rule(truth: str | None) -> Rule | None:
 def _checked(log: Log, columns: Mapping[Kind, str], rule: Rule | None) -> Rows:
     """Return the required columns of a log under their working names."""
     truth_checks = rule.checks() if rule else ()
-    wanted = [checks.identifies(name, ID_COLUMNS[kind]) for kind, name in columns.items()]
+    checks.check_columns(log, [*columns.values(), *(check.column for check in truth_checks)])
+    schema = log.rows.collect_schema()
+    wanted = [
+        checks.identifies(name, ID_COLUMNS[kind], schema[name]) for kind, name in columns.items()
+    ]
     wanted += truth_checks
-    names = [check.column for check in wanted]
-    checks.check_columns(log.rows.collect_schema(), names, log.name)
     checks.check_types(log.rows, wanted, log.name)
     ids = {ID_COLUMNS[kind]: nw.col(name) for kind, name in columns.items()}
     values = {working(check.column): nw.col(check.column) for check in truth_checks}
@@ -163,4 +168,4 @@ def _with_truth(rows: Rows, log: Log, rule: Rule | None) -> Rows:
             f"in {counted(n_rows, 'row')} of {log.name} {reason}, so that '{rule}' cannot tell the "
             "truth; fix or remove these rows"
         )
-    return labelled(good, [rule])
+    return labelled(good, for_types([rule], log.rows.collect_schema()))

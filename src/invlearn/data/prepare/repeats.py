@@ -1,22 +1,72 @@
 """Reduce rows to one per pair, and to users and items with enough rows."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import narwhals.stable.v2 as nw
+import numpy as np
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs.logs import ROW
-from invlearn.data.prepare.table import ITEM, LABEL, PAIR, TIME, USER, number_of, pieces
+from invlearn.data.prepare.table import (
+    ITEM,
+    LABEL,
+    PAIR,
+    SPLIT,
+    TIME,
+    USER,
+    n_rows_of,
+    number_of,
+    pieces,
+    working,
+)
 
 Repeats = Literal["last", "first", "any-positive", "majority"]
 
 _KEY = "__pair__"
 _MERIT = "__merit__"
+_CROSSED = "__crossed__"
 _POSITIVE, _NEGATIVE = "__positive__", "__negative__"
 """Columns with the number of positive and negative rows of a pair."""
 
 
-def one_per_pair(rows: Rows, policy: str, engine: Engine = IN_MEMORY) -> tuple[Rows, int, int]:
+COPIES = "the same user, item, time and values as another row"
+
+
+class RepeatedPairs(NamedTuple):
+    """Numbers of pairs that occurred more than once."""
+
+    repeated: int
+    conflicts: int
+    """Of these, pairs with both labels."""
+    crossed: int
+    """Of these, pairs in more than one part of a given split."""
+
+
+def without_copies(
+    rows: Rows, values: Sequence[str], engine: Engine = IN_MEMORY
+) -> tuple[Rows, int]:
+    """Drop rows that repeat an earlier one: an event that was logged several times.
+
+    Args:
+        rows: Materialized rows with integer codes in `USER` and `ITEM`, and with `TIME`, `SPLIT`,
+            `ROW`.
+        values: Log columns that must be equal as well.
+        engine: Engine of the table.
+
+    Returns:
+        The other rows, and the number of dropped ones.
+    """
+    same = [USER, ITEM, TIME, SPLIT, *map(working, values)]
+    kept = [
+        engine.materialize(piece.group_by(*same).agg(nw.col(ROW).min()))
+        for piece in pieces(rows, engine)
+    ]
+    single = nw.concat(kept).with_columns(nw.lit(None, nw.Int8).alias(LABEL))
+    return single, n_rows_of(rows, engine) - n_rows_of(single, engine)
+
+
+def one_per_pair(rows: Rows, policy: str, engine: Engine = IN_MEMORY) -> tuple[Rows, RepeatedPairs]:
     """Keep one row of each (user, item) pair.
 
     A labelled row always takes precedence over unlabelled ones: clear feedback is not undone by
@@ -29,16 +79,15 @@ def one_per_pair(rows: Rows, policy: str, engine: Engine = IN_MEMORY) -> tuple[R
 
     Args:
         rows: Materialized rows with integer codes in `USER` and `ITEM`, sortable values in
-            `TIME`, and with `LABEL`, `ROW`.
+            `TIME`, and with `LABEL`, `ROW`, `SPLIT`.
         policy: Which row of a pair to keep, one of `Repeats`.
         engine: Engine of the table.
 
     Returns:
-        The kept rows, materialized; the number of pairs that occurred more than once; the number
-        of pairs that occurred with both labels (conflicts).
+        The kept rows, materialized, and numbers of repeated pairs.
     """
     kept: list[Rows] = []
-    repeated = conflicts = 0
+    totals = np.zeros(3, np.int64)
     for piece in pieces(rows, engine):
         keyed = piece.with_columns(PAIR.alias(_KEY))
         repeats = engine.materialize(_repeats_of(keyed))
@@ -46,9 +95,10 @@ def one_per_pair(rows: Rows, policy: str, engine: Engine = IN_MEMORY) -> tuple[R
         chosen = _chosen(keyed.join(repeats, on=_KEY, how="inner"), policy)
         kept.append(engine.materialize(nw.concat([t.drop(_KEY) for t in (single, chosen)])))
         both = (nw.col(_POSITIVE) > 0) & (nw.col(_NEGATIVE) > 0)
-        found = engine.collect(repeats.select(nw.len(), number_of(both).alias("both"))).row(0)
-        repeated, conflicts = repeated + int(found[0]), conflicts + int(found[1])
-    return nw.concat(kept), repeated, conflicts
+        crossed = number_of(nw.col(_CROSSED) > 0).alias("crossed")
+        found = repeats.select(nw.len(), number_of(both).alias("both"), crossed)
+        totals += [int(n) for n in engine.collect(found).row(0)]
+    return nw.concat(kept), RepeatedPairs(*totals.tolist())
 
 
 def core_of(rows: Rows, n_least: int, engine: Engine = IN_MEMORY) -> Rows:
@@ -73,11 +123,12 @@ def _repeats_of(keyed: Rows) -> Rows:
         nw.len().alias("n"),
         nw.col(LABEL).sum().alias(_POSITIVE),
         nw.col(LABEL).count().alias("labelled"),
+        (nw.col(SPLIT).max() - nw.col(SPLIT).min()).alias(_CROSSED),
     )
     positive = nw.coalesce(nw.col(_POSITIVE).cast(nw.Int64), nw.lit(0))
     negative = nw.col("labelled").cast(nw.Int64) - positive
     counts = positive.alias(_POSITIVE), negative.alias(_NEGATIVE)
-    return tally.filter(nw.col("n") > 1).select(_KEY, *counts)
+    return tally.filter(nw.col("n") > 1).select(_KEY, _CROSSED, *counts)
 
 
 def _chosen(repeats: Rows, policy: str) -> Rows:
@@ -85,7 +136,7 @@ def _chosen(repeats: Rows, policy: str) -> Rows:
     sign, keep = (-1, "first") if policy == "first" else (1, "last")  # where the best one is
     ranked = repeats.with_columns((_merit(policy) * sign).alias(_MERIT))
     chosen = ranked.unique(_KEY, keep=keep, order_by=[_MERIT, TIME, ROW])
-    return chosen.drop(_MERIT, _POSITIVE, _NEGATIVE)
+    return chosen.drop(_MERIT, _POSITIVE, _NEGATIVE, _CROSSED)
 
 
 def _merit(policy: str) -> nw.Expr:

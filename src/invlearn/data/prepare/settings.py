@@ -6,8 +6,9 @@ from typing import get_args
 
 from narwhals.stable.v2.dtypes import DType
 
+from invlearn.data.logs.text import Role
 from invlearn.data.prepare.checks import Check, identifies, one_of, orders
-from invlearn.data.prepare.labels import Rule
+from invlearn.data.prepare.labels import Bounds, Percentile, Rule
 from invlearn.data.prepare.repeats import Repeats
 from invlearn.data.prepare.splits import WORDS, Split
 from invlearn.data.prepare.table import ITEM, USER
@@ -27,6 +28,7 @@ class PrepareSettings:
     repeats: str = "last"
     bad_rows: str = "error"
     core: int = 0
+    text_ids: bool = False
 
     def __post_init__(self) -> None:
         if self.repeats not in get_args(Repeats):
@@ -52,14 +54,37 @@ class PrepareSettings:
         return tuple(dict.fromkeys(named))
 
     @property
+    def copies_matter(self) -> bool:
+        """Whether copies of a row would change labels: percentiles and majorities count rows."""
+        counts = any(
+            isinstance(rule, Bounds) and isinstance(rule.quantity, Percentile)
+            for rule in self.rules
+        )
+        return self.time is not None and (counts or self.repeats == "majority")
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns to read from the log."""
         named = (self.user, self.item, self.time, *self.rule_columns, self.split_column)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
+    @property
+    def roles(self) -> dict[str, Role]:
+        """Roles of the columns to read from the log."""
+        roles: dict[str, Role] = dict.fromkeys(self.columns, "number")
+        if self.split_column is not None:
+            roles[self.split_column] = "value"
+        for column in (self.user, self.item):
+            roles[column] = "text id" if self.text_ids else "id"
+        return roles
+
     def checks(self, schema: Mapping[str, DType]) -> list[Check]:
         """Return the checks that every row of a log must pass."""
-        wanted = [identifies(self.user, USER), identifies(self.item, ITEM)]
+        columns = {USER: self.user, ITEM: self.item}
+        wanted = [
+            identifies(name, kind, schema[name], any_text=self.text_ids)
+            for kind, name in columns.items()
+        ]
         if self.time is not None:
             wanted.append(orders(self.time, schema[self.time]))
         for rule in self.rules:

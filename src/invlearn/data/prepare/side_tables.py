@@ -66,7 +66,7 @@ def open_tables(
             column of an unsupported type, a repeated or missing id, or an infinite number.
     """
     logs: dict[Kind, tuple[Log, str]] = {
-        kind: (table if isinstance(table, Log) else open_log(table), name)
+        kind: (table if isinstance(table, Log) else open_log(table, roles={name: "id"}), name)
         for kind, (table, name) in tables.items()
         if table is not None
     }
@@ -166,8 +166,9 @@ def standardized(column: npt.NDArray[np.float64]) -> tuple[Values, Scale]:
 
 def _checked(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
     schema = log.rows.collect_schema()
-    checks.check_columns(schema, [id_column], log.name)
-    checks.check_types(log.rows, [checks.identifies(id_column, USER)], log.name)
+    checks.check_columns(log, [id_column])
+    identifies = checks.identifies(id_column, USER, schema[id_column])
+    checks.check_types(log.rows, [identifies], log.name)
     names = [name for name in schema if name not in (ROW, id_column)]
     if not names:
         raise DataError(

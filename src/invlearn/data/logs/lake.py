@@ -1,0 +1,53 @@
+"""Tables that are more than a folder of files: Delta, Iceberg, and object stores."""
+
+from pathlib import Path
+
+import polars as pl
+
+from invlearn.runtime.environment import require_extra
+from invlearn.runtime.errors import DataError
+
+_SCHEMES = (
+    *("s3://", "s3a://", "gs://", "gcs://", "az://", "azure://", "abfs://", "abfss://"),
+    *("adl://", "hf://", "http://", "https://"),
+)
+
+
+def is_remote(source: str) -> bool:
+    """Return whether a source is an address in an object store or on the web."""
+    return source.startswith(_SCHEMES)
+
+
+def remote_table(source: str, format: str) -> pl.LazyFrame:  # noqa: A002
+    """Open an address of Parquet or CSV files in an object store.
+
+    Credentials are those of the environment, as Polars finds them.
+
+    Raises:
+        DataError: The format cannot be read from there.
+    """
+    name = source.lower()
+    if format == "csv" or (format == "auto" and name.endswith((".csv", ".csv.gz"))):
+        raise DataError(
+            f"{source} is CSV, and text is read from a disk only, since its lines are checked "
+            "first; copy it to a folder here, or write it as Parquet"
+        )
+    if format not in ("auto", "parquet"):
+        raise DataError(f"{source} cannot be read as {format}; copy it to a folder here")
+    return pl.scan_parquet(source)
+
+
+def lake_table(path: Path) -> pl.LazyFrame | None:
+    """Open a Delta or Iceberg table at its newest version; return None if a path is neither.
+
+    Raises:
+        ConfigError: The package that reads it is not installed.
+    """
+    if (path / "_delta_log").is_dir():
+        require_extra("lake", ["deltalake"], "reading a Delta table")
+        return pl.scan_delta(str(path))
+    if versions := [*(path / "metadata").glob("*.metadata.json")]:
+        require_extra("lake", ["pyiceberg"], "reading an Iceberg table")
+        newest = max(versions, key=lambda file: (file.stat().st_mtime_ns, file.name))
+        return pl.scan_iceberg(str(newest))
+    return None
