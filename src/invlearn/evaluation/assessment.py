@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,17 @@ PartName = Literal["train", "valid", "test"]
 Scores = npt.NDArray[np.floating[Any]]
 
 
+class Cold(NamedTuple):
+    """Numbers of rows with a user or item without a training row, and of such users and items."""
+
+    rows: int
+    users: int
+    items: int
+
+
+NO_COLD = Cold(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """Metrics of a backbone and of the baselines on the same rows."""
@@ -34,6 +45,11 @@ class Assessment:
     baselines: dict[str, Evaluation]
     catalogue: Evaluation | None = None
     """Ranking of the whole catalogue, if requested."""
+    cold: Cold = NO_COLD
+    """Rows whose user or item the backbone could not learn from labels."""
+    warm: Evaluation | None = None
+    """Metrics of the backbone without these rows; None if there are none, or if the others have
+    one class."""
 
     def to_json(self) -> dict[str, Any]:
         """Return metrics and counts by name, then intervals and baselines."""
@@ -46,6 +62,8 @@ class Assessment:
             **own["counts"],
             "intervals": own["intervals"] | ranking["intervals"],
             "baselines": {n: e.to_json()["values"] for n, e in self.baselines.items()},
+            "cold": self.cold._asdict(),
+            "without_cold": self.warm.to_json() if self.warm else None,
         }
 
 
@@ -83,7 +101,38 @@ def assess(
         baselines = measure_baselines(
             dataset, rows, names=baselines, draws=draws, seed=seed, progress=progress
         )
-    return Assessment(part, backbone, dict(baselines))
+    cold, is_warm = cold_rows(dataset.train, rows, (dataset.n_users, dataset.n_items))
+    warm = None
+    if cold.rows and len(np.unique(rows.labels[is_warm])) == 2:
+        columns = rows.users[is_warm], rows.labels[is_warm], scores[is_warm]
+        warm = evaluate(*columns, draws=draws, seed=seed, name="the run")
+    return Assessment(part, backbone, dict(baselines), cold=cold, warm=warm)
+
+
+def cold_rows(
+    train: Part, rows: Part, shape: tuple[int, int]
+) -> tuple[Cold, npt.NDArray[np.bool_]]:
+    """Count rows with a user or item without a training row.
+
+    Args:
+        train: The training rows.
+        rows: The rows to look at.
+        shape: Numbers of users and items.
+
+    Returns:
+        The counts, and whether each row has a known user and item, shape `(rows,)`.
+    """
+    is_known: list[npt.NDArray[np.bool_]] = []
+    n_cold: list[int] = []
+    for own, learned, n in zip(
+        (rows.users, rows.items), (train.users, train.items), shape, strict=True
+    ):
+        known = np.zeros(n, bool)
+        known[learned] = True
+        is_known.append(known[own])
+        n_cold.append(len(np.unique(own[~is_known[-1]])))
+    is_warm = is_known[0] & is_known[1]
+    return Cold(int((~is_warm).sum()), *n_cold), is_warm
 
 
 def measure_baselines(

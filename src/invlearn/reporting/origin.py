@@ -14,7 +14,7 @@ from invlearn.reporting.results import by_dataset
 from invlearn.runtime.text import counted
 
 KINDS = ("positive", "negative", "unlabelled", "users", "items")
-PART_FACTS = ("positive", "negative", "users", "users_scored", "items")
+PART_FACTS = ("positive", "negative", "users", "users_scored", "items", "cold_rows")
 NOT_ABOUT_PREPARATION = {"audit", "files", "format", "features", "rows", "weakened"}
 """Keys of a dataset's card that do not describe how it was prepared."""
 
@@ -48,9 +48,19 @@ def _audit(results: Results) -> Iterator[Block]:
         for stage in audit.stages
     )
     yield table("Rows after each step", ("step", *KINDS, "dropped"), stages)
-    heads = ("part", "positive", "negative", "users", "with both classes", "items")
+    heads = ("part", "positive", "negative", "users", "with both classes", "items", "cold rows")
     parts = ((name, *(getattr(p, fact) for fact in PART_FACTS)) for name, p in audit.parts.items())
     yield table("Content of the dataset", heads, parts)
+    if cold := sum(part.cold_rows for part in audit.parts.values()):
+        yield Text(
+            f"{counted(cold, 'row has', 'rows have')} a user or item without a training row (cold "
+            "rows). A model knows nothing about these from labels."
+        )
+    if audit.crossed:
+        yield Text(
+            f"{counted(audit.crossed, 'pair was', 'pairs were')} in more than one part of the "
+            "given split; one row of each was kept."
+        )
     if "weakened" in card:
         done = card["weakened"]
         flipped = done["n_flipped_positives"] + done["n_flipped_negatives"]

@@ -69,8 +69,28 @@ def _results(results: Results, material: Material) -> Iterator[Block]:
             f"not be measured again: {results.missing}."
         )
     yield Text(_counts(results.counts))
+    yield from _without_cold([run for run in material.records if run.name in results.runs])
     others = {m: m for levels in results.runs.values() for m in levels if m not in METRICS}
     yield _level_table(results, others, "All other metrics", folded=True)
+
+
+def _without_cold(records: Iterable[RunRecord]) -> Iterator[Block]:
+    """Yield the metrics of runs on the rows whose user and item have a training row."""
+    rows: list[tuple[Cell, ...]] = []
+    counts: dict[str, int] = {}
+    for record in records:
+        test = record.test or {}
+        if warm := test.get("without_cold"):
+            counts = test["cold"]
+            found = (cell(warm["values"].get(metric)) for metric in METRICS)
+            rows.append((run_cell(record.name), *found))
+    if rows:
+        yield table(
+            f"Without the {counted(counts['rows'], 'row')} with a user or item without a training "
+            f"row ({counted(counts['users'], 'user')}, {counted(counts['items'], 'item')})",
+            ("run", *METRICS.values()),
+            rows,
+        )
 
 
 def _level_chart(results: Results, metric: str, material: Material) -> Chart:
