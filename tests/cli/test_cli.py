@@ -30,8 +30,8 @@ RUN = (
 """The settings of a run, wherever they are taken."""
 COMMANDS = {
     "prepare": "log rule out format user item time split split-column valid-fraction test-fraction"
-    " repeats bad-rows core seed user-features item-features categorical engine memory spark"
-    " scratch overwrite",
+    " repeats bad-rows core text-ids seed user-features item-features categorical engine memory"
+    " spark scratch overwrite",
     "simulate": "out users items rows seed chunk-rows overwrite",
     "advise": "dataset out trials seeds workers",
     "corrupt-labels": "dataset out label-share flip-positives flip-negatives seed overwrite",

@@ -1,5 +1,6 @@
 """Batches of labelled and unlabelled pairs; a batch is a function of (seed, epoch, step)."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,11 +14,13 @@ from invlearn.data.sampling.order import BUCKET_ROWS, Longs, Positions, Sample, 
 from invlearn.data.sampling.scratch import MEMORY, Scratch
 from invlearn.data.sampling.unseen import Ids, UnseenItems
 from invlearn.data.types import Batch, Feed, LabelledRows, Pairs
-from invlearn.runtime.errors import ConfigError
+from invlearn.runtime.errors import ConfigError, InvlearnWarning
 from invlearn.runtime.random import stream
 from invlearn.runtime.text import counted
 
 Packed = npt.NDArray[np.int64]
+MOST_HELD_OUT = 0.1
+"""Share of held-out pairs among sampled ones above which there is a warning."""
 _BLOCK_PAIRS = 2**17
 """Pairs per block: enough to amortise the call overhead; about 2 MB of tensors."""
 
@@ -91,6 +94,7 @@ class Sampler:
             if source.exposed_fraction < 1:
                 seen = [self._train, self._exposed]
                 self._unseen = UnseenItems(seen, dataset.n_items, scratch=scratch)
+                _warn_of_held_out(dataset, self._unseen.n_unseen)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -251,6 +255,30 @@ def _judge_split(n_rows: int, feed: Feed, seed: int) -> Sample:
             "rows or take another fraction"
         )
     return Sample(n_rows, n_judges, seed, "judges")
+
+
+def _warn_of_held_out(dataset: Dataset, n_unseen: Longs) -> None:
+    """Warn if many sampled pairs would be of the validation or test part.
+
+    Sampled pairs may be held-out ones, since a method must not know which these are. Where users
+    were shown nearly every item, most pairs left to sample are held out: a model then learns that
+    what it is tested on is disliked.
+    """
+    held_out, n_drawn = np.zeros_like(n_unseen), np.zeros_like(n_unseen)
+    for part in (dataset.valid, dataset.test):
+        held_out += np.bincount(part.users, minlength=len(n_unseen))
+    n_drawn += np.bincount(dataset.train.users, minlength=len(n_unseen))
+    n_drawn[n_unseen == 0] = 0
+    share = float((n_drawn * held_out / np.maximum(n_unseen, 1)).sum() / max(n_drawn.sum(), 1))
+    if share > MOST_HELD_OUT:
+        warnings.warn(
+            f"{share:.0%} of the pairs that are sampled as never shown are pairs of the validation "
+            "or test part, since users were shown nearly every item; methods that sample such "
+            "pairs learn to rank them low, so use --unlabelled.source exposed or a method without "
+            "sampled pairs",
+            InvlearnWarning,
+            stacklevel=3,
+        )
 
 
 def check_source(source: UnlabelledSource, dataset: Dataset) -> None:

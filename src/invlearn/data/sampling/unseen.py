@@ -39,8 +39,9 @@ class UnseenItems:
         """
         n_seen = _counts(seen)
         self._n_items = n_items
-        self._n_unseen = n_items - n_seen
-        self._eligible = np.flatnonzero(self._n_unseen)
+        self.n_unseen = n_items - n_seen
+        """Number of unseen items of each user, shape `(users,)`."""
+        self._eligible = np.flatnonzero(self.n_unseen)
         if not len(self._eligible):
             raise ConfigError(
                 "every user was shown every item, so none can be sampled; "
@@ -63,11 +64,11 @@ class UnseenItems:
             Users and items, int64 of shape `(pairs,)`.
         """
         users = users.astype(np.int64)
-        full = np.flatnonzero(self._n_unseen[users] == 0)
+        full = np.flatnonzero(self.n_unseen[users] == 0)
         users[full] = self._eligible[rng.integers(len(self._eligible), size=len(full))]
         items = rng.integers(self._n_items, size=len(users))
         dense = np.flatnonzero(self._is_dense[users])
-        k = rng.integers(self._n_unseen[users[dense]])
+        k = rng.integers(self.n_unseen[users[dense]])
         items[dense] = self._listed[self._first[users[dense]] + k]
         keys = users * self._n_items
         again = self._seen(keys + items)
@@ -85,17 +86,17 @@ class UnseenItems:
 
     def _list_unseen(self, starts: Longs) -> None:
         """List the unseen items of users with many seen ones; their keys begin at `starts`."""
-        self._is_dense = 2 * self._n_unseen < self._n_items
+        self._is_dense = 2 * self.n_unseen < self._n_items
         dense = np.flatnonzero(self._is_dense)
         listed = [np.empty(0, np.int32)]
         for user in dense.tolist():
             unseen = np.ones(self._n_items, np.bool_)
-            n_seen = self._n_items - self._n_unseen[user]
+            n_seen = self._n_items - self.n_unseen[user]
             unseen[self._keys[starts[user] :][:n_seen] - user * self._n_items] = False
             listed.append(np.flatnonzero(unseen).astype(np.int32))
         self._listed = np.concatenate(listed)
-        self._first = np.zeros_like(self._n_unseen)
-        self._first[dense] = np.cumsum(self._n_unseen[dense]) - self._n_unseen[dense]
+        self._first = np.zeros_like(self.n_unseen)
+        self._first[dense] = np.cumsum(self.n_unseen[dense]) - self.n_unseen[dense]
 
 
 def _counts(parts: Sequence[Part]) -> Longs:
