@@ -123,6 +123,12 @@ def opened(path: Path) -> Rows:
     return nw.from_native(pl.scan_parquet(files, glob=False))
 
 
+def n_rows_in(path: Path) -> int:
+    """Return the number of rows in a Parquet file, or in all those of a folder."""
+    found = nw.to_native(opened(path)).select(pl.len()).collect()
+    return int(found.item())
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error message."""
     return str(error).strip().partition("\n")[0]

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 import narwhals.stable.v2 as nw
 
-from invlearn.data.engines.engine import Engine, Rows, first_line
+from invlearn.data.engines.engine import Engine, Rows, first_line, n_rows_in
+from invlearn.data.engines.parquet import sink_parquet
 from invlearn.runtime.errors import ConfigError, InvlearnError
+from invlearn.runtime.text import counted
 
 MEMORY_MIB = 4096
 """Default memory of local Spark, in MiB."""
@@ -69,9 +71,38 @@ class Spark(Engine):
             return nw.from_native(known.parquet(_escaped(path)))
 
     def sink(self, rows: Rows, path: Path) -> None:
-        """Write a folder of files."""
+        """Write a folder of files, and check that this process and Spark see all of its rows."""
+        from pyspark.sql import Observation
+        from pyspark.sql.functions import count, lit
+
+        written = Observation()
         with _in_words():
-            nw.to_native(rows).write.parquet(f"file://{path}")
+            table = nw.to_native(rows).observe(written, count(lit(1)).alias("rows"))
+            table.write.parquet(f"file://{path}")
+            self._check_rows(path, int(written.get["rows"]))
+
+    def import_lazy(self, rows: Rows) -> Rows:
+        """Convert a lazy Polars table, and check that Spark sees all of its rows."""
+        path = self._new_path()
+        sink_parquet(nw.to_native(rows), path)
+        with _in_words():
+            self._check_rows(path, n_rows_in(path))
+        return self.scan(path)
+
+    def _check_rows(self, path: Path, n_rows: int) -> None:
+        """Raise if Spark or this process sees another number of rows than were written.
+
+        On a disk that not all machines share, each would see the files of its own.
+        """
+        seen = {"Spark": int(self._spark.read.parquet(_escaped(path)).count())}
+        seen["this machine"] = n_rows_in(path)
+        for who, n_seen in seen.items():
+            if n_seen != n_rows:
+                raise InvlearnError(
+                    f"{counted(n_rows, 'row was', 'rows were')} written to {path.parent}, and "
+                    f"{who} finds {n_seen:,} there; name a folder that all of Spark's machines and "
+                    "this one share with --scratch"
+                )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Tables that are more than a folder of files: Delta, Iceberg, and object stores."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -48,6 +49,7 @@ def lake_table(path: Path) -> pl.LazyFrame | None:
         return pl.scan_delta(str(path))
     if versions := [*(path / "metadata").glob("*.metadata.json")]:
         require_extra("lake", ["pyiceberg"], "reading an Iceberg table")
+        os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # or Polars warns of its own
         newest = max(versions, key=lambda file: (file.stat().st_mtime_ns, file.name))
         return pl.scan_iceberg(str(newest))
     return None

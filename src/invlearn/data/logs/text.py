@@ -194,7 +194,7 @@ def constant(name: str, value: str) -> pl.Expr:
 
 def _clean(name: str) -> pl.Expr:
     """Return the values of a column without spaces around them; null for missing values."""
-    value = pl.col(name).str.strip_chars()
+    value = pl.col(name).str.strip_chars(" \t")
     return pl.when(~value.is_in(MISSING)).then(value)
 
 

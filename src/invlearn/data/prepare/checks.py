@@ -11,6 +11,7 @@ from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs.logs import ROW, Log
+from invlearn.data.logs.text import MISSING
 from invlearn.data.prepare.table import SPLIT, TIME, n_rows_of, number
 from invlearn.runtime.errors import DataError
 
@@ -20,7 +21,7 @@ LEAST_NUMBERS = 10
 BAD = "__bad__"
 """Position of the first check that a row fails; null in good rows."""
 
-NO_ID = ["", "na", "n/a", "nan", "nat", "nil", "none", "null", "<na>", "#n/a", "(null)", r"\n"]
+NO_ID = sorted({*map(str.lower, MISSING), "nat", "nil", "(null)"})
 """Text that means a missing id, in lower case."""
 MOST_WORDS = 0.01
 """Largest share of ids that are words, among ids that are numbers, to be taken for mistakes; one
@@ -119,17 +120,25 @@ def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
     for check in checks:
         found = schema[check.column]
         if not check.suits(found):
-            why = _text_among_numbers(rows, check.column) if found == nw.String else ""
+            why = text_among_numbers(rows, check.column) if found == nw.String else ""
             raise DataError(
                 f"column '{check.column}' of {log_name} is of type {found}{why}, wanted "
                 f"{check.wanted}; convert it or name another column"
             )
 
 
-def _text_among_numbers(rows: Rows, column: str) -> str:
-    """Describe the first non-numeric row of a text column, if most rows are numbers."""
+def text_among_numbers(rows: Rows, column: str, *, zeros: bool = False) -> str:
+    """Describe the first non-numeric row of a text column, if most rows are numbers.
+
+    Args:
+        rows: A table with `ROW`.
+        column: The column.
+        zeros: Whether digits with a leading zero are numbers as well.
+    """
     value = nw.col(column).cast(nw.String)
-    is_text = ~value.str.contains(NUMBER) | value.str.contains(LEADING_ZERO)
+    is_text = ~value.str.contains(NUMBER)
+    if not zeros:
+        is_text = is_text | value.str.contains(LEADING_ZERO)
     text = rows.filter(is_text).select(ROW, column)
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)
     if not 0 < 2 * n_text < n_rows:

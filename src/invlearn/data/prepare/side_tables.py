@@ -186,6 +186,12 @@ def _checked(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
                 f"column '{name}' of {log.name} is of type {dtype}, and features are text, true "
                 "or false, or numbers; convert it or leave it out"
             )
+        is_meant = dtype != nw.String or name in categorical
+        if why := "" if is_meant else checks.text_among_numbers(log.rows, name, zeros=True):
+            raise DataError(
+                f"column '{name}' of {log.name} would be categories{why}; fix these or, if the "
+                f"numbers are categories, add --categorical {name}"
+            )
     numbers = tuple(name for name in names if name not in words)
     table = SideTable(log, id_column, tuple(words), numbers)
     _check_values(_rows(table, numbers), table)
