@@ -131,7 +131,7 @@ def test_every_key_of_an_experiment_stands_on_its_page_with_its_default(title):
     assert [name for name, _ in rows] == [*fields]
     for name, default in rows:
         if fields[name].is_required():
-            assert default == "needed"
+            assert default == "required"
         elif default not in ("below", "as in the file above"):
             value = fields[name].get_default(call_default_factory=True)
             expected = [*value] if isinstance(value, tuple) else value
