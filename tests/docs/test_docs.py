@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from cyclopts import CycloptsError
 from test_pages import PAGES as COMPARED
 
+import invlearn
 from conftest import ROOT
 from invlearn.cli.main import app, main
 from invlearn.experiments.grid import (
@@ -52,6 +54,9 @@ def examples(page):
 
 
 def test_examples_run_in_order(tmp_path, monkeypatch, capsys):
+    """Of a smaller log than that of the pages, whose numbers nothing here looks at."""
+    small = partial(invlearn.simulate, users=600, items=400, rows=40_000)
+    monkeypatch.setitem(vars(invlearn), "simulate", small)
     monkeypatch.chdir(tmp_path)
     module = ModuleType("example")
     monkeypatch.setitem(sys.modules, "example", module)
