@@ -173,7 +173,7 @@ def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-LONG = GIVEN | {"epochs": 25}
+LONG = GIVEN | {"epochs": 8}
 """Settings of a run that is not over before one of its processes is killed."""
 
 
