@@ -196,6 +196,7 @@ def spark(tmp_path_factory):
 
 
 @need_spark
+@pytest.mark.slow  # the server's test below makes them as well, of another case
 def test_spark_makes_the_bytes_of_polars(spark, tmp_path):
     for case in SPARK_CASES:
         assert made(case, tmp_path, "spark") == made(case, tmp_path, "polars"), case

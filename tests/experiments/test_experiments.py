@@ -609,6 +609,7 @@ def is_held(folder):
         return True
 
 
+@pytest.mark.slow  # as one that is killed, below
 def test_a_worker_that_dies_is_an_error_with_its_reason(grid, tmp_path, monkeypatch):
     (tmp_path / "deadly.py").write_text(
         "import os\n"

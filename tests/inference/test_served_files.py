@@ -79,7 +79,11 @@ def overwrite(file):
         stream.write(content)
 
 
-@pytest.mark.parametrize("served", ["mf", "exposure-hybrid"], indirect=True)
+@pytest.mark.parametrize(
+    "served",
+    [pytest.param("mf", marks=pytest.mark.slow), "exposure-hybrid"],  # which reads more files
+    indirect=True,
+)
 def test_files_that_change_under_a_service_change_none_of_its_answers(served):
     requests = asked(served)
     with service(served) as (process, address):

@@ -91,7 +91,12 @@ def assert_agree(compiled, eager):
 
 
 @TRACED
-@pytest.mark.parametrize("strategy_name", BY_ROWS)
+@pytest.mark.parametrize(
+    "strategy_name",
+    [  # `ig` is also tried in machine code, below
+        pytest.param(name, marks=[pytest.mark.slow] if name == "ig" else []) for name in BY_ROWS
+    ],
+)
 def test_traced_steps_agree_with_eager_ones(strategy_name, backend, compiles_with):
     compiles_with(backend)
     strategy = STRATEGIES[strategy_name](**ACTIVE.get(strategy_name, {}))
