@@ -323,7 +323,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(feed, disk, name):
             break
         assert_teaches(answer, "No space left on device", "free some space")
         assert contents(disk) == ["ballast"]
-        space = max(4096, 8 * space)
+        space = max(4096, 32 * space)
     ballast.unlink()
     if answer.code:
         done(name, *words)

@@ -64,7 +64,7 @@ def trained(group, kind, backbone_name, strategy_name, options=(), **optimizer):
     config = OptimizerConfig(**{"lr": 0.1, **optimizer})
     store = kind(module.train(), tables, config, seed=0, group=group, **given)
     store.row_state, logs = dict(strategy.init_row_state(POOL)), []
-    for batch in batches(strategy, 10):
+    for batch in batches(strategy, 6):
         context = store.gather(batch)
         proposal = strategy.propose(context.score, context.params, context.batch)
         store.apply(context, proposal)

@@ -108,7 +108,14 @@ def test_traced_steps_agree_with_eager_ones(strategy_name, backend, compiles_wit
 
 @TRACED
 @pytest.mark.covering
-@pytest.mark.parametrize("backbone", [n for n, k in BACKBONES.items() if hasattr(k, "tables")])
+@pytest.mark.parametrize(
+    "backbone",
+    [  # the parts of `neumf` are `gmf` and `mlp`
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("gmf", "mlp") else [])
+        for name, kind in BACKBONES.items()
+        if hasattr(kind, "tables")
+    ],
+)
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
 def test_every_backbone_and_optimizer_can_be_traced(backbone, optimizer, backend, compiles_with):
     compiles_with(backend)
