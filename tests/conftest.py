@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items):
     """
     grids = {}
     for item in items:
-        if item.get_closest_marker("covering"):
+        if item.get_closest_marker("covering") and not item.get_closest_marker("slow"):
             grids.setdefault((item.path, item.originalname), []).append(item)
     for grid in grids.values():
         values = {}
@@ -44,6 +44,14 @@ def pytest_collection_modifyitems(items):
             places = [(values[n][repr(v)], len(values[n])) for n, v in item.callspec.params.items()]
             if not any(all(at == i % size for at, size in places) for i in range(longest)):
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced():
+    """Write without waiting for the disk, which no test can lose."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PACKAGES = (
 """Lowest first. A package imports from itself and from those before it."""
 
 
+@cache
 def modules():
     return {
         ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): file
@@ -33,6 +35,7 @@ def folder_of(module):
     return module if (SOURCE / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
 
 
+@cache
 def imported(file):
     """Modules of the package that a file imports when it runs, wherever the import stands."""
     todo, found, known = [ast.parse(file.read_text(encoding="utf-8"))], set(), modules()

@@ -313,7 +313,7 @@ def test_nobody_watching_no_bars(tmp_path):
 
 # Stopping
 
-PATIENT = ("--epochs", "12", "--batch-size", "8", "--model.dim", "4", "--strategy", "ig")
+PATIENT = ("--epochs", "6", "--batch-size", "16", "--model.dim", "4", "--strategy", "ig")
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +323,13 @@ def unbroken(feed, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),  # as in test_faults, at any phase
+    ],
+)
 def test_a_stopped_run_says_how_to_resume_and_does(number, feed, unbroken, tmp_path):
     run = tmp_path / "my run"
     command = Path(sys.executable).with_name("invlearn")

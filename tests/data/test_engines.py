@@ -148,7 +148,19 @@ def made(case, place, engine, **given):
     return files
 
 
-@pytest.mark.parametrize("case", CASES)
+CROSSED = [
+    f"{split}, {policy}"
+    for split in SPLITS
+    for policy in POLICIES
+    if SPLITS.index(split) != POLICIES.index(policy)
+]
+"""Cases of a split and a policy that the other cases have as well, each with another."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] if case in CROSSED else []) for case in CASES],
+)
 def test_duckdb_makes_the_bytes_of_polars(case, tmp_path, monkeypatch):
     monkeypatch.setattr(quantile, "ENOUGH_ROWS", 50)
     expected = made(case, tmp_path, "polars")
@@ -187,6 +199,7 @@ def spark(tmp_path_factory):
 
 
 @need_spark
+@pytest.mark.slow  # the server's test below makes them as well, of another case
 def test_spark_makes_the_bytes_of_polars(spark, tmp_path):
     for case in SPARK_CASES:
         assert made(case, tmp_path, "spark") == made(case, tmp_path, "polars"), case

@@ -217,6 +217,7 @@ def test_the_same_log_gives_the_same_bytes_in_any_order_if_times_differ(tmp_path
     assert same == (split == "temporal")
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("split", ["random", "per-user", "temporal", "column"])
 @pytest.mark.parametrize("repeats", ["last", "first", "any-positive", "majority"])
 def test_the_same_log_gives_the_same_bytes_whatever_fits_into_memory(

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from cyclopts import CycloptsError
 from test_pages import PAGES as COMPARED
 
+import invlearn
 from conftest import ROOT
 from invlearn.cli.main import app, main
 from invlearn.experiments.grid import (
@@ -52,6 +54,9 @@ def examples(page):
 
 
 def test_examples_run_in_order(tmp_path, monkeypatch, capsys):
+    """Of a smaller log than that of the pages, whose numbers nothing here looks at."""
+    small = partial(invlearn.simulate, users=600, items=400, rows=40_000)
+    monkeypatch.setitem(vars(invlearn), "simulate", small)
     monkeypatch.chdir(tmp_path)
     module = ModuleType("example")
     monkeypatch.setitem(sys.modules, "example", module)
@@ -131,7 +136,7 @@ def test_every_key_of_an_experiment_stands_on_its_page_with_its_default(title):
     assert [name for name, _ in rows] == [*fields]
     for name, default in rows:
         if fields[name].is_required():
-            assert default == "needed"
+            assert default == "required"
         elif default not in ("below", "as in the file above"):
             value = fields[name].get_default(call_default_factory=True)
             expected = [*value] if isinstance(value, tuple) else value

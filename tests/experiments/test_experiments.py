@@ -33,7 +33,7 @@ from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.markdown import to_markdown
 from invlearn.experiments.results import Group, Method, Results, read_results
 from invlearn.experiments.trial_run import attempt
-from invlearn.runtime import atomic, locks
+from invlearn.runtime import locks
 from invlearn.runtime.errors import ConfigError, DataError, InvlearnError, RunError, Stopped
 from invlearn.runtime.random import stream
 from invlearn.training.job import Job
@@ -56,14 +56,6 @@ SPENT = {"seconds", "peak_bytes", "search_seconds", "environment", "commit"}
 """What two runs of one experiment may differ in."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def unsynced():
-    """Write without waiting for the disk, which a kill does not need."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "_sync", lambda path: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """Dataset folder of the checkerboard."""
@@ -81,6 +73,20 @@ def whole(tmp_path_factory, grid):
     """The experiment, done without a disturbance; tests read it and change nothing."""
     out = tmp_path_factory.mktemp("whole") / "experiment"
     compare(grid, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def short(grid):
+    """The grid with fewer trainings, for tests of what interrupts them."""
+    return grid | {"seeds": 1, "tuning": {"trials": 2}}
+
+
+@pytest.fixture(scope="module")
+def whole_short(tmp_path_factory, short):
+    """The shorter experiment, done without a disturbance."""
+    out = tmp_path_factory.mktemp("short") / "experiment"
+    compare(short, out)
     return out
 
 
@@ -388,13 +394,13 @@ def killed_after(seconds, target, *arguments):
     return process.exitcode
 
 
-def test_a_kill_at_any_moment_changes_nothing(whole, grid, tmp_path):
+def test_a_kill_at_any_moment_changes_nothing(whole_short, short, tmp_path):
     out = tmp_path / "out"
     moments = stream(0, "kills").uniform(0.01, 0.2, size=8)
-    codes = [killed_after(moment, compare, grid, out) for moment in moments]
+    codes = [killed_after(moment, compare, short, out) for moment in moments]
     assert codes.count(-signal.SIGKILL) >= 3
-    compare(grid, out)
-    assert results_of(out) == results_of(whole)
+    compare(short, out)
+    assert results_of(out) == results_of(whole_short)
     assert not list(out.rglob("*.safetensors"))
 
 
@@ -423,19 +429,19 @@ def compare_and_die(grid, out, owner, name, at, before):
     [
         (Job, "_save", 6, False),  # between two epochs of the second trial
         (Job, "_save", 7, True),  # after the record of an epoch, before its checkpoint
-        (CellFolder, "write_trial", 2, False),  # before the clean-up
-        (CellFolder, "write_trial", 4, False),  # before the clean-up of the last trial
+        (CellFolder, "write_trial", 1, False),  # before the clean-up
+        (CellFolder, "write_trial", 2, False),  # before the clean-up of the last trial
         (CellFolder, "write_record", 1, True),  # measured, but not recorded
         (CellFolder, "write_record", 2, False),  # before the clean-up
     ],
 )
 def test_a_kill_at_the_worst_moments_changes_nothing(
-    whole, grid, tmp_path, owner, name, at, before
+    whole_short, short, tmp_path, owner, name, at, before
 ):
-    code = killed_after(60, compare_and_die, grid, tmp_path, owner, name, at, before)
+    code = killed_after(60, compare_and_die, short, tmp_path, owner, name, at, before)
     assert code == -signal.SIGKILL
-    compare(grid, tmp_path)
-    assert results_of(tmp_path) == results_of(whole)
+    compare(short, tmp_path)
+    assert results_of(tmp_path) == results_of(whole_short)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -461,13 +467,13 @@ def test_a_removed_record_is_made_again_and_no_other(whole, grid, tmp_path, monk
         compare(grid, out)
 
 
-def test_a_stop_is_kept_and_gone_on_from(whole, grid, tmp_path):
-    for steps in (1, 20, 40):
+def test_a_stop_is_kept_and_gone_on_from(whole_short, short, tmp_path):
+    for steps in (1, 12, 20):
         asked = iter(range(steps))
         with pytest.raises(Stopped, match="run the same command to continue"):
-            compare(grid, tmp_path, should_stop=lambda asked=asked: next(asked, None) is None)
-    compare(grid, tmp_path)
-    assert results_of(tmp_path) == results_of(whole)
+            compare(short, tmp_path, should_stop=lambda asked=asked: next(asked, None) is None)
+    compare(short, tmp_path)
+    assert results_of(tmp_path) == results_of(whole_short)
 
 
 # Several processes
@@ -493,23 +499,34 @@ def started(command, **options):
     )
 
 
-def test_two_workers_find_what_one_finds(grid, tmp_path, monkeypatch):
+SCRIPT = """
+import invlearn
+
+def progress(stage, n, total, *, at_work):
+    print(n, total, at_work, sep=",")
+
+invlearn.compare({given!r}, "two", workers=2, progress=progress)
+"""
+"""Starts workers without asking whether it is the main module."""
+
+
+def test_two_workers_of_a_script_find_what_one_process_finds(short, tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(OWN_STRATEGY)
     monkeypatch.syspath_prepend(str(tmp_path))
-    given = grid | {"strategies": ["none", "own:Mine"], "tuning": {"trials": 3}}
-    done = []
-
-    def progress(stage, n, total, *, at_work):
-        done.append((n, total, at_work))
-
-    results = compare(given, tmp_path / "two", workers=2, progress=progress)
+    given = short | {"strategies": ["none", "own:Mine"]}
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(given=given))
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
     compare(given, tmp_path / "one")
     assert results_of(tmp_path / "two") == results_of(tmp_path / "one")
-    assert results.groups[0].methods["own:Mine"].differences["auc"] == (0.0, 0.0, 0.0)
-    counts = [n for n, _, _ in done]
+    difference = methods_of(tmp_path / "two")["own:Mine"]["differences"]["auc"]
+    assert [difference[key] for key in ("value", "low", "high")] == [0.0, 0.0, 0.0]
+    told = [line.split(",") for line in done.stdout.splitlines()]
+    counts = [int(n) for n, *_ in told]
     assert counts == sorted(counts)
-    assert (counts[0], counts[-1], done[0][1]) == (0, 10, 10)
-    assert any(title.startswith("board mf ") for _, _, title in done)
+    assert (counts[0], counts[-1], told[0][1]) == (0, 6, "6")
+    assert any(title.startswith("board mf ") for *_, title in told)
     assert not (tmp_path / "two" / "worker.log").exists()
 
 
@@ -533,17 +550,8 @@ def test_equal_cells_are_trained_once_with_the_seeds_of_all(grid, tmp_path, monk
     assert [folder.name for folder in trained] == names
 
 
-def test_a_script_without_a_main_guard_may_start_workers(grid, tmp_path):
-    script = tmp_path / "script.py"
-    options = grid | {"tuning": {"trials": 1}, "seeds": 1}
-    script.write_text(f"import invlearn\ninvlearn.compare({options!r}, 'out', workers=2)\n")
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "out" / "results.md").exists()
-
-
-def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole, grid, tmp_path):
-    process = started(command_line(grid, tmp_path / "out"))
+def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole_short, short, tmp_path):
+    process = started(command_line(short, tmp_path / "out"))
     while not list(tmp_path.glob("out/cells/*/trials.log")) and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
@@ -551,13 +559,13 @@ def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole, grid, tmp_pat
     assert (process.returncode, out) == (130, "")
     assert err == "stopped; run the same command to continue\n"
     assert not (tmp_path / "out" / "results.json").exists()
-    compare(grid, tmp_path / "out")
-    assert results_of(tmp_path / "out") == results_of(whole)
+    compare(short, tmp_path / "out")
+    assert results_of(tmp_path / "out") == results_of(whole_short)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
-    slow = grid | {"settings": SETTINGS | {"epochs": 100_000}}
+    slow = grid | {"settings": SETTINGS | {"epochs": 100_000, "compile": "off"}}
     command = command_line(slow, tmp_path / "out", "--workers", "2")[1:]
     process = APART.Process(target=main, args=(list(map(str, command)),))
     process.start()
@@ -601,6 +609,7 @@ def is_held(folder):
         return True
 
 
+@pytest.mark.slow  # as one that is killed, below
 def test_a_worker_that_dies_is_an_error_with_its_reason(grid, tmp_path, monkeypatch):
     (tmp_path / "deadly.py").write_text(
         "import os\n"

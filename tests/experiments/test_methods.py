@@ -2,25 +2,27 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from console import call
+from console import Answer, call
 from invlearn.backbones import BACKBONES
 from invlearn.config.schema import load_config, read_settings
 from invlearn.data.dataset import Dataset
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.replication import Mean
+from invlearn.experiments import advise as advising
 from invlearn.experiments.advise import ALONE, RECOMMENDED, WITHOUT, Advice, Finding, advise
 from invlearn.experiments.compare import compare
 from invlearn.experiments.grid import cells_of_grid, load_experiment
 from invlearn.experiments.results import Group, Method
-from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError
 from invlearn.training.run import Run
 from invlearn.training.settings import batch_size
@@ -34,10 +36,12 @@ TWO = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unsynced():
-    """Write without waiting for the disk."""
+def quick():
+    """An advice of trainings with few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "_sync", lambda path: None)
+        patch.setattr(
+            advising, "SETTINGS", advising.SETTINGS | {"steps_per_epoch": 16, "epochs": 4}
+        )
         yield
 
 
@@ -65,6 +69,22 @@ def tastes(folder, *, labelled=0.05, n_users=80, n_items=60):
         for name, kept in rows.items()
     }
     return write_toy(folder, parts, n_users=n_users, n_items=n_items)
+
+
+class Advised(NamedTuple):
+    """A dataset, what the command said of it, and the folder of the experiment."""
+
+    data: Path
+    answer: Answer
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def advised(tmp_path_factory):
+    """An advice; tests read it and change nothing."""
+    place = tmp_path_factory.mktemp("advised")
+    data, out = tastes(place / "my tastes").folder, place / "out"
+    return Advised(data, call("advise", data, "--out", out, "--trials", 2, "--seeds", 2), out)
 
 
 def test_every_method_brings_its_own_backbone(board, tmp_path):
@@ -155,9 +175,8 @@ def test_batches_follow_the_rows(rows, steps, size):
     assert batch_size(over, rows) == 7
 
 
-def test_advice_finds_what_exposures_tell(tmp_path):
-    data = tastes(tmp_path / "tastes")
-    answer = call("advise", data.folder, "--out", tmp_path / "out", "--trials", 2, "--seeds", 2)
+def test_advice_finds_what_exposures_tell(advised):
+    data, answer, out = advised
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
@@ -165,8 +184,8 @@ def test_advice_finds_what_exposures_tell(tmp_path):
     told = " ".join(answer.out.split())
     assert "Do unclear rows help here? yes" in told
     assert "As exposures (who was shown what): yes, +" in told
-    assert f"Next: invlearn train {data.folder} --config recommended --out tastes-run" in told
-    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert f"Next: invlearn train '{data}' --config recommended --out 'my tastes-run'" in told
+    results = json.loads((out / "results.json").read_text())
     (group,) = results["groups"]
     assert {RECOMMENDED, WITHOUT, ALONE} < group["methods"].keys()
 
@@ -182,10 +201,9 @@ def test_advice_without_exposed_rows_asks_about_pairs_alone(tmp_path):
     assert advice.verdict == advice.as_pairs.verdict
 
 
-def test_the_next_command_can_be_called(tmp_path, monkeypatch):
+def test_the_next_command_can_be_called(advised, tmp_path, monkeypatch):
     """Whatever won, and wherever the dataset lies."""
-    data = tastes(tmp_path / "my tastes")
-    advice = advise(data.folder, tmp_path / "out", trials=2, seeds=1)
+    advice = advise(advised.data, advised.out, trials=2, seeds=2)
     monkeypatch.chdir(tmp_path)
     for winner in (RECOMMENDED, WITHOUT, ALONE, "mf ig-sample", "item-rate"):
         words = shlex.split(replace(advice, winner=winner).command)
@@ -199,12 +217,15 @@ def test_the_next_command_can_be_called(tmp_path, monkeypatch):
         assert config.model.get("unlabelled", True) == (winner != WITHOUT)
 
 
-def test_a_method_that_fails_leaves_the_rest_of_the_advice(tmp_path, monkeypatch):
+def test_a_method_that_fails_leaves_the_rest_of_the_advice(advised, tmp_path, monkeypatch):
     monkeypatch.setattr(
         BACKBONES["mf"], "forward", lambda module, users, items: module.bias * torch.nan * users
     )
-    data = tastes(tmp_path / "tastes")
-    advice = advise(data.folder, tmp_path / "out", trials=2, seeds=1)
+    out = shutil.copytree(advised.out, tmp_path / "out")
+    for cell in out.glob("cells/*/cell.json"):
+        if json.loads(cell.read_text())["config"]["backbone"] == "mf":
+            shutil.rmtree(cell.parent)
+    advice = advise(advised.data, out, trials=2, seeds=2)
     assert advice.as_pairs is None
     assert advice.as_exposures is not None
     assert advice.winner != ALONE

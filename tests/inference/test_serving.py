@@ -431,7 +431,13 @@ def test_an_answer_s_body_does_not_wait_for_its_head_to_be_acknowledged(run, mon
 # The command
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),  # as services of test_served_files
+    ],
+)
 def test_the_command_serves_until_it_is_told_to_stop(number, feed):
     command = Path(sys.executable).with_name("invlearn")
     serving = subprocess.Popen(

@@ -16,7 +16,6 @@ from invlearn.experiments import work
 from invlearn.experiments.cell import CellFolder, SeedRecord
 from invlearn.experiments.grid import load_experiment
 from invlearn.experiments.trial_run import attempt
-from invlearn.runtime import atomic
 from invlearn.runtime.errors import ConfigError, DataError, RunError
 from invlearn.runtime.random import stream
 from reproduction import plans
@@ -39,7 +38,7 @@ def two(out):
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Trainings of two epochs, and no waiting for the disk."""
+    """Trainings of two epochs."""
     with pytest.MonkeyPatch.context() as patch:
 
         def short(values):
@@ -49,7 +48,6 @@ def quick():
         def config(row, variant, dataset, whole=plans.Row.config):
             return load_config({"epochs": 2}, whole(row, variant, dataset))
 
-        patch.setattr(atomic, "_sync", lambda path: None)
         patch.setattr(plans, "load_experiment", short)
         patch.setattr(plans.Row, "config", config)
         yield

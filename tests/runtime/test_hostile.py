@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +17,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import invlearn
-from conftest import ROOT
 from console import call
 from invlearn.config.schema import OtherLog, RunConfig, load_config, read_yaml
 from invlearn.data.dataset import Dataset
@@ -622,9 +619,11 @@ def test_a_body_that_does_not_come_is_given_up():
 
 
 def test_files_are_written_with_the_rights_that_the_user_gives(run, tmp_path):
-    code = f"import os; os.umask(0o077); import invlearn; invlearn.recommend({str(run)!r}, 'x.csv')"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    before = os.umask(0o077)
+    try:
+        invlearn.recommend(run, tmp_path / "x.csv")
+    finally:
+        os.umask(before)
     assert (tmp_path / "x.csv").stat().st_mode & 0o777 == 0o600
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from invlearn.training.class_lookup import strategy_class
+
 OPTIONAL = (
     *("apex", "cuda", "cudf", "cupy", "dask", "dill", "ibis", "jax", "mlx", "modin", "numba"),
     *("onnx", "pynvml", "pyarrow", "pyspark", "scipy", "sitecustomize", "sqlframe", "tensorflow"),
@@ -100,18 +102,18 @@ def test_workers_of_a_call_from_python_do_not_inherit_the_working_folder(feed, t
     assert not (tmp_path / "executed").exists()
 
 
-def test_the_working_folder_is_on_the_path_only_while_a_class_is_imported(feed, tmp_path):
-    code = (
-        "import os, sys; from invlearn.training.class_lookup import strategy_class\n"
-        "before = list(sys.path); print(strategy_class('own:Mine').__name__)\n"
-        "assert sys.path == before and os.getcwd() not in sys.path\n"
-    )
+def test_the_working_folder_is_on_the_path_only_while_a_class_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "own", None)  # as it was, in the end
+    del sys.modules["own"]
     (tmp_path / "own.py").write_text(
         "import os, sys\nassert os.getcwd() == sys.path[-1]\n"
         "from invlearn.strategies.plain import LabelledOnly as Mine\n"
     )
-    done = run([sys.executable, "-P", "-c", code], tmp_path)
-    assert (done.returncode, done.stdout) == (0, "LabelledOnly\n"), done.stderr
+    before = list(sys.path)
+    assert str(tmp_path) not in before
+    assert strategy_class("own:Mine").__name__ == "LabelledOnly"
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a training takes: formulas against modules, messages, calls and evaluations as they are."""
+"""What a training takes: formulas against modules, calls and evaluations as they are."""
 
 import sys
 import tracemalloc
@@ -18,7 +18,7 @@ from invlearn.backbones.backbone import ReadsFeatures
 from invlearn.config.schema import DatasetSizes, OptimizerConfig, RunConfig, load_config
 from invlearn.data.features import NO_FEATURES, FeatureCard, Scale, SideCard
 from invlearn.data.sampling.sampler import Sampler, UnlabelledSource
-from invlearn.data.types import Feed, Pairs
+from invlearn.data.types import Feed
 from invlearn.evaluation.evaluation import evaluate
 from invlearn.experiments.trial_run import attempt
 from invlearn.runtime.distributed import ALONE, Group
@@ -38,12 +38,11 @@ from invlearn.training.capacity.planning import (
     evaluation_bytes,
     plan,
 )
-from invlearn.training.capacity.step_cost import calls_of, traffic
+from invlearn.training.capacity.step_cost import calls_of
 from invlearn.training.settings import complete_settings, named_backbone
-from invlearn.training.stores import DenseStore, RowStore, ShardedStore
+from invlearn.training.stores import DenseStore, RowStore
 from invlearn.training.stores.data_parallel import shared
 from toys import checkerboard, random_batch, with_ledger
-from workers import Crew
 
 COUNTS = Counts(300, 200, train=10_000, valid=1_000, test=1_000, unlabelled=5_000)
 CARD = FeatureCard(
@@ -233,6 +232,7 @@ def test_without_moments_a_table_that_moves_is_counted():
     assert plan(dense, COUNTS, NO_FEATURES).passing["moving a table"] == 0
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("backbone", ["mf", "svdpp", "deepfm"])
 def test_every_training_has_a_plan(strategy, backbone):
@@ -241,59 +241,6 @@ def test_every_training_has_a_plan(strategy, backbone):
     assert min((found.lasting | found.passing).values()) >= 0
     assert set(found.steps) == set(found.traffic)
     assert set(found.traffic.values()) == {0.0}
-
-
-@pytest.fixture(scope="module")
-def crew(tmp_path_factory):
-    crew = Crew(2, tmp_path_factory.mktemp("crew"))
-    yield crew
-    crew.close()
-
-
-def sent(group, kind, strategy_name):
-    """Bytes that a process hands over in a step, sums as they travel on a ring."""
-    strategy = STRATEGIES[strategy_name]()
-    config = RunConfig(backbone="neumf", model={"dim": 4})
-    module = make_backbone(config, 40, 30).train()
-    rows = {"user": 40, "item": 30}
-    given = {"n_rows": rows} if kind is ShardedStore else {}
-    tables = module.tables
-    store = kind(module, tables, OptimizerConfig(), seed=0, group=group, **given)
-    batch = random_batch(n_users=40, n_items=30, is_meta_batch=True)
-    if not strategy.feed.unlabelled:
-        empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
-        batch = batch._replace(unlabelled=empty)
-    group.payload.clear()
-    context = store.gather(batch)
-    proposal = strategy.propose(context.score, context.params, context.batch)
-    store.all_ranks_finite(torch.tensor(data=True))
-    store.update(context, proposal)
-    ring = 2 * (group.size - 1) / group.size
-    gathered = {key: len(ids) for key, ids in context.rows.items()}
-    if kind is DenseStore:
-        gathered = {"user": 40, "item": 30}
-    moved = proposal.params is not context.params
-    return group.payload["exchange"] + ring * group.payload["sum"], gathered, moved
-
-
-@pytest.mark.parametrize("kind", [RowStore, ShardedStore, DenseStore])
-@pytest.mark.parametrize("strategy", ["none", "idl", "ig", "ig-sample"])
-def test_traffic_is_what_is_sent(crew, kind, strategy):
-    found = crew(sent, kind, strategy)
-    config = settings(backbone="neumf", model={"dim": 4}, strategy=strategy)
-    params = count_params(config, Counts(40, 30, train=100), NO_FEATURES)
-    calls = calls_of(STRATEGIES[strategy](), is_meta_batch=True)
-    pairs = (24, 24 if calls.unlabelled else 0)
-    sharded = kind is ShardedStore
-    expected = [
-        traffic(calls._replace(moves=moved), params, pairs, rows, 2, is_sharded=sharded)
-        for _, rows, moved in found
-    ]
-    measured = sum(n_bytes for n_bytes, *_ in found)
-    if not sharded:
-        assert measured == pytest.approx(sum(expected))
-    else:  # half of the rows lie elsewhere, more or less
-        assert measured == pytest.approx(sum(expected), rel=0.15)
 
 
 def test_distinct_rows():

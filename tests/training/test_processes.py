@@ -1,4 +1,4 @@
-"""Several processes against one: every strategy in the stores that share a batch among them."""
+"""Several processes against one, in the stores that share a batch; what is sent, as planned."""
 
 import json
 
@@ -19,13 +19,23 @@ from invlearn.runtime.errors import ConfigError
 from invlearn.runtime.tensor_files import Shard
 from invlearn.strategies import STRATEGIES
 from invlearn.training import checkpoint
-from invlearn.training.build import build_model
+from invlearn.training.build import build_model, make_backbone
+from invlearn.training.capacity.param_count import Counts, count_params
+from invlearn.training.capacity.step_cost import calls_of, traffic
 from invlearn.training.checkpoint import TrainState
 from invlearn.training.class_lookup import strategy_class
 from invlearn.training.stores import DenseStore, RowStore, ShardedStore
 from invlearn.training.stores.distributed_scorer import replicas
 from invlearn.training.train_step import Stepper
-from toys import ACTIVE, FITTING, assert_near, small_backbone, small_exposures, small_features
+from toys import (
+    ACTIVE,
+    FITTING,
+    assert_near,
+    random_batch,
+    small_backbone,
+    small_exposures,
+    small_features,
+)
 from workers import Crew
 
 SIZE = 3
@@ -54,7 +64,7 @@ def trained(group, kind, backbone_name, strategy_name, options=(), **optimizer):
     config = OptimizerConfig(**{"lr": 0.1, **optimizer})
     store = kind(module.train(), tables, config, seed=0, group=group, **given)
     store.row_state, logs = dict(strategy.init_row_state(POOL)), []
-    for batch in batches(strategy, 10):
+    for batch in batches(strategy, 6):
         context = store.gather(batch)
         proposal = strategy.propose(context.score, context.params, context.batch)
         store.apply(context, proposal)
@@ -100,12 +110,14 @@ def assert_equals_one(crew, kind, backbone_name, strategy_name, options=(), **op
             assert all(torch.equal(theirs[name], first[name]) for name in first)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", [RowStore, ShardedStore])
 @pytest.mark.parametrize("strategy_name", BY_ROWS)
 def test_every_strategy_does_on_several_processes_what_it_does_on_one(crew, kind, strategy_name):
     assert_equals_one(crew, kind, "neumf", strategy_name)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", [RowStore, ShardedStore])
 @pytest.mark.parametrize("backbone_name", WITH_TABLES)
 def test_every_backbone_with_tables_trains_on_several_processes(crew, kind, backbone_name):
@@ -344,3 +356,49 @@ def test_a_share_of_a_backbone_is_made_and_read_as_the_whole_is(backbone):
         for name, weight in whole.items():
             n = N_ROWS.get(module.tables.get(name))
             assert torch.equal(mine[name], weight[group.share(n)] if n else weight), name
+
+
+def sent(group, kind, strategy_name):
+    """Bytes that a process hands over in a step, sums as they travel on a ring."""
+    strategy = STRATEGIES[strategy_name]()
+    config = RunConfig(backbone="neumf", model={"dim": 4})
+    module = make_backbone(config, 40, 30).train()
+    rows = {"user": 40, "item": 30}
+    given = {"n_rows": rows} if kind is ShardedStore else {}
+    tables = module.tables
+    store = kind(module, tables, OptimizerConfig(), seed=0, group=group, **given)
+    batch = random_batch(n_users=40, n_items=30, is_meta_batch=True)
+    if not strategy.feed.unlabelled:
+        empty = Pairs(*(ids[:0] for ids in batch.unlabelled))
+        batch = batch._replace(unlabelled=empty)
+    group.payload.clear()
+    context = store.gather(batch)
+    proposal = strategy.propose(context.score, context.params, context.batch)
+    store.all_ranks_finite(torch.tensor(data=True))
+    store.update(context, proposal)
+    ring = 2 * (group.size - 1) / group.size
+    gathered = {key: len(ids) for key, ids in context.rows.items()}
+    if kind is DenseStore:
+        gathered = {"user": 40, "item": 30}
+    moved = proposal.params is not context.params
+    return group.payload["exchange"] + ring * group.payload["sum"], gathered, moved
+
+
+@pytest.mark.parametrize("kind", [RowStore, ShardedStore, DenseStore])
+@pytest.mark.parametrize("strategy", ["none", "idl", "ig", "ig-sample"])
+def test_traffic_is_what_is_sent(crew, kind, strategy):
+    found = crew(sent, kind, strategy)
+    config = RunConfig(backbone="neumf", model={"dim": 4}, strategy=strategy)
+    params = count_params(config, Counts(40, 30, train=100), NO_FEATURES)
+    calls = calls_of(STRATEGIES[strategy](), is_meta_batch=True)
+    pairs = (24, 24 if calls.unlabelled else 0)
+    sharded = kind is ShardedStore
+    expected = [
+        traffic(calls._replace(moves=moved), params, pairs, rows, SIZE, is_sharded=sharded)
+        for _, rows, moved in found
+    ]
+    measured = sum(n_bytes for n_bytes, *_ in found)
+    if not sharded:
+        assert measured == pytest.approx(sum(expected))
+    else:  # two thirds of the rows lie elsewhere, more or less
+        assert measured == pytest.approx(sum(expected), rel=0.15)

@@ -21,6 +21,11 @@ from toys import ACTIVE, assert_near, of_rows, random_batch, row_pool, small_bac
 
 N_USERS, N_ITEMS, N_STEPS = 60, 50, 9
 POOL = row_pool(N_USERS, N_ITEMS)
+TRACED = pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)]
+)
+"""What runs the traced graphs: torch as they stand, or, in the slow tier, as they are lowered for
+machine code; the test of machine code does so in the fast one."""
 BY_ROWS = [name for name, strategy in STRATEGIES.items() if not strategy().feed.whole_tables]
 
 
@@ -85,9 +90,15 @@ def assert_agree(compiled, eager):
             torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("strategy_name", BY_ROWS)
-def test_traced_steps_agree_with_eager_ones(strategy_name, compiles_with):
-    compiles_with("aot_eager")
+@TRACED
+@pytest.mark.parametrize(
+    "strategy_name",
+    [  # `ig` is also tried in machine code, below
+        pytest.param(name, marks=[pytest.mark.slow] if name == "ig" else []) for name in BY_ROWS
+    ],
+)
+def test_traced_steps_agree_with_eager_ones(strategy_name, backend, compiles_with):
+    compiles_with(backend)
     strategy = STRATEGIES[strategy_name](**ACTIVE.get(strategy_name, {}))
     assert_agree(
         trained("mf", strategy, compiled=True, l2=0.01),
@@ -95,11 +106,19 @@ def test_traced_steps_agree_with_eager_ones(strategy_name, compiles_with):
     )
 
 
+@TRACED
 @pytest.mark.covering
-@pytest.mark.parametrize("backbone", [n for n, k in BACKBONES.items() if hasattr(k, "tables")])
+@pytest.mark.parametrize(
+    "backbone",
+    [  # the parts of `neumf` are `gmf` and `mlp`
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("gmf", "mlp") else [])
+        for name, kind in BACKBONES.items()
+        if hasattr(kind, "tables")
+    ],
+)
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
-def test_every_backbone_and_optimizer_can_be_traced(backbone, optimizer, compiles_with):
-    compiles_with("aot_eager")
+def test_every_backbone_and_optimizer_can_be_traced(backbone, optimizer, backend, compiles_with):
+    compiles_with(backend)
     strategy = STRATEGIES["none"]()
     assert_agree(
         trained(backbone, strategy, compiled=True, name=optimizer),
@@ -136,10 +155,10 @@ def test_one_graph_serves_every_setting(compiles_with):
 
 def test_each_size_of_dataset_has_a_limit_of_its_own(compiles_with, monkeypatch):
     """Past the limit a step is not compiled, with a warning, which would fail this test."""
-    monkeypatch.setattr(step_module, "RECOMPILATIONS", 2)
-    compiles_with("aot_eager")
-    for more in range(4):
-        trained("gmf", STRATEGIES["ig"](), compiled=True, n_users=N_USERS + more)
+    monkeypatch.setattr(step_module, "RECOMPILATIONS", 1)
+    compiles_with("eager")
+    for more in range(3):
+        trained("gmf", STRATEGIES["none"](), compiled=True, n_users=N_USERS + more)
 
 
 def test_a_failing_compiler_is_told_once_and_done_without(compiles_with):
@@ -166,17 +185,23 @@ def test_a_defect_of_a_strategy_is_not_blamed_on_the_compiler(compiles_with):
 
 
 @pytest.mark.covering
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("kind", [RowStore, DenseStore])
+@pytest.mark.parametrize(
+    "how",
+    [
+        (DenseStore, None),
+        (RowStore, None),
+        (RowStore, "eager"),
+        pytest.param((RowStore, "aot_eager"), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("strategy_name", ["none", "idl", "ig"])
-def test_an_unsound_step_changes_nothing(strategy_name, kind, compiled, compiles_with):
-    if compiled and kind is DenseStore:
-        pytest.skip("whole tables are not compiled")
-    compiles_with("aot_eager")
+def test_an_unsound_step_changes_nothing(strategy_name, how, compiles_with):
+    kind, backend = how
+    compiles_with(backend or "eager")
     strategy = STRATEGIES[strategy_name]()
     module = small_backbone("gmf", N_USERS, N_ITEMS).train()
     store = kind(module, module.tables, OptimizerConfig(), seed=0)
-    stepper = Stepper(store, strategy, compiled_for=type(module) if compiled else None)
+    stepper = Stepper(store, strategy, compiled_for=type(module) if backend else None)
     few = list(batches(strategy))[:6]
     assert all(stepper(batch).is_finite for batch in few)
     with torch.no_grad():

@@ -173,7 +173,7 @@ def test_a_run_is_gone_on_with_only_if_it_is_the_same(board, tmp_path):
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-LONG = GIVEN | {"epochs": 25}
+LONG = GIVEN | {"epochs": 8}
 """Settings of a run that is not over before one of its processes is killed."""
 
 
@@ -218,6 +218,7 @@ def test_torchrun_starts_anew_what_is_killed(board, long_alone, tmp_path):
     assert_same(tmp_path / "run", long_alone)
 
 
+@pytest.mark.slow  # without a launcher: test_all_refuse_what_does_not_fit_on_one_machine
 def test_errors_under_torchrun(board, tmp_path):
     failed = launched("train", tmp_path / "nothing", "--out", tmp_path / "other")
     assert failed.returncode != 0
@@ -269,6 +270,7 @@ def two_hosts():
                 subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
+@pytest.mark.slow  # on one host: test_torchrun_starts_anew_what_is_killed
 def test_two_hosts_of_which_one_loses_its_process(board, long_alone, tmp_path, two_hosts):
     settings = {"GLOO_SOCKET_IFNAME": "wire", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     launchers = []

@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -95,13 +96,18 @@ def complete_options(cls: type, options: Mapping[str, Any], where: str) -> dict[
         >>> complete_options(BACKBONES["gmf"], {"dim": "64"}, "model")
         {'dim': 64}
     """
+    named = {str(name).replace("-", "_"): value for name, value in options.items()}
+    checked = validated(_model_of(cls, where), {where: named})
+    return dict(getattr(checked, where))
+
+
+@cache
+def _model_of(cls: type, where: str) -> type[Settings]:
+    """Return what checks a class's options; making it takes many times longer than a check."""
     fields: dict[str, Any] = options_of(cls)
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
     model = create_model("Options", __config__=config, **fields)
-    outer = create_model("Outer", __base__=Settings, **{where: (model, ...)})  # type: ignore[call-overload]
-    named = {str(name).replace("-", "_"): value for name, value in options.items()}
-    checked = validated(outer, {where: named})
-    return dict(getattr(checked, where))
+    return create_model("Outer", __base__=Settings, **{where: (model, ...)})  # type: ignore[call-overload]
 
 
 def summary_of(cls: type) -> str:

@@ -15,7 +15,7 @@ from invlearn.backbones.backbone import FitsOnValidation
 from invlearn.config.schema import RunConfig, load_config
 from invlearn.data.dataset import Dataset
 from invlearn.data.parts import PARTS, Part, check_ids
-from invlearn.evaluation.assessment import Assessment, assess
+from invlearn.evaluation.assessment import Assessment, assess, measure_baselines
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES
 from invlearn.evaluation.evaluation import Evaluation
 from invlearn.evaluation.scoring import score_pairs
@@ -318,7 +318,10 @@ def _completed(job: Job, progress: Progress, should_stop: Callable[[], bool]) ->
         run = Run(job.folder, trainer.config, trainer.scorer.eval(), read_run(job.folder)[0])
     else:
         run = Run.open(job.folder, backbone=trainer.module)
-    tested = run.evaluate(dataset=trainer.dataset, baselines=BASELINES, progress=progress)
+    data = trainer.dataset
+    # The file has no intervals of baselines, so nothing is drawn for them.
+    baselines = measure_baselines(data, data.test, names=BASELINES, draws=0, progress=progress)
+    tested = run.evaluate(dataset=data, baselines=baselines, progress=progress)
     if group.is_first:
         epoch = trainer.state.best_epoch
         content: dict[str, Any] = {"epoch": None if epoch is None else epoch + 1}
