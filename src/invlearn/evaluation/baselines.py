@@ -20,7 +20,7 @@ from invlearn.runtime.random import stream
 
 
 def baseline_scores(
-    name: str, train: Part, users: IntegerIds, items: IntegerIds, shape: Shape, seed: int = 0
+    name: str, train: Part, users: IntegerIds, items: IntegerIds, *, shape: Shape, seed: int = 0
 ) -> Floats:
     """Return the scores of a baseline for pairs.
 

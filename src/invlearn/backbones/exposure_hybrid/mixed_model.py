@@ -147,7 +147,7 @@ def _columns_of(
     """
     if not factors:
         return (np.zeros((shape[0], 0)), np.zeros((shape[1], 0))), np.zeros(0)
-    left, strengths, right = exposure_svd(exposures, shape, factors, smoothing=smoothing)
+    left, strengths, right = exposure_svd(exposures, shape, factors=factors, smoothing=smoothing)
     emphasis = np.append(strengths / strengths.max(initial=0.0), 1.0)
 
     def columns(vectors: Floats, shown: IntegerIds) -> Floats:

@@ -184,7 +184,8 @@ class SameForAll:
         """Return a baseline of `invlearn.evaluation.baselines`, fitted to the training labels."""
         items = np.arange(dataset.n_items)
         shape = dataset.n_users, dataset.n_items
-        return cls(name, baseline_scores(name, dataset.train, np.zeros_like(items), items, shape))
+        users = np.zeros_like(items)
+        return cls(name, baseline_scores(name, dataset.train, users, items, shape=shape))
 
     def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
         """Return scores of shape `(users, n_items)`."""
