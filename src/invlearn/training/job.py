@@ -55,7 +55,7 @@ class Job:
             dataset: The dataset to train on.
             config: Settings, complete except for `compile`, which is resolved here.
             module: An existing backbone.
-            n_runs: Trainings of the same shapes in this process.
+            n_runs: Trainings of the same shapes that share compiled code.
             group: The processes that train together.
 
         Raises:

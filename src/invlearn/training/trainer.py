@@ -85,7 +85,7 @@ class Trainer:
                 the one of `config`.
             dataset: The dataset to train on.
             config: Settings, or a YAML file of them.
-            n_runs: Trainings of the same shapes in this process, which share compilation.
+            n_runs: Trainings of the same shapes that share compiled code, also in other processes.
             group: The processes that train together.
             scratch: Storage for the order of many rows.
             options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
