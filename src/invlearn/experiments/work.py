@@ -40,6 +40,8 @@ FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
 RESUME = "stopped; run the same command to continue"
 PAUSE_SECONDS = 0.3
 """Longest time between two calls of `should_stop` while workers train."""
+LOG = "worker.log"
+"""File in the experiment folder for warnings and tracebacks of workers."""
 WIDTH = 38
 """Most characters of a task next to a progress bar in a terminal of 80."""
 
@@ -69,7 +71,7 @@ def work_together(
     folders = _folders(experiment, cells)
     threads = torch.get_num_threads()
     try:
-        with worker_pool(workers, should_stop) as submit:
+        with worker_pool(workers, should_stop, experiment / LOG) as submit:
             _run_all(experiment, folders, submit, workers, progress, should_stop)
     except Stopped as stop:
         raise Stopped(RESUME) from stop
@@ -102,8 +104,9 @@ def _reported(experiment: Path, should_stop: ShouldStop) -> Generator[None, None
     except Exception as error:
         if should_stop():  # the workers got the same signal as this process
             raise Stopped(RESUME) from error
-        log = experiment / "worker.log"
-        atomic.write_text(log, "".join(traceback.format_exception(error)))
+        log = experiment / LOG
+        with log.open("a", encoding="utf-8") as stream:
+            traceback.print_exception(error, file=stream)
         reason = f"{type(error).__name__}: {error}; fix that ({log} holds its traceback)"
         if isinstance(error, BrokenProcessPool):
             reason = "it was killed, or out of memory, or could not start"
