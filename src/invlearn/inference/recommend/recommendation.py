@@ -7,7 +7,7 @@ because the scores of untrained weights are noise.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -157,15 +157,13 @@ class Recommender:
         ]
         if self.fallback:
             groups.append((self.fallback.name, self.fallback, np.flatnonzero(~known)))
+        given: Any = {"k": k, "seen": seen, "progress": progress}
         for source, scorer, places in groups:
-            some = users[places]
+            some, name = users[places], str(self.run.folder)
             if index and source == MODEL:
-                blocks = index.top_k(some, k=k, seen=seen, progress=progress)
+                blocks = index.top_k(some, **given)
             else:
-                blocks = catalogue_top_k(
-                    scorer, some, k=k, seen=seen, excluded=excluded, name=str(self.run.folder),
-                    progress=progress,
-                )  # fmt: skip
+                blocks = catalogue_top_k(scorer, some, excluded=excluded, name=name, **given)
             done = 0
             for top in blocks:
                 yield Lists(places[done : done + len(top.users)], top, source)
@@ -198,8 +196,13 @@ class SameForAll:
 
 
 def _left_out(dataset: Dataset, leave_out: LeaveOut) -> tuple[Part, ...]:
-    every = dataset.train, dataset.unlabelled, dataset.valid, dataset.test
-    return every[: {"nothing": 0, "labelled": 1, "shown": 2, "all": 4}[leave_out]]
+    shown = dataset.train, dataset.unlabelled
+    return {
+        "nothing": (),
+        "labelled": (dataset.train,),
+        "shown": shown,
+        "all": (*shown, dataset.valid, dataset.test),
+    }[leave_out]
 
 
 def _is_new(run: Run, dataset: Dataset) -> npt.NDArray[np.bool_]:
