@@ -200,7 +200,8 @@ def sweep(records: Sequence[RunRecord]) -> dict[str, float]:
 def reliability_section(material: Material) -> Iterator[Block]:
     """Yield whether logits can be read as probabilities, before and after calibration."""
     several = len(material.results) > 1
-    groups = {r.dataset * several: r.reliability for r in material.results if r.reliability}
+    measured = [one for one in material.results if one.reliability]
+    groups = {one.dataset if several else "": one.reliability for one in measured}
     annotated = {r.name: r.annotation for r in material.records if r.annotation}
     if annotated:
         groups["Probabilities, as invlearn annotate calibrated them"] = annotated
