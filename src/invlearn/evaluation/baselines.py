@@ -1,6 +1,6 @@
 """Trivial baselines: scores without a trained model, which any model has to beat.
 
-All except `random` count labels of training rows. Rates are shrunk towards the mean of all training
+All except `random` count labels of training rows. Rates are shrunk toward the mean of all training
 rows, as if each item or user had `PSEUDO_ROWS` more rows at the mean rate; ids without training
 rows get the mean.
 """

@@ -69,7 +69,7 @@ function isDark() {
 const theme = document.getElementById("theme");
 function nameTheme() {
   theme.textContent = isDark() ? "Light" : "Dark";
-  theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+  theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colors`);
 }
 theme.hidden = false;
 theme.addEventListener("click", () => {

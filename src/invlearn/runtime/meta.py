@@ -16,9 +16,9 @@ FILLS, DRAWS, SCALES = (
 
 @final
 class ShapesOnly(TorchFunctionMode):
-    """Context that skips the initialisation of new tensors, for modules used for their shapes only.
+    """Context that skips the initialization of new tensors, for modules used for their shapes only.
 
-    Initialising values on the meta device would load torch's compiler, which takes 1 to 2 s.
+    Initializing values on the meta device would load torch's compiler, which takes 1 to 2 s.
 
     Example:
         >>> with ShapesOnly(), torch.device("meta"):
