@@ -260,13 +260,7 @@ def _show_sweeps(results: "Results") -> None:
 
 def _show_tally(results: "Results") -> None:
     tables = counted(len(results.groups), "table")
-    tallies = {metric: results.tally(metric) for metric in SHOWN}
-
-    def cell(metric: str, name: str) -> str:
-        hidden = is_hidden(metric, name)
-        return "" if hidden else " / ".join(map(str, tallies[metric][name].values()))
-
-    rows = [(name, *(cell(metric, name) for metric in SHOWN)) for name in tallies[SHOWN[0]]]
+    rows = [(name, *cells) for name, cells in results.tallies(SHOWN).items()]
     show_table(f"Wins / ties / losses against {results.reference}, {tables}", "", SHOWN, rows)
 
 

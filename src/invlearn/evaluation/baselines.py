@@ -77,6 +77,11 @@ NO_LOSS = ("random", "popularity")
 """Baselines whose scores define only an order, without a meaningful log loss."""
 
 
+def is_meaningless(metric: str, method: str) -> bool:
+    """Return whether a metric is the log loss of a baseline in `NO_LOSS`."""
+    return metric == "log_loss" and method in NO_LOSS
+
+
 def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], n_ids: int) -> Floats:
     """Return the logit of each id's shrunk positive rate, shape `(n_ids,)`."""
     positives, rows = _counted(ids, labels, n_ids), _counted(ids, None, n_ids)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from invlearn.reporting.blocks import Block, Page
-from invlearn.reporting.charts import CONFIG, require
+from invlearn.reporting.charts import CONFIG
 
 HERE = Path(__file__).parent
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -31,12 +31,7 @@ SHAPES = {
 
 
 def rendered(page: Page) -> str:
-    """Return the page as HTML.
-
-    Raises:
-        ConfigError: The extra `report` is not installed.
-    """
-    require()
+    """Return the page as HTML."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -6,12 +6,12 @@ from typing import Any, final
 import torch
 from torch.overrides import TorchFunctionMode
 
-FILLS, DRAWS, SCALES = (
-    ("normal_", "uniform_", "trunc_normal_"),
-    ("rand", "randn"),
-    ("mul", "__mul__", "__rmul__"),
-)
-"""Functions that fill a tensor, that create one, and that multiply it by a number."""
+FILLS = ("normal_", "uniform_", "trunc_normal_")
+"""Functions that fill a tensor."""
+DRAWS = ("rand", "randn")
+"""Functions that create one."""
+SCALES = ("mul", "__mul__", "__rmul__")
+"""Functions that multiply one by a number."""
 
 
 @final
