@@ -27,9 +27,8 @@ def _group(group: Group, reference: str) -> str:
     if ahead := group.ahead_of_all("auc"):
         remarks.append(f"by AUC every method is behind {', '.join(ahead)}")
     means = {m.name: [_mean(m, metric) for metric in METRICS] for m in every}
-    differences = {
-        m.name: [_difference(m, metric) for metric in METRICS] for m in every if m.differences
-    }
+    others = [method for method in every if method.differences]
+    differences = {m.name: [_difference(m, metric) for metric in METRICS] for m in others}
     lines = [
         f"## {group.title}",
         "",

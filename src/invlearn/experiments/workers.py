@@ -26,9 +26,7 @@ _here = {"is_working": False, "is_ending": False}
 
 
 @contextmanager
-def worker_pool(
-    workers: int, should_stop: ShouldStop, log: Path
-) -> Generator[Submit[Any], None, None]:
+def worker_pool(workers: int, should_stop: ShouldStop, log: Path) -> Generator[Submit[Any]]:
     """Start worker processes; yield a function that submits a task to them.
 
     At the end of the block the workers are asked to stop, and waited for.

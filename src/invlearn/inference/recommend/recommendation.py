@@ -17,7 +17,7 @@ from torch import Tensor
 from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.data.dataset import Dataset
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
-from invlearn.data.parts import Part
+from invlearn.data.parts import PARTS, Part
 from invlearn.data.seen import SeenItems
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.baselines import baseline_scores
@@ -152,9 +152,7 @@ class Recommender:
             First the lists of the model, then those of the fallback if there is one.
         """
         known, seen = self.known(users), SeenItems.of(()) if with_seen else self.seen
-        groups: list[tuple[str, BlockScorer, Integers]] = [
-            (MODEL, self.scorer, np.flatnonzero(known))
-        ]
+        groups = [(MODEL, self.scorer, np.flatnonzero(known))]
         if self.fallback:
             groups.append((self.fallback.name, self.fallback, np.flatnonzero(~known)))
         given: Any = {"k": k, "seen": seen, "progress": progress}
@@ -196,13 +194,8 @@ class SameForAll:
 
 
 def _left_out(dataset: Dataset, leave_out: LeaveOut) -> tuple[Part, ...]:
-    shown = dataset.train, dataset.unlabelled
-    return {
-        "nothing": (),
-        "labelled": (dataset.train,),
-        "shown": shown,
-        "all": (*shown, dataset.valid, dataset.test),
-    }[leave_out]
+    names = {"nothing": (), "labelled": ("train",), "shown": ("train", "unlabelled"), "all": PARTS}
+    return tuple(getattr(dataset, name) for name in names[leave_out])
 
 
 def _is_new(run: Run, dataset: Dataset) -> npt.NDArray[np.bool_]:
