@@ -177,14 +177,12 @@ def carry_out(task: Task, should_stop: ShouldStop) -> None:
         return
     folder.describe()
     train = _train_trial if task.kind == "trial" else _train_seed
-    train(folder, task.number, folder.path / task.name, dataset, should_stop)
+    train(folder, task, dataset, should_stop)
 
 
-def _train_trial(
-    folder: CellFolder, number: int, place: Path, dataset: Dataset, should_stop: ShouldStop
-) -> None:
+def _train_trial(folder: CellFolder, task: Task, dataset: Dataset, should_stop: ShouldStop) -> None:
     """Train the next trial of a search."""
-    cell, tuning = folder.cell, folder.cell.tuning
+    cell, tuning, place = folder.cell, folder.cell.tuning, folder.path / task.name
     assert tuning is not None
     defaults, epochs = complete(cell.config, dataset, None).model_dump(), cell.config.epochs
     default = {name: value_at(defaults, name) for name in tuning.search}
@@ -192,15 +190,13 @@ def _train_trial(
     own = {"should_prune": tried.should_prune, "should_stop": should_stop}
     run, record = _attempt(folder, place, dataset, tried.settings, tuning.seed, **own)
     record |= {"scores": run.scores, "best": run.best} if run else {}
-    folder.write_trial(Trial(number=number, **record))
+    folder.write_trial(Trial(number=task.number, **record))
     discard(place)
 
 
-def _train_seed(
-    folder: CellFolder, seed: int, place: Path, dataset: Dataset, should_stop: ShouldStop
-) -> None:
+def _train_seed(folder: CellFolder, task: Task, dataset: Dataset, should_stop: ShouldStop) -> None:
     """Train with the chosen settings and a reported seed, and measure on the test part."""
-    chosen = folder.chosen() or {}
+    place, seed, chosen = folder.path / task.name, task.number, folder.chosen() or {}
     run, record = _attempt(folder, place, dataset, chosen, seed, should_stop=should_stop)
     if run is None:
         folder.write_record(SeedRecord(seed=seed, **record))
