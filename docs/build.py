@@ -28,7 +28,7 @@ ELSEWHERE = {
 """Pages that live outside of `docs/`, and what they are called on the site."""
 PICTURES = {".svg", ".png"}
 CODE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
-COLOUR = re.compile(r"\x1b\[[\d;]*m")
+COLOR = re.compile(r"\x1b\[[\d;]*m")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
@@ -130,7 +130,7 @@ def build(place: Path, out: Path) -> None:
     stage(place)
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-    said = COLOUR.sub("", done.stdout + done.stderr)
+    said = COLOR.sub("", done.stdout + done.stderr)
     if done.returncode or re.search(r"\bwarning\b", said, re.IGNORECASE):
         raise SystemExit(f"{said}\nThe site could not be built without a warning.")
     shutil.rmtree(out, ignore_errors=True)

@@ -48,11 +48,11 @@ def main() -> None:
     result: dict = {"machine": machine(), "commit": commit(), "curves": {}}
     for (backbone, order, seed), curve in zip(cells, curves, strict=True):
         result["curves"].setdefault(f"{backbone} {order}", {})[seed] = curve
-    summarise(result["curves"])
+    summarize(result["curves"])
     (HERE / "judges_last.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-def summarise(curves: dict[str, dict[int, list[dict[str, float]]]]) -> None:
+def summarize(curves: dict[str, dict[int, list[dict[str, float]]]]) -> None:
     """Print the best validation AUC of each order, and its paired difference from `none`.
 
     ± is the standard deviation over seeds; the interval holds 95 % by Student's t over seeds.

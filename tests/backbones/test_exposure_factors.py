@@ -192,7 +192,7 @@ def test_where_only_exposures_tell():
     assert auc(model.score(users[test], items[test])) > 0.95
     blind = fit_exposure_factors(Exposures.of(known, part()), size)
     assert auc(blind.score(users[test], items[test])) < 0.8
-    rates = baseline_scores("item+user-rate", known, users[test], items[test], size)
+    rates = baseline_scores("item+user-rate", known, users[test], items[test], shape=size)
     assert auc(rates) < 0.65
 
 

@@ -285,12 +285,12 @@ def test_the_doctor_says_what_is_there_and_what_is_not(monkeypatch):
     assert said["threads"].startswith(f"{torch.get_num_threads()} ")
 
 
-def test_every_public_data_set_is_listed_with_its_licence():
+def test_every_public_data_set_is_listed_with_its_license():
     said = done("datasets")
     assert said == done("datasets", "list")
     for name in ("ml-100k", "ml-1m", "kuairec", "kuairand", "coat"):
         assert name in said
-    assert said.count("licence") == 5
+    assert said.count("license") == 5
 
 
 def test_bars_show_the_stages_of_work(monkeypatch, capsys):

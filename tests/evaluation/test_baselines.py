@@ -27,7 +27,7 @@ USERS, ITEMS = np.array([0, 1, 2, 3, 3]), np.array([0, 1, 2, 0, 3])
 
 
 def scores(name, train=TRAIN, seed=0):
-    return baseline_scores(name, train, USERS, ITEMS, (4, 4), seed)
+    return baseline_scores(name, train, USERS, ITEMS, shape=(4, 4), seed=seed)
 
 
 def logit(rate):
@@ -95,7 +95,7 @@ def test_movielens_reaches_known_figures(share, known):
     shape = int(users.max()) + 1, int(items.max()) + 1
     aucs = []
     for name in BASELINES:
-        s = baseline_scores(name, train, users[test], items[test], shape)
+        s = baseline_scores(name, train, users[test], items[test], shape=shape)
         aucs.append(evaluate(users[test], labels[test], s, draws=0).values["auc"])
     assert min(aucs) == aucs[0]
     assert max(aucs) == aucs[-1]

@@ -35,7 +35,7 @@ def expected(run, data, user, *, k, leave_out, known, fallback="item-rate", excl
     if known:
         scores = score_pairs(run.module, users, items)
     else:
-        scores = baseline_scores(fallback, data.train, users, items, (N_USERS, N_ITEMS))
+        scores = baseline_scores(fallback, data.train, users, items, shape=(N_USERS, N_ITEMS))
     parts = [getattr(data, name) for name in PARTS[leave_out]]
     seen = {i for p in parts for i in p.items[p.users == user].tolist()} | set(excluded)
     order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in seen][:k]

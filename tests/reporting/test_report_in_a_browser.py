@@ -216,8 +216,8 @@ CONTRAST = """() => {
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
   const behind = (node) => {
     for (; node; node = node.parentElement) {
-      const colour = numbers(getComputedStyle(node).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour;
+      const color = numbers(getComputedStyle(node).backgroundColor);
+      if (color.length === 3 || color[3] > 0) return color;
     }
     return [255, 255, 255];
   };
@@ -240,18 +240,18 @@ CONTRAST = """() => {
 def test_the_button_switches_the_theme_of_page_and_charts(opened):
     page = opened(color_scheme="light")
 
-    def colours():
+    def colors():
         text = page.locator(".chart text").first.evaluate("node => getComputedStyle(node).fill")
         return page.evaluate("getComputedStyle(document.body).backgroundColor"), text
 
-    light = colours()
-    page.get_by_role("button", name="Switch to dark colours").click()
-    dark = colours()
+    light = colors()
+    page.get_by_role("button", name="Switch to dark colors").click()
+    dark = colors()
     assert light[0] == "rgb(255, 255, 255)"
     assert dark[0] != light[0]
     assert dark[1] != light[1]
-    page.get_by_role("button", name="Switch to light colours").click()
-    assert colours() == light
+    page.get_by_role("button", name="Switch to light colors").click()
+    assert colors() == light
 
 
 def test_the_first_key_leads_past_the_top(opened):

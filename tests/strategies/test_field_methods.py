@@ -23,7 +23,7 @@ from invlearn.strategies.history import RankWeighted, ResampledPositives, UserTe
 from invlearn.strategies.losses import entropy
 from invlearn.strategies.positive_unlabelled import NonNegativePU, RelevanceMF
 from invlearn.strategies.ranks import group_means, ranks
-from invlearn.strategies.semi_supervised import EntropyMinimisation, PseudoLabel
+from invlearn.strategies.semi_supervised import EntropyMinimization, PseudoLabel
 from toys import assert_near, gather_small, random_batch, small_backbone, with_ledger
 
 
@@ -62,7 +62,7 @@ def mean(values):
 
 @pytest.mark.parametrize("weight", [0.0, 0.4])
 def test_entropy_by_hand(weight):
-    strategy = EntropyMinimisation(weight=weight)
+    strategy = EntropyMinimization(weight=weight)
     *_, batch, labelled, unlabelled = played(strategy)
     clear = mean(l1(z) if y else l0(z) for z, y in zip(labelled, batch.labels, strict=True))
     unclear = mean(sigmoid(z) * l1(z) + sigmoid(-z) * l0(z) for z in unlabelled)

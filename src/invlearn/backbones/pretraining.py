@@ -39,7 +39,7 @@ def svd_factors(
         factors: Number of factors, the strongest first; those beyond the rank are zero.
         seed: Seed of the randomized decomposition.
     """
-    left, strengths, right = exposure_svd(exposures, shape, factors, seed)
+    left, strengths, right = exposure_svd(exposures, shape, factors=factors, seed=seed)
     missing = ((0, 0), (0, factors - len(strengths)))
     root = np.sqrt(strengths)
     return PretrainedFactors(np.pad(left * root, missing), np.pad(right * root, missing))

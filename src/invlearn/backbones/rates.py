@@ -1,4 +1,4 @@
-"""Positive rates, shrunk towards the mean, and their logits."""
+"""Positive rates, shrunk toward the mean, and their logits."""
 
 from typing import Any
 

@@ -185,12 +185,12 @@ def corrupt_labels(
 @datasets.default
 @datasets.command(name="list")
 def list_known() -> None:
-    """List known public data sets: size, licence, source, label rule."""
+    """List known public data sets: size, license, source, label rule."""
     for name, entry in invlearn.list_datasets().items():
         console.print(f"[bold]{name}[/bold]  {entry.title}")
         counts = f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items"
         facts = {"size": f"{counts}; {entry.size}", "rule": entry.forms[0].rule}
-        facts |= {"licence": entry.licence, "from": entry.homepage}
+        facts |= {"license": entry.licence, "from": entry.homepage}
         show_grid((f"  {head}", fact) for head, fact in facts.items())
 
 

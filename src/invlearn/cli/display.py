@@ -72,9 +72,9 @@ def show_grid(rows: Iterable[Sequence[str]]) -> None:
 
 def is_hidden(metric: str, method: str) -> bool:
     """Whether a table leaves out a metric: the log loss of a baseline without probabilities."""
-    from invlearn.evaluation.baselines import NO_LOSS
+    from invlearn.evaluation.baselines import is_meaningless
 
-    return metric == "log_loss" and method in NO_LOSS
+    return is_meaningless(metric, method)
 
 
 def interval(low: float, high: float, sign: str = "") -> str:

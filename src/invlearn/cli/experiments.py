@@ -31,7 +31,7 @@ MAX_FULL_TABLES = 2
 """Most groups to show with every metric; more are shown as AUC and a tally."""
 STRONG_BASELINES = ("item+user-rate", "exposure-factors")
 """Trivial baselines in the short tables."""
-ANSWERS = {"helps": "yes", "hurts": "no, worse", "unsure": "not for sure"}
+ANSWERS = {"helps": "yes", "hurts": "no, they hurt", "unsure": "not for sure"}
 ADVICE_METRICS = ("auc", "gauc", "ndcg@10")
 GROUPS_PER_TABLE = 3
 
@@ -260,13 +260,7 @@ def _show_sweeps(results: "Results") -> None:
 
 def _show_tally(results: "Results") -> None:
     tables = counted(len(results.groups), "table")
-    tallies = {metric: results.tally(metric) for metric in SHOWN}
-
-    def cell(metric: str, name: str) -> str:
-        hidden = is_hidden(metric, name)
-        return "" if hidden else " / ".join(map(str, tallies[metric][name].values()))
-
-    rows = [(name, *(cell(metric, name) for metric in SHOWN)) for name in tallies[SHOWN[0]]]
+    rows = [(name, *cells) for name, cells in results.tallies(SHOWN).items()]
     show_table(f"Wins / ties / losses against {results.reference}, {tables}", "", SHOWN, rows)
 
 
@@ -296,8 +290,7 @@ def _show_advice(advice: "Advice", out: Path) -> None:
         values = [short(means[m].value) if m in means else "-" for m in ADVICE_METRICS]
         rows.append((name, *values, f"{effort.seconds:,.0f}" if effort else ""))
     show_table("Test part, means over seeds", "", (*ADVICE_METRICS, "seconds"), rows)
-    answer = ANSWERS[advice.verdict].replace("worse", "they hurt")
-    console.print(f"Do unclear rows help here? [bold]{answer}[/bold]")
+    console.print(f"Do unclear rows help here? [bold]{ANSWERS[advice.verdict]}[/bold]")
     source = "shown, unclear" if advice.as_exposures else "sampled, never shown"
     _show_finding(
         "As exposures (who was shown what)",

@@ -181,7 +181,7 @@ def score_baseline(name: str, dataset: Dataset, rows: Part, seed: int) -> Scores
     if name in SLOW_BASELINES:
         exposures = Exposures.of(dataset.train, dataset.unlabelled)
         return fit_exposure_factors(exposures, shape, seed=seed).score(rows.users, rows.items)
-    return baseline_scores(name, dataset.train, rows.users, rows.items, shape, seed)
+    return baseline_scores(name, dataset.train, rows.users, rows.items, shape=shape, seed=seed)
 
 
 def assess_catalogue(

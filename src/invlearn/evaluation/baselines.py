@@ -1,6 +1,6 @@
 """Trivial baselines: scores without a trained model, which any model has to beat.
 
-All except `random` count labels of training rows. Rates are shrunk towards the mean of all training
+All except `random` count labels of training rows. Rates are shrunk toward the mean of all training
 rows, as if each item or user had `PSEUDO_ROWS` more rows at the mean rate; ids without training
 rows get the mean.
 """
@@ -20,7 +20,7 @@ from invlearn.runtime.random import stream
 
 
 def baseline_scores(
-    name: str, train: Part, users: IntegerIds, items: IntegerIds, shape: Shape, seed: int = 0
+    name: str, train: Part, users: IntegerIds, items: IntegerIds, *, shape: Shape, seed: int = 0
 ) -> Floats:
     """Return the scores of a baseline for pairs.
 
@@ -75,6 +75,11 @@ BLOCK_ROWS = 1 << 22
 
 NO_LOSS = ("random", "popularity")
 """Baselines whose scores define only an order, without a meaningful log loss."""
+
+
+def is_meaningless(metric: str, method: str) -> bool:
+    """Return whether a metric is the log loss of a baseline in `NO_LOSS`."""
+    return metric == "log_loss" and method in NO_LOSS
 
 
 def _rate_logits(ids: IntegerIds, labels: npt.NDArray[Any], n_ids: int) -> Floats:

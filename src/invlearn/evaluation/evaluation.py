@@ -93,7 +93,7 @@ def evaluate(
     basis = fingerprint(groups.ids, groups.user_rows, groups.user_positives)
     found, counts = _metrics(groups, ks), _counts(groups)
     del columns, groups  # free the memory before the bootstrap
-    return summarise(found, counts, basis=basis, draws=draws, seed=seed)
+    return summarize(found, counts, basis=basis, draws=draws, seed=seed)
 
 
 def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Difference]:
@@ -126,7 +126,7 @@ def paired_difference(run: Evaluation, reference: Evaluation) -> dict[str, Diffe
     }
 
 
-def summarise(
+def summarize(
     found: Mapping[str, Metric], counts: dict[str, int], *, basis: str, draws: int, seed: int
 ) -> Evaluation:
     """Compute values and intervals from sums over users.

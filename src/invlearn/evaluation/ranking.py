@@ -18,7 +18,7 @@ from invlearn.data.parts import Part
 from invlearn.data.seen import SeenItems
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.bootstrap import Ratio
-from invlearn.evaluation.evaluation import Evaluation, check_finite, fingerprint, summarise
+from invlearn.evaluation.evaluation import Evaluation, check_finite, fingerprint, summarize
 from invlearn.evaluation.metrics import Floats, Integers, discounts, expected_gain
 from invlearn.evaluation.top_k import top_k
 from invlearn.runtime.errors import ConfigError
@@ -97,7 +97,7 @@ def rank_catalogue(
         for (key, gain), earned in zip(gains.items(), sums, strict=True)
     }
     basis = fingerprint(ranked, wanted, np.array([n_items]))
-    return summarise(found, _counts(relevant, n_items), basis=basis, draws=draws, seed=seed)
+    return summarize(found, _counts(relevant, n_items), basis=basis, draws=draws, seed=seed)
 
 
 class BlockScorer(Protocol):

@@ -74,15 +74,15 @@ def paired_over_seeds(
     """
     seeds = [seed for seed in runs if seed in references]
     _check_basis([*(runs[s] for s in seeds), *(references[s] for s in seeds)])
-    differences: dict[str, Difference] = {}
-    for name in runs[seeds[0]].values:
-        if name not in references[seeds[0]].values:
-            continue
+
+    def difference(name: str) -> Difference:
         values = [runs[s].values[name] - references[s].values[name] for s in seeds]
         draws = [runs[s].draws[name] - references[s].draws[name] for s in seeds]
         found = _mean(np.array(values), np.mean(draws, axis=0))
-        differences[name] = Difference(found.value, found.low, found.high)
-    return differences
+        return Difference(found.value, found.low, found.high)
+
+    known = references[seeds[0]].values
+    return {name: difference(name) for name in runs[seeds[0]].values if name in known}
 
 
 def _mean(values: Floats, draws: Floats) -> Mean:

@@ -166,9 +166,8 @@ def _methods(*, exposed: bool) -> dict[str, Any]:
 
 
 def _advice(dataset: Path, data: Dataset, out: Path, group: Group) -> Advice:
-    runs = {
-        name: CellFolder(out, m.cell).evaluations() for name, m in group.methods.items() if m.cell
-    }
+    methods = group.methods.items()
+    runs = {name: CellFolder(out, m.cell).evaluations() for name, m in methods if m.cell}
     if not runs[RECOMMENDED]:
         raise RunError(f"the recommended default failed: {failures([group.methods[RECOMMENDED]])}")
     some = group.methods[RECOMMENDED].cell

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -126,6 +126,21 @@ class SeedRecord(Settings):
     """Commit of the code that trained."""
 
 
+class Task(NamedTuple):
+    """A piece of work of one process, which leaves a record or those of all baselines."""
+
+    folder: "CellFolder | BaselineFolder"
+    kind: Literal["baselines", "trial", "seed"]
+    number: int = 0
+    """Number of the trial, or the seed."""
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder, and next to a progress bar."""
+        names = {"trial": f"trial-{self.number:03d}", "seed": f"seed-{self.number}"}
+        return names.get(self.kind, self.kind)
+
+
 class CellFolder:
     """The records of a cell."""
 
@@ -154,17 +169,18 @@ class CellFolder:
             file = self.path / "trials.log"
             append_trial(file, trial, self.cell.tuning, minimize=self.cell.minimize)
 
-    def missing(self) -> list[str]:
-        """Return the names of the trainings without a record; none if every trial failed."""
+    def missing(self) -> list[Task]:
+        """Return the trainings without a record; none if every trial failed."""
         trials, chosen = len(self.trials()), self.chosen()
         wanted = self.cell.tuning.trials if self.cell.tuning else 0
         if trials < wanted:
-            names = [f"trial-{number:03d}" for number in range(trials, wanted)]
-            return names + [f"seed-{seed}" for seed in self.cell.seeds]
+            search = [Task(self, "trial", number) for number in range(trials, wanted)]
+            return search + [Task(self, "seed", seed) for seed in self.cell.seeds]
         if chosen is None:
             return []
         settings = {record.seed: record.settings for record in self.records()}
-        return [f"seed-{seed}" for seed in self.cell.seeds if settings.get(seed) != chosen]
+        seeds = (seed for seed in self.cell.seeds if settings.get(seed) != chosen)
+        return [Task(self, "seed", seed) for seed in seeds]
 
     def chosen(self) -> dict[str, Any] | None:
         """Return the settings with the best validation score; None if every trial failed."""
@@ -215,10 +231,10 @@ class BaselineFolder:
         """Name of the dataset."""
         return self.cell.dataset.name
 
-    def missing(self) -> list[str]:
-        """Return the name of the work to do; none if every baseline is measured."""
+    def missing(self) -> list[Task]:
+        """Return the work to do; none if every baseline is measured."""
         files = [self.path / f"{name}.json" for name in ALL_BASELINES]
-        return [] if all(file.exists() for file in files) else ["baselines"]
+        return [] if all(file.exists() for file in files) else [Task(self, "baselines")]
 
     def measure(self, dataset: Dataset) -> None:
         """Measure all baselines on the test part."""

@@ -30,7 +30,7 @@ from invlearn.runtime.errors import ConfigError, RunError
 from invlearn.runtime.progress import Progress, silent
 from invlearn.runtime.safe_load import misplaced
 
-OURS = (".", "cells", "baselines", "data", "paper", "experiment.yaml", "results.", "worker")
+FILES = (".", "cells", "baselines", "data", "paper", "experiment.yaml", "results.", "worker")
 """Beginnings of the names in an experiment folder, except the curves."""
 
 
@@ -103,7 +103,9 @@ def check_folder(out: Path) -> None:
     names = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if "data.json" in names or "run.json" in names:
         raise ConfigError(f"{out} is a dataset or a run; give the experiment its own --out")
-    if other := [name for name in names if not name.startswith(OURS) and not name.endswith(".svg")]:
+    if other := [
+        name for name in names if not name.startswith(FILES) and not name.endswith(".svg")
+    ]:
         raise ConfigError(
             f"{out} holds {other[0]}, which is not a file of an experiment; give the experiment a "
             "folder of its own with --out"

@@ -28,14 +28,9 @@ def draw_curves(results: Results, out: Path) -> list[Path]:
     for axis, groups in _series(results) if is_installed() else ():
         first = groups[0]
         for metric in METRICS:
-            title = f"{first.dataset}, {first.backbone}: test {metric.upper()}"
-            chart = share_chart(
-                _readings(groups, axis, metric),
-                title,
-                f"test {metric.upper()}",
-                NOTE,
-                AXES[axis][0],
-            )
+            readings, test = _readings(groups, axis, metric), f"test {metric.upper()}"
+            title = f"{first.dataset}, {first.backbone}: {test}"
+            chart = share_chart(readings, title, test, NOTE, AXES[axis][0])
             name = f"{first.dataset}-{first.backbone}-{axis.replace('_', '-')}-{metric}.svg"
             save(chart, out / name.replace("/", "-"))
             written.append(out / name)

@@ -343,12 +343,13 @@ def _weakened(
     """Return the folder of the dataset with labels hidden and flipped, or `source` if none are."""
     if shape == (1.0, 0.0, 0.0):
         return source
-    how: dict[str, Any] = dict(zip(Place._fields[1:4], shape, strict=True))
-    words = [f"{word}-{part:.12g}" for word, part in how.items() if part]
-    changes = "-".join([*words, f"seed-{seed}"]).removeprefix("label_").replace("_", "-")
-    out = folder / "data" / f"{name}-{changes}"
+    share, positives, negatives = shape
+    words = {"share": share, "flip-positives": positives, "flip-negatives": negatives}
+    changes = [f"{word}-{part:.12g}" for word, part in words.items() if part]
+    out = folder / "data" / "-".join([name, *changes, f"seed-{seed}"])
     if not (out / "data.json").exists():
-        corrupt_labels(source, out, **how, seed=seed)
+        flips: Any = {"flip_positives": positives, "flip_negatives": negatives}
+        corrupt_labels(source, out, label_share=share, **flips, seed=seed)
         return out
     made = (Dataset.open(out).card.weakened or {}).get("from", {})
     if made.get("fingerprint") != Dataset.open(source).fingerprint:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from invlearn.evaluation.baselines import NO_LOSS
+from invlearn.evaluation.baselines import is_meaningless
 from invlearn.experiments.results import Group, Method, Results, failures
 from invlearn.runtime.text import counted
 
@@ -27,9 +27,8 @@ def _group(group: Group, reference: str) -> str:
     if ahead := group.ahead_of_all("auc"):
         remarks.append(f"by AUC every method is behind {', '.join(ahead)}")
     means = {m.name: [_mean(m, metric) for metric in METRICS] for m in every}
-    differences = {
-        m.name: [_difference(m, metric) for metric in METRICS] for m in every if m.differences
-    }
+    others = [method for method in every if method.differences]
+    differences = {m.name: [_difference(m, metric) for metric in METRICS] for m in others}
     lines = [
         f"## {group.title}",
         "",
@@ -59,21 +58,17 @@ def _table(first: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) 
 
 def _mean(method: Method, metric: str) -> str:
     mean = method.means.get(metric)
-    if mean is None or isnan(mean.value) or _has_no_loss(method.name, metric):
+    if mean is None or isnan(mean.value) or is_meaningless(metric, method.name):
         return "-"
     return f"{mean.value:.4f}" + ("" if isnan(mean.spread) else f" ± {mean.spread:.4f}")
 
 
 def _difference(method: Method, metric: str) -> str:
     difference = method.differences.get(metric)
-    if difference is None or any(map(isnan, difference)) or _has_no_loss(method.name, metric):
+    if difference is None or any(map(isnan, difference)) or is_meaningless(metric, method.name):
         return "-"
     value, low, high = difference
     return f"{MARKS[method.outcome(metric)]} {value:+.4f} ({low:+.4f} to {high:+.4f})"
-
-
-def _has_no_loss(name: str, metric: str) -> bool:
-    return metric == "log_loss" and name in NO_LOSS
 
 
 def _effort(method: Method) -> list[str]:
@@ -88,21 +83,13 @@ def _effort(method: Method) -> list[str]:
 
 
 def _tally(results: Results) -> str:
-    tallies = {metric: results.tally(metric) for metric in METRICS}
-    rows = {
-        name: [
-            "" if _has_no_loss(name, metric) else " / ".join(map(str, tally[name].values()))
-            for metric, tally in tallies.items()
-        ]
-        for name in tallies["auc"]
-    }
     lines = [
         f"## Wins, ties and losses against {results.reference}",
         "",
         f"Over {counted(len(results.groups), 'table')} above; a win or a loss is a 95 % "
         "interval, paired by user and seed, on one side of 0.",
         "",
-        *_table("method", METRICS, rows),
+        *_table("method", METRICS, results.tallies(METRICS)),
     ]
     return "\n".join([*lines, ""])
 

@@ -1,12 +1,13 @@
 """Results of an experiment: means, paired differences, wins and losses, cost."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from invlearn.evaluation.baselines import is_meaningless
 from invlearn.evaluation.evaluation import Difference, Evaluation
 from invlearn.evaluation.metrics import is_better
 from invlearn.evaluation.replication import Mean, mean_over_seeds, paired_over_seeds
@@ -168,6 +169,17 @@ class Results:
             if metric in method.differences:
                 counts[method.name][method.outcome(metric)] += 1
         return counts
+
+    def tallies(self, metrics: Sequence[str]) -> dict[str, list[str]]:
+        """Return `wins / ties / losses` by method, a text for each metric; empty if meaningless."""
+        found = {metric: self.tally(metric) for metric in metrics}
+        return {
+            name: [
+                "" if is_meaningless(metric, name) else " / ".join(map(str, tally[name].values()))
+                for metric, tally in found.items()
+            ]
+            for name in found[metrics[0]]
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return everything for a JSON file."""

@@ -49,7 +49,8 @@ def attempt(
         folder: The run folder.
         dataset: The dataset to train on.
         config: Settings; completed here.
-        n_runs: Trainings of the same shapes in this process; it decides whether to compile.
+        n_runs: Trainings of the same shapes, in any process; their steps together decide whether
+            to compile, so that it does not depend on the number of workers.
         should_prune: Called after every epoch, from 0, with the score that selects the best epoch;
             for a resumed run also with its earlier epochs.
         should_stop: Called after every step.

@@ -6,7 +6,7 @@ call does the tasks without a record, and resumes the trainings that were stoppe
 """
 
 import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -22,10 +22,11 @@ from invlearn.experiments.cell import (
     CellFolder,
     Measured,
     SeedRecord,
+    Task,
     open_checked,
 )
 from invlearn.experiments.search import Suggestion, Trial, value_at
-from invlearn.experiments.trial_run import attempt, discard, strip
+from invlearn.experiments.trial_run import TrialRun, attempt, discard, strip
 from invlearn.experiments.workers import ShouldStop, Submit, worker_pool
 from invlearn.runtime import atomic
 from invlearn.runtime.environment import commit
@@ -39,13 +40,10 @@ FAILURES = (DivergedError, ConfigError, MemoryError, torch.OutOfMemoryError)
 RESUME = "stopped; run the same command to continue"
 PAUSE_SECONDS = 0.3
 """Longest time between two calls of `should_stop` while workers train."""
+LOG = "worker.log"
+"""File in the experiment folder for warnings and tracebacks of workers."""
 WIDTH = 38
 """Most characters of a task next to a progress bar in a terminal of 80."""
-
-
-Folder = CellFolder | BaselineFolder
-Task = tuple[Folder, str]
-"""A piece of work of one process: where its record goes, and which of the records is missing."""
 
 
 def work_together(
@@ -73,7 +71,7 @@ def work_together(
     folders = _folders(experiment, cells)
     threads = torch.get_num_threads()
     try:
-        with worker_pool(workers, should_stop) as submit:
+        with worker_pool(workers, should_stop, experiment / LOG) as submit:
             _run_all(experiment, folders, submit, workers, progress, should_stop)
     except Stopped as stop:
         raise Stopped(RESUME) from stop
@@ -106,8 +104,9 @@ def _reported(experiment: Path, should_stop: ShouldStop) -> Generator[None, None
     except Exception as error:
         if should_stop():  # the workers got the same signal as this process
             raise Stopped(RESUME) from error
-        log = experiment / "worker.log"
-        atomic.write_text(log, "".join(traceback.format_exception(error)))
+        log = experiment / LOG
+        with log.open("a", encoding="utf-8") as stream:
+            traceback.print_exception(error, file=stream)
         reason = f"{type(error).__name__}: {error}; fix that ({log} holds its traceback)"
         if isinstance(error, BrokenProcessPool):
             reason = "it was killed, or out of memory, or could not start"
@@ -139,29 +138,29 @@ def _run_all(
     while any(missing.values()):
         if should_stop():
             raise Stopped("stopped between two trainings; saved")
-        ready = [task for task in _ready(missing) if task not in running.values()]
+        ready = [task for task in _ready(missing.values()) if task not in running.values()]
         for task in ready[: workers - len(running)]:
             show(task)
             with _reported(experiment, should_stop) if workers > 1 else nullcontext():
                 running[submit(carry_out, task)] = task
         for future in wait(running, PAUSE_SECONDS, FIRST_COMPLETED).done:
-            folder, _ = running.pop(future)
+            folder = running.pop(future).folder
             with _reported(experiment, should_stop):
                 future.result()
             missing[folder] = folder.missing()
             show()
 
 
-def _ready(missing: Mapping[Folder, Sequence[str]]) -> Iterator[Task]:
+def _ready(missing: Iterable[Sequence[Task]]) -> Iterator[Task]:
     """Yield the tasks that can start: of a search only the next trial."""
-    for folder, names in missing.items():
-        searching = bool(names) and names[0].startswith("trial")
-        yield from ((folder, name) for name in (names[:1] if searching else names))
+    for tasks in missing:
+        is_search = any(task.kind == "trial" for task in tasks)
+        yield from tasks[:1] if is_search else tasks
 
 
 def _titles(*tasks: Task) -> str:
     """Describe the tasks at work next to a progress bar."""
-    titles = [f"{folder.title} {name}" for folder, name in tasks]
+    titles = [f"{task.folder.title} {task.name}" for task in tasks]
     first = titles[0] if titles else ""
     more = f" +{len(titles) - 1}" if len(titles) > 1 else ""
     return (first if len(first) <= WIDTH else f"…{first[1 - WIDTH :]}") + more
@@ -169,8 +168,7 @@ def _titles(*tasks: Task) -> str:
 
 def carry_out(task: Task, should_stop: ShouldStop) -> None:
     """Do a task, or resume it, and write its record."""
-    folder, name = task
-    cell = folder.cell
+    folder, cell = task.folder, task.folder.cell
     torch.set_num_threads(cell.threads)
     dataset = open_checked(cell.dataset, cell.fingerprint)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -178,41 +176,51 @@ def carry_out(task: Task, should_stop: ShouldStop) -> None:
         folder.measure(dataset)
         return
     folder.describe()
-    place, number = folder.path / name, int(name.partition("-")[2])
-    search = _suggestion(folder, dataset) if name.startswith("trial") else None
-    settings = search.settings if search else folder.chosen() or {}
-    record: dict[str, Any] = {"settings": settings, "commit": commit(), "state": "failed"}
-    try:
-        run = attempt(
-            place,
-            dataset,
-            folder.config(settings, cell.tuning.seed if search and cell.tuning else number),
-            n_runs=cell.n_runs,
-            should_prune=search.should_prune if search else None,
-            should_stop=should_stop,
-        )
-    except FAILURES as error:
-        run, record["reason"] = None, str(error) or type(error).__name__
-    else:
-        record |= {"state": "pruned" if run.pruned else "complete", "cost": run.cost}
-    if search:
-        record |= {"scores": run.scores, "best": run.best} if run else {}
-        folder.write_trial(Trial(number=number, **record))
-        discard(place)
-    elif run:
-        tested = Run.open(place).evaluate(dataset=dataset, draws=cell.draws, baselines={})
-        atomic.write_json(place / "test.json", {"epoch": run.best_epoch, **tested.to_json()})
-        record |= {"epoch": run.best_epoch, "test": Measured.of(tested.backbone)}
-        folder.write_record(SeedRecord(seed=number, **record), tested.backbone)
-        strip(place)
-    else:
-        folder.write_record(SeedRecord(seed=number, **record))
+    train = _train_trial if task.kind == "trial" else _train_seed
+    train(folder, task, dataset, should_stop)
 
 
-def _suggestion(folder: CellFolder, dataset: Dataset) -> Suggestion:
-    cell, tuning = folder.cell, folder.cell.tuning
+def _train_trial(folder: CellFolder, task: Task, dataset: Dataset, should_stop: ShouldStop) -> None:
+    """Train the next trial of a search."""
+    cell, tuning, place = folder.cell, folder.cell.tuning, folder.path / task.name
     assert tuning is not None
-    defaults = complete(cell.config, dataset, None).model_dump()
+    defaults, epochs = complete(cell.config, dataset, None).model_dump(), cell.config.epochs
     default = {name: value_at(defaults, name) for name in tuning.search}
-    epochs = cell.config.epochs
-    return Suggestion(tuning, default, folder.trials(), minimize=cell.minimize, epochs=epochs)
+    tried = Suggestion(tuning, default, folder.trials(), minimize=cell.minimize, epochs=epochs)
+    own = {"should_prune": tried.should_prune, "should_stop": should_stop}
+    run, record = _attempt(folder, place, dataset, tried.settings, tuning.seed, **own)
+    record |= {"scores": run.scores, "best": run.best} if run else {}
+    folder.write_trial(Trial(number=task.number, **record))
+    discard(place)
+
+
+def _train_seed(folder: CellFolder, task: Task, dataset: Dataset, should_stop: ShouldStop) -> None:
+    """Train with the chosen settings and a reported seed, and measure on the test part."""
+    place, seed, chosen = folder.path / task.name, task.number, folder.chosen() or {}
+    run, record = _attempt(folder, place, dataset, chosen, seed, should_stop=should_stop)
+    if run is None:
+        folder.write_record(SeedRecord(seed=seed, **record))
+        return
+    tested = Run.open(place).evaluate(dataset=dataset, draws=folder.cell.draws, baselines={})
+    atomic.write_json(place / "test.json", {"epoch": run.best_epoch, **tested.to_json()})
+    record |= {"epoch": run.best_epoch, "test": Measured.of(tested.backbone)}
+    folder.write_record(SeedRecord(seed=seed, **record), tested.backbone)
+    strip(place)
+
+
+def _attempt(
+    folder: CellFolder,
+    place: Path,
+    dataset: Dataset,
+    settings: Mapping[str, Any],
+    seed: int,
+    **options: Any,
+) -> tuple[TrialRun | None, dict[str, Any]]:
+    """Return a training, None if it failed, and what both kinds of record hold."""
+    record: dict[str, Any] = {"settings": settings, "commit": commit()}
+    try:
+        config = folder.config(settings, seed)
+        run = attempt(place, dataset, config, n_runs=folder.cell.n_runs, **options)
+    except FAILURES as error:
+        return None, record | {"state": "failed", "reason": str(error) or type(error).__name__}
+    return run, record | {"state": "pruned" if run.pruned else "complete", "cost": run.cost}

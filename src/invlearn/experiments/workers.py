@@ -26,7 +26,7 @@ _here = {"is_working": False, "is_ending": False}
 
 
 @contextmanager
-def worker_pool(workers: int, should_stop: ShouldStop) -> Generator[Submit[Any], None, None]:
+def worker_pool(workers: int, should_stop: ShouldStop, log: Path) -> Generator[Submit[Any]]:
     """Start worker processes; yield a function that submits a task to them.
 
     At the end of the block the workers are asked to stop, and waited for.
@@ -34,6 +34,8 @@ def worker_pool(workers: int, should_stop: ShouldStop) -> Generator[Submit[Any],
     Args:
         workers: Number of processes; with 1, tasks run in this process.
         should_stop: Asked by tasks that run in this process.
+        log: File for what workers write to stderr, which would break progress bars; it is removed
+            if they wrote nothing.
 
     Raises:
         ConfigError: The number is below 1.
@@ -46,7 +48,7 @@ def worker_pool(workers: int, should_stop: ShouldStop) -> Generator[Submit[Any],
     context = get_context("spawn")
     # Without a lock: a worker that is killed while it reads the flag must not block the others.
     stop = context.RawValue("b", 0)
-    given = (stop, Path.cwd())
+    given = (stop, Path.cwd(), log)
     with _clean_start(), ProcessPoolExecutor(workers, context, _begin, given) as pool:
 
         def submit(work: Callable[[Any, ShouldStop], None], task: Any) -> "Future[None]":
@@ -64,6 +66,9 @@ def worker_pool(workers: int, should_stop: ShouldStop) -> Generator[Submit[Any],
             yield submit
         finally:
             stop.value = 1
+            pool.shutdown()
+            if log.exists() and not log.stat().st_size:
+                log.unlink()
 
 
 def _finished(
@@ -97,13 +102,15 @@ def _clean_start() -> Generator[None, None, None]:
                 del os.environ[name]
 
 
-def _begin(stop: Any, folder: Path) -> None:
+def _begin(stop: Any, folder: Path, log: Path) -> None:
     """Prepare a worker, which saves and ends on SIGTERM, or if its parent is killed.
 
     The pool sends SIGTERM to all workers if one of them was killed.
     """
     _stop_flags.append(stop)
     os.chdir(folder)
+    with log.open("a") as stream:
+        os.dup2(stream.fileno(), sys.stderr.fileno())
     signal.signal(signal.SIGTERM, _end)
     Thread(target=_end_with_parent, daemon=True).start()
 

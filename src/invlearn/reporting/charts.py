@@ -35,9 +35,7 @@ TRIVIAL = {"color": "#808080", "shape": "circle"}
 """Look of the trivial baselines."""
 CHOICE_COLORS = {"direct": "#0072B2", "inverse": "#D55E00", "stay": "#808080"}
 CHOICE_SHAPES = {"direct": "circle", "inverse": "triangle-up", "stay": "cross"}
-METHOD_COLORS = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442",
-)  # fmt: skip
+OKABE_ITO = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442")
 DASHES = ((2, 2), (6, 3), (10, 3, 2, 3), (1, 4), (14, 4))
 INK = "currentColor"
 HEIGHT, LINE = 210, 22
@@ -240,7 +238,7 @@ def share_chart(
     scale = {"type": kind, "domain": [shares[0], shares[-1]]}
     x = number("share", over + suffix, scale, values=shares, format="~%", grid=False)
     y = number("mean", metric, {"zero": False, "padding": 6})
-    colors = dict(zip(distinct(measured, "series"), METHOD_COLORS, strict=False))
+    colors = dict(zip(distinct(measured, "series"), OKABE_ITO, strict=False))
     color = category("series", "method", colors)
     styles = dict(zip(distinct(trivial, "series"), map(list, DASHES), strict=False))
     legend = {"legend": {"symbolSize": 600, "symbolStrokeColor": "#666666"}}

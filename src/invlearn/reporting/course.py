@@ -97,10 +97,10 @@ def judges_section(material: Material) -> Iterator[Block]:
             for n, epoch in enumerate(record.epochs, 1)
             if "choices" in epoch
         ]
+        drawn_steps = f", 1 in {judges.every} steps" if judges.every > 1 else ""
         drawn.append(
             Chart(
-                f"{record.name}: judges' loss"
-                + f", 1 in {judges.every} steps" * (judges.every > 1),
+                f"{record.name}: judges' loss{drawn_steps}",
                 f"Log loss of {counted(judges.n_steps, 'judged step')}, marked by the choice.",
                 charts.judge_chart(judges),
                 table("Choices of each epoch", ("epoch", *names), choices),
@@ -132,7 +132,7 @@ def cost_section(material: Material) -> Iterator[Block]:
         ]
         if len(rows) > 1:
             title = "AUC and seconds of training"
-            title += f", {results.dataset}" * (len(material.results) > 1)
+            title += f", {results.dataset}" if len(material.results) > 1 else ""
             spec = charts.against_chart(rows, material.series, titles, scale)
             words = "Each run's test AUC against the seconds that its training took."
             yield Charts((Chart(title, words, spec),))
@@ -152,5 +152,5 @@ def _cost(record: RunRecord) -> tuple[Value, ...]:
         cell(record.seconds, 2),
         cell(validation, 2),
         round(sum(rates) / len(rates)) if rates else None,
-        str(gpu or f"{device}, {threads} thread" + "s" * (threads != 1)),
+        str(gpu or f"{device}, {threads} {'thread' if threads == 1 else 'threads'}"),
     )

@@ -1,5 +1,5 @@
 // Draws the charts, sorts tables, hides runs and switches between light and dark.
-const { config, charts } = JSON.parse(document.getElementById("data").textContent);
+const config = JSON.parse(document.getElementById("config").textContent);
 const said = document.getElementById("said");
 const views = [];
 
@@ -9,9 +9,10 @@ function shownRuns() {
 }
 
 async function draw() {
-  for (const [id, spec] of Object.entries(charts)) {
+  for (const chart of document.querySelectorAll(".chart")) {
+    const spec = JSON.parse(chart.nextElementSibling.textContent);
     const options = { renderer: "svg", actions: false, ast: true, config, defaultStyle: false };
-    const { view } = await window.vegaEmbed(document.getElementById(id), spec, options);
+    const { view } = await window.vegaEmbed(chart.firstElementChild, spec, options);
     if (spec.params) views.push(view);
   }
   document.documentElement.dataset.drawn = "yes";
@@ -68,7 +69,7 @@ function isDark() {
 const theme = document.getElementById("theme");
 function nameTheme() {
   theme.textContent = isDark() ? "Light" : "Dark";
-  theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+  theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colors`);
 }
 theme.hidden = false;
 theme.addEventListener("click", () => {

@@ -1,8 +1,8 @@
 """A report as one HTML file that opens without a network and runs only its own scripts.
 
-The template escapes all text. Data for charts are JSON in which no tag can begin. A content
-security policy allows the two scripts of the page by their digests, and no request. Vega
-interprets its expressions, so the page needs no `eval`.
+The template escapes all text except scripts, styles, and the JSON of charts, in which no tag can
+begin. A content security policy allows the two scripts of the page by their digests, and no
+request. Vega interprets its expressions, so the page needs no `eval`.
 """
 
 import json
@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from invlearn.reporting.blocks import Block, Chart, Page
-from invlearn.reporting.charts import CONFIG, require
+from invlearn.reporting.blocks import Block, Page
+from invlearn.reporting.charts import CONFIG
 
 HERE = Path(__file__).parent
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -31,14 +31,8 @@ SHAPES = {
 
 
 def rendered(page: Page) -> str:
-    """Return the page as HTML.
-
-    Raises:
-        ConfigError: The extra `report` is not installed.
-    """
-    require()
+    """Return the page as HTML."""
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -48,23 +42,16 @@ def rendered(page: Page) -> str:
         lstrip_blocks=True,
     )
     scripts = [in_script(code) for code in (_bundle(), _file("page.js"))]
-    charts: dict[str, Any] = {}
-
-    def address(chart: Chart) -> str:
-        """Return the address of a chart, and keep its specification for the end of the page."""
-        charts[key := f"chart-{len(charts)}"] = chart.spec
-        return key
-
     return environment.get_template("template.html").render(
         page=page,
-        address=address,
         kind_of=_kind_of,
         looks={one.name: one for one in page.series},
         shapes=SHAPES,
-        scripts=map(Markup, scripts),
-        digests=map(digest, scripts),
-        style=Markup(_file("style.css")),
-        data=lambda: Markup(as_json({"config": CONFIG, "charts": charts})),
+        scripts=scripts,
+        digests=[digest(script) for script in scripts],
+        style=_file("style.css"),
+        config=CONFIG,
+        as_json=as_json,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from invlearn.evaluation.baselines import NO_LOSS
+from invlearn.evaluation.baselines import is_meaningless
 from invlearn.evaluation.calibration import Calibration
 from invlearn.evaluation.evaluation import Difference
 from invlearn.evaluation.metrics import is_better
@@ -125,7 +125,7 @@ def _level_table(
 def _baselines(results: Results) -> dict[str, Levels]:
     """Return the levels of the baselines, without the log loss of scores that are not logits."""
     return {
-        name: {m: level for m, level in levels.items() if m != "log_loss" or name not in NO_LOSS}
+        name: {m: level for m, level in levels.items() if not is_meaningless(m, name)}
         for name, levels in results.baselines.items()
     }
 
@@ -220,7 +220,8 @@ def sweep(records: Sequence[RunRecord]) -> dict[str, float]:
 def reliability_section(material: Material) -> Iterator[Block]:
     """Yield whether logits can be read as probabilities, before and after calibration."""
     several = len(material.results) > 1
-    groups = {r.dataset * several: r.reliability for r in material.results if r.reliability}
+    measured = [one for one in material.results if one.reliability]
+    groups = {one.dataset if several else "": one.reliability for one in measured}
     annotated = {r.name: r.annotation for r in material.records if r.annotation}
     if annotated:
         groups["Probabilities, as invlearn annotate calibrated them"] = annotated

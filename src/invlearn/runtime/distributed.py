@@ -70,7 +70,7 @@ class Group:
         """Return the sum over all ranks, bitwise equal on each; in place."""
         if not self.is_alone:
             self.payload["sum"] += values.nbytes
-            with _talking():
+            with _connection_errors():
                 dist.all_reduce(values)
         return values
 
@@ -89,7 +89,7 @@ class Group:
         out = pieces[0].new_empty(sum(lengths))
         sent = torch.cat(list(pieces))
         self.payload["exchange"] += sent.nbytes - pieces[self.rank].nbytes
-        with _talking():
+        with _connection_errors():
             dist.all_to_all_single(out, sent, list(lengths), [len(piece) for piece in pieces])
         return list(out.split(list(lengths)))
 
@@ -113,19 +113,19 @@ class Group:
         buffer = torch.zeros(int(length), dtype=torch.uint8, device=_device())
         if self.is_first:
             buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        with _talking():
+        with _connection_errors():
             dist.broadcast(buffer, 0)
         return json.loads(bytes(buffer.cpu().numpy()))
 
     def barrier(self) -> None:
         """Wait until every process has reached this call."""
         if not self.is_alone:
-            with _talking():
+            with _connection_errors():
                 dist.barrier()
 
 
 @contextmanager
-def _talking() -> Generator[None, None, None]:
+def _connection_errors() -> Generator[None, None, None]:
     """Convert errors of a lost connection to an `InvlearnError` of one sentence."""
     try:
         yield
@@ -149,14 +149,14 @@ def joined() -> Generator[Group, None, None]:
     Raises:
         ConfigError: Launcher variables are missing, or the other processes cannot be reached.
     """
-    said = [name for name in VARIABLES if name in os.environ]
-    if not said or os.environ.get("WORLD_SIZE") == "1":
+    given = [name for name in VARIABLES if name in os.environ]
+    if not given or os.environ.get("WORLD_SIZE") == "1":
         yield ALONE
         return
-    if len(said) < len(VARIABLES):
-        lacking = ", ".join(name for name in VARIABLES if name not in said)
+    if len(given) < len(VARIABLES):
+        lacking = ", ".join(name for name in VARIABLES if name not in given)
         raise ConfigError(
-            f"{', '.join(said)} is set, as a launcher sets it, but {lacking} is not; start the "
+            f"{', '.join(given)} is set, as a launcher sets it, but {lacking} is not; start the "
             "processes with torchrun, or unset it"
         )
     if torch.cuda.is_available():

@@ -6,19 +6,19 @@ from typing import Any, final
 import torch
 from torch.overrides import TorchFunctionMode
 
-FILLS, DRAWS, SCALES = (
-    ("normal_", "uniform_", "trunc_normal_"),
-    ("rand", "randn"),
-    ("mul", "__mul__", "__rmul__"),
-)
-"""Functions that fill a tensor, that create one, and that multiply it by a number."""
+FILLS = ("normal_", "uniform_", "trunc_normal_")
+"""Functions that fill a tensor."""
+DRAWS = ("rand", "randn")
+"""Functions that create one."""
+SCALES = ("mul", "__mul__", "__rmul__")
+"""Functions that multiply one by a number."""
 
 
 @final
 class ShapesOnly(TorchFunctionMode):
-    """Context that skips the initialisation of new tensors, for modules used for their shapes only.
+    """Context that skips the initialization of new tensors, for modules used for their shapes only.
 
-    Initialising values on the meta device would load torch's compiler, which takes 1 to 2 s.
+    Initializing values on the meta device would load torch's compiler, which takes 1 to 2 s.
 
     Example:
         >>> with ShapesOnly(), torch.device("meta"):

@@ -102,13 +102,13 @@ def write_tensors(
             stream.flush()
             os.fsync(stream.fileno())
         group.barrier()
-    except FileNotFoundError as error:
+    except OSError as error:
+        if group.is_alone or not isinstance(error, FileNotFoundError):
+            raise atomic.cannot_write(file, error) from error
         raise InvlearnError(
             f"{file.parent} disappeared while it was written; see the message of another process, "
             "or check that all see the same disk"
         ) from error
-    except OSError as error:
-        raise atomic.cannot_write(file, error) from error
 
 
 def read_tensors(file: Path, shards: Mapping[str, Shard] = NO_SHARDS) -> dict[str, Tensor]:

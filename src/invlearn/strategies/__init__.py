@@ -8,7 +8,7 @@ from invlearn.strategies.influence import InverseGradientPerPair
 from invlearn.strategies.inverse import InverseDual, InverseGradient
 from invlearn.strategies.plain import LabelledOnly, NegativeSampling
 from invlearn.strategies.positive_unlabelled import NonNegativePU, RelevanceMF
-from invlearn.strategies.semi_supervised import EntropyMinimisation, PseudoLabel
+from invlearn.strategies.semi_supervised import EntropyMinimization, PseudoLabel
 from invlearn.strategies.strategy import LossStrategy, Strategy
 
 __all__ = ["STRATEGIES", "LossStrategy", "Strategy"]
@@ -21,7 +21,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "idl": InverseDual,
     "ig": InverseGradient,
     "ig-sample": InverseGradientPerPair,
-    "entropy": EntropyMinimisation,
+    "entropy": EntropyMinimization,
     "pseudo-label": PseudoLabel,
     "nnpu": NonNegativePU,
     "rel-mf": RelevanceMF,

@@ -79,9 +79,8 @@ class InverseGradientPerPair(Strategy):
         added = gradients_and_loss(pulled, params)[0]
         skip_zero_grad_rows = self.moves == "labelled"
         if skip_zero_grad_rows:
-            added = {
-                name: value * rows_with_gradient(gradients[name]) for name, value in added.items()
-            }
+            rows = {name: rows_with_gradient(gradient) for name, gradient in gradients.items()}
+            added = {name: value * rows[name] for name, value in added.items()}
         gradients = {name: value + self.weight * added[name] for name, value in gradients.items()}
         helpful = (soft_gradient(logits, belief_in_positive(logits)) * influence > 0).float().mean()
         log = {"loss": loss, "helpful": helpful}

@@ -15,9 +15,8 @@ def ranks(values: Tensor) -> Tensor:
         tensor([3, 0, 2, 1])
     """
     order = torch.argsort(values, stable=True)
-    return torch.empty_like(order).index_copy(
-        0, order, torch.arange(len(order), device=order.device)
-    )
+    places = torch.arange(len(order), device=order.device)
+    return torch.empty_like(order).index_copy(0, order, places)
 
 
 def group_means(values: Tensor, groups: Tensor, chosen: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from invlearn.strategies.strategy import LossStrategy, split_logits
 
 @final
 @dataclass(frozen=True, slots=True)
-class EntropyMinimisation(LossStrategy):
+class EntropyMinimization(LossStrategy):
     """`entropy`: the entropy of unlabelled predictions is minimized.
 
     Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, NeurIPS 2004.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Job:
             dataset: The dataset to train on.
             config: Settings, complete except for `compile`, which is resolved here.
             module: An existing backbone.
-            n_runs: Trainings of the same shapes in this process.
+            n_runs: Trainings of the same shapes that share compiled code.
             group: The processes that train together.
 
         Raises:
@@ -63,11 +64,8 @@ class Job:
         """
         if module is None:
             check_memory(config, dataset, group)
-        scratch = Scratch(folder)
-        trainer = Trainer(
-            module, None, dataset, config, n_runs=n_runs, group=group, scratch=scratch
-        )
-        return cls(folder, trainer)
+        own: Any = {"n_runs": n_runs, "group": group, "scratch": Scratch(folder)}
+        return cls(folder, Trainer(module, None, dataset, config, **own))
 
     def load(self, which: checkpoint.Which) -> Checkpoint:
         """Return a checkpoint; of sharded tables only this process's rows."""

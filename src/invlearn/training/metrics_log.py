@@ -44,9 +44,7 @@ class Recorder:
             lines = read_lines(self._files[0])
             self._current += [line for line in lines if line.get("epoch") == n_epochs]
         choices = (line.get("choice") for line in self._current)
-        self.choices: Counter[Any] = Counter(
-            choice for choice in choices if isinstance(choice, int)
-        )
+        self.choices: Counter[Any] = Counter(one for one in choices if isinstance(one, int))
         """Counts of the judges' choices in the current epoch."""
         wanted = tensorboard and folder
         self._board: Any = _open_board(wanted / "tensorboard", n_steps) if wanted else None

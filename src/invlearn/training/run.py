@@ -14,7 +14,7 @@ from torch import nn
 from invlearn.backbones.backbone import FitsOnValidation
 from invlearn.config.schema import RunConfig, load_config
 from invlearn.data.dataset import Dataset
-from invlearn.data.parts import PARTS, Part, check_ids
+from invlearn.data.parts import PARTS, check_ids
 from invlearn.evaluation.assessment import Assessment, assess, measure_baselines
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES
 from invlearn.evaluation.evaluation import Evaluation
@@ -139,7 +139,6 @@ class Run:
 
     def evaluate(
         self,
-        rows: Part | None = None,
         *,
         part: str = "test",
         dataset: Dataset | None = None,
@@ -148,32 +147,25 @@ class Run:
         baselines: Mapping[str, Evaluation] | Sequence[str] = ALL_BASELINES,
         progress: Progress = silent,
     ) -> Assessment:
-        """Compute metrics of the run and the baselines on labelled rows.
+        """Compute metrics of the run and the baselines on a part of its dataset.
 
         Args:
-            rows: Labelled rows in dense ids; by default the part of the dataset named `part`.
-            part: `train`, `valid` or `test`, or a name for `rows`.
+            part: `train`, `valid` or `test`.
             dataset: The run's dataset; by default opened from its recorded path.
             draws: Bootstrap draws over users; 0 for no intervals.
             seed: Seed of the draws.
-            baselines: Names of baselines, or their known results on the same rows.
+            baselines: Names of baselines, or their known results on this part.
             progress: Called for each set of scores.
 
         Raises:
             ConfigError: The part or a baseline does not exist.
         """
-        if rows is None and part not in PARTS[:3]:
+        if part not in PARTS[:3]:
             raise unknown("part", part, PARTS[:3])
         dataset = dataset or self.dataset()
+        rows, options = getattr(dataset, part), {"draws": draws, "seed": seed}
         return assess(
-            self.module,
-            dataset,
-            getattr(dataset, part) if rows is None else rows,
-            part=part,
-            draws=draws,
-            seed=seed,
-            baselines=baselines,
-            progress=progress,
+            self.module, dataset, rows, part=part, baselines=baselines, progress=progress, **options
         )
 
 
@@ -225,7 +217,7 @@ def train(
     module = backbone if isinstance(backbone, nn.Module) else None
     settings = complete(load_config(named, config), data, module)
     exists = bool(group.broadcast_object(out.exists()))
-    if exists and resume_if_exists and _goes_on(out, data, settings, group, overwrite=overwrite):
+    if exists and resume_if_exists and _resumes(out, data, settings, group, overwrite=overwrite):
         shared: dict[str, Any] = {"progress": progress, "should_stop": should_stop, "group": group}
         return resume(out, dataset=dataset, backbone=module, **shared)
     if exists and not overwrite:
@@ -243,15 +235,13 @@ def train(
         return _completed(job, progress, should_stop)
 
 
-def _goes_on(
-    out: Path, data: Dataset, settings: RunConfig, group: Group, *, overwrite: bool
-) -> bool:
+def _resumes(out: Path, data: Dataset, config: RunConfig, group: Group, *, overwrite: bool) -> bool:
     """Return whether to resume the run; raise if it differs and `overwrite` is false."""
     if not overwrite:
-        check_same(out, data, settings)
+        check_same(out, data, config)
         return True
     try:
-        is_same = group.is_first and check_same(out, data, settings) is None
+        is_same = group.is_first and check_same(out, data, config) is None
     except RunError:
         is_same = False
     return bool(group.broadcast_object(is_same))

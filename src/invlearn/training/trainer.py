@@ -85,7 +85,7 @@ class Trainer:
                 the one of `config`.
             dataset: The dataset to train on.
             config: Settings, or a YAML file of them.
-            n_runs: Trainings of the same shapes in this process, which share compilation.
+            n_runs: Trainings of the same shapes that share compiled code, also in other processes.
             group: The processes that train together.
             scratch: Storage for the order of many rows.
             options: Settings that override `config`, as in `optimizer={"lr": 1e-3}`, `epochs=5`.
@@ -110,11 +110,12 @@ class Trainer:
             module.read_features(dataset.features)
         self.dataset, self.module, self.group = dataset, module, group
         self.strategy = strategy_class(config.strategy)(**config.method)
-        attach_auxiliary_models(module, self.strategy.feed.n_auxiliary)
+        feed = self.strategy.feed
+        attach_auxiliary_models(module, feed.n_auxiliary)
         drawn = config.unlabelled.per_labelled * config.unlabelled.hardest_of
         self.sampler = Sampler(
             dataset,
-            self.strategy.feed,
+            feed,
             UnlabelledSource(exposed_fraction(config), drawn),
             batch_size=config.batch_size,
             seed=config.seed,
@@ -123,14 +124,12 @@ class Trainer:
         )
         n_steps = n_runs * config.epochs * self.sampler.steps_per_epoch
         self.config = decide_compile(config, module, n_steps=n_steps, n_processes=group.size)
-        tables = tables_with_auxiliary(
-            getattr(module, "tables", {}), self.strategy.feed.n_auxiliary
-        )
+        tables = tables_with_auxiliary(getattr(module, "tables", {}), feed.n_auxiliary)
         self.store, self.scorer = build_store(module, tables, self.config, dataset, group)
         kind = type(module) if self.config.compile == "on" else None
         hardest_of = config.unlabelled.hardest_of
         self.stepper = Stepper(self.store, self.strategy, hardest_of=hardest_of, compiled_for=kind)
-        if self.strategy.feed.row_state:
+        if feed.row_state:
             self.stepper.init_row_state(self.sampler.labelled_rows)
         self.state = TrainState()
         self.history: list[dict[str, Any]] = []

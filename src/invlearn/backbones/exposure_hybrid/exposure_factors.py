@@ -115,7 +115,7 @@ def fit_exposure_factors(
         raise ConfigError(
             f"exposure factors need factors of at least 1 and l2 above 0; found {factors} and {l2}"
         )
-    left, strengths, right = exposure_svd(exposures, shape, factors, seed)
+    left, strengths, right = exposure_svd(exposures, shape, factors=factors, seed=seed)
     known = exposures.labels >= 0
     labels = exposures.labels[known]
     shown = (exposures.users, exposures.items)
@@ -140,7 +140,12 @@ def fit_exposure_factors(
 
 
 def exposure_svd(
-    exposures: Exposures, shape: Shape, factors: int, seed: int = 0, smoothing: float | None = None
+    exposures: Exposures,
+    shape: Shape,
+    *,
+    factors: int,
+    seed: int = 0,
+    smoothing: float | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Decompose the binary matrix of exposed pairs by randomized subspace iteration.
 

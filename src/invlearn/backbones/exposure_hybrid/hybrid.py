@@ -237,9 +237,8 @@ class _Tables(NamedTuple):
 
     def scores(self, users: IntegerIds, items: IntegerIds) -> Tensor:
         """Return the logits of pairs of dense ids, shape `(rows,)`."""
-        u, i = (
-            torch.from_numpy(ids.astype(np.int64)).to(self.left.device) for ids in (users, items)
-        )
+        device = self.left.device
+        u, i = (torch.from_numpy(ids.astype(np.int64)).to(device) for ids in (users, items))
         return (self.left[u] * self.right[i]).sum(-1) + self.users[u] + self.items[i]
 
 

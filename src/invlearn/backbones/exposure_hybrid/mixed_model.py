@@ -147,15 +147,15 @@ def _columns_of(
     """
     if not factors:
         return (np.zeros((shape[0], 0)), np.zeros((shape[1], 0))), np.zeros(0)
-    left, strengths, right = exposure_svd(exposures, shape, factors, smoothing=smoothing)
+    left, strengths, right = exposure_svd(exposures, shape, factors=factors, smoothing=smoothing)
     emphasis = np.append(strengths / strengths.max(initial=0.0), 1.0)
 
     def columns(vectors: Floats, shown: IntegerIds) -> Floats:
         counts = np.log1p(np.bincount(shown, minlength=len(vectors)))
         found = np.column_stack([vectors, counts])
-        spread, centred = found.std(axis=0), found - found.mean(axis=0)
+        spread, centered = found.std(axis=0), found - found.mean(axis=0)
         is_more = spread > 1e-6 * np.abs(found).max(axis=0)  # more than rounding error
-        return np.divide(centred, spread, out=np.zeros_like(found), where=is_more) * emphasis
+        return np.divide(centered, spread, out=np.zeros_like(found), where=is_more) * emphasis
 
     return (columns(left, exposures.users), columns(right, exposures.items)), strengths
 

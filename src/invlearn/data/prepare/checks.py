@@ -127,17 +127,19 @@ def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
             )
 
 
-def text_among_numbers(rows: Rows, column: str, *, zeros: bool = False) -> str:
+def text_among_numbers(rows: Rows, column: str, *, is_feature: bool = False) -> str:
     """Describe the first non-numeric row of a text column, if most rows are numbers.
 
     Args:
         rows: A table with `ROW`.
         column: The column.
-        zeros: Whether digits with a leading zero are numbers as well.
+        is_feature: Whether leading zeros and empty texts are allowed, as in a feature.
     """
     value = nw.col(column).cast(nw.String)
     is_text = ~value.str.contains(NUMBER)
-    if not zeros:
+    if is_feature:
+        is_text = is_text & (value != "")
+    else:
         is_text = is_text | value.str.contains(LEADING_ZERO)
     text = rows.filter(is_text).select(ROW, column)
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)

@@ -187,7 +187,7 @@ def _checked(log: Log, id_column: str, categorical: Sequence[str]) -> SideTable:
                 "or false, or numbers; convert it or leave it out"
             )
         is_meant = dtype != nw.String or name in categorical
-        if why := "" if is_meant else checks.text_among_numbers(log.rows, name, zeros=True):
+        if why := "" if is_meant else checks.text_among_numbers(log.rows, name, is_feature=True):
             raise DataError(
                 f"column '{name}' of {log.name} would be categories{why}; fix these or, if the "
                 f"numbers are categories, add --categorical {name}"

@@ -9,12 +9,16 @@ import numpy.typing as npt
 from invlearn.data.simulation.counters import Positions, Reals, normal, uniform
 from invlearn.data.simulation.exposure import Audience, Exposures, key
 
-RATIO_QUANTILES = (
-    (0.0, 0.01), (0.01, 0.02), (0.05, 0.097), (0.1, 0.182), (0.16, 0.301), (0.2, 0.381),
-    (0.3, 0.539), (0.4, 0.662), (0.5, 0.779), (0.6, 0.91), (0.666, 1.001), (0.7, 1.053),
-    (0.8, 1.24), (0.9, 1.586), (0.95, 1.994), (0.98, 2.78), (0.99, 3.67), (1.0, 12.0),
-)  # fmt: skip
-"""(Fraction of rows, watch ratio) quantiles of KuaiRec's small matrix (Gao et al. 2022)."""
+FRACTIONS = np.fromstring(
+    "0 0.01 0.05 0.1 0.16 0.2 0.3 0.4 0.5 0.6 0.666 0.7 0.8 0.9 0.95 0.98 0.99 1", sep=" "
+)
+RATIOS = np.fromstring(
+    "0.01 0.02 0.097 0.182 0.301 0.381 0.539 0.662 0.779 0.91 1.001 1.053 1.24 1.586 1.994 2.78 "
+    "3.67 12",
+    sep=" ",
+)
+"""Quantiles of the watch ratio at these fractions of the rows, in KuaiRec's small matrix (Gao et
+al. 2022)."""
 LIKE_FRACTION, HATE_FRACTION, SKIP_FRACTION = 0.02, 0.002, 0.05
 LIKING_WEIGHT, DURATION_WEIGHT, SKIP_WEIGHT = 0.4, 0.3, 4.0
 """Effects of liking, log duration and an accidental skip on the watch ratio, in standard
@@ -32,7 +36,7 @@ class FeedbackModel:
     duration_ms: Positions
     """Duration of each item, shape `(items,)`."""
     pull_quantiles: Reals
-    """Quantiles of the watch utility, at the fractions in `RATIO_QUANTILES`."""
+    """Quantiles of the watch utility, at `FRACTIONS`."""
     event_scale: tuple[float, float]
     """Rates of likes and hates per unit of `exp(z)` and `exp(-z)`, z = standardized liking."""
     liking_mean: float
@@ -49,8 +53,7 @@ class FeedbackModel:
             shown: Exposures of these rows.
         """
         liking, pull = _utilities(self.seed, rows, shown, self.duration_ms)
-        log_ratios = np.log([ratio for _, ratio in RATIO_QUANTILES])
-        ratio = np.exp(np.interp(pull, self.pull_quantiles, log_ratios))
+        ratio = np.exp(np.interp(pull, self.pull_quantiles, np.log(RATIOS)))
         duration = self.duration_ms[shown.items]
         standard = (liking - self.liking_mean) / self.liking_spread
         like_scale, hate_scale = self.event_scale
@@ -69,7 +72,7 @@ class FeedbackModel:
 def fit_feedback_model(audience: Audience) -> FeedbackModel:
     """Draw the item durations, and fit the other parameters to an evenly spaced sample of rows.
 
-    Watch ratios then have the quantiles of `RATIO_QUANTILES`, and likes and hates their rates,
+    Watch ratios then have the quantiles `RATIOS`, and likes and hates their rates,
     for any log size.
     """
     noise = normal(key(audience.seed, "duration"), np.arange(len(audience.by_rank)))
@@ -83,7 +86,7 @@ def fit_feedback_model(audience: Audience) -> FeedbackModel:
     return FeedbackModel(
         seed=audience.seed,
         duration_ms=duration,
-        pull_quantiles=np.quantile(pull, [part for part, _ in RATIO_QUANTILES]),
+        pull_quantiles=np.quantile(pull, FRACTIONS),
         event_scale=(
             LIKE_FRACTION / float(np.exp(standard).mean()),
             HATE_FRACTION / float(np.exp(-standard).mean()),

@@ -128,19 +128,19 @@ def _write(
     others = OtherEpochs(annotator.run)
     n_others, n_pairs = len(others.numbers), queried.n_pairs
 
-    def tell(done: int) -> None:
+    def report(done: int) -> None:
         progress("annotate", done, (n_others + 1) * n_pairs)
 
-    above = others.counts_above(queried, place, tell)
+    above = others.counts_above(queried, place, report)
     tally = Tally(annotator.promises, annotator.data)
     done, parts = 0, list[Path]()
     for number, block in enumerate(queried.blocks()):
         at = slice(done, done := done + len(block.users))
-        said = annotator.say(block, None if above is None else above[at] / n_others)
-        tally.see(block, said)
+        found = annotator.predict(block, None if above is None else above[at] / n_others)
+        tally.add(block, found)
         parts.append(place / f"annotated-{number:06d}.parquet")
-        write_parquet(annotator.table(block, said), parts[-1])
-        tell(n_others * n_pairs + done)
+        write_parquet(annotator.table(block, found), parts[-1])
+        report(n_others * n_pairs + done)
     with atomic.new_file(out) as partial:
         sink_parquet(pl.scan_parquet(parts, glob=False), partial, compression="zstd")
         _summary_file(out).unlink(missing_ok=True)  # of the annotation that this one replaces
@@ -151,7 +151,7 @@ def _summary(
     annotator: Annotator, queried: QueriedPairs, tally: Tally, others: OtherEpochs
 ) -> dict[str, Any]:
     """Return the content of the JSON file next to an annotation."""
-    known, test = tally.known, annotator.judged(annotator.data.test)
+    known, test = tally.known, annotator.scored(annotator.data.test)
     measured = {"test": test} | ({"truth": known} if len(known.labels) else {})
     influence = annotator.influence
     return {

@@ -33,7 +33,7 @@ class Promise(NamedTuple):
         return any(reach.threshold is not None for reach in self.thresholds)
 
 
-class Judged(NamedTuple):
+class ScoredRows(NamedTuple):
     """Labelled rows and their predictions; all of shape `(rows,)`."""
 
     labels: npt.NDArray[Any]
@@ -41,7 +41,7 @@ class Judged(NamedTuple):
     probabilities: Floats
 
 
-class Said(NamedTuple):
+class Predictions(NamedTuple):
     """Predictions for a block of pairs; all of shape `(pairs,)`."""
 
     known: npt.NDArray[np.bool_]
@@ -52,7 +52,7 @@ class Said(NamedTuple):
     """Numbers by name; NaN for unknown pairs."""
 
 
-def facts(rows: Judged) -> dict[str, Any] | None:
+def facts(rows: ScoredRows) -> dict[str, Any] | None:
     """Measure predictions on labelled rows.
 
     Returns:
@@ -99,23 +99,23 @@ class Tally:
         self._keys = [self._key(part.users, part.items) for part in parts]
         self._columns: defaultdict[str, list[npt.NDArray[Any]]] = defaultdict(list)
 
-    def see(self, block: Block, said: Said) -> None:
+    def add(self, block: Block, found: Predictions) -> None:
         """Count a block, and keep the predictions of pairs whose truth is known."""
-        probability = said.columns["probability"]
+        probability = found.columns["probability"]
         for row, promise in enumerate(self.promises):
             labels = suggested(probability, promise.thresholds)
             self.labelled[row] += [int((labels == label).sum()) for label in CLASSES.values()]
         self.probability += float(np.nansum(probability, dtype=np.float64))
         key = self._key(block.users, block.items)
-        is_labelled = said.known & np.any([_is_in(key, keys) for keys in self._keys], axis=0)
-        flags = {name: said.labels == label for name, label in CLASSES.items()}
-        flags |= {f"{name} below 0": values < 0 for name, values in said.columns.items()}
-        flags |= {"unclear": said.labels == UNCLEAR, "unknown": ~said.known}
+        is_labelled = found.known & np.any([_is_in(key, keys) for keys in self._keys], axis=0)
+        flags = {name: found.labels == label for name, label in CLASSES.items()}
+        flags |= {f"{name} below 0": values < 0 for name, values in found.columns.items()}
+        flags |= {"unclear": found.labels == UNCLEAR, "unknown": ~found.known}
         flags |= {"labelled_already": is_labelled}
         self.counts.update({name: int(flag.sum()) for name, flag in flags.items()})
         if block.truth is not None:
-            comparable = said.known & ~is_labelled & (block.truth != UNKNOWN)
-            for name, values in {"truth": block.truth, **said.columns}.items():
+            comparable = found.known & ~is_labelled & (block.truth != UNKNOWN)
+            for name, values in {"truth": block.truth, **found.columns}.items():
                 self._columns[name].append(values[comparable])
 
     def _key(self, users: Any, items: Any) -> npt.NDArray[np.int64]:
@@ -127,9 +127,9 @@ class Tally:
         return np.concatenate(self._columns[name] or [np.empty(0)])
 
     @property
-    def known(self) -> Judged:
+    def known(self) -> ScoredRows:
         """Pairs whose truth is known, without those that are labelled in the dataset."""
-        return Judged(*map(self.column, ("truth", "logit", "probability")))
+        return ScoredRows(*map(self.column, ("truth", "logit", "probability")))
 
     def agreement_accuracy(self) -> list[dict[str, Any]]:
         """Return the accuracy of the likelier label by the share of other epochs that agree."""
@@ -146,7 +146,7 @@ class Tally:
         labels = self.known.labels
         return _auc(labels, -self.column("influence")) if len(labels) else None
 
-    def promised(self, n_pairs: int, measured: dict[str, Judged]) -> list[dict[str, Any]]:
+    def promised(self, n_pairs: int, measured: dict[str, ScoredRows]) -> list[dict[str, Any]]:
         """Return thresholds, labelled pairs and measured precision of each promise.
 
         Args:

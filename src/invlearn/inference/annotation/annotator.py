@@ -14,7 +14,7 @@ from invlearn.data.types import IntegerIds
 from invlearn.evaluation.calibrators import N_FOLDS, choose_calibrator, sigmoid
 from invlearn.evaluation.scoring import score_pairs
 from invlearn.evaluation.thresholds import find_thresholds, suggested
-from invlearn.inference.annotation.annotation_facts import Judged, Promise, Said, facts
+from invlearn.inference.annotation.annotation_facts import Predictions, Promise, ScoredRows, facts
 from invlearn.inference.annotation.pair_influence import PairInfluence
 from invlearn.strategies.losses import belief_in_positive
 from invlearn.training.run import Run
@@ -73,7 +73,7 @@ class Annotator:
         self._calibrator = chosen.calibrator
         self.promises = reachable(valid.labels, chosen.probabilities, precision)
         """Promises of the summary, by ascending precision."""
-        raw = Judged(valid.labels, logits, sigmoid(logits))  # raw logits, for comparison
+        raw = ScoredRows(valid.labels, logits, sigmoid(logits))  # raw logits, for comparison
         n_users = len(np.unique(valid.users))
         self.calibration: dict[str, Any] = {
             "chosen": chosen.name,
@@ -91,12 +91,12 @@ class Annotator:
             influence = PairInfluence(run.module, data.train, seed=seed)
             self.influence = influence if influence.is_defined else None
 
-    def judged(self, part: Part) -> Judged:
+    def scored(self, part: Part) -> ScoredRows:
         """Return labelled rows with their predictions."""
         logits = self._logits(part.users, part.items)
-        return Judged(part.labels, logits, self._probabilities(logits))
+        return ScoredRows(part.labels, logits, self._probabilities(logits))
 
-    def say(self, block: Block, above: npt.NDArray[Any] | None) -> Said:
+    def predict(self, block: Block, above: npt.NDArray[Any] | None) -> Predictions:
         """Return the predictions for a block of pairs.
 
         Args:
@@ -107,7 +107,7 @@ class Annotator:
         known = (block.users != UNKNOWN) & (block.items != UNKNOWN)
         users, items = block.users[known], block.items[known]
         logits = self._logits(users, items)
-        said: dict[str, Floats] = {
+        found: dict[str, Floats] = {
             "logit": logits,
             "probability": self._probabilities(logits),
             "belief": belief_in_positive(torch.from_numpy(logits)).numpy(),
@@ -117,17 +117,17 @@ class Annotator:
             else np.where(logits > 0, above[known], 1 - above[known]).astype(np.float32),
         }
         if self.influence:
-            said["influence"] = self.influence(users, items)
-        columns = {name: np.full(len(known), np.nan, np.float32) for name in said}
-        for name, values in said.items():
+            found["influence"] = self.influence(users, items)
+        columns = {name: np.full(len(known), np.nan, np.float32) for name in found}
+        for name, values in found.items():
             columns[name][known] = values
         requested = next(p for p in self.promises if p.precision == self.precision)
-        return Said(known, suggested(columns["probability"], requested.thresholds), columns)
+        return Predictions(known, suggested(columns["probability"], requested.thresholds), columns)
 
-    def table(self, block: Block, said: Said) -> pl.DataFrame:
+    def table(self, block: Block, found: Predictions) -> pl.DataFrame:
         """Return the rows of a block as the annotation file contains them."""
-        columns = [pl.Series(name, values).fill_nan(None) for name, values in said.columns.items()]
-        words = pl.Series("label", WORDS).gather(np.where(said.labels < 0, 2, said.labels))
+        columns = [pl.Series(name, values).fill_nan(None) for name, values in found.columns.items()]
+        words = pl.Series("label", WORDS).gather(np.where(found.labels < 0, 2, found.labels))
         rows = block.ids.with_columns(*columns, words)
         if block.truth is None:
             return rows

@@ -30,7 +30,7 @@ class OtherEpochs:
         """Numbers of the epochs, from 1, ascending."""
 
     def counts_above(
-        self, queried: QueriedPairs, place: Path, tell: Callable[[int], None]
+        self, queried: QueriedPairs, place: Path, report: Callable[[int], None]
     ) -> npt.NDArray[np.uint16] | None:
         """Count for each pair the epochs whose logit is above 0.
 
@@ -40,7 +40,7 @@ class OtherEpochs:
         Args:
             queried: The pairs.
             place: Folder for the counts.
-            tell: Called with the number of pairs done, over all epochs.
+            report: Called with the number of pairs done, over all epochs.
 
         Returns:
             A memory-mapped file of shape `(pairs,)`, or none if there are no other epochs.
@@ -59,7 +59,7 @@ class OtherEpochs:
                     users, items = np.maximum(block.users, 0), np.maximum(block.items, 0)
                     at = slice(start, start := start + len(users))
                     above[at] += score_pairs(self._run.module, users, items) > 0
-                    tell(number * queried.n_pairs + start)
+                    report(number * queried.n_pairs + start)
         finally:
             self._put(checkpoint.load_private(self._place, "best").weights)
         return above

@@ -29,8 +29,8 @@ FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 """First characters of spreadsheet formulas; the last four are wide forms of the first four."""
 NUMBER = r"^[+-][0-9]+(\.[0-9]+)?$"
 """Texts that match `FORMULA` but are numbers."""
-NONE = np.empty(0, np.int64)
-EMPTY = Lists(NONE, TopItems(NONE, NONE[:, None], np.empty((0, 1), np.float32)), "")
+NO_IDS = np.empty(0, np.int64)
+NO_LISTS = Lists(NO_IDS, TopItems(NO_IDS, NO_IDS[:, None], np.empty((0, 1), np.float32)), "")
 SHOWN_IDS = 3
 """Ids that an error message shows."""
 DEFAULT_FALLBACK: Fallback = "item-rate"
@@ -128,8 +128,8 @@ def recommend(
         index = ItemIndex(factors, probed=approximate, excluded=excluded)
     tally = _Tally(len(ready.items))
     blocks = ready.lists(dense, k=k, excluded=excluded, index=index, progress=progress)
-    tables = (_table(tally.see(block, k), original, ready.items) for block in blocks)
-    _write(chain(tables, [_table(EMPTY, original, ready.items)]), out, overwrite=overwrite)
+    tables = (_table(tally.add(block, k), original, ready.items) for block in blocks)
+    _write(chain(tables, [_table(NO_LISTS, original, ready.items)]), out, overwrite=overwrite)
     return Recommended(
         file=out,
         k=k,
@@ -195,7 +195,7 @@ class _Tally:
         self.rows = self.short = 0
         self.found = np.zeros(n_items, np.bool_)
 
-    def see(self, block: Lists, k: int) -> Lists:
+    def add(self, block: Lists, k: int) -> Lists:
         """Count a block, and return it."""
         items = block.top.items
         lengths = (items >= 0).sum(axis=1)

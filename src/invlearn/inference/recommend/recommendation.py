@@ -7,7 +7,7 @@ because the scores of untrained weights are noise.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from torch import Tensor
 from invlearn.backbones.backbone import FitsExposures, ReadsFeatures
 from invlearn.data.dataset import Dataset
 from invlearn.data.ids import UNKNOWN, IdMap, Integers
-from invlearn.data.parts import Part
+from invlearn.data.parts import PARTS, Part
 from invlearn.data.seen import SeenItems
 from invlearn.data.types import IntegerIds
 from invlearn.evaluation.baselines import baseline_scores
@@ -152,20 +152,16 @@ class Recommender:
             First the lists of the model, then those of the fallback if there is one.
         """
         known, seen = self.known(users), SeenItems.of(()) if with_seen else self.seen
-        groups: list[tuple[str, BlockScorer, Integers]] = [
-            (MODEL, self.scorer, np.flatnonzero(known))
-        ]
+        groups = [(MODEL, self.scorer, np.flatnonzero(known))]
         if self.fallback:
             groups.append((self.fallback.name, self.fallback, np.flatnonzero(~known)))
+        given: Any = {"k": k, "seen": seen, "progress": progress}
         for source, scorer, places in groups:
-            some = users[places]
+            some, name = users[places], str(self.run.folder)
             if index and source == MODEL:
-                blocks = index.top_k(some, k=k, seen=seen, progress=progress)
+                blocks = index.top_k(some, **given)
             else:
-                blocks = catalogue_top_k(
-                    scorer, some, k=k, seen=seen, excluded=excluded, name=str(self.run.folder),
-                    progress=progress,
-                )  # fmt: skip
+                blocks = catalogue_top_k(scorer, some, excluded=excluded, name=name, **given)
             done = 0
             for top in blocks:
                 yield Lists(places[done : done + len(top.users)], top, source)
@@ -184,7 +180,8 @@ class SameForAll:
         """Return a baseline of `invlearn.evaluation.baselines`, fitted to the training labels."""
         items = np.arange(dataset.n_items)
         shape = dataset.n_users, dataset.n_items
-        return cls(name, baseline_scores(name, dataset.train, np.zeros_like(items), items, shape))
+        users = np.zeros_like(items)
+        return cls(name, baseline_scores(name, dataset.train, users, items, shape=shape))
 
     def __call__(self, users: IntegerIds, *, out: Tensor | None = None) -> Tensor:
         """Return scores of shape `(users, n_items)`."""
@@ -197,8 +194,8 @@ class SameForAll:
 
 
 def _left_out(dataset: Dataset, leave_out: LeaveOut) -> tuple[Part, ...]:
-    every = dataset.train, dataset.unlabelled, dataset.valid, dataset.test
-    return every[: {"nothing": 0, "labelled": 1, "shown": 2, "all": 4}[leave_out]]
+    names = {"nothing": (), "labelled": ("train",), "shown": ("train", "unlabelled"), "all": PARTS}
+    return tuple(getattr(dataset, name) for name in names[leave_out])
 
 
 def _is_new(run: Run, dataset: Dataset) -> npt.NDArray[np.bool_]:

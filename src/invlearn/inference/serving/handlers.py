@@ -50,9 +50,8 @@ class Handlers:
         for block in self._recommender.lists(
             users, k=request.k, excluded=excluded, with_seen=not request.exclude_seen
         ):
-            for place, row, scores in zip(
-                block.places.tolist(), block.top.items, block.top.scores, strict=True
-            ):
+            places = block.places.tolist()
+            for place, row, scores in zip(places, block.top.items, block.top.scores, strict=True):
                 filled = row != UNKNOWN
                 lists[place].source = block.source
                 lists[place].items = known.original(row[filled]).to_list()

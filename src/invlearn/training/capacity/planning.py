@@ -73,18 +73,18 @@ class Plan:
         """Memory that is held from beginning to end, except `base`."""
         counts, index = self.counts, 0
         if self.strategy.feed.unlabelled and exposed_fraction(self.config) < 1:  # it is made
-            per_row = 20 if counts.exposed <= BUCKET_ROWS else 1
-            index = per_row * counts.exposed + 3 * LONG * counts.users
+            bytes_each = 20 if counts.exposed <= BUCKET_ROWS else 1
+            index = bytes_each * counts.exposed + 3 * LONG * counts.users
         ids = torch.arange(32)
         state = self.strategy.init_row_state(LabelledRows(Pairs(ids, ids), (ids % 2).float()))
-        per_row = sum(one.nbytes for one in state.values() if one.dim())
+        state_bytes = sum(one.nbytes for one in state.values() if one.dim())
         return {
             "libraries that are loaded later": LOADED_LATER,
             "parameters": self._parameters(self._share),
             "moments of the optimizer": self._moments(self._share),
             "order of the rows": (LONG + 4) * counts.train * (counts.train <= BUCKET_ROWS),
             "index of shown pairs": index,
-            "state of the strategy": counts.train / 32 * per_row,
+            "state of the strategy": counts.train / 32 * state_bytes,
             "exposures": self._reading[1] * counts.exposed,
         }
 
