@@ -137,10 +137,8 @@ def text_among_numbers(rows: Rows, column: str, *, is_feature: bool = False) -> 
     """
     value = nw.col(column).cast(nw.String)
     is_text = ~value.str.contains(NUMBER)
-    if is_feature:
-        is_text = is_text & (value != "")
-    else:
-        is_text = is_text | value.str.contains(LEADING_ZERO)
+    has_zero = value.str.contains(LEADING_ZERO)
+    is_text = is_text & (value != "") if is_feature else is_text | has_zero
     text = rows.filter(is_text).select(ROW, column)
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)
     if not 0 < 2 * n_text < n_rows:
