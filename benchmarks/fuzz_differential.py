@@ -39,7 +39,18 @@ RULES = {
     "events(hate=0, like=1)": ("like", None, None),
     "label(given)": ("given", lambda x: x == 1, lambda x: x == 0),
 }
-FAULTS = ["", "", "", "", "", "missing user", "short line", "long line", "stray word", "mixed times"]
+FAULTS = [
+    "",
+    "",
+    "",
+    "",
+    "",
+    "missing user",
+    "short line",
+    "long line",
+    "stray word",
+    "mixed times",
+]
 ONE_CLASS = ("both classes are needed", "is no usable", "would have", "has no rows", "is bad:")
 
 
@@ -126,10 +137,14 @@ def drawn(rng: random.Random) -> Case:
         "code": lambda k: f"{k}E5",
     }
     users = [names[kind](rng.randrange(n_users)) for _ in range(n)]
-    frame = pd.DataFrame({"user": pd.Series(users), "item": [rng.randrange(n_items) for _ in users]})
+    frame = pd.DataFrame(
+        {"user": pd.Series(users), "item": [rng.randrange(n_items) for _ in users]}
+    )
     x = [rng.choice([0.0, 0.1, 0.3, 0.5, 0.7, 0.70000005, 1.0, 2.5]) for _ in users]
     frame["x"] = pd.Series(x, dtype=rng.choice(["float32", "float64"]))
-    frame["length"] = pd.Series([rng.choice([1.0, 2.0, 0.3]) for _ in users], dtype=frame["x"].dtype)
+    frame["length"] = pd.Series(
+        [rng.choice([1.0, 2.0, 0.3]) for _ in users], dtype=frame["x"].dtype
+    )
     frame["hate"] = [rng.choice([0, 0, 0, 1]) for _ in users]
     frame["like"] = [rng.choice([0, 0, 1, 3]) for _ in users]
     frame["given"] = pd.Series([rng.choice([0, 1, None]) for _ in users], dtype="Int64")
@@ -161,10 +176,15 @@ def times(moments: list[int], rng: random.Random) -> list[Any]:
         case "number":
             return moments
         case "text":
-            return [date.strftime(rng.choice(["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])) for date in dates]
+            return [
+                date.strftime(rng.choice(["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]))
+                for date in dates
+            ]
         case "zoned":
             zones = [timezone(timedelta(minutes=rng.choice([0, 480, -210]))) for _ in dates]
-            return [date.astimezone(zone).isoformat() for date, zone in zip(dates, zones, strict=True)]
+            return [
+                date.astimezone(zone).isoformat() for date, zone in zip(dates, zones, strict=True)
+            ]
         case _:
             return [date.replace(tzinfo=None) for date in dates]
 
@@ -204,7 +224,12 @@ def text_of(part: pd.DataFrame, form: str, fault: str, rng: random.Random) -> st
     for row in part.itertuples(index=False):
         fields = [missing if value is pd.NA or value is None else str(value) for value in row]
         # a quoted field may have no space before its quote
-        lines.append([f'"{field}"' if quote and not gap and rng.random() < 0.2 else field for field in fields])
+        lines.append(
+            [
+                f'"{field}"' if quote and not gap and rng.random() < 0.2 else field
+                for field in fields
+            ]
+        )
     at = rng.randrange(1, len(lines))
     match fault:
         case "missing user" | "missing user dropped":

@@ -102,11 +102,19 @@ def test_different_rows_cannot_be_averaged():
         mean_over_seeds([])
 
 
-@pytest.mark.covering
 @pytest.mark.parametrize(
-    ("seeds", "wobble"), [(1, 0.0), (3, 0.5), pytest.param(5, 0.15, marks=pytest.mark.slow)]
+    ("seeds", "wobble", "signal"),
+    [
+        (3, 0.5, (1.0, 1.0)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                *((1, 0.0, (1.0, 1.0)), (1, 0.0, (1.3, 1.0)), (3, 0.5, (1.3, 1.0))),
+                *((5, 0.15, (1.0, 1.0)), (5, 0.15, (1.3, 1.0))),
+            ]
+        ),
+    ],
 )
-@pytest.mark.parametrize("signal", [(1.0, 1.0), (1.3, 1.0)])
 def test_an_interval_covers_the_truth_as_often_as_it_claims(seeds, wobble, signal):
     """New users, labels and trainings each time; the truth is from many users and trainings."""
     truth = _truth(signal, wobble)

@@ -563,7 +563,9 @@ def test_ctrl_c_stops_with_130_and_the_same_command_goes_on(whole_short, short, 
     assert results_of(tmp_path / "out") == results_of(whole_short)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_workers_stop_with_the_one_that_started_them(grid, tmp_path, number):
     slow = grid | {"settings": SETTINGS | {"epochs": 100_000, "compile": "off"}}
     command = command_line(slow, tmp_path / "out", "--workers", "2")[1:]

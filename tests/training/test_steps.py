@@ -90,11 +90,15 @@ def assert_agree(compiled, eager):
             torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
+FAST = ("none", "idl", "ig-sample", "t-ce", "co-teaching", "pld")
+"""Strategies with every kind of batch, state and step."""
+
+
 @TRACED
 @pytest.mark.parametrize(
     "strategy_name",
-    [  # `ig` is also tried in machine code, below
-        pytest.param(name, marks=[pytest.mark.slow] if name == "ig" else []) for name in BY_ROWS
+    [  # the others differ from these in their losses alone; `ig` is tried in machine code, below
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in BY_ROWS
     ],
 )
 def test_traced_steps_agree_with_eager_ones(strategy_name, backend, compiles_with):
@@ -110,8 +114,8 @@ def test_traced_steps_agree_with_eager_ones(strategy_name, backend, compiles_wit
 @pytest.mark.covering
 @pytest.mark.parametrize(
     "backbone",
-    [  # the parts of `neumf` are `gmf` and `mlp`
-        pytest.param(name, marks=[pytest.mark.slow] if name in ("gmf", "mlp") else [])
+    [  # the parts of `neumf` are `gmf` and `mlp`; `deepfm` reads features as `two-tower` does
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("gmf", "mlp", "deepfm") else [])
         for name, kind in BACKBONES.items()
         if hasattr(kind, "tables")
     ],

@@ -208,6 +208,7 @@ def long_command(board, folder):
     return ["--max-restarts", "3", "-m", "invlearn", *map(str, given)]
 
 
+@pytest.mark.slow  # stopped by several and resumed by one and by several: fast, above
 def test_torchrun_starts_anew_what_is_killed(board, long_alone, tmp_path):
     command = [*TORCHRUN, "--nproc-per-node", "2", *long_command(board, tmp_path)]
     with subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE) as process:

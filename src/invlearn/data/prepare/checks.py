@@ -11,7 +11,7 @@ from narwhals.stable.v2.dtypes import DType
 
 from invlearn.data.engines.engine import IN_MEMORY, Engine, Rows
 from invlearn.data.logs.logs import ROW, Log
-from invlearn.data.logs.text import MISSING
+from invlearn.data.logs.text import MISSING, Text
 from invlearn.data.prepare.table import SPLIT, TIME, n_rows_of, number
 from invlearn.runtime.errors import DataError
 
@@ -86,7 +86,11 @@ def orders(column: str, dtype: DType) -> Check:
     if dtype.is_float():
         there = there & nw.col(TIME).is_finite()
     wanted = "a time (a number, a date, or text such as 2024-01-31 23:59:59)"
-    return Check(column, wanted, there, lambda t: t.is_numeric() or t.is_temporal() or is_text(t))
+
+    def suits(kind: DType) -> bool:
+        return (kind.is_numeric() and not _is_wide(kind)) or kind.is_temporal() or is_text(kind)
+
+    return Check(column, wanted, there, suits)
 
 
 def one_of(column: str, words: Sequence[str]) -> Check:
@@ -187,7 +191,9 @@ def without_bad(
 
 def _bad_row(row: int, check: Check, log: Log, n_bad: int) -> DataError:
     value = IN_MEMORY.collect(log.rows.filter(nw.col(ROW) == row).select(check.column)).item()
-    found = "nothing (null)" if value is None else repr(value)
+    is_text = log.format and isinstance(log.format.scan, Text)
+    nothing = "nothing (an empty field, or a word such as nan)" if is_text else "nothing (null)"
+    found = nothing if value is None else repr(value)
     others = f"; {n_bad:,} bad rows in all" if n_bad > 1 else ""
     return DataError(
         f"{log.place(row)}, column '{check.column}': "
@@ -236,5 +242,9 @@ def is_text(dtype: DType) -> bool:
 
 
 def _discrete(dtype: DType) -> bool:
-    is_wide = any(dtype == kind for kind in (nw.Int128, nw.UInt128))
-    return (dtype.is_integer() and not is_wide) or is_text(dtype)
+    return (dtype.is_integer() and not _is_wide(dtype)) or is_text(dtype)
+
+
+def _is_wide(dtype: DType) -> bool:
+    """Return whether a type is an integer that only Polars has."""
+    return any(dtype == kind for kind in (nw.Int128, nw.UInt128))
