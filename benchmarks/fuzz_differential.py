@@ -279,6 +279,10 @@ def different(case: Case, data: Dataset) -> str:
 def reference(case: Case) -> dict[tuple[str, str], tuple[int | None, str]]:
     """Return label and part of each pair, by pandas; no part where a hash decides it."""
     frame = case.frame.copy()
+    if case.form in ("csv", "tsv"):  # text has no precision
+        frame["x"], frame["length"] = (
+            frame[name].astype(str).astype(float) for name in ("x", "length")
+        )
     used = used_columns(case)
     timed = "time" in case.options
     if timed and case.options["repeats"] == "majority":

@@ -115,12 +115,8 @@ def test_every_extra_that_is_asked_for_exists_and_the_developers_have_them():
     table = (ROOT / "docs" / "faq.md").read_text().partition("| extra | needed for |")[2]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(extras)
     (all_of_them,) = (d for d in extras["dev"] if d.startswith("invlearn["))
-    assert set(re.findall(r"\w+", all_of_them)) == {"invlearn", *extras} - {
-        "dev",
-        "bench",
-        "lake",
-        "spark",
-    }
+    heavy = {"dev", "bench", "lake", "spark"}
+    assert set(re.findall(r"\w+", all_of_them)) == {"invlearn", *extras} - heavy
 
 
 def test_pre_commit_runs_the_linters_of_the_environment_and_fetches_nothing():

@@ -85,7 +85,7 @@ SPOILT = {
     ),
     "missing watch time": (
         {"watch": column(None, at=0)},
-        ["row 1 ", "column 'watch'", "nothing (null)", "--bad-rows drop"],
+        ["row 1 ", "column 'watch'", "nothing (an empty field", "--bad-rows drop"],
     ),
     "negative watch time": (
         {"watch": column(-3.5, at=399)},

@@ -164,7 +164,7 @@ def _show_run(run: "Run") -> None:
     intervals = {"this run": test["intervals"]}
     _show_metrics("Test part", rows, intervals)
     _show_counts(test)
-    _show_cold("this run", test)
+    _show_cold({"this run": test})
     console.print(f"Wrote {run.folder}; all figures are in {run.folder / 'test.json'}.")
 
 
@@ -187,8 +187,7 @@ def _show_comparison(compared: "Comparison") -> None:
         _show_differences(next(iter(compared.assessments)), compared.differences)
         console.print("  Intervals cover which users were tested, not the seed of the training.")
     _show_counts(first.backbone.counts)
-    for name, assessment in compared.assessments.items():
-        _show_cold(name, assessment.to_json())
+    _show_cold({name: found.to_json() for name, found in compared.assessments.items()})
     _show_warnings(compared)
 
 
@@ -245,14 +244,16 @@ def _show_counts(counts: Mapping[str, Any]) -> None:
     )
 
 
-def _show_cold(name: str, test: Mapping[str, Any]) -> None:
-    """Print how many rows have an unknown user or item, and the metrics without them."""
-    cold, warm = test.get("cold"), test.get("without_cold")
-    if cold and cold["rows"]:
-        console.print(
-            f"  {counted(cold['rows'], 'row has', 'rows have')} a user or item without a training "
-            f"row ({counted(cold['users'], 'user')}, {counted(cold['items'], 'item')})"
-        )
-        values = warm["values"] if warm else {}
+def _show_cold(tests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print how many rows have an unknown user or item, and the metrics of runs without them."""
+    cold = next(iter(tests.values())).get("cold")
+    if not cold or not cold["rows"]:
+        return
+    console.print(
+        f"  {counted(cold['rows'], 'row has', 'rows have')} a user or item without a training row "
+        f"({counted(cold['users'], 'user')}, {counted(cold['items'], 'item')})"
+    )
+    for name, test in tests.items():
+        values = (test["without_cold"] or {}).get("values", {})
         shown = ", ".join(f"{m} {short(values[m])}" for m in SHOWN if values.get(m) is not None)
         console.print(f"    {name} without them: {shown or 'no metrics, since a class is missing'}")
