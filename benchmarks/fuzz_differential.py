@@ -279,10 +279,8 @@ def different(case: Case, data: Dataset) -> str:
 def reference(case: Case) -> dict[tuple[str, str], tuple[int | None, str]]:
     """Return label and part of each pair, by pandas; no part where a hash decides it."""
     frame = case.frame.copy()
-    if case.form in ("csv", "tsv"):  # text has no precision
-        frame["x"], frame["length"] = (
-            frame[name].astype(str).astype(float) for name in ("x", "length")
-        )
+    if case.form in ("csv", "tsv"):  # text has no single precision
+        frame = frame.astype({"x": "float64", "length": "float64"})
     used = used_columns(case)
     timed = "time" in case.options
     if timed and case.options["repeats"] == "majority":

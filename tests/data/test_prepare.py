@@ -237,7 +237,7 @@ def test_the_same_log_gives_the_same_bytes_whatever_fits_into_memory(
     assert 0 < core.after.users < 24
     monkeypatch.setattr("invlearn.data.prepare.table.PIECE_ROWS", 37)
     monkeypatch.setattr("invlearn.data.prepare.table.STRETCH_ROWS", 50)
-    monkeypatch.setattr("invlearn.data.prepare.audit.CHUNK", 5)
+    monkeypatch.setattr("invlearn.data.cold.CHUNK", 5)
     prepare(log_of(rows), tmp_path / "cut", **options)
     assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "cut")
 

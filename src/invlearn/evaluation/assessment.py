@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
 from invlearn.backbones.exposure_hybrid.exposure_factors import fit_exposure_factors
+from invlearn.data.cold import NO_COLD, Cold, cold_rows
 from invlearn.data.dataset import Dataset
 from invlearn.data.exposures import Exposures
 from invlearn.data.parts import Part
@@ -22,17 +23,6 @@ from invlearn.runtime.random import stream
 
 PartName = Literal["train", "valid", "test"]
 Scores = npt.NDArray[np.floating[Any]]
-
-
-class Cold(NamedTuple):
-    """Numbers of rows with a user or item without a training row, and of such users and items."""
-
-    rows: int
-    users: int
-    items: int
-
-
-NO_COLD = Cold(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +97,6 @@ def assess(
         columns = rows.users[is_warm], rows.labels[is_warm], scores[is_warm]
         warm = evaluate(*columns, draws=draws, seed=seed, name="the run")
     return Assessment(part, backbone, dict(baselines), cold=cold, warm=warm)
-
-
-def cold_rows(
-    train: Part, rows: Part, shape: tuple[int, int]
-) -> tuple[Cold, npt.NDArray[np.bool_]]:
-    """Count rows with a user or item without a training row.
-
-    Args:
-        train: The training rows.
-        rows: The rows to look at.
-        shape: Numbers of users and items.
-
-    Returns:
-        The counts, and whether each row has a known user and item, shape `(rows,)`.
-    """
-    is_known: list[npt.NDArray[np.bool_]] = []
-    n_cold: list[int] = []
-    for own, learned, n in zip(
-        (rows.users, rows.items), (train.users, train.items), shape, strict=True
-    ):
-        known = np.zeros(n, bool)
-        known[learned] = True
-        is_known.append(known[own])
-        n_cold.append(len(np.unique(own[~is_known[-1]])))
-    is_warm = is_known[0] & is_known[1]
-    return Cold(int((~is_warm).sum()), *n_cold), is_warm
 
 
 def measure_baselines(

@@ -1,17 +1,15 @@
 """Audit of a preparation, step by step, for the terminal and the card."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
+from invlearn.data.cold import chunks, cold_rows
 from invlearn.data.parts import Part
 from invlearn.data.prepare.table import Counts
-
-CHUNK = 1 << 22
-"""Rows to count at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +105,12 @@ class Audit:
 def facts_of(part: Part, train: Part, *, n_users: int, n_items: int) -> PartFacts:
     """Count classes, users and items of a labelled part, and those without a training row."""
     positive, negative, items = (np.zeros(n, np.int64) for n in (n_users, n_users, n_items))
-    known_users, known_items = np.zeros(n_users, bool), np.zeros(n_items, bool)
-    for rows in _chunks(train):
-        known_users[train.users[rows]] = True
-        known_items[train.items[rows]] = True
-    cold_rows = 0
-    for rows in _chunks(part):
+    for rows in chunks(part):
         users, is_positive = part.users[rows], part.labels[rows] == 1
         positive += np.bincount(users[is_positive], minlength=n_users)
         negative += np.bincount(users[~is_positive], minlength=n_users)
         items += np.bincount(part.items[rows], minlength=n_items)
-        cold_rows += int((~(known_users[users] & known_items[part.items[rows]])).sum())
+    cold, _ = cold_rows(train, part, (n_users, n_items))
     return PartFacts(
         positive=int(positive.sum()),
         negative=int(negative.sum()),
@@ -125,11 +118,7 @@ def facts_of(part: Part, train: Part, *, n_users: int, n_items: int) -> PartFact
         users_all_positive=int(((positive > 0) & (negative == 0)).sum()),
         users_all_negative=int(((positive == 0) & (negative > 0)).sum()),
         items=int((items > 0).sum()),
-        cold_users=int(((positive + negative > 0) & ~known_users).sum()),
-        cold_items=int(((items > 0) & ~known_items).sum()),
-        cold_rows=cold_rows,
+        cold_users=cold.users,
+        cold_items=cold.items,
+        cold_rows=cold.rows,
     )
-
-
-def _chunks(part: Part) -> Iterator[slice]:
-    yield from (slice(start, start + CHUNK) for start in range(0, len(part), CHUNK))
