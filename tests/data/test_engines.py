@@ -500,3 +500,20 @@ def test_the_command_line_names_an_engine(feed, tmp_path):
 def test_more_memory_than_there_is_numbers_for_is_no_error(tmp_path):
     with duckdb_engine.connected(tmp_path, 1 << 60):
         pass
+
+
+@need_spark
+def test_a_disk_that_spark_does_not_share_is_noticed(spark, tmp_path, monkeypatch):
+    """As if one executor had written its part of the rows to a disk of its own."""
+    from pyspark.sql import DataFrameWriter
+
+    write = DataFrameWriter.parquet
+
+    def lossy(self, path):
+        write(self, path)
+        Path(min(Path(path.removeprefix("file://")).glob("part-*.parquet"))).unlink()
+
+    monkeypatch.setattr(DataFrameWriter, "parquet", lossy)
+    with pytest.raises(InvlearnError, match=r"written to .* finds .* there; name a folder"):
+        prepare(log_of_text(), tmp_path / "out", **TEXT, engine="spark")
+    assert list(tmp_path.iterdir()) == []

@@ -125,8 +125,9 @@ def opened(path: Path) -> Rows:
 
 def n_rows_in(path: Path) -> int:
     """Return the number of rows in a Parquet file, or in all those of a folder."""
-    found = nw.to_native(opened(path)).select(pl.len()).collect()
-    return int(found.item())
+    if path.is_dir() and not any(path.glob("*.parquet")):
+        return 0
+    return int(nw.to_native(opened(path)).select(pl.len()).collect().item())
 
 
 def first_line(error: Exception) -> str:

@@ -94,10 +94,12 @@ class Spark(Engine):
 
         On a disk that not all machines share, each would see the files of its own.
         """
-        seen = {"Spark": int(self._spark.read.parquet(_escaped(path)).count())}
-        seen["this machine"] = n_rows_in(path)
-        for who, n_seen in seen.items():
-            if n_seen != n_rows:
+
+        def rows_for_spark(path: Path) -> int:
+            return int(self._spark.read.parquet(_escaped(path)).count())
+
+        for who, seen in (("this machine", n_rows_in), ("Spark", rows_for_spark)):
+            if (n_seen := seen(path)) != n_rows:
                 raise InvlearnError(
                     f"{counted(n_rows, 'row was', 'rows were')} written to {path.parent}, and "
                     f"{who} finds {n_seen:,} there; name a folder that all of Spark's machines and "
