@@ -1,9 +1,12 @@
 """What a log says is what the dataset holds, or the log is refused: nothing is different unsaid."""
 
 import csv
+import http.server
 import itertools
 import math
 import random
+import re
+import threading
 import warnings
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -339,6 +342,13 @@ def test_a_stray_word_among_numbers_is_refused(tmp_path, suffix, column):
     prepared(file, tmp_path / "data", **options, **meant)
 
 
+def test_a_feature_with_many_words_among_numbers_is_a_category(tmp_path):
+    tags = ["12" if video % 4 else f"{video},43" for video in range(20)]
+    features = pl.DataFrame({"item": range(20), "tag": tags})
+    prepared(pairs(), tmp_path / "data", item_features=features)
+    assert list(Dataset.open(tmp_path / "data").feature_card.item.categorical) == ["tag"]
+
+
 @pytest.mark.parametrize("ids", [["7.0", "8"], ["7.0", "8.0"], ["1.2E+06", "8"]])
 def test_ids_that_passed_through_floats_are_refused(tmp_path, ids):
     users = [ids[user % 2] if user < 2 else str(user) for user in range(40) for _ in range(20)]
@@ -452,6 +462,53 @@ def test_an_address_goes_to_the_reader_of_object_stores(scheme):
     source = f"{scheme}://bucket/log.csv"
     assert is_remote(source)
     assert "copy it to a folder here" in refusal(source)
+
+
+class Store(http.server.BaseHTTPRequestHandler):
+    """One file, as an object store gives it: whole or a range of its bytes."""
+
+    content = b""
+
+    def do_HEAD(self):
+        self.answer(self.content, 200)
+
+    def do_GET(self):
+        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not wanted:
+            return self.answer(self.content, 200)
+        n = len(self.content)
+        first = int(wanted[1]) if wanted[1] else max(0, n - int(wanted[2]))
+        last = min(int(wanted[2]), n - 1) if wanted[1] and wanted[2] else n - 1
+        return self.answer(self.content[first : last + 1], 206, f"bytes {first}-{last}/{n}")
+
+    def answer(self, content, code, span=""):
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Accept-Ranges", "bytes")
+        if span:
+            self.send_header("Content-Range", span)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_log_at_an_address_is_read_like_a_file(tmp_path):
+    pairs(more=pl.lit("x")).write_parquet(tmp_path / "log.parquet")
+    Store.content = (tmp_path / "log.parquet").read_bytes()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        source = f"http://127.0.0.1:{server.server_port}/log.parquet"
+        assert read(source, roles=ROLES, every=False).equals(pairs())
+        prepared(source, tmp_path / "data")
+        Store.content = b"no Parquet at all"
+        assert f"{source} cannot be read; check the address" in refusal(source)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_sampled_pairs_that_are_held_out_are_warned_of(tmp_path):

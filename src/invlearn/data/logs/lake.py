@@ -1,10 +1,15 @@
 """Tables that are more than a folder of files: Delta, Iceberg, and object stores."""
 
 import os
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+from polars import exceptions
 
+from invlearn.data.engines.engine import first_line
 from invlearn.runtime.environment import require_extra
 from invlearn.runtime.errors import DataError
 
@@ -36,6 +41,23 @@ def remote_table(source: str, format: str) -> pl.LazyFrame:  # noqa: A002
     if format not in ("auto", "parquet"):
         raise DataError(f"{source} cannot be read as {format}; copy it to a folder here")
     return pl.scan_parquet(source)
+
+
+@contextmanager
+def reading_remote(source: str) -> Generator[None, None, None]:
+    """Convert errors about an address to a `DataError` of one sentence.
+
+    Raises:
+        DataError: Nothing can be read from there.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of Polars, about a region it looks for
+            yield
+    except (exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"{source} cannot be read; check the address, the network, and the credentials in the "
+            f"environment ({first_line(error)})"
+        ) from error
 
 
 def lake_table(path: Path) -> pl.LazyFrame | None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from invlearn.data.logs.find import find_files, format_of
 from invlearn.data.logs.formats import FORMATS, Format, place_in_files, read_files, reading
-from invlearn.data.logs.lake import is_remote, lake_table, remote_table
+from invlearn.data.logs.lake import is_remote, lake_table, reading_remote, remote_table
 from invlearn.data.logs.text import Role
 from invlearn.runtime.errors import DataError, unknown
 
@@ -101,9 +101,11 @@ def open_log(
     if not isinstance(source, str | Path | list | tuple):
         return _open_table(source, wanted)
     if isinstance(source, str) and is_remote(source):
-        return _of_rows(remote_table(source, format), source, wanted)
+        with reading_remote(source):
+            return _of_rows(remote_table(source, format), source, wanted)
     if isinstance(source, str | Path) and (rows := lake_table(Path(source))) is not None:
-        return _of_rows(rows, Path(source).name, wanted)
+        with reading(str(source)):
+            return _of_rows(rows, Path(source).name, wanted)
     found = find_files(source, FORMATS.get(format))
     files = [file.path for file in found]
     form = FORMATS[format_of(files) if format == "auto" else format]
@@ -150,11 +152,10 @@ def _why_no_table(table: Any, error: Exception) -> str:
 
 def _of_rows(rows: pl.LazyFrame, name: str, wanted: Set[str] | None) -> Log:
     """Return the log of a table that Polars reads from elsewhere, read once for its checksum."""
-    with reading(name):
-        names = rows.collect_schema().names()
-        if wanted is not None:
-            rows = rows.select([name for name in names if name in wanted])
-        frame = rows.collect(engine="streaming")
+    names = rows.collect_schema().names()
+    if wanted is not None:
+        rows = rows.select([name for name in names if name in wanted])
+    frame = rows.collect(engine="streaming")
     if frame.height == 0:
         raise DataError(f"{name} has no rows; give a log with at least one")
     return Log(_numbered(frame.lazy(), name), name, _digest(frame), tuple(names))

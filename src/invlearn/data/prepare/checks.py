@@ -137,7 +137,7 @@ def text_among_numbers(rows: Rows, column: str, *, is_feature: bool = False) -> 
     Args:
         rows: A table with `ROW`.
         column: The column.
-        is_feature: Whether leading zeros and empty texts are allowed, as in a feature.
+        is_feature: Whether leading zeros, empty texts, and more than a few words are allowed.
     """
     value = nw.col(column).cast(nw.String)
     is_text = ~value.str.contains(NUMBER)
@@ -146,6 +146,9 @@ def text_among_numbers(rows: Rows, column: str, *, is_feature: bool = False) -> 
     text = rows.filter(is_text).select(ROW, column)
     n_text, n_rows = n_rows_of(text), n_rows_of(rows)
     if not 0 < 2 * n_text < n_rows:
+        return ""
+    # many words are no mistakes but texts such as `20,43`
+    if is_feature and n_text > MOST_WORDS * n_rows and n_rows_of(text.select(column).unique()) > 1:
         return ""
     row, value = IN_MEMORY.collect(text.sort(ROW).head(1)).rows()[0]
     zero = re.match(LEADING_ZERO, str(value))
