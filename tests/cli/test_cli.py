@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
 from console import IDS, RULE, call, contents, done
 from invlearn.cli import display
-from invlearn.cli.main import app
+from invlearn.cli.main import app, main
 from invlearn.data.simulation.simulate import simulate
 from invlearn.evaluation.baselines import ALL_BASELINES, BASELINES
 from invlearn.runtime import environment
@@ -385,3 +386,13 @@ def test_the_command_line_is_the_python_api(feed, tmp_path):
     assert names == contents(tmp_path / "log")
     for name in names:
         assert (feed.log / name).read_bytes() == (tmp_path / "log" / name).read_bytes()
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path, capsys):
+    rows = [(user, item, (user * item) % 7 - 1) for user in range(30) for item in range(20)]
+    log = pl.DataFrame(rows, schema=["user", "item", "time [/s] [bold]"], orient="row")
+    log.write_parquet(tmp_path / "log.parquet")
+    words = ["--rule", "`time [/s] [bold]` > 3, < 2", "--bad-rows", "drop"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["prepare", str(tmp_path / "log.parquet"), "--out", str(tmp_path / "data"), *words])
+    assert "time [/s] [bold] is not a number >= 0" in " ".join(capsys.readouterr().out.split())

@@ -528,3 +528,16 @@ def test_sampled_pairs_that_are_held_out_are_warned_of(tmp_path):
             share = float(str(said[0].message).partition("%")[0])
             assert share > 50
             assert math.isfinite(share)
+
+
+@pytest.mark.parametrize("sign", [";", "|", "\t"])
+def test_another_separator_is_told(tmp_path, sign):
+    (tmp_path / "log.csv").write_text(pairs().write_csv().replace(",", sign))
+    message = refusal(tmp_path / "log.csv", roles=ROLES, every=False)
+    assert f"if its separator is {sign!r}, convert it" in message
+
+
+def test_a_log_without_any_used_column_has_rows_all_the_same(tmp_path):
+    pairs().rename({"user": "a", "item": "b", "r": "c"}).write_csv(tmp_path / "log.csv")
+    with pytest.raises(DataError, match="has no column 'user'; its columns: a, b, c"):
+        prepared(tmp_path / "log.csv", tmp_path / "data")

@@ -97,7 +97,7 @@ SPOILT = {
     ),
     "text for a number": (
         {"watch": column("long", at=7)},
-        ["column 'watch' of feed.csv", "type String", "wanted a number", "convert it"],
+        ["column 'watch' of feed.csv", "type String", "wanted a number", "fix or remove"],
     ),
     "fractional ids": (
         {"user": [row + 0.5 for row in range(400)]},

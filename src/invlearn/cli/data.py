@@ -187,7 +187,7 @@ def corrupt_labels(
 def list_known() -> None:
     """List known public data sets: size, license, source, label rule."""
     for name, entry in invlearn.list_datasets().items():
-        console.print(f"[bold]{name}[/bold]  {entry.title}")
+        console.print(f"{name}  {entry.title}")
         counts = f"{entry.n_rows:,} rows, {entry.n_users:,} users, {entry.n_items:,} items"
         facts = {"size": f"{counts}; {entry.size}", "rule": entry.forms[0].rule}
         facts |= {"license": entry.licence, "from": entry.homepage}

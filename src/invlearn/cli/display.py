@@ -17,7 +17,7 @@ SHOWN = ("auc", "gauc", "ndcg@10", "log_loss")
 ESTIMATE_SECONDS = 4 * 3600
 """The remaining time is estimated from the steps of this period; trainings can be minutes apart."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # names of users may look like markup
 
 
 @contextmanager
@@ -28,11 +28,11 @@ def progress_bars(*, shown: bool = True) -> Generator[Progress, None, None]:
         shown: Whether this process may show bars; of several processes only the first does.
     """
     columns = (
-        TextColumn("{task.description:<9}"),
+        TextColumn("{task.description:<9}", markup=False),
         BarColumn(bar_width=12),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
     hidden = not (console.is_terminal and shown)
     with Bars(

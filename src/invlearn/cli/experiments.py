@@ -290,7 +290,7 @@ def _show_advice(advice: "Advice", out: Path) -> None:
         values = [short(means[m].value) if m in means else "-" for m in ADVICE_METRICS]
         rows.append((name, *values, f"{effort.seconds:,.0f}" if effort else ""))
     show_table("Test part, means over seeds", "", (*ADVICE_METRICS, "seconds"), rows)
-    console.print(f"Do unclear rows help here? [bold]{ANSWERS[advice.verdict]}[/bold]")
+    console.print(f"Do unclear rows help here? {ANSWERS[advice.verdict]}")
     source = "shown, unclear" if advice.as_exposures else "sampled, never shown"
     _show_finding(
         "As exposures (who was shown what)",
@@ -303,7 +303,7 @@ def _show_advice(advice: "Advice", out: Path) -> None:
         "As training pairs: unknown, since trainings failed; results.md says why.",
     )
     console.print(
-        f"Best: [bold]{advice.winner}[/bold], {_gain(advice.lead)} over {advice.lead.than}\n"
+        f"Best: {advice.winner}, {_gain(advice.lead)} over {advice.lead.than}\n"
         "  Differences of AUC with 95 % intervals over users and seeds; see docs/choosing.md.\n"
         f"  All numbers are in {out / 'results.md'}."
     )
@@ -315,7 +315,7 @@ def _show_finding(title: str, finding: "Finding | None", otherwise: str) -> None
         console.print(f"  {otherwise}")
         return
     console.print(
-        f"  {title}: [bold]{ANSWERS[finding.verdict]}[/bold], {_gain(finding)}\n"
+        f"  {title}: {ANSWERS[finding.verdict]}, {_gain(finding)}\n"
         f"    {finding.better} over {finding.than}"
     )
 

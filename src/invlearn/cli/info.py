@@ -32,7 +32,7 @@ def doctor() -> None:
         "gpu": found["gpu"] or "none; none is needed",
     }
     for extra, packages in lacking().items():
-        rows[f"\\[{extra}]"] = f"lacks {', '.join(packages)}" if packages else "installed"
+        rows[f"[{extra}]"] = f"lacks {', '.join(packages)}" if packages else "installed"
     show_grid(rows.items())
 
 
@@ -43,7 +43,7 @@ def _show_choices(classes: Mapping[str, type], prefix: str) -> None:
     rows: list[tuple[str, str]] = []
     for name, cls in classes.items():
         text = summary_of(cls).removeprefix(f"`{name}`: ")
-        rows.append((f"[bold]{name}[/bold]", text[:1].upper() + text[1:]))
+        rows.append((f"{name}", text[:1].upper() + text[1:]))
         for option, (_, default) in options_of(cls).items():
             rows.append(("", f"--{prefix}.{option.replace('_', '-')}, {default} by default"))
     show_grid(rows)

@@ -105,7 +105,7 @@ def read_files(
     ]
     heads = [[*head, *more] for head, more in zip(inside, constants, strict=True)]
     names = heads[0]
-    used = [name for name in dict.fromkeys(names) if every or name in roles]
+    used = [name for name in dict.fromkeys(names) if every or name in roles] or names
     for file, found in zip(files, heads, strict=True):
         lacks = [name for name in used if name not in found]
         more = [name for name in found if name not in names and (every or name in roles)]

@@ -54,7 +54,14 @@ class Text:
         """Return the field names of a file, as they are written but for spaces around them."""
         if self.names:
             return [name or f"{_BLANK}{position}" for position, name in enumerate(self.names)]
-        return [name.strip() for name in self.lines(file).first()]
+        names = [name.strip() for name in self.lines(file).first()]
+        other = next((sign for sign in ",;|\t" if len(names) == 1 and sign in names[0]), None)
+        if other and self.quoted:
+            raise DataError(
+                f"the first line of {file} is one column, {clipped(names[0])!r}; if its separator "
+                f"is {other!r}, convert it to a file with {self.separator!r}"
+            )
+        return names
 
     def plain(self, name: str) -> str:
         """Return a column name without its declared type."""

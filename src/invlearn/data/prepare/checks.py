@@ -125,9 +125,10 @@ def check_types(rows: Rows, checks: Sequence[Check], log_name: str) -> None:
         found = schema[check.column]
         if not check.suits(found):
             why = text_among_numbers(rows, check.column) if found == nw.String else ""
+            todo = "fix or remove such rows" if why else "convert it or name another column"
             raise DataError(
                 f"column '{check.column}' of {log_name} is of type {found}{why}, wanted "
-                f"{check.wanted}; convert it or name another column"
+                f"{check.wanted}; {todo}"
             )
 
 

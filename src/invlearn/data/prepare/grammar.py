@@ -187,7 +187,8 @@ class _Reader:
         found = f"'{token.text}'" if token.text else "the end"
         return ConfigError(
             f"label rule '{self.text}' cannot be read at character {token.start + 1}: expected "
-            f"{wanted}, found {found}; write a rule such as {' | '.join(FORMS)}"
+            f"{wanted}, found {found}; write a rule such as {' | '.join(FORMS)} (and a column name "
+            "with spaces or signs in backticks)"
         )
 
 

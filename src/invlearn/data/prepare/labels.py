@@ -222,9 +222,12 @@ class Events:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the checks that rows must pass before the rule applies."""
-        hint = "; write null or 0 where an event did not occur or is not known"
+        hint = (
+            "; write null or 0 where an event did not occur or is not known, or a rule such as "
+            "signed({}) > 0, < 0 if -1 means the opposite"
+        )
         return tuple(
-            numeric(name, "a number >= 0, true, false or null", hint=hint)
+            numeric(name, "a number >= 0, true, false or null", hint=hint.format(quoted(name)))
             for name, _ in self.evidence
         )
 
