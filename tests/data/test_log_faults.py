@@ -538,6 +538,16 @@ def test_another_separator_is_told(tmp_path, sign):
 
 
 def test_a_log_without_any_used_column_has_rows_all_the_same(tmp_path):
-    pairs().rename({"user": "a", "item": "b", "r": "c"}).write_csv(tmp_path / "log.csv")
-    with pytest.raises(DataError, match="has no column 'user'; its columns: a, b, c"):
-        prepared(tmp_path / "log.csv", tmp_path / "data")
+    table = pairs().rename({"user": "a", "item": "b", "r": "c"})
+    table.write_csv(tmp_path / "log.csv")
+    for source in (table, tmp_path / "log.csv"):
+        with pytest.raises(DataError, match="has no column 'user'; its columns: a, b, c"):
+            prepared(source, tmp_path / "data")
+
+
+def test_a_date_with_a_zone_is_no_time(tmp_path):
+    log = pairs(when=pl.Series(["2023-11-15Z", *["2023-11-15"] * 799]))
+    with pytest.raises(
+        DataError, match=r"row 1 .*column 'when': found '2023-11-15Z', wanted a time"
+    ):
+        prepared(log, tmp_path / "data", time="when")

@@ -120,7 +120,7 @@ def _open_table(table: Any, wanted: Set[str] | None) -> Log:
         frame: Any = nw.from_native(table)
         names = list(frame.collect_schema())
         if wanted is not None:
-            frame = frame.select([name for name in names if name in wanted])
+            frame = frame.select([name for name in names if name in wanted] or names)
         with reading("the table"):
             frame = frame.collect("polars") if isinstance(frame, nw.LazyFrame) else frame
         rows: pl.DataFrame = frame.to_polars()
@@ -154,7 +154,7 @@ def _of_rows(rows: pl.LazyFrame, name: str, wanted: Set[str] | None) -> Log:
     """Return the log of a table that Polars reads from elsewhere, read once for its checksum."""
     names = rows.collect_schema().names()
     if wanted is not None:
-        rows = rows.select([name for name in names if name in wanted])
+        rows = rows.select([name for name in names if name in wanted] or names)
     frame = rows.collect(engine="streaming")
     if frame.height == 0:
         raise DataError(f"{name} has no rows; give a log with at least one")

@@ -33,7 +33,7 @@ def instant(column: str) -> pl.Expr:
     Times without a time zone count as UTC; years from 1678 to 2261 have such a number.
     """
     text = pl.col(column).cast(pl.String).str.strip_chars()
-    parts = text.str.extract_groups(rf"^{_DAY}(?:{_CLOCK})?(?:{_ZONE})?$").struct
+    parts = text.str.extract_groups(rf"^{_DAY}(?:{_CLOCK}(?:{_ZONE})?)?$").struct
     day, clock, second, fraction, zone = (parts.field(str(n)) for n in range(1, 6))
     # a group that does not occur is null
     written = pl.concat_str(
